@@ -1,0 +1,57 @@
+# make demo    the whole way on an example shop: raw data, dbt build, materialize, online and training features
+# make test    lint, then the whole test suite
+# Needs Python 3.11 or newer; everything else goes into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format stop clean
+
+help:
+	@echo "make demo     run the example: raw data, dbt build, materialize, then features online and for training"
+	@echo "make stop     stop the private Redis that the demo started; its data stays in .redis/"
+	@echo "make test     lint, then the whole test suite"
+	@echo "make lint     ruff: rules and format"
+	@echo "make format   let ruff mend what it can"
+	@echo "make clean    remove all that the above made, .venv too"
+
+demo: $(VENV)/.demo
+	@$(BIN)/python dbt_project/demo.py
+
+stop:
+	@if [ -x $(BIN)/python ]; then $(BIN)/python dbt_project/demo.py --stop; else echo "Nothing runs: there is no $(VENV)."; fi
+
+test: lint
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(VENV)/.dev
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean: stop
+	rm -rf $(VENV) .redis .pytest_cache .ruff_cache .hypothesis
+	cd dbt_project && rm -rf raw target logs .dbt_packages .user.yml package-lock.yml shop.duckdb*
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is %d.%d. Name another with: make PYTHON=python3.12 ..." % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@echo "Making $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "No virtual environment could be made; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+
+# Installed again whenever pyproject.toml changes.
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	@echo "Installing into $(VENV) (a minute or so, once) ..."
+	@$(PIP) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	@echo "Installing into $(VENV), with what the tests need (a minute or so, once) ..."
+	@$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.demo

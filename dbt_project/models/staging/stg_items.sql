@@ -1,0 +1,19 @@
+with source as (
+
+    select * from {{ source('raw', 'items') }}
+
+),
+
+final as (
+
+    select
+        item_id,
+        category,
+        price,
+        cast(embedding as float[128]) as embedding,
+        listed_at
+    from source
+
+)
+
+select * from final

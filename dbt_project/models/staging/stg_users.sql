@@ -1,0 +1,19 @@
+with source as (
+
+    select * from {{ source('raw', 'users') }}
+
+),
+
+final as (
+
+    select
+        user_id,
+        age,
+        gender,
+        cast(embedding as float[128]) as embedding,
+        signed_up_at
+    from source
+
+)
+
+select * from final

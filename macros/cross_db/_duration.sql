@@ -1,0 +1,21 @@
+{#-- '7 days' -> {text, amount, unit, seconds, slug}. The grammar is the Python package's too (materializer/duration.py);
+     one list of cases tests both. `what` names the setting in the error. --#}
+{% macro _duration(text, what) %}
+    {%- set units = {'second': 1, 'minute': 60, 'hour': 3600, 'day': 86400, 'week': 604800} -%}
+    {%- set words = text.split() if text is string else [] -%}
+    {%- set unit = words[1][:-1] if words | length == 2 and words[1].endswith('s') else words[1] if words | length == 2 else '' -%}
+    {%- if unit not in units or not (words[0].isdecimal() and words[0].isascii()) or words[0] | int < 1 -%}
+        {%- do exceptions.raise_compiler_error(
+            what ~ " is '" ~ text ~ "', which is not a duration: write a whole number above zero and a unit"
+            ~ " (second, minute, hour, day or week), for example '7 days'."
+        ) -%}
+    {%- endif -%}
+    {%- set amount = words[0] | int -%}
+    {%- do return({
+        'text': amount ~ ' ' ~ unit ~ ('' if amount == 1 else 's'),
+        'amount': amount,
+        'unit': unit,
+        'seconds': amount * units[unit],
+        'slug': amount ~ unit[0],
+    }) -%}
+{% endmacro %}

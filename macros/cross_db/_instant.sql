@@ -1,0 +1,22 @@
+{#-- A timestamp of any kind as a zone-less UTC timestamp in whole microseconds, so that naive, zoned and nanosecond
+     columns compare with each other. `data_type` may be none where it is not known yet. --#}
+{% macro _instant(expression, data_type=none) %}
+    {{- return(adapter.dispatch('_instant', 'feature_store')(expression, data_type)) -}}
+{% endmacro %}
+
+{% macro default___instant(expression, data_type) -%}
+    cast({{ expression }} as timestamp)
+{%- endmacro %}
+
+{#-- A cast from TIMESTAMPTZ would depend on the session's time zone; the microseconds since 1970 do not.
+     Nanoseconds are truncated downwards: DuckDB's own cast rounds, which could lift a row over a border. --#}
+{% macro duckdb___instant(expression, data_type) -%}
+    {%- set type = (data_type or '') | upper -%}
+    {%- if type == 'TIMESTAMP' -%}
+        {{ expression }}
+    {%- elif type in ('TIMESTAMP_NS', 'TIMESTAMPTZ_NS') -%}
+        make_timestamp((epoch_ns({{ expression }}) - (epoch_ns({{ expression }}) % 1000 + 1000) % 1000) // 1000)
+    {%- else -%}
+        make_timestamp(epoch_us({{ expression }}))
+    {%- endif -%}
+{%- endmacro %}

@@ -1,0 +1,110 @@
+{#-- 'change', 'event', {'every': '1 day'} or the same as text -> {name, step}. --#}
+{% macro _grain(grain, spec) %}
+    {%- if grain in ('change', 'event') -%}
+        {%- do return({'name': grain}) -%}
+    {%- endif -%}
+    {%- set text = none -%}
+    {%- if grain is mapping and grain.keys() | list == ['every'] -%}
+        {%- set text = grain.every -%}
+    {%- elif grain is string and grain.strip().startswith('every') -%}
+        {%- set text = grain.strip()[5:].replace(':', ' ', 1).replace("'", ' ').replace('"', ' ').strip() -%}
+    {%- endif -%}
+    {%- if text is none -%}
+        {%- do exceptions.raise_compiler_error("window_aggregates: grain is '" ~ grain ~ "'; it is 'change', 'event' or \"every: '1 day'\" (any duration).") -%}
+    {%- endif -%}
+    {%- set step = feature_store._duration(text, "window_aggregates: the step of grain 'every'") -%}
+    {%- for window in spec.windows if window.seconds < step.seconds -%}
+        {%- do exceptions.raise_compiler_error(
+            "window_aggregates: the window '" ~ window.text ~ "' is shorter than the step '" ~ step.text
+            ~ "', so events between two steps would be lost; take a step no longer than the shortest window."
+        ) -%}
+    {%- endfor -%}
+    {%- do return({'name': 'every', 'step': step}) -%}
+{% endmacro %}
+
+
+{#-- The CTE `_fs_moments`: the moments at which the view has a row, each once an entity. --#}
+{% macro _window_moments(spec, grain) -%}
+    {%- set entities = spec.entities | join(', ') -%}
+    {%- set from = '_fs_from' if spec.known else '_fs_event' -%}
+    {%- if grain.name == 'every' -%}
+{{ feature_store._window_steps(spec, grain.step) }},
+
+    {% endif -%}
+    {%- if grain.name == 'event' -%}
+-- the moments at which events come in
+    {%- elif grain.name == 'change' -%}
+-- the moments at which events come in, and at which they fall out of a window{{ '; one that is loaded after it has left never comes in' if spec.known }}
+    {%- else -%}
+-- the steps{{ '' }}
+    {%- endif %}
+_fs_moments as (
+    select *, row_number() over () as _fs_row
+    from (
+        {% if grain.name == 'every' -%}
+        select {{ entities }}, _fs_at
+        from _fs_steps
+        {%- else -%}
+        select distinct {{ entities }}, {{ from }} as _fs_at
+        from _fs_events
+        {%- if spec.known and grain.name == 'change' %}
+        where _fs_from < _fs_event + {{ feature_store._interval(spec.longest) }}
+        {%- endif %}
+        {%- for window in spec.windows if grain.name == 'change' %}
+        union
+        select {{ entities }}, _fs_event + {{ feature_store._interval(window) }}
+        from _fs_events
+        {%- if spec.known %}
+        where _fs_from < _fs_event + {{ feature_store._interval(window) }}
+        {%- endif %}
+        {%- endfor %}
+        {%- endif %}
+    ) as moments
+)
+{%- endmacro %}
+
+
+{#-- Grain `every`: multiples of the step since Monday 1970-01-05, from the first one at or after an event comes in to the first one at
+     or after it has left its longest window. Each event only fills the steps up to the next event's first, so that none comes twice. --#}
+{% macro _window_steps(spec, step) -%}
+    {%- set entities = spec.entities | join(', ') -%}
+    {%- set from = '_fs_from' if spec.known else '_fs_event' -%}
+-- the steps from an event's coming in to its leaving the longest window, both rounded up
+_fs_stays as (
+    select
+        {{ entities }},
+        {{ feature_store._next_step(from, step) }} as _fs_first,
+        max({{ feature_store._next_step('_fs_event + ' ~ feature_store._interval(spec.longest), step) }}) as _fs_last
+    from _fs_events
+    {%- if spec.known %}
+    where _fs_from < _fs_event + {{ feature_store._interval(spec.longest) }}
+    {%- endif %}
+    group by {{ entities }}, {{ feature_store._next_step(from, step) }}
+),
+
+-- each stay up to the next one, so that no step comes twice
+_fs_steps as (
+    select {{ entities }}, unnest(generate_series(_fs_first, least(_fs_until, _fs_next - {{ feature_store._interval(step) }}), {{ feature_store._interval(step) }})) as _fs_at
+    from (
+        select
+            {{ entities }},
+            _fs_first,
+            max(_fs_last) over (partition by {{ entities }} order by _fs_first) as _fs_until,
+            coalesce(lead(_fs_first) over (partition by {{ entities }} order by _fs_first), _fs_last + {{ feature_store._interval(spec.longest) }}) as _fs_next
+        from _fs_stays
+    ) as stays
+)
+{%- endmacro %}
+
+
+{% macro _next_step(instant, step) -%}
+    {{- return(adapter.dispatch('_next_step', 'feature_store')(instant, step)) -}}
+{% endmacro %}
+
+{% macro default___next_step(instant, step) -%}
+    date_bin({{ feature_store._interval(step) }}, {{ instant }} - interval '1 microsecond', timestamp '1970-01-05') + {{ feature_store._interval(step) }}
+{%- endmacro %}
+
+{% macro duckdb___next_step(instant, step) -%}
+    time_bucket({{ feature_store._interval(step) }}, {{ instant }} - interval '1 microsecond', timestamp '1970-01-05') + {{ feature_store._interval(step) }}
+{%- endmacro %}

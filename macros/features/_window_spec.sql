@@ -1,0 +1,187 @@
+{#-- Reads and checks what a window macro is given, once, into plain data that the SQL below is written from:
+       {relation, built, entities, event, event_type, known, windows, longest, aggregates, values, outputs}
+     `entities` are quoted names; `event` and `known` (none without a load time) are SQL for instants; `windows` are durations;
+     `values` are the expressions the events bring along, each once; `outputs` has one entry a column, in their order. --#}
+{% macro _window_spec(macro_name, relation, entities, timestamp, aggregates, windows, created_timestamp) %}
+    {%- set columns = feature_store._columns(relation) -%}
+    {%- set entities = [entities] if entities is string else entities -%}
+    {%- if not entities or entities is mapping or entities is not sequence or entities | reject('string') | list
+            or entities | unique | list | length != entities | length -%}
+        {%- do exceptions.raise_compiler_error(macro_name ~ ': entities is ' ~ entities ~ '; give one column name, or a list of different ones.') -%}
+    {%- endif -%}
+    {%- set found = {} -%}
+    {%- for name in entities + [timestamp] + ([created_timestamp] if created_timestamp else []) -%}
+        {%- set column = feature_store._column(columns, name) -%}
+        {%- if columns and column is none -%}
+            {%- do exceptions.raise_compiler_error(
+                macro_name ~ ": there is no column '" ~ name ~ "' in " ~ relation ~ '; it has: ' ~ columns | map(attribute='name') | join(', ') ~ '.'
+            ) -%}
+        {%- endif -%}
+        {%- do found.update({name: column or {'name': name, 'type': none}}) -%}
+    {%- endfor -%}
+
+    {%- set durations = feature_store._window_durations(macro_name, windows) -%}
+    {%- set aggregates = feature_store._window_functions(macro_name, aggregates) -%}
+    {%- set outputs = {} -%}
+    {%- for name in entities + ['event_timestamp'] -%}
+        {%- do outputs.update({name | lower: none}) -%}
+    {%- endfor -%}
+    {%- for aggregate in aggregates -%}
+        {%- for window in durations -%}
+            {%- set column = aggregate.name ~ '_' ~ window.slug -%}
+            {%- if column | lower in outputs -%}
+                {%- do exceptions.raise_compiler_error(macro_name ~ ": two columns would be called '" ~ column ~ "'; give each aggregate a name of its own.") -%}
+            {%- endif -%}
+            {%- do outputs.update({column | lower: {'column': column, 'aggregate': aggregate, 'window': window}}) -%}
+        {%- endfor -%}
+    {%- endfor -%}
+
+    {%- set values = feature_store._window_values(relation, columns, aggregates) -%}
+    {%- set keys = [] -%}
+    {%- for name in entities -%}
+        {%- do keys.append(adapter.quote(found[name].name)) -%}
+    {%- endfor -%}
+    {%- do return({
+        'relation': relation ~ ' as _fs_source' if relation is string and relation.strip().startswith('(') else relation,
+        'built': columns | length > 0,
+        'names': entities,
+        'entities': keys,
+        'event': feature_store._instant(adapter.quote(found[timestamp].name), found[timestamp].type),
+        'event_type': found[timestamp].type or '',
+        'known': feature_store._instant(adapter.quote(found[created_timestamp].name), found[created_timestamp].type) if created_timestamp else none,
+        'windows': durations,
+        'longest': durations | sort(attribute='seconds') | last,
+        'aggregates': aggregates,
+        'values': values,
+        'outputs': outputs.values() | select | list,
+    }) -%}
+{% endmacro %}
+
+
+{% macro _window_durations(macro_name, windows) %}
+    {%- set windows = [windows] if windows is string else windows -%}
+    {%- if not windows or windows is mapping or windows is not sequence -%}
+        {%- do exceptions.raise_compiler_error(macro_name ~ ": windows is " ~ windows ~ "; list one or more durations, for example ['7 days', '30 days'].") -%}
+    {%- endif -%}
+    {%- set durations = [] -%}
+    {%- for window in windows -%}
+        {%- set duration = feature_store._duration(window, macro_name ~ ': a window') -%}
+        {%- if duration.slug in durations | map(attribute='slug') -%}
+            {%- do exceptions.raise_compiler_error(macro_name ~ ": the window '" ~ duration.text ~ "' stands twice in windows.") -%}
+        {%- endif -%}
+        {%- do durations.append(duration) -%}
+    {%- endfor -%}
+    {%- do return(durations) -%}
+{% endmacro %}
+
+
+{% macro _window_functions(macro_name, aggregates) %}
+    {%- set functions = ['count', 'count_distinct', 'sum', 'avg', 'min', 'max', 'stddev', 'variance', 'first', 'last'] -%}
+    {%- if not aggregates or aggregates is string or aggregates is mapping or aggregates is not sequence -%}
+        {%- do exceptions.raise_compiler_error(macro_name ~ ": aggregates is empty or not a list; write for example [{'name': 'purchases', 'function': 'count'}].") -%}
+    {%- endif -%}
+    {%- set checked = [] -%}
+    {%- for aggregate in aggregates -%}
+        {%- set where = macro_name ~ ': aggregate ' ~ loop.index -%}
+        {%- if aggregate is not mapping or not aggregate.name or aggregate.name is not string -%}
+            {%- do exceptions.raise_compiler_error(where ~ " has no name; write {'name': ..., 'function': ...}.") -%}
+        {%- endif -%}
+        {%- set where = macro_name ~ ": aggregate '" ~ aggregate.name ~ "'" -%}
+        {%- if not aggregate.function -%}
+            {%- do exceptions.raise_compiler_error(where ~ ' has no function; the functions are ' ~ functions | join(', ') ~ '.') -%}
+        {%- elif aggregate.function not in functions -%}
+            {%- do exceptions.raise_compiler_error(where ~ " has the unknown function '" ~ aggregate.function ~ "'; the functions are " ~ functions | join(', ') ~ '.') -%}
+        {%- elif aggregate.function != 'count' and aggregate.expression is not defined -%}
+            {%- do exceptions.raise_compiler_error(where ~ ' has no expression; ' ~ aggregate.function ~ ' needs one, only count can go without.') -%}
+        {%- endif -%}
+        {%- for key in aggregate if key not in ('name', 'function', 'expression', 'where') -%}
+            {%- do exceptions.raise_compiler_error(where ~ " has the unknown key '" ~ key ~ "'; its keys are name, function, expression and where.") -%}
+        {%- endfor -%}
+        {%- for key in ('expression', 'where') if aggregate[key] is defined and (aggregate[key] is not string or not aggregate[key].strip()) -%}
+            {%- do exceptions.raise_compiler_error(where ~ ': ' ~ key ~ ' is ' ~ aggregate[key] ~ '; write SQL text, or leave it out.') -%}
+        {%- endfor -%}
+        {%- if aggregate.name | lower in checked | map(attribute='name') | map('lower') -%}
+            {%- do exceptions.raise_compiler_error(where ~ ' stands twice; give each aggregate a name of its own.') -%}
+        {%- endif -%}
+        {%- do checked.append(dict(aggregate)) -%}
+    {%- endfor -%}
+    {%- do return(checked) -%}
+{% endmacro %}
+
+
+{#-- The expressions the events bring along, each once, as [{column, sql, type}]; every aggregate learns the column of its own
+     (`value`), and of the condition under which an event takes part (`taken`), which first and last need beside it: for them a
+     NULL is a value. --#}
+{% macro _window_values(relation, columns, aggregates) %}
+    {%- set values = {} -%}
+    {%- for aggregate in aggregates -%}
+        {%- for key in ['value'] + (['taken'] if aggregate.function in ('first', 'last') else []) -%}
+            {%- set expression = aggregate.expression if key == 'value' and aggregate.expression is defined else '1' -%}
+            {%- set sql = 'case when ' ~ aggregate.where ~ ' then ' ~ expression ~ ' end' if aggregate.where is defined else expression -%}
+            {%- if sql not in values -%}
+                {%- do values.update({sql: {'column': '_fs_' ~ (values | length + 1), 'sql': sql, 'expression': expression}}) -%}
+            {%- endif -%}
+            {%- do aggregate.update({key: values[sql].column, key ~ '_of': sql}) -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {%- set types = feature_store._expression_types(relation, columns, values.values() | list) -%}
+    {%- for aggregate in aggregates -%}
+        {%- set kind = feature_store._number_kind(types[aggregate.value]) -%}
+        {%- do aggregate.update({
+            'kind': kind,
+            'exact': kind == 'double' and aggregate.function in ('sum', 'avg'),
+            'subtracts': aggregate.function == 'count' or kind in ('integer', 'decimal') and aggregate.function in ('sum', 'avg'),
+        }) -%}
+    {%- endfor -%}
+    {%- do return(values.values() | list) -%}
+{% endmacro %}
+
+
+{#-- {value column: data type}, as far as it can be known before the SQL runs: of a column from the catalogue, of an expression
+     from the warehouse, which is asked for the type of no rows at all. --#}
+{% macro _expression_types(relation, columns, values) %}
+    {%- set types = {} -%}
+    {%- set unknown = [] -%}
+    {%- for value in values -%}
+        {%- set column = feature_store._column(columns, value.expression.strip('"')) -%}
+        {%- do types.update({value.column: column.type if column else none}) -%}
+        {%- if column is none -%}
+            {%- do unknown.append(value) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- if execute and columns and unknown -%}
+        {%- set probe -%}
+            select {% for value in unknown %}{{ value.sql }} as {{ value.column }}{{ ', ' if not loop.last }}{% endfor %} from {{ relation }}
+        {%- endset -%}
+        {%- do types.update(adapter.dispatch('_types_of_query', 'feature_store')(probe)) -%}
+    {%- endif -%}
+    {%- do return(types) -%}
+{% endmacro %}
+
+{% macro default___types_of_query(query) %}
+    {%- do return({}) -%}
+{% endmacro %}
+
+{% macro duckdb___types_of_query(query) %}
+    {%- set types = {} -%}
+    {%- for row in run_query('describe ' ~ query) or [] -%}
+        {%- do types.update({row[0]: row[1]}) -%}
+    {%- endfor -%}
+    {%- do return(types) -%}
+{% endmacro %}
+
+
+{#-- integer, decimal, double, other, or unknown: decides the stated type of a sum. --#}
+{% macro _number_kind(data_type) %}
+    {%- set type = (data_type or '') | upper -%}
+    {%- if not type -%}
+        {%- do return('unknown') -%}
+    {%- elif type in ('TINYINT', 'SMALLINT', 'INTEGER', 'INT', 'BIGINT', 'HUGEINT', 'UTINYINT', 'USMALLINT', 'UINTEGER', 'UBIGINT', 'UHUGEINT', 'BOOLEAN') -%}
+        {%- do return('integer') -%}
+    {%- elif type.startswith('DECIMAL') or type.startswith('NUMERIC') -%}
+        {%- do return('decimal') -%}
+    {%- elif type in ('DOUBLE', 'FLOAT', 'REAL', 'DOUBLE PRECISION') -%}
+        {%- do return('double') -%}
+    {%- endif -%}
+    {%- do return('other') -%}
+{% endmacro %}

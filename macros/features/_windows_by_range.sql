@@ -1,0 +1,30 @@
+{#-- Each moment is joined with the events of the longest window before it. Any aggregate, any warehouse; the cost is moments x events
+     in that window, which is fine for sparse entities and ruinous for dense ones. --#}
+{% macro _windows_by_range(spec, outputs, strictly_before=false) -%}
+-- every moment beside the events of its longest window
+_fs_by_range as (
+    select
+        moment._fs_row,
+        {% for output in outputs -%}
+        {{ feature_store._range_aggregate(output.aggregate, 'event._fs_event > moment._fs_at - ' ~ feature_store._interval(output.window)) }} as {{ adapter.quote(output.column) }}{{ ',\n        ' if not loop.last }}
+        {%- endfor %}
+    from _fs_moments as moment
+    left join _fs_events as event
+        on {% for key in spec.entities -%}
+        event.{{ key }} = moment.{{ key }}
+        and {% endfor -%}
+        event.{{ '_fs_from' if spec.known else '_fs_event' }} {{ '<' if strictly_before else '<=' }} moment._fs_at
+        and event._fs_event > moment._fs_at - {{ feature_store._interval(spec.longest) }}
+    group by moment._fs_row
+)
+{%- endmacro %}
+
+
+{#-- first and last go by event time, then by the greatest value; a NULL is a value, the lowest. --#}
+{% macro _range_aggregate(aggregate, inside) -%}
+    {%- if aggregate.function in ('first', 'last') -%}
+        (array_agg(event.{{ aggregate.value }} order by event._fs_event{{ ' desc' if aggregate.function == 'last' }}, event.{{ aggregate.value }} desc nulls last) filter (where event.{{ aggregate.taken }} = 1 and {{ inside }}))[1]
+    {%- else -%}
+        {{ feature_store._aggregate(aggregate, 'event.', ' filter (where ' ~ inside ~ ')') }}
+    {%- endif -%}
+{%- endmacro %}

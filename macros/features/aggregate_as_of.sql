@@ -1,0 +1,55 @@
+{#-- `spine.*` and the windows at the spine's own moments, from raw events. Rows out = rows in, in their order. --#}
+{% macro aggregate_as_of(spine, relation, entities, timestamp, aggregates, windows, spine_timestamp='event_timestamp', allow_exact_matches=true, created_timestamp=none, shape=none) %}
+    {{- return(adapter.dispatch('aggregate_as_of', 'feature_store')(spine, relation, entities, timestamp, aggregates, windows, spine_timestamp, allow_exact_matches, created_timestamp, shape)) -}}
+{% endmacro %}
+
+{% macro default__aggregate_as_of(spine, relation, entities, timestamp, aggregates, windows, spine_timestamp, allow_exact_matches, created_timestamp, shape) -%}
+    {%- set spec = feature_store._window_spec('aggregate_as_of', relation, entities, timestamp, aggregates, windows, created_timestamp) -%}
+    {%- set spine_columns = feature_store._columns(spine) -%}
+    {%- set moment = feature_store._spine_timestamp(spine_columns, spine_timestamp) -%}
+    {%- set keys = [] -%}
+    {%- for name in spec.names -%}
+        {%- set column = feature_store._column(spine_columns, name) -%}
+        {%- if spine_columns and column is none -%}
+            {%- do exceptions.raise_compiler_error(
+                "aggregate_as_of: the spine has no column '" ~ name ~ "'; it has: " ~ spine_columns | map(attribute='name') | join(', ') ~ '.'
+            ) -%}
+        {%- endif -%}
+        {%- do keys.append(adapter.quote(column.name if column else name) ~ ' as ' ~ spec.entities[loop.index0]) -%}
+    {%- endfor -%}
+    {%- for output in spec.outputs if feature_store._column(spine_columns, output.column) -%}
+        {%- do exceptions.raise_compiler_error("aggregate_as_of: the spine already has a column '" ~ output.column ~ "'; rename it there, or the aggregate.") -%}
+    {%- endfor -%}
+    {%- set plan = feature_store._window_plan('aggregate_as_of', spec, shape) -%}
+-- shape `{{ plan.shape }}`: {{ plan.reason }}
+with
+
+{{ feature_store._window_events(spec) }},
+
+-- the spine, each row with its place, so that every row comes back once and in order
+_fs_spine as (
+    select *, row_number() over () as _fs_row
+    from {{ spine ~ ' as _fs_labels' if spine is string and spine.strip().startswith('(') else spine }}
+),
+
+-- the moments it asks for, in UTC
+_fs_moments as (
+    select {{ keys | join(', ') }}, {{ feature_store._instant(adapter.quote(moment.name), moment.type) }} as _fs_at, _fs_row
+    from _fs_spine
+),
+
+{{ feature_store._window_parts(spec, plan, strictly_before=not allow_exact_matches) }}
+
+select
+    {% for column in spine_columns -%}
+    _fs_spine.{{ adapter.quote(column.name) }},
+    {% else -%}
+    _fs_spine.* exclude (_fs_row),
+    {% endfor -%}
+    {{- feature_store._window_columns(spec, plan) }}
+from _fs_spine
+{%- for part in plan.parts %}
+join {{ part.cte }} on {{ part.cte }}._fs_row = _fs_spine._fs_row
+{%- endfor %}
+order by _fs_spine._fs_row
+{%- endmacro %}

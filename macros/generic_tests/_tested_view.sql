@@ -1,0 +1,27 @@
+{#-- The feature view that a generic test is attached to, as `_feature_view` gives it; none while dbt parses. The relation to
+     read is the test's own `model` argument all the same: a `where` of the test's configuration is in it. --#}
+{% macro _tested_view(test_name) %}
+    {%- if not execute -%}
+        {%- do return(none) -%}
+    {%- endif -%}
+    {#-- 'model.shop.user_features.v2' -> 'user_features.v2' --#}
+    {%- set reference = (model.attached_node or '').split('.')[2:] | join('.') -%}
+    {%- if reference not in feature_store.feature_views() -%}
+        {%- do exceptions.raise_compiler_error(
+            "The test '" ~ test_name ~ "' is for feature views, and '" ~ (reference or model.name)
+            ~ "' is none: declare config.meta.feature_view on the model."
+        ) -%}
+    {%- endif -%}
+    {%- do return(feature_store._feature_view(reference)) -%}
+{% endmacro %}
+
+
+{#-- A setting that has to be a number from 0 on (and up to `most`, where given). --#}
+{% macro _check_number(test_name, setting, value, most=none) %}
+    {%- if value is not number or value is boolean or value < 0 or (most is not none and value > most) -%}
+        {%- do exceptions.raise_compiler_error(
+            "The test '" ~ test_name ~ "': " ~ setting ~ " is '" ~ value ~ "'; it is a number from 0 "
+            ~ ('to ' ~ most if most is not none else 'on') ~ '.'
+        ) -%}
+    {%- endif -%}
+{% endmacro %}

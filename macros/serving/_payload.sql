@@ -1,0 +1,84 @@
+{#-- CTEs that fetch the features of the rows that the CTE `<cte>_hits` names by keys and event time (and created time
+     where `knowledge` counts): `<cte>` holds one row a hit. Where several rows of the view share them, the greatest by created
+     time and then by all features in name order is taken, whole, so that every run and every choice of features agrees.
+     Such ties are looked for among narrow columns first: sorting whole rows would cost every table for what few have. --#}
+{% macro _payload(view, knowledge=false, visible=none) -%}
+    {%- set event = feature_store._instant('v.' ~ adapter.quote(view.timestamp.name), view.timestamp.type) -%}
+    {%- set keys = feature_store._names(view.entities, 'v.') -%}
+    {%- set picked = view.picked -%}
+    {%- set created = feature_store._instant('v.' ~ adapter.quote(view.created_timestamp.name), view.created_timestamp.type) if view.created_timestamp else none -%}
+-- {{ view.reference }}: which of them stand for several rows
+{{ view.cte }}_tied as (
+    select {{ feature_store._names(view.entities, 'hit.') }}, hit._fs_event{{ ', hit._fs_created' if knowledge }}
+    {{ feature_store._hit_join(view, view.cte ~ '_hits', event, created if knowledge else none, visible) }}
+    group by {{ feature_store._names(view.entities, 'hit.') }}, hit._fs_event{{ ', hit._fs_created' if knowledge }}
+    having count(*) > 1
+),
+
+-- {{ view.reference }}: the features of each row in force
+{{ view.cte }} as (
+    select {{ feature_store._names(view.entities, 'hit.') }}, hit._fs_event{{ ', hit._fs_created' if knowledge }}
+        {%- for name in picked %}, v.{{ adapter.quote(name) }}{% endfor %}
+    {{ feature_store._hit_join(view, view.cte ~ '_hits', event, created if knowledge else none, visible) }}
+    where not exists (
+        select 1 from {{ view.cte }}_tied as tied
+        where {% for key in view.entities -%}
+        tied.{{ adapter.quote(key.name) }} = hit.{{ adapter.quote(key.name) }} and {% endfor -%}
+        tied._fs_event = hit._fs_event{{ ' and tied._fs_created = hit._fs_created' if knowledge }}
+    )
+    union all
+    select {{ feature_store._names(view.entities) }}, _fs_event{{ ', _fs_created' if knowledge }}
+        {%- for name in picked %}, {{ adapter.quote(name) }}{% endfor %}
+    from (
+        select {{ feature_store._names(view.entities, 'hit.') }}, hit._fs_event{{ ', hit._fs_created' if knowledge }}
+            {%- for name in picked %}, v.{{ adapter.quote(name) }}{% endfor %},
+            row_number() over (
+                partition by {{ feature_store._names(view.entities, 'hit.') }}, hit._fs_event{{ ', hit._fs_created' if knowledge }}
+                order by
+                    {% if created and not knowledge -%}
+                    {{ created }} desc nulls last{{ ',' if view.ordered_features }}
+                    {% endif -%}
+                    {%- for column in view.ordered_features -%}
+                    {{ adapter.dispatch('_greatest_first', 'feature_store')('v.' ~ adapter.quote(column.name), column.type) }}{{ ',' if not loop.last }}
+                    {% else -%}
+                    {{ '1' if not (created and not knowledge) }}
+                    {% endfor -%}
+            ) as _fs_rank
+        {{ feature_store._hit_join(view, view.cte ~ '_tied', event, created if knowledge else none, visible) | indent(4) }}
+    ) as ranked
+    where _fs_rank = 1
+)
+{%- endmacro %}
+
+
+{% macro _hit_join(view, hits, event, created, visible) -%}
+    from {{ hits }} as hit
+    join (select * from {{ view.relation }}) as v
+        on {% for key in view.entities -%}
+        v.{{ adapter.quote(key.name) }} = hit.{{ adapter.quote(key.name) }} and {% endfor -%}
+        {{ event }} = hit._fs_event
+        {%- if created %} and {{ created }} = hit._fs_created{% endif %}
+        {%- if visible %} and {{ visible }}{% endif %}
+{%- endmacro %}
+
+
+{#-- ORDER BY terms that put the greatest value first: NULL lowest, NaN highest, text by bytes, false before true. --#}
+{% macro default___greatest_first(expression, data_type) -%}
+    {{ expression }} desc nulls last
+{%- endmacro %}
+
+{#-- DuckDB takes -0.0 and 0.0 for equal and a NULL inside a list for the greatest, and orders enums by position. --#}
+{% macro duckdb___greatest_first(expression, data_type) -%}
+    {%- set type = (data_type or '') | upper -%}
+    {%- if type in ('FLOAT', 'DOUBLE', 'REAL') -%}
+        {{ expression }} desc nulls last, signbit({{ expression }})
+    {%- elif type.endswith(']') -%}
+        list_transform({{ expression }}, lambda e: {'given': e is not null, 'value': e}) desc nulls last, cast({{ expression }} as varchar) desc
+    {%- elif type.startswith('ENUM') -%}
+        cast({{ expression }} as varchar) desc nulls last
+    {%- elif type.startswith('STRUCT') or type.startswith('MAP') or type == 'INTERVAL' -%}
+        {{ expression }} desc nulls last, cast({{ expression }} as varchar) desc
+    {%- else -%}
+        {{ expression }} desc nulls last
+    {%- endif -%}
+{%- endmacro %}

@@ -1,0 +1,50 @@
+{% macro latest(view, as_of=none) %}
+    {%- set found = feature_store._feature_view(view) -%}
+    {%- if execute -%}
+        {{- adapter.dispatch('latest', 'feature_store')(found, as_of) -}}
+    {%- endif -%}
+{% endmacro %}
+
+
+{% macro default__latest(view, as_of) -%}
+    {%- set event = feature_store._instant(adapter.quote(view.timestamp.name), view.timestamp.type) -%}
+    {%- set now = "timestamp '" ~ as_of ~ "'" if as_of else feature_store._now() -%}
+    {%- set columns = view.entities + [view.timestamp] + ([view.created_timestamp] if view.created_timestamp else []) + view.features -%}
+    {%- do view.update({'cte': '_fs_' ~ view.reference.replace('.', '_'), 'picked': columns[view.entities | length:] | map(attribute='name') | list}) -%}
+with
+
+-- {{ view.reference }}: each entity's newest event among the rows that can be seen now
+{{ view.cte }}_hits as (
+    select {{ feature_store._names(view.entities) }}, max({{ event }}) as _fs_event
+    from {{ view.relation }}
+    where {{ feature_store._visible_now(view, now, '') }}
+        {%- for key in view.entities %} and {{ adapter.quote(key.name) }} is not null{% endfor %}
+    group by {{ feature_store._names(view.entities) }}
+),
+
+{{ feature_store._payload(view, visible=feature_store._visible_now(view, now, 'v.')) }}
+
+select {{ feature_store._names(columns) }}
+from {{ view.cte }}
+{%- endmacro %}
+
+
+{% macro _visible_now(view, now, prefix) -%}
+    {%- set event = feature_store._instant(prefix ~ adapter.quote(view.timestamp.name), view.timestamp.type) -%}
+    {{ event }}{{ ' + ' ~ feature_store._interval(view.available_after) if view.available_after }} <= {{ now }}
+    {%- if view.created_timestamp %} and {{ feature_store._instant(prefix ~ adapter.quote(view.created_timestamp.name), view.created_timestamp.type) }} <= {{ now }}{% endif -%}
+{%- endmacro %}
+
+
+{#-- The present moment as an `_instant`. --#}
+{% macro _now() -%}
+    {{ return(adapter.dispatch('_now', 'feature_store')()) }}
+{%- endmacro %}
+
+{% macro default___now() -%}
+    cast(current_timestamp as timestamp)
+{%- endmacro %}
+
+{% macro duckdb___now() -%}
+    make_timestamp(epoch_us(now()))
+{%- endmacro %}

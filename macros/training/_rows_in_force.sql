@@ -1,0 +1,126 @@
+{#-- CTEs that find, for each (keys, moment) of the spine, which row of the view is in force: its event time and, where
+     `knowledge` counts, its created time. Only keys and times move here; `_payload` fetches the features afterwards.
+
+     A row shows from the moment `_fs_visible` on: the latest of its event time (one microsecond later where the join is
+     strictly before), its load time, and its event time plus `available_after`. --#}
+{% macro _visible_from(view, knowledge, strictly_before) -%}
+    {%- set event = feature_store._instant(adapter.quote(view.timestamp.name), view.timestamp.type) -%}
+    {%- set shown = event -%}
+    {%- if view.available_after -%}
+        {%- set shown = event ~ ' + ' ~ feature_store._interval(view.available_after) -%}
+    {%- elif strictly_before -%}
+        {%- set shown = event ~ " + interval '1 microsecond'" -%}
+    {%- endif -%}
+    {%- if knowledge -%}
+        greatest({{ shown }}, {{ feature_store._instant(adapter.quote(view.created_timestamp.name), view.created_timestamp.type) }})
+    {%- else -%}
+        {{ shown }}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#-- The rows that can ever be in force, with the moment from which they are. --#}
+{% macro _known(view, knowledge, strictly_before) -%}
+    {%- set keys = feature_store._names(view.entities) -%}
+-- {{ view.reference }}: when each of its rows can first be seen
+{{ view.cte }}_known as (
+    select
+        {{ keys }},
+        {{ feature_store._instant(adapter.quote(view.timestamp.name), view.timestamp.type) }} as _fs_event,
+        {% if knowledge -%}
+        {{ feature_store._instant(adapter.quote(view.created_timestamp.name), view.created_timestamp.type) }} as _fs_created,
+        {% endif -%}
+        {{ feature_store._visible_from(view, knowledge, strictly_before) }} as _fs_visible
+    from {{ view.relation }}
+    {%- if knowledge %}
+    where {{ adapter.quote(view.created_timestamp.name) }} is not null  -- never known, never seen
+    {%- endif %}
+),
+
+-- {{ view.reference }}: the moments that the spine asks for, each once
+{{ view.cte }}_asked as (
+    select distinct {{ keys }}, _fs_moment
+    from _fs_spine
+)
+{%- endmacro %}
+
+
+{% macro _ttl(view) -%}
+    {%- if view.ttl %}
+    where _fs_event >= _fs_moment - {{ feature_store._interval(view.ttl) }}  -- ttl, inclusive
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#-- One sort and running maxima, no join between spine and history: for warehouses without ASOF. --#}
+{% macro default___rows_in_force(view, knowledge, strictly_before) -%}
+    {%- set keys = feature_store._names(view.entities) -%}
+    {%- set order = 'order by _fs_visible, _fs_asked rows between unbounded preceding and current row' -%}
+{{ feature_store._known(view, knowledge, strictly_before) }},
+
+-- {{ view.reference }}: rows and questions on one time line; at the same moment the rows stand first
+{{ view.cte }}_timeline as (
+    select {{ keys }}, _fs_visible, 0 as _fs_asked, _fs_event{{ ', _fs_created' if knowledge }}
+    from {{ view.cte }}_known
+    union all
+    select {{ keys }}, _fs_moment as _fs_visible, 1 as _fs_asked, null as _fs_event{{ ', null as _fs_created' if knowledge }}
+    from {{ view.cte }}_asked
+),
+
+-- {{ view.reference }}: the newest event seen so far
+{{ view.cte }}_newest as (
+    select
+        {{ keys }}, _fs_visible, _fs_asked,
+        {% if knowledge -%}
+        _fs_event as _fs_own_event, _fs_created as _fs_own_created,
+        {% endif -%}
+        max(_fs_event) over (partition by {{ keys }} {{ order }}) as _fs_event
+    from {{ view.cte }}_timeline
+),
+{% if knowledge %}
+-- {{ view.reference }}: and of that event the newest version
+{{ view.cte }}_versions as (
+    select
+        {{ keys }}, _fs_visible, _fs_asked, _fs_event,
+        max(case when _fs_own_event = _fs_event then _fs_own_created end)
+            over (partition by {{ keys }}, _fs_event {{ order }}) as _fs_created
+    from {{ view.cte }}_newest
+),
+{% endif %}
+-- {{ view.reference }}: the row in force at each moment asked for
+{{ view.cte }}_in_force as (
+    select *
+    from (
+        select {{ keys }}, _fs_visible as _fs_moment, _fs_event{{ ', _fs_created' if knowledge }}
+        from {{ view.cte }}_{{ 'versions' if knowledge else 'newest' }}
+        where _fs_asked = 1 and _fs_event is not null
+    ) as answers
+    {{- feature_store._ttl(view) }}
+)
+{%- endmacro %}
+
+
+{% macro duckdb___rows_in_force(view, knowledge, strictly_before) -%}
+    {%- set keys = feature_store._names(view.entities) -%}
+{{ feature_store._known(view, knowledge, strictly_before) }},
+{% if knowledge %}
+-- {{ view.reference }}: a row that becomes known after a newer one is never the latest
+{{ view.cte }}_steps as (
+    select {{ keys }}, _fs_event, _fs_created, _fs_visible
+    from {{ view.cte }}_known
+    qualify (_fs_event, _fs_created) = max((_fs_event, _fs_created)) over (
+        partition by {{ keys }} order by _fs_visible range between unbounded preceding and current row
+    )
+),
+{% endif %}
+-- {{ view.reference }}: the row in force at each moment asked for
+{{ view.cte }}_in_force as (
+    select {{ feature_store._names(view.entities, 'asked.') }}, asked._fs_moment, seen._fs_event{{ ', seen._fs_created' if knowledge }}
+    from {{ view.cte }}_asked as asked
+    asof join {{ view.cte }}_{{ 'steps' if knowledge else 'known' }} as seen
+        on {% for key in view.entities -%}
+        asked.{{ adapter.quote(key.name) }} = seen.{{ adapter.quote(key.name) }} and {% endfor -%}
+        asked._fs_moment >= seen._fs_visible
+    {{- feature_store._ttl(view) }}
+)
+{%- endmacro %}

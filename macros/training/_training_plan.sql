@@ -1,0 +1,99 @@
+{#-- Reads and checks the arguments of a training set: {spine, spine_columns, moment, views, picks}.
+     A view comes with `cte`, the name its parts carry in the SQL. --#}
+{% macro _training_plan(spine, features, timestamp, full_feature_names) %}
+    {%- if features is string -%}
+        {%- set features = [features] -%}
+    {%- endif -%}
+    {%- if not features -%}
+        {%- do exceptions.raise_compiler_error("point_in_time_join needs at least one feature, written 'view:feature'.") -%}
+    {%- endif -%}
+    {%- set picked = {} -%}
+    {%- for feature in features -%}
+        {%- set parts = feature.split(':') -%}
+        {%- if parts | length != 2 or not parts[0] or not parts[1] -%}
+            {%- do exceptions.raise_compiler_error("'" ~ feature ~ "' is not a feature reference: write 'view:feature', for example 'user_features:age'.") -%}
+        {%- endif -%}
+        {%- do picked.setdefault(parts[0], []).append(parts[1]) -%}
+    {%- endfor -%}
+
+    {%- set views = {} -%}
+    {%- for reference in picked -%}
+        {%- do views.update({reference: feature_store._feature_view(reference)}) -%}
+    {%- endfor -%}
+    {%- if not execute -%}
+        {%- do return(none) -%}
+    {%- endif -%}
+
+    {%- set spine_columns = feature_store._columns(spine) -%}
+    {%- set outputs = {} -%}
+    {%- set picks = [] -%}
+    {%- for feature in features -%}
+        {%- set reference, name = feature.split(':') -%}
+        {%- set view = views[reference] -%}
+        {%- set column = feature_store._column(view.features, name) -%}
+        {%- if column is none and view.features -%}
+            {%- do exceptions.raise_compiler_error(
+                "Feature view '" ~ reference ~ "' has no feature '" ~ name ~ "'; it has: "
+                ~ view.features | map(attribute='name') | join(', ') ~ '.'
+            ) -%}
+        {%- endif -%}
+        {%- set output = reference.replace('.', '_') ~ '__' ~ name if full_feature_names else name -%}
+        {%- if output | lower in outputs -%}
+            {%- do exceptions.raise_compiler_error(
+                "Both '" ~ outputs[output | lower] ~ "' and '" ~ feature ~ "' would be called '" ~ output
+                ~ "': ask for each once, and with full_feature_names=true where two views share a name."
+            ) -%}
+        {%- endif -%}
+        {%- if feature_store._column(spine_columns, output) -%}
+            {%- do exceptions.raise_compiler_error(
+                "The spine already has a column '" ~ output ~ "', the name of feature '" ~ feature
+                ~ "': rename it there or pass full_feature_names=true."
+            ) -%}
+        {%- endif -%}
+        {%- do outputs.update({output | lower: feature}) -%}
+        {%- do picks.append({'cte': '_fs_' ~ reference.replace('.', '_'), 'column': column.name if column else name, 'output': output}) -%}
+    {%- endfor -%}
+
+    {%- for view in views.values() -%}
+        {%- set wanted = [] -%}
+        {%- for pick in picks if pick.cte == '_fs_' ~ view.reference.replace('.', '_') -%}
+            {%- do wanted.append(pick.column) -%}
+        {%- endfor -%}
+        {%- do view.update({'cte': '_fs_' ~ view.reference.replace('.', '_'), 'picked': wanted}) -%}
+        {%- for key in view.entities if spine_columns and feature_store._column(spine_columns, key.name) is none -%}
+            {%- do exceptions.raise_compiler_error(
+                "The spine has no column '" ~ key.name ~ "', a join key of feature view '" ~ view.reference ~ "'; it has: "
+                ~ spine_columns | map(attribute='name') | join(', ') ~ '.'
+            ) -%}
+        {%- endfor -%}
+    {%- endfor -%}
+
+    {%- set moment = feature_store._spine_timestamp(spine_columns, timestamp) -%}
+    {%- do return({
+        'spine': spine ~ ' as _fs_labels' if spine is string and spine.startswith('(') else spine,
+        'spine_columns': spine_columns,
+        'moment': feature_store._instant(adapter.quote(moment.name), moment.type),
+        'views': views.values() | list,
+        'picks': picks,
+    }) -%}
+{% endmacro %}
+
+
+{#-- The column that holds the spine's moments: the one named, or the only timestamp there is. --#}
+{% macro _spine_timestamp(spine_columns, timestamp) %}
+    {%- set named = feature_store._column(spine_columns, timestamp) -%}
+    {%- if named or not spine_columns -%}
+        {%- do return(named or {'name': timestamp, 'type': none}) -%}
+    {%- endif -%}
+    {%- set times = [] -%}
+    {%- for column in spine_columns if (column.type | lower).startswith('timestamp') or column.type | lower == 'datetime' -%}
+        {%- do times.append(column) -%}
+    {%- endfor -%}
+    {%- if times | length == 1 and timestamp == 'event_timestamp' -%}
+        {%- do return(times[0]) -%}
+    {%- endif -%}
+    {%- do exceptions.raise_compiler_error(
+        "The spine has no column '" ~ timestamp ~ "' to join on; name its moments with timestamp=... (its timestamp columns: "
+        ~ (times | map(attribute='name') | join(', ') or 'none') ~ '; all columns: ' ~ spine_columns | map(attribute='name') | join(', ') ~ ').'
+    ) -%}
+{% endmacro %}

@@ -1,0 +1,57 @@
+{% macro point_in_time_join(spine, features, timestamp='event_timestamp', full_feature_names=false, allow_exact_matches=true, filter_by_created_timestamp=true) %}
+    {#-- The plan reads the views with ref(), also while dbt parses: that is what draws the edges of the DAG. --#}
+    {%- set plan = feature_store._training_plan(spine, features, timestamp, full_feature_names) -%}
+    {%- if execute -%}
+        {{- adapter.dispatch('point_in_time_join', 'feature_store')(plan, not allow_exact_matches, filter_by_created_timestamp) -}}
+    {%- endif -%}
+{% endmacro %}
+
+
+{% macro default__point_in_time_join(plan, strictly_before, filter_by_created_timestamp) -%}
+with
+
+-- the labels, each with its place (so that every row comes back once, in order) and its moment in UTC
+_fs_spine as (
+    select
+        *,
+        row_number() over () as _fs_row,
+        {{ plan.moment }} as _fs_moment
+    from {{ plan.spine }}
+)
+{%- for view in plan.views -%}
+    {%- set knowledge = view.created_timestamp is not none and filter_by_created_timestamp %},
+
+{{ adapter.dispatch('_rows_in_force', 'feature_store')(view, knowledge, strictly_before) }},
+
+-- {{ view.reference }}: the rows to fetch, each once
+{{ view.cte }}_hits as (
+    select distinct {{ feature_store._names(view.entities) }}, _fs_event{{ ', _fs_created' if knowledge }}
+    from {{ view.cte }}_in_force
+),
+
+{{ feature_store._payload(view, knowledge) }}
+{%- endfor %}
+
+select
+    {% for column in plan.spine_columns -%}
+    _fs_spine.{{ adapter.quote(column.name) }},
+    {% else -%}
+    _fs_spine.* exclude (_fs_row, _fs_moment),
+    {% endfor -%}
+    {%- for pick in plan.picks -%}
+    {{ pick.cte }}.{{ adapter.quote(pick.column) }} as {{ adapter.quote(pick.output) }}{{ ',\n    ' if not loop.last }}
+    {%- endfor %}
+from _fs_spine
+{%- for view in plan.views %}
+left join {{ view.cte }}_in_force
+    on {% for key in view.entities -%}
+    {{ view.cte }}_in_force.{{ adapter.quote(key.name) }} = _fs_spine.{{ adapter.quote(key.name) }} and {% endfor -%}
+    {{ view.cte }}_in_force._fs_moment = _fs_spine._fs_moment
+left join {{ view.cte }}
+    on {% for key in view.entities -%}
+    {{ view.cte }}.{{ adapter.quote(key.name) }} = {{ view.cte }}_in_force.{{ adapter.quote(key.name) }} and {% endfor -%}
+    {{ view.cte }}._fs_event = {{ view.cte }}_in_force._fs_event
+    {%- if view.created_timestamp is not none and filter_by_created_timestamp %} and {{ view.cte }}._fs_created = {{ view.cte }}_in_force._fs_created{% endif %}
+{%- endfor %}
+order by _fs_spine._fs_row
+{%- endmacro %}

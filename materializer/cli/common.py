@@ -1,0 +1,121 @@
+"""What every command shares: its options, and how it says that something went wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from typing import Any, NoReturn
+
+import click
+
+from materializer.errors import FeatureStoreError, InputError
+from materializer.store import FeatureStore
+
+
+def run(command: click.Command, name: str) -> NoReturn:
+    """Run a command as a program: exit code 0 done, 1 the work failed, 2 wrong usage."""
+    try:
+        # Without standalone mode click returns the code of `context.exit(code)`, or what the command returned.
+        code = command.main(prog_name=name, standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.Abort:
+        click.echo("Stopped.", err=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except FeatureStoreError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - the reader left, as `head` does
+        sys.exit(1)
+
+
+def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that works on a store; `open_store` takes them."""
+    for option in reversed(
+        (
+            click.option("--project-dir", help="The dbt project. Default: DBT_PROJECT_DIR, else the current folder."),
+            click.option("--profiles-dir", help="The folder of profiles.yml. Default: as dbt finds it."),
+            click.option("--target", "-t", help="The target of the dbt profile. Default: the profile's own."),
+            click.option("--redis-url", help="Default: FEATURE_STORE_REDIS_URL, else redis://127.0.0.1:6379/0."),
+            click.option("--namespace", help="Default: <dbt project>.<target>."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+output_option = click.option(
+    "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to print."
+)
+
+
+def open_store(
+    project_dir: str | None,
+    profiles_dir: str | None,
+    target: str | None,
+    redis_url: str | None,
+    namespace: str | None,
+    reader: bool = False,
+) -> FeatureStore:
+    """The store that the common options name. A `reader` needs no project where none is named and none is here."""
+    folder = project_dir or os.environ.get("DBT_PROJECT_DIR")
+    if reader and not folder and not os.path.exists("dbt_project.yml"):  # noqa: PTH110
+        from materializer.online.connect import redis_url as default_url
+
+        return FeatureStore(redis_url=default_url(redis_url), namespace=namespace)
+    return FeatureStore(
+        folder or ".", target=target, profiles_dir=profiles_dir, redis_url=redis_url, namespace=namespace
+    )
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    click.echo(json.dumps(value, indent=2, default=_json_value, ensure_ascii=False))
+
+
+def print_rows(headers: list[str], rows: list[list[Any]]) -> None:
+    """Columns under headings, as wide as they need to be."""
+    cells = [headers, *([_cell(value) for value in row] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(headers))]
+    for row in cells:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return repr(value)
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return int(value.total_seconds())
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.hex()
+    return str(value)
+
+
+def key_values(texts: tuple[str, ...]) -> dict[str, str]:
+    """``("user_id=1", "item_id=2")`` as a dict.
+
+    Raises:
+        InputError: where one has no equals sign.
+    """
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise InputError(f"'{text}' is not a join key and its value: write for example user_id=1.")
+        pairs[name] = value
+    return pairs

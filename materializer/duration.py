@@ -1,0 +1,26 @@
+"""Durations: ``<whole number> <second|minute|hour|day|week>[s]``, the grammar of the package's ``_duration`` macro."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+from materializer.errors import DefinitionError
+
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
+_GRAMMAR = re.compile(r"\s*([0-9]+)\s+(second|minute|hour|day|week)s?\s*")
+
+
+def parse_duration(text: object, what: str) -> timedelta:
+    """``"7 days"`` as a timedelta; `what` names the setting in the error.
+
+    Raises:
+        DefinitionError: for anything but a whole number above zero and a unit.
+    """
+    match = _GRAMMAR.fullmatch(text) if isinstance(text, str) else None
+    if not match or int(match[1]) == 0:
+        raise DefinitionError(
+            f"{what} is {text!r}, which is not a duration: write a whole number above zero and a unit "
+            "(second, minute, hour, day or week), for example '7 days'."
+        )
+    return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])

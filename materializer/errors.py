@@ -1,0 +1,45 @@
+"""Every error a user can meet. A message is one sentence (or two): what was wrong, what exists, what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class FeatureStoreError(Exception):
+    """The base of all of them; the command line prints it and exits with 1."""
+
+
+class DefinitionError(FeatureStoreError):
+    """A feature view or service is not declared as it should be."""
+
+
+class NotFoundError(FeatureStoreError):
+    """A view, feature, service, column or namespace that does not exist was asked for."""
+
+
+class InputError(FeatureStoreError):
+    """The rows or arguments given to a call do not fit (a missing join key, text in an integer key)."""
+
+
+class ProjectError(FeatureStoreError):
+    """The dbt project, its profile or its manifest is missing, stale or made for another target."""
+
+
+class WarehouseError(FeatureStoreError):
+    """The warehouse is locked, absent or refused a query."""
+
+
+class OnlineStoreError(FeatureStoreError):
+    """Redis is down, refused the password or a command, or holds something else than expected."""
+
+
+class LeaseLostError(OnlineStoreError):
+    """Another run materializes the view, or this one held it for too long; nothing more is written."""
+
+
+class MaterializationError(FeatureStoreError):
+    """Some views failed; the others landed. `results` has a `ViewResult` for every selected view."""
+
+    def __init__(self, message: str, results: list[Any]) -> None:
+        super().__init__(message)
+        self.results = results

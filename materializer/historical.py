@@ -1,0 +1,214 @@
+"""Training sets: the package's ``point_in_time_join`` run over rows that the caller brings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from materializer.errors import InputError
+from materializer.feature_view import Pick, Registry, pick_features
+from materializer.macros import MacroRenderer, Relation
+from materializer.registry import with_columns
+from materializer.types import cast_keys, to_plain
+from materializer.warehouse import Warehouse
+
+_SPINE = "_fs_entity_df"
+
+
+class TrainingSet:
+    """The rows of an entity_df with the features they had at their moments, in the same order.
+
+    `sql` is what the warehouse ran. A pandas entity_df comes back as it was, index included, with the features
+    behind its own columns.
+    """
+
+    def __init__(self, table: pa.Table, features: list[str], sql: str, frame: Any = None) -> None:
+        self._table = table
+        self._features = features
+        self._frame = frame
+        self.sql = sql
+
+    def to_arrow(self) -> pa.Table:
+        """The entity_df's columns and then the features, as Arrow."""
+        return self._table
+
+    def to_df(self) -> Any:
+        """As pandas (extra ``pandas``), features in nullable types: a bigint beside a NULL stays exact."""
+        if self._frame is None:
+            return to_pandas(self._table)
+        features = to_pandas(self._table.select(self._features))
+        result = self._frame.copy()
+        for name in self._features:
+            result[name] = features[name].array
+        return result
+
+    def to_polars(self) -> Any:
+        """As polars (extra ``polars``)."""
+        try:
+            import polars
+        except ImportError:
+            raise InputError("polars is not installed: pip install 'dbt-feature-store[polars]'.") from None
+        return polars.from_arrow(self._table)
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Written to one Parquet file, whole or not at all."""
+        target = Path(path)
+        partial = target.with_name(target.name + ".partial")
+        try:
+            pq.write_table(self._table, partial)
+            partial.replace(target)
+        except OSError as error:
+            raise InputError(f"{target} cannot be written: {error.strerror or error}.") from None
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def to_pandas(table: pa.Table) -> Any:
+    """A table as pandas with nullable types, so that NULL, NaN and integers stay apart."""
+    try:
+        import pandas as pd
+    except ImportError:
+        raise InputError("pandas is not installed: pip install 'dbt-feature-store[pandas]'.") from None
+    nullable = {
+        pa.bool_(): pd.BooleanDtype(),
+        pa.float32(): pd.Float32Dtype(),
+        pa.float64(): pd.Float64Dtype(),
+        pa.string(): pd.StringDtype(),
+        **{getattr(pa, f"{kind}{bits}")(): getattr(pd, f"{name}{bits}Dtype")()
+           for kind, name in (("int", "Int"), ("uint", "UInt")) for bits in (8, 16, 32, 64)},
+    }  # fmt: skip
+    return table.to_pandas(types_mapper=nullable.get)
+
+
+def get_historical_features(
+    warehouse: Warehouse,
+    manifest: Mapping[str, Any],
+    registry: Registry,
+    entity_df: Any,
+    features: Any,
+    *,
+    full_feature_names: bool = False,
+    timestamp: str = "event_timestamp",
+    allow_exact_matches: bool = True,
+    filter_by_created_timestamp: bool = True,
+) -> TrainingSet:
+    """See `materializer.FeatureStore.get_historical_features`."""
+    references = registry.references(features)
+    views = {
+        view.reference: with_columns(view, warehouse)
+        for view in (registry.view(reference.split(":")[0]) for reference in references if ":" in reference)
+    }
+    known = Registry(
+        {name: views.get(view.reference, view) for name, view in registry.views.items()},
+        registry.services,
+        registry.absent,
+    )
+    picks = pick_features(known, references, full_feature_names)
+    frame = entity_df if type(entity_df).__module__.partition(".")[0] == "pandas" else None
+
+    if isinstance(entity_df, str):
+        spine = Relation(f"({entity_df.strip().rstrip(';')}) as _fs_labels")
+        schema = warehouse.schema(spine)
+        table = None
+    else:
+        table = to_table(entity_df)
+        schema = table.schema
+    moment = spine_timestamp(schema, timestamp)
+    _check_spine(schema, picks)
+    if table is not None:
+        spine = warehouse.register(_SPINE, _narrow(table, picks, moment))
+
+    sql = MacroRenderer(manifest, warehouse.columns).render(
+        "point_in_time_join",
+        spine,
+        references,
+        timestamp=moment,
+        full_feature_names=full_feature_names,
+        allow_exact_matches=allow_exact_matches,
+        filter_by_created_timestamp=filter_by_created_timestamp,
+    )
+    answer = warehouse.query(sql)
+    names = [pick.output for pick in picks]
+    result = answer if table is None else table
+    if result.num_rows != answer.num_rows:
+        raise AssertionError("the point-in-time join changed the number of rows")
+    for name in names:
+        column = to_plain(answer.column(name))
+        if table is None:
+            result = result.set_column(result.schema.get_field_index(name), name, column)
+        else:
+            result = result.append_column(name, column)
+    return TrainingSet(result, names, sql, frame)
+
+
+def to_table(entity_df: Any) -> pa.Table:
+    """Anything Arrow can read as a table: pandas, polars, pyarrow, a DuckDB relation, a dict of lists, dicts."""
+    try:
+        if isinstance(entity_df, pa.Table):
+            return entity_df
+        if isinstance(entity_df, dict):
+            return pa.table(entity_df)
+        if isinstance(entity_df, list):
+            return pa.Table.from_pylist(entity_df)
+        if type(entity_df).__module__.partition(".")[0] == "pandas":
+            return pa.Table.from_pandas(entity_df, preserve_index=False)
+        if hasattr(entity_df, "to_arrow_table"):
+            return entity_df.to_arrow_table()
+        return pa.table(entity_df)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise InputError(f"entity_df cannot be read as a table: {' '.join(str(error).split())}") from None
+
+
+def spine_timestamp(schema: pa.Schema, named: str) -> str:
+    """The column that holds a spine's moments: the one named, or the only timestamp column there is.
+
+    Raises:
+        InputError: where there is none, several, or the named one is no timestamp.
+    """
+    times = [field.name for field in schema if pa.types.is_timestamp(field.type)]
+    if named in schema.names:
+        kind = schema.field(named).type
+        if pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_null(kind):
+            return named
+        raise InputError(f"Column '{named}' of entity_df is {kind}, not a timestamp: convert it first.")
+    if len(times) == 1 and named == "event_timestamp":
+        return times[0]
+    raise InputError(
+        f"entity_df has no column '{named}' to join on: name its moments with timestamp=... "
+        f"(its timestamp columns: {', '.join(times) or 'none'}; all columns: {', '.join(schema.names)})."
+    )
+
+
+def _check_spine(schema: pa.Schema, picks: list[Pick]) -> None:
+    for pick in picks:
+        for key in pick.view.join_keys:
+            if key not in schema.names:
+                raise InputError(
+                    f"entity_df has no column '{key}', a join key of feature view '{pick.view.reference}'; "
+                    f"it has: {', '.join(schema.names)}."
+                )
+        if pick.output in schema.names:
+            raise InputError(
+                f"entity_df already has a column '{pick.output}', the name of feature "
+                f"'{pick.view.reference}:{pick.feature}': rename it there or pass full_feature_names=True."
+            )
+
+
+def _narrow(table: pa.Table, picks: list[Pick], moment: str) -> pa.Table:
+    """Only what the join needs: join keys as the views have them, and moments in whole microseconds.
+
+    The other columns never travel: they are put back beside the answer, which has the same rows in the same order.
+    """
+    columns: dict[str, Any] = {}
+    for pick in picks:
+        for entity in pick.view.entities:
+            if entity.name not in columns:
+                columns[entity.name] = cast_keys(table.column(entity.name), entity.dtype, entity.name)
+    moments = table.column(moment)
+    columns[moment] = moments.cast(pa.timestamp("us")) if pa.types.is_null(moments.type) else to_plain(moments)
+    return pa.table(columns)

@@ -1,0 +1,255 @@
+"""dbt's manifest as a registry: the only source of what is declared. Read, never written."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from materializer.duration import parse_duration
+from materializer.errors import DefinitionError, ProjectError
+from materializer.feature_view import Entity, Feature, FeatureService, FeatureView, Registry
+from materializer.project import Project
+
+_KEYS = ("entities", "timestamp", "created_timestamp", "available_after", "ttl", "online", "tags")
+_SCHEMA_VERSIONS = ("v12",)
+
+
+def load_manifest(project: Project) -> dict[str, Any]:
+    """The project's ``target/manifest.json``, checked to be of a version we know, fresh, and of this target.
+
+    Raises:
+        ProjectError: where it is missing, broken, older than the models, or another target's.
+    """
+    path = project.manifest_path
+    try:
+        manifest = json.loads(path.read_bytes())
+        version = Path(manifest["metadata"]["dbt_schema_version"]).stem
+        manifest["nodes"], manifest["macros"]
+    except FileNotFoundError:
+        raise ProjectError(f"There is no manifest at {path}: run `dbt build` in {project.folder} first.") from None
+    except (ValueError, KeyError, TypeError):
+        raise ProjectError(f"{path} is not a manifest of dbt's: run `dbt build` in {project.folder} again.") from None
+    if version not in _SCHEMA_VERSIONS:
+        raise ProjectError(
+            f"{path} is of schema version {version}; this release reads {', '.join(_SCHEMA_VERSIONS)} (dbt 1.10, 1.11)."
+        )
+    _check_fresh(project, manifest)
+    _check_target(project, manifest)
+    return manifest
+
+
+def read_registry(manifest: Mapping[str, Any]) -> Registry:
+    """The feature views and services that a manifest declares. Their types are not known yet.
+
+    Raises:
+        DefinitionError: for a mistyped, missing or wrong key in ``meta.feature_view``, an ephemeral view, or a
+            service that names what is not a view.
+    """
+    owners = {group["name"]: group for group in manifest.get("groups", {}).values()}
+    views: dict[str, FeatureView] = {}
+    for unique_id, node in sorted(manifest["nodes"].items()):
+        meta = _meta(node)
+        if node.get("resource_type") == "model" and "feature_view" in meta:
+            view = _view(unique_id, node, meta["feature_view"], owners)
+            for reference in {view.reference} | ({view.name} if view.latest else set()):
+                if reference in views:
+                    raise DefinitionError(
+                        f"Feature view '{reference}' is declared twice, by {views[reference].unique_id} and {unique_id}: "
+                        "rename one of the models."
+                    )
+                views[reference] = view
+    services = {}
+    for exposure in manifest.get("exposures", {}).values():
+        if exposure.get("type") == "ml":
+            services[exposure["name"]] = _service(exposure, views)
+    absent = {}
+    for nodes in (manifest.get("disabled") or {}).values():
+        for node in nodes:
+            if node.get("resource_type") == "model" and node["name"] not in views and "feature_view" in _meta(node):
+                absent[node["name"]] = "is disabled: remove `enabled: false` from its configuration and run `dbt build`"
+    return Registry(views, services, absent)
+
+
+def _meta(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    return (node.get("config") or {}).get("meta") or node.get("meta") or {}
+
+
+def _view(unique_id: str, node: Mapping[str, Any], meta: Any, owners: Mapping[str, Any]) -> FeatureView:
+    where = f"Model '{node['name']}': meta.feature_view"
+    check_meta(where, meta)
+    if node["config"].get("materialized") == "ephemeral":
+        raise DefinitionError(
+            f"Feature view '{node['name']}' is ephemeral, so the warehouse holds no rows of it: "
+            "materialize it as a table, an incremental model or a view."
+        )
+    columns = {name.lower(): column for name, column in (node.get("columns") or {}).items()}
+
+    def described(name: str) -> str:
+        return columns.get(name.lower(), {}).get("description", "")
+
+    timestamp = meta.get("timestamp", "event_timestamp")
+    created = meta.get("created_timestamp")
+    apart = {name.lower() for name in (*meta["entities"], timestamp, created) if name}
+    group = node["config"].get("group") or node.get("group")
+    return FeatureView(
+        name=node["name"],
+        entities=tuple(Entity(name, described(name)) for name in meta["entities"]),
+        features=tuple(
+            Feature(column["name"], column.get("description", ""))
+            for name, column in columns.items()
+            if name not in apart
+        ),
+        timestamp=timestamp,
+        created_timestamp=created,
+        available_after=_duration(meta, "available_after", where),
+        ttl=_duration(meta, "ttl", where),
+        online=meta.get("online", True),
+        tags={**{tag: "" for tag in node.get("tags") or []}, **{k: str(v) for k, v in meta.get("tags", {}).items()}},
+        description=node.get("description", ""),
+        owner=owners.get(group, {}).get("name", group),
+        version=node.get("version"),
+        latest=node.get("version") is None or node["version"] == node.get("latest_version"),
+        relation=node.get("relation_name") or "",
+        unique_id=unique_id,
+    )
+
+
+def check_meta(where: str, meta: Any) -> None:
+    """Stop where ``meta.feature_view`` is not what a feature view may say (the macro ``_check_feature_view`` agrees).
+
+    Raises:
+        DefinitionError: naming the key and what is known instead.
+    """
+    if not isinstance(meta, dict):
+        raise DefinitionError(f"{where} is not a mapping: write `feature_view: {{entities: [...]}}`.")
+    for key in meta:
+        if key not in _KEYS:
+            near = difflib.get_close_matches(str(key), _KEYS, 1)
+            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            raise DefinitionError(f"{where} has no key '{key}'{hint}; its keys are {', '.join(_KEYS)}.")
+    if "entities" not in meta:
+        raise DefinitionError(f"{where} has no `entities`: list the join key columns.")
+    entities = meta["entities"]
+    if (
+        not isinstance(entities, list)
+        or not entities
+        or not all(isinstance(name, str) for name in entities)
+        or len(set(entities)) != len(entities)
+    ):
+        raise DefinitionError(f"{where} `entities` is {entities!r}: list one or more different column names.")
+    for key in ("timestamp", "created_timestamp"):
+        if key in meta and not isinstance(meta[key], str):
+            raise DefinitionError(f"{where} `{key}` is {meta[key]!r}: give the name of a column.")
+    for key in ("ttl", "available_after"):
+        if key in meta:
+            parse_duration(meta[key], f"{where}.{key}")
+    if not isinstance(meta.get("online", True), bool):
+        raise DefinitionError(f"{where} `online` is {meta['online']!r}: it is true or false.")
+    if not isinstance(meta.get("tags", {}), dict):
+        raise DefinitionError(f"{where} `tags` is {meta['tags']!r}: it is a mapping such as {{team: growth}}.")
+
+
+def _duration(meta: Mapping[str, Any], key: str, where: str) -> Any:
+    return parse_duration(meta[key], f"{where}.{key}") if key in meta else None
+
+
+def _service(exposure: Mapping[str, Any], views: Mapping[str, FeatureView]) -> FeatureService:
+    name = exposure["name"]
+    features = _meta(exposure).get("features", [])
+    if not isinstance(features, list) or not all(isinstance(f, str) and f.count(":") == 1 for f in features):
+        raise DefinitionError(f"Exposure '{name}': meta.features is a list of 'view:feature' references.")
+    for reference in features:
+        view = reference.split(":")[0]
+        if view not in views:
+            known = ", ".join(sorted(views)) or "none"
+            raise DefinitionError(
+                f"Exposure '{name}' names '{reference}', but there is no feature view '{view}'; there are: {known}."
+            )
+    owner = exposure.get("owner") or {}
+    return FeatureService(
+        name=name,
+        features=tuple(features),
+        description=exposure.get("description", ""),
+        owner=owner.get("name") or owner.get("email"),
+        tags={tag: "" for tag in exposure.get("tags") or []},
+    )
+
+
+def _check_fresh(project: Project, manifest: Mapping[str, Any]) -> None:
+    """Compare the project's files with what dbt read. Times only choose which files to look into: a copied or freshly
+    checked-out file is not stale as long as it says the same."""
+    written = project.manifest_path.stat().st_mtime
+    own = {
+        node["original_file_path"]: node
+        for node in (*manifest["nodes"].values(), *(n for ns in (manifest.get("disabled") or {}).values() for n in ns))
+        if node.get("resource_type") == "model" and node.get("package_name") == project.name
+    }
+    hint = f"run `dbt build` in {project.folder} again"
+    for path, node in own.items():
+        if not (project.folder / path).exists() and (node.get("config") or {}).get("enabled", True):
+            raise ProjectError(f"The manifest is older than the models ({path} is gone): {hint}.")
+    for folder in project.model_folders:
+        for path in (p for pattern in ("*.sql", "*.py", "*.yml", "*.yaml") for p in folder.rglob(pattern)):
+            if path.stat().st_mtime <= written:
+                continue
+            relative = path.relative_to(project.folder).as_posix()
+            if path.suffix in (".yml", ".yaml"):
+                stale = _properties_changed(path, manifest)
+            else:
+                stale = relative not in own or own[relative]["checksum"]["checksum"] != _checksum(path)
+            if stale:
+                raise ProjectError(f"The manifest is older than the models ({relative} has changed since): {hint}.")
+
+
+def _checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_text().strip().encode()).hexdigest()
+
+
+def _properties_changed(path: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether a properties file declares a feature view otherwise than the manifest does."""
+    try:
+        models = (yaml.safe_load(path.read_text()) or {}).get("models") or []
+    except (yaml.YAMLError, AttributeError):
+        return True
+    known: dict[str, list[Any]] = {}
+    for node in manifest["nodes"].values():
+        if node.get("resource_type") == "model":
+            known.setdefault(node["name"], []).append(_meta(node).get("feature_view"))
+    for model in models:
+        declared = _meta(model).get("feature_view") if isinstance(model, dict) else None
+        if declared is not None and "{{" not in str(declared) and declared not in known.get(model.get("name"), []):
+            return True
+    return False
+
+
+def _check_target(project: Project, manifest: Mapping[str, Any]) -> None:
+    """The manifest does not name its target, but the relations in it do."""
+    database, schema = target_location(project)
+    for node in manifest["nodes"].values():
+        if node.get("resource_type") != "model" or "feature_view" not in _meta(node):
+            continue
+        config = node["config"]
+        other_database = not config.get("database") and database and node.get("database") != database
+        other_schema = not config.get("schema") and schema and node.get("schema") != schema
+        if other_database or other_schema:
+            raise ProjectError(
+                f"The manifest was made for another target: it has {node['name']} in "
+                f"{node.get('database')}.{node.get('schema')}, but target '{project.target}' is {database}.{schema}. "
+                f"Run `dbt build --target {project.target}` first."
+            )
+
+
+def target_location(project: Project) -> tuple[str | None, str | None]:
+    """The database and schema where a target builds its models, as far as its profile says."""
+    connection = project.connection
+    database = connection.get("database") or connection.get("dbname")
+    if connection.get("type") == "duckdb" and not database:
+        path = str(connection.get("path", ":memory:"))
+        database = "memory" if path == ":memory:" else Path(path).stem
+    return database, connection.get("schema") or ("main" if connection.get("type") == "duckdb" else None)

@@ -1,0 +1,1 @@
+"""The online store: rows in Redis, written and read."""

@@ -1,0 +1,54 @@
+"""The names of keys in Redis: ``<namespace>:<view>:<key values>``, each part escaped. See docs/online-format.md."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_SPECIAL = re.compile(r"[%:{}]")
+
+
+def escape(part: str) -> str:
+    """``:``, ``%``, ``{`` and ``}`` as ``%3A``, ``%25``, ``%7B``, ``%7D``: parts cannot run into each other, and no
+    value can steer a key to another slot of a cluster."""
+    return _SPECIAL.sub(lambda match: f"%{ord(match[0]):02X}", part)
+
+
+def unescape(part: str) -> str:
+    """The inverse of `escape`."""
+    return re.sub(r"%(3A|25|7B|7D)", lambda match: chr(int(match[1], 16)), part)
+
+
+def view_prefix(namespace: str, view: str) -> str:
+    """What every row key of a view begins with."""
+    return f"{escape(namespace)}:{escape(view)}:"
+
+
+def row_key(namespace: str, view: str, values: Iterable[str]) -> str:
+    """The key of one entity's row; `values` are the join keys' texts, in the view's order."""
+    return view_prefix(namespace, view) + ":".join(escape(value) for value in values)
+
+
+def registry_key(namespace: str) -> str:
+    """A hash: one field a published view."""
+    return f"{escape(namespace)}:registry"
+
+
+def services_key(namespace: str) -> str:
+    """A hash: one field a published feature service."""
+    return f"{escape(namespace)}:services"
+
+
+def revision_key(namespace: str) -> str:
+    """A counter that every change of what is published moves, so that readers notice."""
+    return f"{escape(namespace)}:_fs_revision"
+
+
+def lease_key(namespace: str, view: str) -> str:
+    """Held by the run that materializes the view."""
+    return f"{escape(namespace)}:_fs_lease:{escape(view)}"
+
+
+def glob_literal(text: str) -> str:
+    """`text` for MATCH, standing for itself alone."""
+    return re.sub(r"([\\*?\[\]^-])", r"\\\1", text)

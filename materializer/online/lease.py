@@ -1,0 +1,83 @@
+"""One run at a time a view and namespace: a lease in Redis, taken before the warehouse is read, and renewed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+
+import redis
+
+from materializer.errors import LeaseLostError, OnlineStoreError
+from materializer.online import scripts
+from materializer.online.keys import lease_key
+
+LENGTH_MS = 10_000
+# Writes stop this long before the lease ends, for the time that clocks within one server may differ.
+MARGIN_MS = 500
+# A killed run's lease ends by itself: the next one waits for that rather than fail.
+PATIENCE_SECONDS = 15.0
+
+
+class Lease:
+    """The right to write one view's rows, as a context manager that renews it in a thread until it ends.
+
+    Raises:
+        OnlineStoreError: on entering, where another run holds it for longer than `PATIENCE_SECONDS`.
+        LeaseLostError: from `deadline`, once it could not be renewed in time.
+    """
+
+    def __init__(self, client: redis.Redis, namespace: str, view: str, run_id: str) -> None:
+        self._client = client
+        self._view = view
+        self._key = lease_key(namespace, view)
+        self._run_id = run_id
+        self._deadline = 0
+        self._ends = threading.Event()
+        self._lost = False
+        self._thread = threading.Thread(target=self._renew, name=f"lease-{view}", daemon=True)
+
+    def deadline(self) -> int:
+        """The moment, in ms of the server's clock, before which a write under this lease is valid."""
+        if self._lost:
+            raise LeaseLostError(
+                f"The lease on view '{self._view}' was lost, so another run may be writing it: nothing more is sent."
+            )
+        return self._deadline
+
+    def __enter__(self) -> Lease:
+        give_up = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            taken, value, *holder = self._client.eval(scripts.TAKE_LEASE, 1, self._key, self._run_id, LENGTH_MS)
+            if taken:
+                self._deadline = value - MARGIN_MS
+                self._thread.start()
+                return self
+            if time.monotonic() > give_up:
+                raise OnlineStoreError(
+                    f"View '{self._view}' is being materialized by run {holder[0].decode()}: try again when it is done."
+                )
+            time.sleep(min(0.5, max(value, 20) / 1000))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._ends.set()
+        self._thread.join()
+        try:
+            self._client.eval(scripts.RELEASE_LEASE, 1, self._key, self._run_id)
+        except redis.RedisError:
+            # It ends by itself; what went wrong with the server is the caller's story.
+            if error is None:
+                raise
+
+    def _renew(self) -> None:
+        while not self._ends.wait(LENGTH_MS / 3000):
+            try:
+                renewed, deadline = self._client.eval(scripts.RENEW_LEASE, 1, self._key, self._run_id, LENGTH_MS)
+            except redis.RedisError:
+                continue  # the deadline stands; writes after it are refused by the server
+            if not renewed:
+                self._lost = True
+                return
+            self._deadline = deadline - MARGIN_MS

@@ -1,0 +1,168 @@
+"""The published registry: what readers need to know of each view, kept in Redis beside the rows."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pyarrow as pa
+import redis
+
+from materializer.errors import NotFoundError, OnlineStoreError
+from materializer.feature_view import Entity, Feature, FeatureService, FeatureView, Registry
+from materializer.online import scripts
+from materializer.online.keys import registry_key, revision_key, services_key, unescape
+from materializer.online.lease import Lease
+from materializer.online.writer import lease_errors
+
+_FORMAT = 1
+
+
+def publish_view(
+    client: redis.Redis, lease: Lease, namespace: str, view: FeatureView, latest_version: int | str | None
+) -> None:
+    """Make a view visible to readers, once its rows are complete."""
+    with lease_errors():
+        client.eval(
+            scripts.PUBLISH_VIEW, 2, registry_key(namespace), revision_key(namespace),
+            lease.deadline(), view.reference, json.dumps(_to_json(view, latest_version), ensure_ascii=False),
+        )  # fmt: skip
+
+
+def publish_services(client: redis.Redis, namespace: str, services: Iterable[FeatureService]) -> None:
+    """Replace the published feature services by these."""
+    key = services_key(namespace)
+    texts = {
+        service.name: json.dumps(
+            {"features": service.features, "description": service.description, "owner": service.owner,
+             "tags": dict(service.tags)}, ensure_ascii=False, sort_keys=True,
+        )
+        for service in services
+    }  # fmt: skip
+    if {name.decode(): text.decode() for name, text in client.hgetall(key).items()} == texts:
+        return
+    pipeline = client.pipeline(transaction=True)
+    pipeline.delete(key)
+    if texts:
+        pipeline.hset(key, mapping=texts)
+    pipeline.incr(revision_key(namespace))
+    pipeline.execute()
+
+
+def read_published(client: redis.Redis, namespace: str) -> tuple[bytes | None, Registry]:
+    """The revision and the registry that it stands for."""
+    revision = client.get(revision_key(namespace))
+    fields = [json.loads(text) for text in client.hgetall(registry_key(namespace)).values()]
+    for published in fields:
+        if published["format"] > _FORMAT:
+            raise OnlineStoreError(
+                f"Namespace '{namespace}' was written by a newer release (format {published['format']}): upgrade."
+            )
+    views = {}
+    for published in fields:
+        view = _from_json(published)
+        views[view.reference] = view
+    # The bare name is the latest version, as the newest publication says, of those whose rows are complete.
+    for published in sorted(fields, key=lambda one: one["published_at"]):
+        if published["version"] is not None:
+            latest = f"{published['name']}.v{published['latest_version']}"
+            if latest in views:
+                views[published["name"]] = views[latest]
+            else:
+                views.setdefault(published["name"], _from_json(published))
+    services = {
+        name.decode(): _service(name.decode(), json.loads(text))
+        for name, text in client.hgetall(services_key(namespace)).items()
+    }
+    return revision, Registry(views, services)
+
+
+def find_namespaces(client: redis.Redis) -> list[str]:
+    """Every namespace that something is published in. Walks all keys: a reader of a large server names its own."""
+    names = set()
+    for key in client.scan_iter(match="*:registry", count=10_000):
+        parts = key.decode(errors="replace").split(":")
+        if len(parts) == 2:
+            names.add(unescape(parts[0]))
+    return sorted(names)
+
+
+def only_namespace(client: redis.Redis, server: str) -> str:
+    """The one namespace there is.
+
+    Raises:
+        NotFoundError: where there is none, or several to choose from.
+    """
+    names = find_namespaces(client)
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise NotFoundError(f"Nothing is published in Redis at {server}: run `materialize` in a dbt project first.")
+    raise NotFoundError(f"Redis at {server} has several namespaces: name one with namespace=: {', '.join(names)}.")
+
+
+def _to_json(view: FeatureView, latest_version: int | str | None) -> dict[str, Any]:
+    schema = pa.schema([(part.name, part.dtype) for part in view.schema])
+    return {
+        "format": _FORMAT,
+        "name": view.name,
+        "version": view.version,
+        "latest_version": latest_version,
+        "entities": [_part(entity) for entity in view.entities],
+        "features": [_part(feature) for feature in view.features],
+        "timestamp": view.timestamp,
+        "created_timestamp": view.created_timestamp,
+        "ttl_seconds": _seconds(view.ttl),
+        "available_after_seconds": _seconds(view.available_after),
+        "tags": dict(view.tags),
+        "description": view.description,
+        "owner": view.owner,
+        "published_at": datetime.now(timezone.utc).isoformat(timespec="microseconds"),
+        # The same types for machines: an Arrow schema of join keys and features, as an IPC message in base64.
+        "arrow_schema": base64.b64encode(schema.serialize().to_pybytes()).decode(),
+    }
+
+
+def _from_json(published: Mapping[str, Any]) -> FeatureView:
+    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(published["arrow_schema"])))
+    return FeatureView(
+        name=published["name"],
+        entities=tuple(
+            Entity(part["name"], part["description"], schema.field(part["name"]).type)
+            for part in published["entities"]
+        ),
+        features=tuple(
+            Feature(part["name"], part["description"], schema.field(part["name"]).type)
+            for part in published["features"]
+        ),
+        timestamp=published["timestamp"],
+        created_timestamp=published["created_timestamp"],
+        available_after=_timedelta(published["available_after_seconds"]),
+        ttl=_timedelta(published["ttl_seconds"]),
+        tags=published["tags"],
+        description=published["description"],
+        owner=published["owner"],
+        version=published["version"],
+        latest=published["version"] == published["latest_version"],
+    )
+
+
+def _service(name: str, published: Mapping[str, Any]) -> FeatureService:
+    return FeatureService(
+        name, tuple(published["features"]), published["description"], published["owner"], published["tags"]
+    )
+
+
+def _part(part: Entity | Feature) -> dict[str, str]:
+    return {"name": part.name, "type": str(part.dtype), "description": part.description}
+
+
+def _seconds(duration: timedelta | None) -> int | None:
+    return None if duration is None else int(duration.total_seconds())
+
+
+def _timedelta(seconds: int | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)

@@ -1,0 +1,236 @@
+"""Online reads: one pre-packed pipeline a request, whatever the number of views and entities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import redis
+
+from materializer.errors import FeatureStoreError, InputError, NotFoundError
+from materializer.feature_view import FeatureView, Pick, Registry, pick_features
+from materializer.online.keys import revision_key, row_key
+from materializer.online.published import read_published
+from materializer.online.response import MISSING, OnlineResponse, Status
+from materializer.online.rows import EVENT
+from materializer.online.values import decoder, encode
+from materializer.types import cast_keys
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+class OnlineReader:
+    """Reads one namespace. Needs Redis alone: types, ttl and join keys come from the published registry.
+
+    Every request also asks for the registry's revision, so that a change is seen by the very next read.
+    """
+
+    def __init__(self, client: redis.Redis, namespace: str) -> None:
+        self._client = client
+        self.namespace = namespace
+        self._revision: bytes | None = None
+        self._registry: Registry | None = None
+
+    def registry(self) -> Registry:
+        """What is published now."""
+        self._revision, self._registry = read_published(self._client, self.namespace)
+        if not self._registry.views:
+            raise NotFoundError(f"Nothing is published in namespace '{self.namespace}': run `materialize` first.")
+        return self._registry
+
+    def read(
+        self, features: Any, entity_rows: Sequence[Mapping[str, Any]], full_feature_names: bool = False
+    ) -> OnlineResponse:
+        """See `materializer.FeatureStore.get_online_features`."""
+        registry = self._registry if self._revision is not None else self.registry()
+        while True:
+            try:
+                picks = pick_features(registry, registry.references(features), full_feature_names)
+                request = _Request(self.namespace, picks, entity_rows)
+            except FeatureStoreError:
+                # Perhaps it was published since: look again before saying no.
+                fresh = self.registry()
+                if fresh == registry:
+                    raise
+                registry = fresh
+                continue
+            revision, *replies = self._exchange(request.pack(), request.commands)
+            if revision == self._revision:
+                return request.response(replies)
+            registry = self.registry()
+
+    def _exchange(self, packed: bytes, commands: int) -> list[Any]:
+        """Send a pipeline and read its replies; a connection that the server had closed is opened anew once."""
+        pool = self._client.connection_pool
+        for attempt in (1, 2):
+            connection = pool.get_connection()
+            try:
+                connection.send_packed_command([packed])
+                replies = [_reply(connection) for _ in range(commands)]
+            except redis.ConnectionError:
+                connection.disconnect()
+                if attempt == 2:
+                    raise
+                continue
+            except BaseException:
+                connection.disconnect()
+                raise
+            finally:
+                pool.release(connection)
+            for reply in replies:
+                if isinstance(reply, Exception):
+                    raise reply
+            return replies
+        raise AssertionError("unreachable")
+
+
+def _reply(connection: Any) -> Any:
+    try:
+        return connection.read_response(disable_decoding=True)
+    except redis.ResponseError as error:
+        return error
+
+
+class _Request:
+    """The rows and features that one call asks for: packs the commands, then reads their replies."""
+
+    def __init__(self, namespace: str, picks: list[Pick], entity_rows: Sequence[Mapping[str, Any]]) -> None:
+        self._picks = picks
+        self._rows = entity_rows
+        self._namespace = namespace
+        self._features: dict[str, list[str]] = {}
+        self._views: dict[str, FeatureView] = {}
+        for pick in picks:
+            self._views[pick.view.reference] = pick.view
+            self._features.setdefault(pick.view.reference, []).append(pick.feature)
+        self._timed = any(view.ttl for view in self._views.values())
+        self._keys = {reference: self._row_keys(view) for reference, view in self._views.items()}
+        asked = sum(key is not None for keys in self._keys.values() for key in keys)
+        self.commands = 1 + self._timed + asked
+
+    def _row_keys(self, view: FeatureView) -> list[bytes | None]:
+        """The key of each row, None where one of its join keys is NULL."""
+        columns = []
+        for entity in view.entities:
+            values = []
+            for number, row in enumerate(self._rows):
+                if entity.name not in row:
+                    raise InputError(
+                        f"Entity row {number} has no '{entity.name}', a join key of feature view '{view.reference}' "
+                        f"(it has: {', '.join(row) or 'nothing'})."
+                    )
+                values.append(row[entity.name])
+            columns.append(key_texts(values, entity.dtype, entity.name))
+        return [
+            None if None in texts else row_key(self._namespace, view.reference, texts).encode()
+            for texts in zip(*columns, strict=True)
+        ]
+
+    def pack(self) -> bytes:
+        parts = [_command(b"GET", revision_key(self._namespace).encode())]
+        if self._timed:
+            parts.append(_command(b"TIME"))
+        for reference, keys in self._keys.items():
+            fields = [name.encode() for name in self._features[reference]] + [EVENT.encode()]
+            head = b"*%d\r\n$5\r\nHMGET\r\n" % (len(fields) + 2)
+            tail = b"".join(b"$%d\r\n%s\r\n" % (len(field), field) for field in fields)
+            parts += [b"%s$%d\r\n%s\r\n%s" % (head, len(key), key, tail) for key in keys if key is not None]
+        return b"".join(parts)
+
+    def response(self, replies: list[Any]) -> OnlineResponse:
+        at = 0
+        now = None
+        if self._timed:
+            seconds, microseconds = replies[0]
+            now = _EPOCH + timedelta(seconds=int(seconds), microseconds=int(microseconds))
+            at = 1
+        columns: dict[str, tuple[pa.DataType, list[Any], list[Status], list[datetime | None]]] = {}
+        for reference, keys in self._keys.items():
+            found = []
+            for key in keys:
+                found.append(replies[at] if key is not None else None)
+                at += key is not None
+            self._decode(reference, found, now, columns)
+        return OnlineResponse(_inputs(self._rows), {pick.output: columns[_column(pick)] for pick in self._picks})
+
+    def _decode(self, reference: str, found: list[Any], now: datetime | None, columns: dict[str, Any]) -> None:
+        view = self._views[reference]
+        oldest = now - view.ttl if view.ttl and now else None
+        to_event = decoder(pa.timestamp("us", "UTC"))
+        events = [to_event(row[-1]) if row is not None and row[-1] is not None else None for row in found]
+        too_old = [oldest is not None and event is not None and event < oldest for event in events]
+        for place, name in enumerate(self._features[reference]):
+            dtype = view.feature(name).dtype
+            decode = decoder(dtype)
+            values, statuses = [], []
+            for row, event, old in zip(found, events, too_old, strict=True):
+                raw = row[place] if event is not None else None
+                values.append(None if raw is None or old else decode(raw))
+                statuses.append(
+                    MISSING if event is None
+                    else Status.OUTSIDE_MAX_AGE if old
+                    else Status.NULL_VALUE if raw is None
+                    else Status.PRESENT
+                )  # fmt: skip
+            columns[f"{reference}:{name}"] = (dtype, values, statuses, events)
+
+
+def _column(pick: Pick) -> str:
+    return f"{pick.view.reference}:{pick.feature}"
+
+
+def _command(*parts: bytes) -> bytes:
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
+
+
+def _inputs(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def key_texts(values: Iterable[Any], dtype: pa.DataType, name: str) -> list[str | None]:
+    """Join key values as they stand in keys, cast to the view's type; NULL and NaN are None.
+
+    Raises:
+        InputError: for a value that is not of the type, such as text in an integer key.
+    """
+    values = [value.item() if hasattr(value, "item") else value for value in values]
+    values = [None if value is None or value != value or type(value).__name__ == "NAType" else value for value in values]
+    if pa.types.is_integer(dtype) and all(type(value) is int or value is None for value in values):
+        return [None if value is None else str(value) for value in values]
+    if pa.types.is_string(dtype) and all(type(value) is str or value is None for value in values):
+        return values
+    texts = []
+    for value in values:
+        if value is not None and not isinstance(value, (int, float, str, bytes, bool, date, Decimal)):
+            value = str(value)
+        try:
+            cast = cast_keys(pa.array([value]), dtype, name)
+        except pa.ArrowException as error:
+            raise InputError(f"Join key '{name}' is of type {dtype}, but {value!r} was given for it: {error}") from None
+        text = encode(cast)[0].as_py()
+        texts.append(None if text is None else text.decode())
+    return texts
+
+
+def rows_of(entity_rows: Any) -> list[Mapping[str, Any]]:
+    """Entity rows as a list of dicts; a dict of lists, as Feast also takes, is turned.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if isinstance(entity_rows, Mapping):
+        lengths = {len(values) for values in entity_rows.values()}
+        if len(lengths) > 1:
+            raise InputError("The lists in entity_rows are of different lengths.")
+        return [dict(zip(entity_rows, values, strict=True)) for values in zip(*entity_rows.values(), strict=True)]
+    if isinstance(entity_rows, Iterable) and not isinstance(entity_rows, (str, bytes)):
+        rows = list(entity_rows)
+        if all(isinstance(row, Mapping) for row in rows):
+            return rows
+    raise InputError("entity_rows is a list of dicts, for example [{'user_id': 1}].")
+
+

@@ -1,0 +1,61 @@
+"""What an online read gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import pyarrow as pa
+
+from materializer.historical import to_pandas
+
+
+class Status(StrEnum):
+    """Why a value is what it is."""
+
+    PRESENT = "PRESENT"
+    NULL_VALUE = "NULL_VALUE"
+    NOT_FOUND = "NOT_FOUND"
+    OUTSIDE_MAX_AGE = "OUTSIDE_MAX_AGE"
+
+
+MISSING = Status.NOT_FOUND
+
+# A column: its type, and for each entity row the value, its status and its row's event time.
+Column = tuple[pa.DataType, list[Any], list[Status], list[datetime | None]]
+
+
+class OnlineResponse:
+    """Features for the entity rows of one request, in their order."""
+
+    def __init__(self, inputs: Mapping[str, list[Any]], columns: Mapping[str, Column]) -> None:
+        self._inputs = inputs
+        self._columns = columns
+
+    def to_dict(self, include_statuses: bool = False, include_event_timestamps: bool = False) -> dict[str, list[Any]]:
+        """``{name: [value of each entity row]}``: the entity rows' own columns, then the features.
+
+        Args:
+            include_statuses: adds ``<feature>__status``: PRESENT, NULL_VALUE, NOT_FOUND or OUTSIDE_MAX_AGE.
+            include_event_timestamps: adds ``<feature>__event_timestamp``, a UTC datetime or None.
+        """
+        result = {name: list(values) for name, values in self._inputs.items()}
+        for name, (_, values, statuses, events) in self._columns.items():
+            result[name] = list(values)
+            if include_statuses:
+                result[f"{name}__status"] = [str(status) for status in statuses]
+            if include_event_timestamps:
+                result[f"{name}__event_timestamp"] = list(events)
+        return result
+
+    def to_arrow(self) -> pa.Table:
+        """As an Arrow table, features in their published types."""
+        columns = {name: pa.array(values) for name, values in self._inputs.items()}
+        columns |= {name: pa.array(values, dtype) for name, (dtype, values, _, _) in self._columns.items()}
+        return pa.table(columns)
+
+    def to_df(self) -> Any:
+        """As pandas (extra ``pandas``), in nullable types."""
+        return to_pandas(self.to_arrow())

@@ -1,0 +1,125 @@
+"""Rows as Redis commands, column by column: Arrow joins the bytes, Python only cuts them into calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from materializer.feature_view import FeatureView
+from materializer.online.keys import view_prefix
+from materializer.online.values import encode
+from materializer.types import to_plain
+
+EVENT, CREATED, EXPIRES, WRITER = "_fs_event", "_fs_created", "_fs_expires", "_fs_writer"
+_CRLF = pa.scalar(b"\r\n")
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A batch of rows, encoded: for each row the bytes of its key and of its arguments to WRITE_ROWS."""
+
+    keys: pa.Array
+    arguments: pa.Array
+    counts: list[int]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def calls(self, rows: int) -> Iterator[tuple[int, bytes, bytes, int]]:
+        """Cut into calls of at most `rows` rows: (number of rows, keys, arguments, number of arguments)."""
+        keys, arguments = memoryview(self.keys.buffers()[2]), memoryview(self.arguments.buffers()[2])
+        key_ends, argument_ends = self.keys_ends(), self.arguments_ends()
+        for start in range(0, len(self), rows):
+            stop = min(start + rows, len(self))
+            yield (
+                stop - start,
+                bytes(keys[key_ends[start] : key_ends[stop]]),
+                bytes(arguments[argument_ends[start] : argument_ends[stop]]),
+                sum(self.counts[start:stop]),
+            )
+
+    def keys_ends(self) -> list[int]:
+        """Offsets of the keys' bytes."""
+        return _offsets(self.keys)
+
+    def arguments_ends(self) -> list[int]:
+        """Offsets of the arguments' bytes."""
+        return _offsets(self.arguments)
+
+
+def keep_for(ttl: timedelta) -> timedelta:
+    """How long after its event time a row is kept: twice the ttl, and a day at least. Only memory depends on it."""
+    return max(2 * ttl, _DAY)
+
+
+def encode_rows(batch: pa.RecordBatch, view: FeatureView, namespace: str, writer: str) -> Rows:
+    """Encode rows of a view: its join keys (none NULL), timestamps and features, in any column order."""
+    count = batch.num_rows
+    columns = {name: to_plain(batch.column(name)) for name in batch.schema.names}
+    keys = row_keys(columns, view, namespace)
+
+    event = _timestamps(columns[view.timestamp])
+    fields: list[tuple[str, pa.Array]] = [(feature.name, encode(columns[feature.name])) for feature in view.features]
+    fields.append((EVENT, encode(event)))
+    if view.created_timestamp:
+        fields.append((CREATED, encode(_timestamps(columns[view.created_timestamp]))))
+    drop_at = _constant(b"", count)
+    if view.ttl:
+        fields.append((EXPIRES, encode(pc.add(event, pa.scalar(view.ttl, pa.duration("us"))))))
+        moment = pc.add(event, pa.scalar(keep_for(view.ttl), pa.duration("us"))).cast(pa.int64())
+        drop_at = pc.divide(moment, 1000).cast(pa.string()).cast(pa.binary())
+    fields.append((WRITER, _constant(writer.encode(), count)))
+
+    strings = _constant(0, count)
+    parts = []
+    for name, texts in fields:
+        strings = pc.add(strings, pc.if_else(pc.is_valid(texts), 2, 0))
+        label = name.encode()
+        head = pa.scalar(b"$%d\r\n%s\r\n" % (len(label), label))
+        parts.append(pc.fill_null(pc.binary_join_element_wise(head, _bulk(texts), b""), b""))
+    header = pc.binary_join_element_wise(_bulk(drop_at), _bulk(strings.cast(pa.string()).cast(pa.binary())), b"")
+    arguments = pc.binary_join_element_wise(header, *parts, b"")
+    return Rows(_bulk(keys), arguments, pc.add(strings, 2).to_pylist())
+
+
+def row_keys(columns: dict[str, pa.Array], view: FeatureView, namespace: str) -> pa.Array:
+    """The key of each row, as ``binary``."""
+    parts = []
+    for name in view.join_keys:
+        text = encode(columns[name])
+        if pa.types.is_string(columns[name].type) or pa.types.is_timestamp(columns[name].type):
+            text = text.cast(pa.string())
+            for special in "%:{}":  # the percent sign first: the others bring new ones
+                text = pc.replace_substring(text, special, f"%{ord(special):02X}")
+            text = text.cast(pa.binary())
+        parts.append(text)
+    joined = pc.binary_join_element_wise(*parts, b":")
+    return pc.binary_join_element_wise(pa.scalar(view_prefix(namespace, view.reference).encode()), joined, b"")
+
+
+def _timestamps(column: pa.Array) -> pa.Array:
+    """Zone-less UTC microseconds: dates become midnights, zoned timestamps lose their zone's name."""
+    return column.cast(pa.timestamp("us")) if pa.types.is_date(column.type) else column.cast(pa.int64()).cast(
+        pa.timestamp("us")
+    )  # fmt: skip
+
+
+def _bulk(texts: pa.Array) -> pa.Array:
+    """Each value as a RESP bulk string: ``$<length>\\r\\n<bytes>\\r\\n``."""
+    length = pc.binary_length(texts).cast(pa.string()).cast(pa.binary())
+    return pc.binary_join_element_wise(pa.scalar(b"$"), length, _CRLF, texts, _CRLF, b"")
+
+
+def _constant(value: int | bytes, count: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value, pa.int64() if isinstance(value, int) else pa.binary()), count)
+
+
+def _offsets(texts: pa.Array) -> list[int]:
+    return pa.Array.from_buffers(
+        pa.int32(), len(texts) + 1, [None, texts.buffers()[1]], offset=texts.offset
+    ).to_pylist()  # fmt: skip

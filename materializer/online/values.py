@@ -1,0 +1,187 @@
+"""Values as text and back, by Arrow type: the public format of docs/online-format.md."""
+
+from __future__ import annotations
+
+import array
+import json
+import struct
+from collections.abc import Callable
+from datetime import date, datetime, time, timezone
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from materializer.errors import DefinitionError
+from materializer.types import is_list
+
+_SCALARS = (
+    pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_string, pa.types.is_binary,
+    pa.types.is_timestamp, pa.types.is_date32, pa.types.is_time64, pa.types.is_decimal,
+)  # fmt: skip
+_KEYS = (
+    pa.types.is_integer, pa.types.is_boolean, pa.types.is_string, pa.types.is_timestamp, pa.types.is_date32,
+    pa.types.is_decimal,
+)  # fmt: skip
+
+
+def check_key_type(dtype: pa.DataType, what: str) -> None:
+    """Stop for types that cannot be join keys online: equal floats need not have equal texts.
+
+    Raises:
+        DefinitionError: naming the column and its type.
+    """
+    if not any(is_type(dtype) for is_type in _KEYS):
+        raise DefinitionError(f"{what} is of type {dtype}, which cannot be a key online: cast it to an integer or text.")
+
+
+def check_value_type(dtype: pa.DataType, what: str) -> None:
+    """Stop for types that have no text.
+
+    Raises:
+        DefinitionError: naming the column and its type.
+    """
+    parts = [dtype]
+    while parts:
+        part = parts.pop()
+        if is_list(part):
+            parts.append(part.value_type)
+        elif pa.types.is_map(part):
+            parts += [part.key_type, part.item_type]
+        elif pa.types.is_struct(part):
+            parts += [field.type for field in part]
+        elif not any(is_type(part) for is_type in _SCALARS):
+            raise DefinitionError(f"{what} is of type {dtype}, which cannot be stored online: cast it in the model.")
+
+
+def encode(column: pa.Array) -> pa.Array:
+    """A column (in its plain type) as the bytes that Redis holds; NULL stays NULL.
+
+    Returns:
+        a ``binary`` array of the same length.
+    """
+    dtype = column.type
+    if pa.types.is_binary(dtype):
+        return column
+    if pa.types.is_timestamp(dtype):
+        text = pc.replace_substring(column.cast(pa.timestamp("us")).cast(pa.string()), " ", "T", max_replacements=1)
+        text = pc.binary_join_element_wise(text, "Z", "")
+    elif pa.types.is_floating(dtype) or pa.types.is_decimal(dtype):
+        # DuckDB writes the shortest text that reads back the same (0.1, 1e-07, -0.0, nan), and decimals in full.
+        text = duckdb.from_arrow(pa.table({"x": column})).select("cast(x as varchar)").to_arrow_table().column(0)
+        text = text.combine_chunks() if text.num_chunks != 1 else text.chunk(0)
+    elif is_list(dtype) and pa.types.is_floating(dtype.value_type):
+        return _encode_float_lists(column)
+    elif is_list(dtype) or pa.types.is_struct(dtype) or pa.types.is_map(dtype):
+        text = pa.array([None if v is None else _to_json(v, dtype) for v in column.to_pylist()], pa.string())
+    else:
+        text = column.cast(pa.string())
+    return text.cast(pa.binary())
+
+
+def _encode_float_lists(column: pa.Array) -> pa.Array:
+    """Lists of floats as little-endian blobs; a list with a NULL inside as JSON.
+
+    A blob's length is a multiple of the float's width and the JSON's is padded not to be, so neither passes for the
+    other.
+    """
+    lists = column.cast(pa.list_(column.type.value_type))
+    width = column.type.value_type.bit_width // 8
+    offsets = pc.multiply_checked(lists.offsets, pa.scalar(width, pa.int32()))
+    validity = pc.is_valid(lists)
+    blobs = pa.Array.from_buffers(
+        pa.binary(), len(lists), [None, offsets.buffers()[1], lists.values.buffers()[1]],
+        offset=offsets.offset,
+    )  # fmt: skip
+    if lists.values.null_count:
+        holes = [v is not None and None in v for v in lists.to_pylist()]
+        texts = [_padded(_to_json(v, column.type), width) if hole else None
+                 for v, hole in zip(lists.to_pylist(), holes, strict=True)]  # fmt: skip
+        blobs = pc.if_else(pa.array(holes, pa.bool_()), pa.array(texts, pa.binary()), blobs)
+    return pc.if_else(validity, blobs, None)
+
+
+def _padded(text: str, width: int) -> bytes:
+    return (text + " " if len(text) % width == 0 else text).encode()
+
+
+def _to_json(value: Any, dtype: pa.DataType) -> str:
+    return json.dumps(_jsonable(value, dtype), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _jsonable(value: Any, dtype: pa.DataType) -> Any:
+    """JSON's own null, booleans, integers, finite floats, strings, arrays and objects; everything else as its text."""
+    if value is None or pa.types.is_boolean(dtype) or pa.types.is_integer(dtype) or pa.types.is_string(dtype):
+        return value
+    if is_list(dtype):
+        return [_jsonable(item, dtype.value_type) for item in value]
+    if pa.types.is_map(dtype):
+        return [[_jsonable(k, dtype.key_type), _jsonable(v, dtype.item_type)] for k, v in value]
+    if pa.types.is_struct(dtype):
+        return {field.name: _jsonable(value[field.name], field.type) for field in dtype}
+    if pa.types.is_floating(dtype) and value - value == 0:
+        return value
+    if pa.types.is_binary(dtype):
+        return value.hex()
+    return encode(pa.array([value], dtype))[0].as_py().decode()
+
+
+@lru_cache(maxsize=4096)
+def decoder(dtype: pa.DataType) -> Callable[[bytes], Any]:
+    """The function that turns what Redis holds of a value of this type into what Arrow's ``as_py`` gives for it."""
+    if pa.types.is_integer(dtype):
+        return int
+    if pa.types.is_float64(dtype):
+        return float
+    if pa.types.is_float32(dtype):
+        single = struct.Struct("<f")
+        return lambda raw: single.unpack(single.pack(float(raw)))[0]
+    if pa.types.is_boolean(dtype):
+        return lambda raw: raw == b"true"
+    if pa.types.is_string(dtype):
+        return bytes.decode
+    if pa.types.is_binary(dtype):
+        return bytes
+    if pa.types.is_timestamp(dtype):
+        zone = timezone.utc if dtype.tz else None
+        return lambda raw: datetime.fromisoformat(raw.decode()).replace(tzinfo=zone)
+    if pa.types.is_date32(dtype):
+        return lambda raw: date.fromisoformat(raw.decode())
+    if pa.types.is_time64(dtype):
+        return lambda raw: time.fromisoformat(raw.decode())
+    if pa.types.is_decimal(dtype):
+        return lambda raw: Decimal(raw.decode())
+    if is_list(dtype) and pa.types.is_floating(dtype.value_type):
+        return _float_list_decoder(dtype)
+    return lambda raw: _from_jsonable(json.loads(raw), dtype)
+
+
+def _float_list_decoder(dtype: pa.DataType) -> Callable[[bytes], Any]:
+    code = "f" if pa.types.is_float32(dtype.value_type) else "d"
+    width = array.array(code).itemsize
+
+    def decode(raw: bytes) -> list[float | None]:
+        if len(raw) % width:
+            return _from_jsonable(json.loads(raw), dtype)
+        return array.array(code, raw).tolist()
+
+    return decode
+
+
+def _from_jsonable(value: Any, dtype: pa.DataType) -> Any:
+    if value is None or pa.types.is_boolean(dtype) or pa.types.is_integer(dtype) or pa.types.is_string(dtype):
+        return value
+    if is_list(dtype):
+        return [_from_jsonable(item, dtype.value_type) for item in value]
+    if pa.types.is_map(dtype):
+        return [(_from_jsonable(k, dtype.key_type), _from_jsonable(v, dtype.item_type)) for k, v in value]
+    if pa.types.is_struct(dtype):
+        return {field.name: _from_jsonable(value[field.name], field.type) for field in dtype}
+    if pa.types.is_binary(dtype):
+        return bytes.fromhex(value)
+    if pa.types.is_float64(dtype):
+        return float(value)
+    return decoder(dtype)(str(value).encode())

@@ -1,0 +1,68 @@
+"""The declared views joined with what the warehouse really has: columns and types."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pyarrow as pa
+
+from materializer.errors import DefinitionError, NotFoundError
+from materializer.feature_view import Entity, Feature, FeatureView
+from materializer.macros import Relation
+from materializer.types import plain_type
+from materializer.warehouse import Warehouse
+
+RESERVED_PREFIX = "_fs_"
+
+
+def with_columns(view: FeatureView, warehouse: Warehouse) -> FeatureView:
+    """The view with the columns and types that its relation has in the warehouse, whatever was declared of them.
+
+    Raises:
+        NotFoundError: where the relation is not built.
+        DefinitionError: where it lacks a join key or timestamp, or a feature has a reserved name.
+    """
+    relation = Relation(view.relation)
+    if not warehouse.columns(relation):
+        raise NotFoundError(f"Feature view '{view.reference}' is not in the warehouse as {relation}: run `dbt build`.")
+    schema = warehouse.schema(relation)
+    fields = {field.name.lower(): field for field in schema}
+
+    def column(name: str, role: str) -> pa.Field:
+        if name.lower() not in fields:
+            raise DefinitionError(
+                f"Feature view '{view.reference}' has no column '{name}', its {role}; "
+                f"{relation} has: {', '.join(schema.names)}."
+            )
+        return fields[name.lower()]
+
+    entities = [replace(entity, dtype=plain_type(column(entity.name, "join key").type)) for entity in view.entities]
+    timestamp = column(view.timestamp, "event timestamp")
+    created = column(view.created_timestamp, "created timestamp") if view.created_timestamp else None
+    for field in filter(None, (timestamp, created)):
+        if not (pa.types.is_timestamp(field.type) or pa.types.is_date(field.type)):
+            raise DefinitionError(
+                f"Column '{field.name}' of feature view '{view.reference}' is {field.type}, not a timestamp."
+            )
+    apart = {entity.name.lower() for entity in entities} | {timestamp.name.lower()}
+    if created is not None:
+        apart.add(created.name.lower())
+    described = {feature.name.lower(): feature.description for feature in view.features}
+    features = tuple(
+        Feature(field.name, described.get(name, ""), plain_type(field.type))
+        for name, field in fields.items()
+        if name not in apart
+    )
+    for feature in features:
+        if feature.name.startswith(RESERVED_PREFIX):
+            raise DefinitionError(
+                f"Feature '{feature.name}' of view '{view.reference}' begins with {RESERVED_PREFIX}, "
+                "which is kept for the store's own fields: rename the column."
+            )
+    return replace(
+        view,
+        entities=tuple(Entity(fields[e.name.lower()].name, e.description, e.dtype) for e in entities),
+        features=features,
+        timestamp=timestamp.name,
+        created_timestamp=created.name if created is not None else None,
+    )

@@ -1,0 +1,277 @@
+"""`FeatureStore`: the one object that notebooks, jobs and request handlers use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+import redis
+
+from materializer.errors import NotFoundError, ProjectError
+from materializer.feature_view import Entity, FeatureService, FeatureView, Registry
+from materializer.historical import TrainingSet, get_historical_features
+from materializer.manifest import load_manifest, read_registry
+from materializer.materialize import Progress, ViewResult, materialize, select_views
+from materializer.online import connect
+from materializer.online.connect import plain_errors, public_name
+from materializer.online.published import only_namespace
+from materializer.online.reader import OnlineReader, rows_of
+from materializer.online.response import OnlineResponse
+from materializer.project import Project, load_project
+from materializer.registry import with_columns
+from materializer.warehouse import open_warehouse
+
+
+class FeatureStore:
+    """A dbt project's feature views, offline and online.
+
+    Example:
+        >>> store = FeatureStore(project_dir="dbt_project")
+        >>> store.get_online_features(["user_features:age"], [{"user_id": 1}]).to_dict()
+        {'user_id': [1], 'age': [34]}
+
+    Args:
+        project_dir: the dbt project; default ``DBT_PROJECT_DIR``, else the current folder. Without one (only
+            `redis_url` or `namespace` given, no ``dbt_project.yml`` in reach) the store is a reader of what is online.
+        target: of the dbt profile.
+        profiles_dir: where ``profiles.yml`` lives.
+        redis_url: default ``FEATURE_STORE_REDIS_URL``, else ``redis://127.0.0.1:6379/0``.
+        namespace: default ``<dbt project>.<target>``; a reader takes the only one there is.
+        repo_path: Feast's name for `project_dir`.
+
+    Raises:
+        ProjectError: where a project was named that is none.
+    """
+
+    def __init__(
+        self,
+        project_dir: str | os.PathLike[str] | None = None,
+        *,
+        target: str | None = None,
+        profiles_dir: str | os.PathLike[str] | None = None,
+        redis_url: str | None = None,
+        namespace: str | None = None,
+        repo_path: str | os.PathLike[str] | None = None,
+    ) -> None:
+        folder = project_dir or repo_path
+        self._redis_url = connect.redis_url(redis_url)
+        self._namespace = namespace
+        self._project: Project | None = None
+        if folder or not redis_url:
+            self._project = load_project(folder, profiles_dir, target)
+            self._namespace = namespace or self._project.namespace
+
+    @property
+    def namespace(self) -> str:
+        """The namespace whose rows this store reads and writes."""
+        if self._namespace is None:
+            with plain_errors(self._redis_url):
+                self._namespace = only_namespace(self._client, public_name(self._redis_url))
+        return self._namespace
+
+    @property
+    def project(self) -> Project:
+        """The dbt project.
+
+        Raises:
+            ProjectError: for a store that only reads online.
+        """
+        if self._project is None:
+            raise ProjectError("This store only reads what is online: give it a project_dir for anything else.")
+        return self._project
+
+    # What exists.
+
+    def list_feature_views(self, tags: Mapping[str, str] | Sequence[str] | None = None) -> list[FeatureView]:
+        """Every feature view, versions included, with its features and their types.
+
+        Args:
+            tags: only views that have all of these: a dict of tags and values, or a list of tags.
+        """
+        return [self._typed(view) for view in self._registry().all_views() if _has_tags(view.tags, tags)]
+
+    def get_feature_view(self, name: str) -> FeatureView:
+        """The view named ``name`` (its latest version) or ``name.v2``.
+
+        Raises:
+            NotFoundError: naming those there are.
+        """
+        return self._typed(self._registry().view(name))
+
+    def list_entities(self, tags: Mapping[str, str] | Sequence[str] | None = None) -> list[Entity]:
+        """Every join key of any view, once."""
+        views = self.list_feature_views(tags)
+        return list({entity.name: entity for view in views for entity in view.entities}.values())
+
+    def get_entity(self, name: str) -> Entity:
+        """The join key called `name`.
+
+        Raises:
+            NotFoundError: naming those there are.
+        """
+        entities = {entity.name: entity for entity in self.list_entities()}
+        if name not in entities:
+            raise NotFoundError(f"There is no entity '{name}'; there are: {', '.join(sorted(entities)) or 'none'}.")
+        return entities[name]
+
+    def list_feature_services(
+        self, tags: Mapping[str, str] | Sequence[str] | None = None
+    ) -> list[FeatureService]:  # fmt: skip
+        """Every feature service: dbt's exposures of type ``ml``."""
+        services = self._registry().services
+        return [service for _, service in sorted(services.items()) if _has_tags(service.tags, tags)]
+
+    def get_feature_service(self, name: str) -> FeatureService:
+        """The feature service called `name`.
+
+        Raises:
+            NotFoundError: naming those there are.
+        """
+        return self._registry().service(name)
+
+    # Offline.
+
+    def get_historical_features(
+        self,
+        entity_df: Any,
+        features: Sequence[str] | str | FeatureService,
+        full_feature_names: bool = False,
+        *,
+        timestamp: str = "event_timestamp",
+        allow_exact_matches: bool = True,
+        filter_by_created_timestamp: bool = True,
+    ) -> TrainingSet:
+        """The features that each row's entities had at its moment: rows out = rows in, in the same order.
+
+        Args:
+            entity_df: join keys, a timestamp and any other columns: pandas, polars, pyarrow, DuckDB, a dict of
+                lists, or SQL text that the warehouse runs. Naive timestamps are UTC.
+            features: references ``view:feature`` or ``view.v2:feature``, or a feature service.
+            full_feature_names: call columns ``view__feature``.
+            timestamp: the entity_df's time column, where it is not called ``event_timestamp`` and not the only one.
+            allow_exact_matches: False takes only rows strictly before the moment.
+            filter_by_created_timestamp: False ignores when rows became known.
+
+        Raises:
+            InputError, NotFoundError: for a missing join key, an unknown feature, two columns of one name.
+            WarehouseError: where the warehouse is locked or refuses.
+        """
+        manifest = load_manifest(self.project)
+        with open_warehouse(self.project) as warehouse:
+            return get_historical_features(
+                warehouse,
+                manifest,
+                read_registry(manifest),
+                entity_df,
+                features,
+                full_feature_names=full_feature_names,
+                timestamp=timestamp,
+                allow_exact_matches=allow_exact_matches,
+                filter_by_created_timestamp=filter_by_created_timestamp,
+            )
+
+    # Online.
+
+    def get_online_features(
+        self,
+        features: Sequence[str] | str | FeatureService,
+        entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]],
+        full_feature_names: bool = False,
+    ) -> OnlineResponse:
+        """The features of these entities as of the last materialization. Needs Redis alone.
+
+        Args:
+            features: references ``view:feature``, or a feature service or its name.
+            entity_rows: a dict of join keys for each entity, or a dict of lists.
+            full_feature_names: call values ``view__feature``.
+
+        Raises:
+            InputError, NotFoundError: for a missing or mistyped join key, an unknown view, feature or service.
+            OnlineStoreError: where Redis does not answer.
+        """
+        rows = rows_of(entity_rows)
+        with plain_errors(self._redis_url):
+            return self._reader.read(features, rows, full_feature_names)
+
+    def materialize(
+        self,
+        start_date: datetime | Sequence[str] | None = None,
+        end_date: datetime | None = None,
+        feature_views: Sequence[str] | None = None,
+        *,
+        full: bool = False,
+        tags: Sequence[str] = (),
+        progress: Progress | None = None,
+    ) -> list[ViewResult]:
+        """Make the online store equal to each view's latest rows.
+
+        Args:
+            start_date, end_date: taken so that code written for Feast runs; what lands is always the latest rows.
+            feature_views: names; default every online view.
+            full: send every row again and remove what is gone (every run does, for now).
+            tags: only views with one of these tags.
+            progress: called with a view's name and its rows so far.
+
+        Returns:
+            a result for each view.
+
+        Raises:
+            MaterializationError: where a view failed; the others landed, and its `results` tell of each.
+        """
+        if start_date is not None and not isinstance(start_date, datetime):
+            feature_views, start_date = start_date, None
+        names = [feature_views] if isinstance(feature_views, str) else list(feature_views or ())
+        manifest = load_manifest(self.project)
+        registry = read_registry(manifest)
+        views = select_views(registry, names, tags)
+        if not views:
+            raise NotFoundError("The project declares no online feature view: add config.meta.feature_view to a model.")
+        with plain_errors(self._redis_url):
+            self._client.ping()
+        with open_warehouse(self.project) as warehouse:
+            return materialize(
+                self._client, self._redis_url, self.namespace, warehouse, manifest, registry, views, progress
+            )
+
+    def materialize_incremental(
+        self, end_date: datetime | None = None, feature_views: Sequence[str] | None = None
+    ) -> list[ViewResult]:
+        """Feast's name for `materialize`."""
+        return self.materialize(feature_views=feature_views)
+
+    # Parts.
+
+    @cached_property
+    def _client(self) -> redis.Redis:
+        return connect.connect(self._redis_url)
+
+    @cached_property
+    def _reader(self) -> OnlineReader:
+        return OnlineReader(self._client, self.namespace)
+
+    def _registry(self) -> Registry:
+        """What is declared, or, for a reader without a project, what is published."""
+        if self._project is not None:
+            return read_registry(load_manifest(self._project))
+        with plain_errors(self._redis_url):
+            return self._reader.registry()
+
+    def _typed(self, view: FeatureView) -> FeatureView:
+        """The view with the warehouse's columns, where it is built and the warehouse is free."""
+        if self._project is None:
+            return view
+        with open_warehouse(self._project) as warehouse:
+            return with_columns(view, warehouse)
+
+
+def _has_tags(own: Mapping[str, str], wanted: Mapping[str, str] | Sequence[str] | None) -> bool:
+    if wanted is None:
+        return True
+    if isinstance(wanted, Mapping):
+        return all(own.get(tag) == str(value) for tag, value in wanted.items())
+    return all(tag in own for tag in ([wanted] if isinstance(wanted, str) else wanted))
+
+

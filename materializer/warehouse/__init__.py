@@ -1,0 +1,53 @@
+"""Warehouses behind one small interface: Arrow in, Arrow out, read-only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import pyarrow as pa
+
+from materializer.errors import WarehouseError
+from materializer.macros import Column, Relation
+from materializer.project import Project
+
+
+class Warehouse(Protocol):
+    """An open connection to a warehouse. It reads; nothing here writes to a user's tables."""
+
+    def columns(self, relation: Relation) -> list[Column]:
+        """The columns of a relation in order; empty where it does not exist."""
+
+    def schema(self, relation: Relation) -> pa.Schema:
+        """The Arrow types that a relation's rows arrive with."""
+
+    def query(self, sql: str) -> pa.Table:
+        """The whole answer of a query."""
+
+    def stream(self, sql: str, batch_rows: int) -> pa.RecordBatchReader:
+        """The answer of a query in batches of at most `batch_rows` rows."""
+
+    def register(self, name: str, table: pa.Table) -> Relation:
+        """Make a table of the caller's readable in SQL for as long as the connection is open."""
+
+
+def open_warehouse(project: Project) -> AbstractContextManager[Warehouse]:
+    """Connect to the warehouse that the project's target names, as a context manager.
+
+    Raises:
+        WarehouseError: for a kind of warehouse that cannot be read yet, or one that does not answer.
+    """
+    kind = project.connection.get("type")
+    openers: dict[str, Callable[[Project], AbstractContextManager[Warehouse]]] = {"duckdb": _duckdb}
+    if kind not in openers:
+        raise WarehouseError(
+            f"Target '{project.target}' is a {kind} warehouse; this release reads: {', '.join(openers)}."
+        )
+    return openers[kind](project)
+
+
+def _duckdb(project: Project) -> AbstractContextManager[Warehouse]:
+    from materializer.warehouse.duckdb import open_duckdb
+
+    return open_duckdb(project)

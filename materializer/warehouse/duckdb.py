@@ -1,0 +1,113 @@
+"""DuckDB files: opened read-only for one call and closed after it, so that a notebook never blocks ``dbt run``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from materializer.errors import WarehouseError
+from materializer.macros import Column, Relation
+from materializer.project import Project
+
+# How long a file that another process holds is waited for, in seconds.
+LOCK_PATIENCE = 5.0
+
+
+class DuckDBWarehouse:
+    """See `materializer.warehouse.Warehouse`."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def columns(self, relation: Relation) -> list[Column]:
+        try:
+            described = self._connection.execute(f"describe select * from {relation}").fetchall()
+        except duckdb.CatalogException:
+            return []
+        except duckdb.Error as error:
+            raise _refused(error) from None
+        return [Column(row[0], row[1]) for row in described]
+
+    def schema(self, relation: Relation) -> pa.Schema:
+        return self.query(f"select * from {relation} limit 0").schema
+
+    def query(self, sql: str) -> pa.Table:
+        try:
+            return self._connection.sql(sql).to_arrow_table()
+        except duckdb.Error as error:
+            raise _refused(error) from None
+
+    def stream(self, sql: str, batch_rows: int) -> pa.RecordBatchReader:
+        try:
+            return self._connection.sql(sql).to_arrow_reader(batch_rows)
+        except duckdb.Error as error:
+            raise _refused(error) from None
+
+    def register(self, name: str, table: pa.Table) -> Relation:
+        self._connection.register(name, table)
+        return Relation(name)
+
+
+@contextmanager
+def open_duckdb(project: Project) -> Iterator[DuckDBWarehouse]:
+    """Open the DuckDB file of a project's target, read-only.
+
+    Raises:
+        WarehouseError: where there is no such file, or another process holds it longer than `LOCK_PATIENCE`.
+    """
+    connection = _connect(_database_file(project))
+    try:
+        # Zoned timestamps must not depend on where this runs.
+        connection.execute("set TimeZone = 'UTC'")
+        yield DuckDBWarehouse(connection)
+    finally:
+        connection.close()
+
+
+def _database_file(project: Project) -> Path:
+    path = str(project.connection.get("path", ":memory:"))
+    if path == ":memory:":
+        raise WarehouseError(
+            f"Target '{project.target}' is an in-memory DuckDB, which is gone once dbt ends: give it a `path`."
+        )
+    # dbt takes a relative path from where it is run, which is most often the project's folder.
+    candidates = [project.folder / path, Path.cwd() / path]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise WarehouseError(f"There is no DuckDB file {candidates[0]}: run `dbt build` in {project.folder} first.")
+
+
+def _connect(path: Path) -> duckdb.DuckDBPyConnection:
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while True:
+        try:
+            return duckdb.connect(str(path), read_only=True)
+        except duckdb.IOException as error:
+            if "lock" not in str(error).lower():
+                raise WarehouseError(f"DuckDB cannot open {path}: {_sentence(error)}") from None
+            if time.monotonic() > deadline:
+                raise WarehouseError(
+                    f"The warehouse {path} is locked by another process, most likely a dbt run "
+                    f"({_sentence(error)}): try again when it is done."
+                ) from None
+            time.sleep(0.1)
+        except duckdb.ConnectionException:
+            raise WarehouseError(
+                f"The warehouse {path} is open for writing in this very process: close that connection first."
+            ) from None
+        except duckdb.Error as error:
+            raise WarehouseError(f"DuckDB cannot open {path}: {_sentence(error)}") from None
+
+
+def _refused(error: duckdb.Error) -> WarehouseError:
+    return WarehouseError(f"DuckDB refused a query: {_sentence(error)}")
+
+
+def _sentence(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,34 @@
+"""Fixtures every test may use: a real Redis of this session's own, and namespaces nobody else has."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from materializer import local_redis
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real server on a free port, ended with the session."""
+    folder = tmp_path_factory.mktemp("redis")
+    yield local_redis.start(folder)
+    local_redis.stop(folder)
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    """A client of the session's server."""
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A namespace of the test's own."""
+    return f"test.{next(_numbers)}"

@@ -1,0 +1,102 @@
+"""Small dbt projects for tests: written to a folder, built in this process by the real dbt."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PACKAGE = Path(__file__).resolve().parents[2]
+
+
+class DbtFailed(AssertionError):
+    """dbt said no; the message holds everything it logged at error level."""
+
+
+@dataclass(frozen=True)
+class DbtProject:
+    """A dbt project on a DuckDB file that uses the package of this repository.
+
+    Its project name is ``shop``, its target ``dev``, its warehouse ``<folder>/warehouse.duckdb``.
+    """
+
+    folder: Path
+
+    @property
+    def warehouse(self) -> Path:
+        return self.folder / "warehouse.duckdb"
+
+    def write(self, files: dict[str, Any]) -> None:
+        """Write files by relative path; a value that is not text becomes YAML."""
+        for name, content in files.items():
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
+
+    def dbt(self, *args: str) -> Any:
+        """Run one dbt command, for example ``project.dbt("build")``; returns dbt's result object.
+
+        Raises:
+            DbtFailed: where dbt fails, with its messages.
+        """
+        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+        from dbt.cli.main import dbtRunner
+
+        messages: list[str] = []
+
+        def keep(event: Any) -> None:
+            if event.info.level in ("error", "warn"):
+                messages.append(event.info.msg)
+
+        runner = dbtRunner(callbacks=[keep])
+        before = os.getcwd()
+        try:
+            result = runner.invoke(
+                [*args, "--project-dir", str(self.folder), "--profiles-dir", str(self.folder), "--quiet"]
+            )
+        finally:
+            os.chdir(before)
+            # dbtRunner keeps the file open (and locked) until told otherwise.
+            DuckDBConnectionManager.close_all_connections()
+        if not result.success:
+            raise DbtFailed("\n".join(messages) or str(result.exception))
+        return result
+
+    def manifest(self) -> dict[str, Any]:
+        return json.loads((self.folder / "target" / "manifest.json").read_text())
+
+    def compiled(self, model: str) -> str:
+        """The compiled SQL of a model of this project."""
+        (path,) = (self.folder / "target" / "compiled" / "shop").rglob(f"{model}.sql")
+        return path.read_text()
+
+
+def make_project(folder: Path, files: dict[str, Any] | None = None) -> DbtProject:
+    """A new project in `folder` with the package installed (``dbt deps`` offline, by a local path)."""
+    project = DbtProject(folder)
+    project.write(
+        {
+            "dbt_project.yml": {
+                "name": "shop",
+                "version": "1.0.0",
+                "config-version": 2,
+                "profile": "shop",
+                "packages-install-path": ".dbt_packages",
+                "flags": {"send_anonymous_usage_stats": False, "use_colors": False},
+            },
+            "packages.yml": {"packages": [{"local": str(PACKAGE)}]},
+            "profiles.yml": {
+                "shop": {
+                    "target": "dev",
+                    "outputs": {"dev": {"type": "duckdb", "path": str(project.warehouse), "threads": 2}},
+                }
+            },
+            **(files or {}),
+        }
+    )
+    project.dbt("deps")
+    return project
