@@ -59,7 +59,7 @@ def demo() -> None:
     started = time.monotonic()
 
     headline("Raw data of a small shop", "python dbt_project/shop_data.py")
-    run([sys.executable, str(EXAMPLE / "shop_data.py")])
+    print(indent(run([sys.executable, str(EXAMPLE / "shop_data.py")], keep=True)))
 
     headline("Features, training set and tests: all of it is dbt", "cd dbt_project && dbt deps && dbt build")
     folders = ["--project-dir", ".", "--profiles-dir", "."]
@@ -67,27 +67,30 @@ def demo() -> None:
     told = run([str(BIN / "dbt"), "--no-use-colors", "build", *folders], cwd=EXAMPLE, keep=True)
     print(indent(summary(told)))
 
-    redis_url = os.environ.get(REDIS_VARIABLE) or private_redis()
-    os.environ[REDIS_VARIABLE] = redis_url
+    given = bool(os.environ.get(REDIS_VARIABLE))
+    if not given:
+        os.environ[REDIS_VARIABLE] = private_redis()
 
     headline("The latest features of everybody to Redis", "materialize --project-dir dbt_project")
     run([str(BIN / "materialize"), "--project-dir", str(EXAMPLE)])
 
     user_id, item_id = a_busy_user()
-    show_online(redis_url, user_id, item_id)
+    show_online(user_id, item_id)
     show_training_set()
 
     seconds = time.monotonic() - started
     print(f"\nThat was all of it, in {seconds:.0f} seconds. Three commands to try next:\n")
-    print(f"    export {REDIS_VARIABLE}={redis_url}")
+    if not given:  # a URL that was given may hold a password, and is known to who gave it
+        print(f"    export {REDIS_VARIABLE}={os.environ[REDIS_VARIABLE]}")
     for command in (
         "feature-store list --project-dir dbt_project",
-        f"feature-store online recommendation user_id={user_id} item_id={item_id} --project-dir dbt_project",
-        "feature-store show user_features --project-dir dbt_project",
+        f"feature-store online recommendation -e user_id={user_id},item_id={item_id} --project-dir dbt_project",
+        "feature-store training --service recommendation --project-dir dbt_project"
+        ' --spine "select * from bought_after_view limit 5"',
     ):
         print(f"    {shown(BIN)}/{command}")
-    if local_redis.url(REDIS_FOLDER) == redis_url:
-        print(f"\nRedis goes on running at {redis_url}, its data is in {shown(REDIS_FOLDER)}/. Stop it with: make stop")
+    if not given:
+        print(f"\nRedis goes on running, with its data in {shown(REDIS_FOLDER)}/. Stop it with: make stop")
 
 
 def private_redis() -> str:
@@ -106,23 +109,24 @@ def a_busy_user() -> tuple[int, int]:
             "select user_id from user_features order by purchase_count_30d desc, user_id limit 1"
         ).fetchone()
         (item_id,) = warehouse.execute(
-            "select item_id from user_item_affinity where user_id = ? order by event_timestamp desc, item_id limit 1",
+            "select item_id from user_item_affinity where user_id = ?"
+            " order by event_timestamp::date desc, affinity_score desc, item_id limit 1",
             [user_id],
         ).fetchone()
     return user_id, item_id
 
 
-def show_online(redis_url: str, user_id: int, item_id: int) -> None:
+def show_online(user_id: int, item_id: int) -> None:
     """What a request handler reads: Redis alone, with no dbt and no warehouse."""
     from materializer import FeatureStore
 
     headline("Online: what a recommender reads in a request, from Redis alone", None)
     print("    from materializer import FeatureStore")
-    print(f'    store = FeatureStore(redis_url="{redis_url}", namespace="shop.dev")')
+    print(f'    store = FeatureStore(redis_url=os.environ["{REDIS_VARIABLE}"], namespace="shop.dev")')
     print("    store.get_online_features(")
     print(f'        features="recommendation", entity_rows=[{{"user_id": {user_id}, "item_id": {item_id}}}]')
     print("    ).to_dict()\n")
-    store = FeatureStore(redis_url=redis_url, namespace="shop.dev")
+    store = FeatureStore(redis_url=os.environ[REDIS_VARIABLE], namespace="shop.dev")
     found = store.get_online_features(
         features="recommendation", entity_rows=[{"user_id": user_id, "item_id": item_id}]
     ).to_dict()

@@ -55,7 +55,8 @@ def main() -> None:
         pq.write_table(table, aside)
         aside.replace(path)
     counts = ", ".join(f"{table.num_rows:,} {name.replace('_', ' ')}" for name, table in tables.items())
-    print(f"{options.folder}: {counts}; {options.days} days that end on {end:%Y-%m-%d}.")
+    print(f"{counts}; {options.days} days up to {end:%Y-%m-%d}")
+    print(f"in {options.folder}")
 
 
 def make_shop(users: int, days: int, seed: int, end: datetime) -> dict[str, pa.Table]:

@@ -24,3 +24,11 @@ def parse_duration(text: object, what: str) -> timedelta:
             "(second, minute, hour, day or week), for example '7 days'."
         )
     return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+
+
+def format_duration(duration: timedelta) -> str:
+    """A duration in the grammar, in the largest unit that divides it: ``7 days``."""
+    seconds = int(duration.total_seconds())
+    unit = max((unit for unit, size in _SECONDS.items() if unit != "week" and seconds % size == 0), key=_SECONDS.get)
+    count = seconds // _SECONDS[unit]
+    return f"{count} {unit}{'' if count == 1 else 's'}"

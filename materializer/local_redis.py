@@ -37,6 +37,7 @@ __all__ = ["LocalRedisError", "start", "stop", "url"]
 
 HOST = "127.0.0.1"
 PORT_FILE = "port"
+PROGRAM_FILE = "program"
 LOG_FILE = "redis.log"
 PATIENCE_SECONDS = 20.0  # to load an old append-only file, or to write out the last of a new one
 ATTEMPTS = 5  # a port that was free may be taken before the server binds it
@@ -71,18 +72,22 @@ def start(folder: Path | str) -> str:
         if found is not None:
             _wait_until_ready(folder, found.port)
             return found.url
-        program = _program()
+        program = _program(folder)
         for _ in range(ATTEMPTS):
             port = _free_port()
             # Written before the start: were this process killed in between, the server would still be found.
             (folder / PORT_FILE).write_text(f"{port}\n")
+            (folder / PROGRAM_FILE).write_text(f"{program}\n")
             if _launch(program, folder, port):
                 found = _find(folder)
                 if found is not None:
                     return found.url
             elif "listen" not in _last_words(folder).lower():
                 break  # it was not the port: another one would not help
-        raise LocalRedisError(f"{program} did not start in {folder}: {_last_words(folder)}")
+        raise LocalRedisError(
+            f"{program} did not start in {folder} and says: {_last_words(folder)} "
+            "If its data there is damaged or another server's, remove the folder: `materialize` brings all back."
+        )
 
 
 def stop(folder: Path | str) -> bool:
@@ -151,8 +156,15 @@ def _find(folder: Path) -> _Running | None:
         client.close()
 
 
-def _program() -> str:
-    """The server to run: the first on PATH, else the one that the wheel brings."""
+def _program(folder: Path) -> str:
+    """The server to run: the one that wrote the folder's data, else the first on PATH, else the one in the wheel."""
+    try:
+        # Redis and Valkey cannot read each other's newer files.
+        program = (folder / PROGRAM_FILE).read_text().strip()
+    except OSError:
+        program = ""
+    if program and os.access(program, os.X_OK):
+        return program
     for name in ("redis-server", "valkey-server"):
         path = shutil.which(name)
         if path:
@@ -256,9 +268,10 @@ def _free_port() -> int:
 
 
 def _last_words(folder: Path) -> str:
-    """The last line of the server's log, which says why it ended."""
+    """The last line of the server's log, which says why it ended, without process id and time."""
     try:
         lines = (folder / LOG_FILE).read_text(errors="replace").splitlines()
     except OSError:
         lines = []
-    return lines[-1].strip() if lines else "it left no log."
+    last = lines[-1].strip() if lines else "nothing"
+    return (last.partition(" # ")[2] or last).rstrip(".") + "."

@@ -60,8 +60,8 @@ def read_registry(manifest: Mapping[str, Any]) -> Registry:
             for reference in {view.reference} | ({view.name} if view.latest else set()):
                 if reference in views:
                     raise DefinitionError(
-                        f"Feature view '{reference}' is declared twice, by {views[reference].unique_id} and {unique_id}: "
-                        "rename one of the models."
+                        f"Feature view '{reference}' is declared twice, by {views[reference].unique_id} and "
+                        f"{unique_id}: rename one of the models."
                     )
                 views[reference] = view
     services = {}

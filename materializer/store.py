@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import redis
 
@@ -23,6 +24,9 @@ from materializer.online.response import OnlineResponse
 from materializer.project import Project, load_project
 from materializer.registry import with_columns
 from materializer.warehouse import open_warehouse
+
+if TYPE_CHECKING:
+    from materializer.lint import Finding
 
 
 class FeatureStore:
@@ -60,7 +64,7 @@ class FeatureStore:
         self._redis_url = connect.redis_url(redis_url)
         self._namespace = namespace
         self._project: Project | None = None
-        if folder or not redis_url:
+        if folder or not (redis_url or namespace) or (Path("dbt_project.yml").exists() and not redis_url):
             self._project = load_project(folder, profiles_dir, target)
             self._namespace = namespace or self._project.namespace
 
@@ -131,6 +135,19 @@ class FeatureStore:
             NotFoundError: naming those there are.
         """
         return self._registry().service(name)
+
+    def lint(self, feature_views: Sequence[str] = ()) -> list[Finding]:
+        """What makes features depend on the moment of the run or on the future, in the compiled SQL.
+
+        Args:
+            feature_views: names; default every view.
+        """
+        from materializer.lint import lint
+
+        manifest = load_manifest(self.project)
+        registry = read_registry(manifest)
+        views = [registry.view(name) for name in feature_views] or registry.all_views()
+        return lint(manifest, views, self.project.folder)
 
     # Offline.
 
@@ -273,5 +290,3 @@ def _has_tags(own: Mapping[str, str], wanted: Mapping[str, str] | Sequence[str] 
     if isinstance(wanted, Mapping):
         return all(own.get(tag) == str(value) for tag, value in wanted.items())
     return all(tag in own for tag in ([wanted] if isinstance(wanted, str) else wanted))
-
-

@@ -98,6 +98,22 @@ def test_data_survives_a_kill(kind: str, folder: Path) -> None:
     assert redis.Redis.from_url(again).get("key") == b"value"
 
 
+def test_a_server_installed_later_does_not_take_over_the_data_of_another(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind, (program, remedy) in KINDS.items():
+        if program is None:
+            pytest.skip(f"no {kind} here: {remedy}")
+    path = os.environ["PATH"]
+    monkeypatch.setenv("PATH", "")
+    redis.Redis.from_url(local_redis.start(folder)).set("key", "value")
+    local_redis.stop(folder)
+    monkeypatch.setenv("PATH", path)
+    client = redis.Redis.from_url(local_redis.start(folder), decode_responses=True)
+    assert client.get("key") == "value"
+    assert client.info("server")["server_name"] == "valkey"
+
+
 def test_stop_says_whether_there_was_one(kind: str, folder: Path) -> None:
     assert local_redis.stop(folder) is False
     assert not folder.exists()

@@ -71,7 +71,7 @@ _fs_events as (
         end
     {%- elif aggregate.function == 'count_distinct' -%}
         count(distinct {{ value }}){{ of }}
-    {%- elif aggregate.function in ('sum', 'avg') and aggregate.kind in ('integer', 'decimal') -%}
+    {%- elif aggregate.function in ('sum', 'avg') and aggregate.kind in ('integer', 'decimal', 'wide decimal') -%}
         {{ feature_store._stated_sum(aggregate, 'sum(' ~ value ~ ')' ~ of, 'count(' ~ value ~ ')' ~ of) }}
     {%- else -%}
         {{ functions.get(aggregate.function, aggregate.function) }}({{ value }}){{ of }}

@@ -1,7 +1,7 @@
 {#-- Which SQL computes which columns, and why: {shape, reason, parts}, a part being {cte, outputs}. The user may name the shape. --#}
 {% macro _window_plan(macro_name, spec, shape, timeline=false) %}
-    {%- set dense = adapter.dispatch('_dense_parts', 'feature_store')(spec, timeline) -%}
-    {%- set shapes = ['dense', 'range'] if dense else ['range'] -%}
+    {%- set dense = feature_store._dense_parts(spec, timeline) -%}
+    {%- set shapes = ['dense', 'range'] -%}
     {%- set reason = 'named by the caller' -%}
     {%- if shape is not none and shape not in shapes -%}
         {%- do exceptions.raise_compiler_error(macro_name ~ ": shape is '" ~ shape ~ "'; here it is " ~ shapes | join(' or ') ~ '.') -%}
@@ -16,17 +16,19 @@
 {% endmacro %}
 
 
-{% macro default___dense_parts(spec, timeline) %}
-    {%- do return([]) -%}
-{% endmacro %}
-
-{#-- Needs ASOF joins, and frames over time for every aggregate. Where the view has a row at each event anyway (`timeline`), frames
-     do it all in one pass. --#}
-{% macro duckdb___dense_parts(spec, timeline) %}
-    {%- set parts = {'_fs_by_totals': [], '_fs_by_frames': [], '_fs_by_range': []} -%}
+{#-- Which part serves an output. Totals and balances are for any warehouse; frames over time for every aggregate are not. Where the
+     view has a row at each event anyway (`timeline`), frames do it all in one pass. --#}
+{% macro _dense_parts(spec, timeline) %}
+    {%- set frames = '_fs_by_range' if spec.known else adapter.dispatch('_without_subtraction', 'feature_store')() -%}
+    {%- set parts = {'_fs_by_totals': [], '_fs_by_balance': [], '_fs_by_frames': [], '_fs_by_range': []} -%}
     {%- for output in spec.outputs -%}
-        {%- set cte = '_fs_by_totals' if output.aggregate.subtracts and not timeline else '_fs_by_range' if spec.known else '_fs_by_frames' -%}
-        {%- do parts[cte].append(output) -%}
+        {%- if not output.aggregate.subtracts or timeline -%}
+            {%- do parts[frames].append(output) -%}
+        {%- elif spec.known or output.aggregate.function == 'count_distinct' -%}
+            {%- do parts._fs_by_balance.append(output) -%}
+        {%- else -%}
+            {%- do parts._fs_by_totals.append(output) -%}
+        {%- endif -%}
     {%- endfor -%}
     {%- set used = [] -%}
     {%- for cte, outputs in parts.items() if outputs -%}
@@ -35,12 +37,22 @@
     {%- do return(used) -%}
 {% endmacro %}
 
+{% macro default___without_subtraction() -%}
+    {{- return('_fs_by_range') -}}
+{%- endmacro %}
+
+{% macro duckdb___without_subtraction() -%}
+    {{- return('_fs_by_frames') -}}
+{%- endmacro %}
+
 
 {#-- The CTEs of a plan, each with `_fs_row` of `_fs_moments` and the columns of its part. --#}
 {% macro _window_parts(spec, plan, strictly_before=false) -%}
     {%- for part in plan.parts -%}
         {%- if part.cte == '_fs_by_totals' -%}
             {{ feature_store._windows_by_totals(spec, part.outputs, strictly_before) }}
+        {%- elif part.cte == '_fs_by_balance' -%}
+            {{ feature_store._windows_by_balance(spec, part.outputs, strictly_before) }}
         {%- elif part.cte == '_fs_by_frames' -%}
             {{ feature_store._windows_by_frames(spec, part.outputs, strictly_before=strictly_before) }}
         {%- else -%}

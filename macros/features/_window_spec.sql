@@ -36,6 +36,10 @@
         {%- endfor -%}
     {%- endfor -%}
 
+    {%- set window_of = {} -%}
+    {%- for window in durations -%}
+        {%- do window_of.update({window.slug: window}) -%}
+    {%- endfor -%}
     {%- set values = feature_store._window_values(relation, columns, aggregates) -%}
     {%- set keys = [] -%}
     {%- for name in entities -%}
@@ -50,6 +54,7 @@
         'event_type': found[timestamp].type or '',
         'known': feature_store._instant(adapter.quote(found[created_timestamp].name), found[created_timestamp].type) if created_timestamp else none,
         'windows': durations,
+        'window_of': window_of,
         'longest': durations | sort(attribute='seconds') | last,
         'aggregates': aggregates,
         'values': values,
@@ -130,7 +135,7 @@
         {%- do aggregate.update({
             'kind': kind,
             'exact': kind == 'double' and aggregate.function in ('sum', 'avg'),
-            'subtracts': aggregate.function == 'count' or kind in ('integer', 'decimal') and aggregate.function in ('sum', 'avg'),
+            'subtracts': aggregate.function in ('count', 'count_distinct') or kind in ('integer', 'decimal') and aggregate.function in ('sum', 'avg'),
         }) -%}
     {%- endfor -%}
     {%- do return(values.values() | list) -%}
@@ -179,7 +184,9 @@
     {%- elif type in ('TINYINT', 'SMALLINT', 'INTEGER', 'INT', 'BIGINT', 'HUGEINT', 'UTINYINT', 'USMALLINT', 'UINTEGER', 'UBIGINT', 'UHUGEINT', 'BOOLEAN') -%}
         {%- do return('integer') -%}
     {%- elif type.startswith('DECIMAL') or type.startswith('NUMERIC') -%}
-        {%- do return('decimal') -%}
+        {#- The running total of decimals of up to 28 digits fits into 38; a wider one is only ever summed within its window. -#}
+        {%- set digits = type.split('(')[1].split(',')[0] if '(' in type else '18' -%}
+        {%- do return('decimal' if digits | int <= 28 else 'wide decimal') -%}
     {%- elif type in ('DOUBLE', 'FLOAT', 'REAL', 'DOUBLE PRECISION') -%}
         {%- do return('double') -%}
     {%- endif -%}

@@ -1,98 +1,107 @@
-{#-- What has come in by the moment less what has left by then: two rows of a running total, found by one ASOF join. Far cheaper than
-     frames, and the only way but the range join where events have a load time; but only for what subtracts exactly: counts, and
-     sums of integers and decimals. --#}
+{#-- A window as the difference of two running totals, at the moment and a window earlier. Far cheaper than frames, but only for what
+     subtracts exactly, counts and sums of integers and decimals, and for events that count from their own time on. --#}
 {% macro _windows_by_totals(spec, outputs, strictly_before=false) -%}
     {%- set entities = spec.entities | join(', ') -%}
-    {%- set totals = {} -%}
-    {%- for output in outputs -%}
-        {%- set value = output.aggregate.value -%}
-        {%- set own = '_' ~ output.window.slug if spec.known else '' -%}
-        {%- set counted = 'case when _fs_from < _fs_event + ' ~ feature_store._interval(output.window) ~ ' then ' ~ value ~ ' end' if spec.known else value -%}
-        {%- do totals.update({value ~ '_count' ~ own: 'count(' ~ counted ~ ')'}) -%}
-        {%- if output.aggregate.function != 'count' -%}
-            {%- do totals.update({value ~ '_sum' ~ own: 'coalesce(sum(' ~ counted ~ '), 0)'}) -%}
-        {%- endif -%}
-    {%- endfor -%}
-    {%- set orders = {'_fs_entered': '_fs_from', '_fs_left': '_fs_event'} if spec.known else {'_fs_entered': '_fs_event'} -%}
-    {%- for cte, moment in orders.items() -%}
-{% if not loop.first %}
-
-{% endif -%}
--- {{ 'what has come in' if loop.first else 'what has left (asked for the moment a window earlier)' }}, as running totals; one row an instant, and one before all of an entity's events
-{{ cte }} as (
-    select
-        {{ entities }},
-        _fs_at,
-        {% for total in totals -%}
-        sum({{ total }}) over (rows unbounded preceding) as {{ total }}{{ ',\n        ' if not loop.last }}
-        {%- endfor %}
-    from (
-        select {{ entities }}, {{ moment }} as _fs_at
-            {%- for total, sql in totals.items() %}, {{ sql }} as {{ total }}{% endfor %}
-        from _fs_events
-        group by {{ entities }}, {{ moment }}
-        union all
-        select distinct {{ entities }}, timestamp '0001-01-01'{{ ', 0' * totals | length }}
-        from _fs_events
-        order by {{ entities }}, _fs_at
-    ) as instants
-),
-    {%- endfor %}
-
--- each moment, and the moments a window earlier
+    {%- set totals = feature_store._totals(outputs) -%}
+-- the events, and after them the moments asked for and the moments a window earlier
 _fs_borders as (
-    select _fs_row, {{ entities }}, _fs_at{{ " - interval '1 microsecond'" if strictly_before }} as _fs_at, 'now' as _fs_border
-    from _fs_moments
-    {%- for window in spec.windows %}
+    select
+        {{ entities }}, _fs_event as _fs_at, 0 as _fs_asked, cast(null as bigint) as _fs_row, cast(null as varchar(9)) as _fs_border,
+        {{ totals.values() | join(', ') }}
+    from _fs_events
     union all
-    select _fs_row, {{ entities }}, _fs_at - {{ feature_store._interval(window) }}, '{{ window.slug }}'
+    select {{ entities }}, _fs_at{{ " - interval '1 microsecond'" if strictly_before }}, 1, _fs_row, 'now'{{ ', null' * totals | length }}
+    from _fs_moments
+    {%- for window in outputs | map(attribute='window') | unique(attribute='slug') %}
+    union all
+    select {{ entities }}, _fs_at - {{ feature_store._interval(window) }}, 1, _fs_row, '{{ window.slug }}'{{ ', null' * totals | length }}
     from _fs_moments
     {%- endfor %}
 ),
 
--- the totals at these
+-- what has happened by each of these
 _fs_totals as (
-    {%- for cte in orders %}
-    {{ 'union all' if not loop.first }}
-    select border._fs_row, border._fs_border, total.* exclude ({{ entities }}, _fs_at)
-    from _fs_borders as border
-    asof join {{ cte }} as total
-        on {% for key in spec.entities -%}
-        total.{{ key }} = border.{{ key }} and {% endfor -%}
-        total._fs_at <= border._fs_at
-    {%- if spec.known %}
-    where border._fs_border {{ '=' if loop.first else '<>' }} 'now'
-    {%- endif %}
-    {%- endfor %}
+    {{ feature_store._running_totals(spec, totals.keys() | list, ['_fs_row', '_fs_border'], '_fs_borders') }}
 ),
 
--- a window is the difference of two; a moment without totals is an entity without events
+-- a window is the difference between now and a window earlier
 _fs_by_totals as (
     select
-        moment._fs_row,
+        _fs_row,
         {% for output in outputs -%}
-        {{ feature_store._total_aggregate(output, '_' ~ output.window.slug if spec.known else '') }} as {{ adapter.quote(output.column) }}{{ ',\n        ' if not loop.last }}
+        {%- set inside = {} -%}
+        {%- for kind in ('count', 'sum') -%}
+            {%- set total = output.aggregate.value ~ '_' ~ kind -%}
+            {%- do inside.update({kind: 'max(' ~ total ~ ") filter (where _fs_border = 'now') - max(" ~ total ~ ") filter (where _fs_border = '" ~ output.window.slug ~ "')"}) -%}
+        {%- endfor -%}
+        {{ feature_store._difference(output.aggregate, inside.count, inside.sum) }} as {{ adapter.quote(output.column) }}{{ ',\n        ' if not loop.last }}
         {%- endfor %}
-    from _fs_moments as moment
-    left join _fs_totals as total on total._fs_row = moment._fs_row
-    group by moment._fs_row
+    from _fs_totals
+    where _fs_asked = 1
+    group by _fs_row
 )
 {%- endmacro %}
 
 
-{% macro _total_aggregate(output, own) -%}
-    {%- set aggregate = output.aggregate -%}
-    {%- set inside = {} -%}
-    {%- for kind in ('count', 'sum') -%}
-        {%- set total = aggregate.value ~ '_' ~ kind ~ own -%}
-        {%- do inside.update({kind: 'max(' ~ total ~ ") filter (where _fs_border = 'now') - max(" ~ total ~ ") filter (where _fs_border = '" ~ output.window.slug ~ "')"}) -%}
+{#-- {column of a running total: what an event adds to it} for the outputs of a part. --#}
+{% macro _totals(outputs) %}
+    {%- set totals = {} -%}
+    {%- for output in outputs -%}
+        {%- set value = output.aggregate.value -%}
+        {%- do totals.update({value ~ '_count': 'case when ' ~ value ~ ' is null then 0 else 1 end as ' ~ value ~ '_count'}) -%}
+        {%- if output.aggregate.function in ('sum', 'avg') -%}
+            {%- do totals.update({value ~ '_sum': feature_store._summand(output.aggregate) ~ ' as ' ~ value ~ '_sum'}) -%}
+        {%- endif -%}
     {%- endfor -%}
-    {%- if aggregate.function == 'count' -%}
-        cast(coalesce({{ inside.count }}, 0) as bigint)
+    {%- do return(totals) -%}
+{% endmacro %}
+
+
+{% macro _summand(aggregate) -%}
+    {%- if aggregate.kind == 'integer' -%}
+        cast({{ aggregate.value }} as {{ adapter.dispatch('_wide_integer', 'feature_store')() }})
     {%- else -%}
-        case
-            when {{ inside.count }} > 0
-                then {{ feature_store._stated_sum(aggregate, '(' ~ inside.sum ~ ')', '(' ~ inside.count ~ ')') }}
-        end
+        {{ aggregate.value }}
     {%- endif -%}
+{%- endmacro %}
+
+
+{#-- An aggregate from the exact count and sum of its window. --#}
+{% macro _difference(aggregate, count, sum) -%}
+    {%- if aggregate.function in ('count', 'count_distinct') -%}
+        cast({{ count }} as bigint)
+    {%- else -%}
+        case when {{ count }} > 0 then {{ feature_store._stated_sum(aggregate, '(' ~ sum ~ ')', '(' ~ count ~ ')') }} end
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#-- `keep`, `_fs_asked` and the running totals of the rows of `relation` in the order of key, `_fs_at` and `_fs_asked`. --#}
+{% macro _running_totals(spec, totals, keep, relation) -%}
+    {{- adapter.dispatch('_running_totals', 'feature_store')(spec, totals, keep, relation) -}}
+{%- endmacro %}
+
+{% macro default___running_totals(spec, totals, keep, relation) -%}
+select
+        {{ keep | join(', ') }}, _fs_asked,
+        {% for total in totals -%}
+        sum({{ total }}) over in_order as {{ total }}{{ ',\n        ' if not loop.last }}
+        {%- endfor %}
+    from {{ relation }}
+    window in_order as (partition by {{ spec.entities | join(', ') }} order by _fs_at, _fs_asked rows between unbounded preceding and current row)
+{%- endmacro %}
+
+{#-- Totals that run on from one entity to the next: their differences within an entity are the same, and DuckDB computes a window
+     without an ORDER BY in one stream over its sorted input, five times as fast as one with partitions. --#}
+{% macro duckdb___running_totals(spec, totals, keep, relation) -%}
+select
+        {{ keep | join(', ') }}, _fs_asked,
+        {% for total in totals -%}
+        sum({{ total }}) over (rows between unbounded preceding and current row) as {{ total }}{{ ',\n        ' if not loop.last }}
+        {%- endfor %}
+    from (
+        select *
+        from {{ relation }}
+        order by {{ spec.entities | join(', ') }}, _fs_at, _fs_asked
+    ) as in_order
 {%- endmacro %}

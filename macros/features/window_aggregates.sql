@@ -6,7 +6,7 @@
 {% macro default__window_aggregates(relation, entities, timestamp, aggregates, windows, grain, created_timestamp, shape) -%}
     {%- set spec = feature_store._window_spec('window_aggregates', relation, entities, timestamp, aggregates, windows, created_timestamp) -%}
     {%- set grain = feature_store._grain(grain, spec) -%}
-    {%- set timeline = grain.name != 'every' and not spec.known -%}
+    {%- set timeline = grain.name != 'every' and not spec.known and adapter.dispatch('_without_subtraction', 'feature_store')() == '_fs_by_frames' -%}
     {%- set plan = feature_store._window_plan('window_aggregates', spec, shape, timeline) -%}
 -- shape `{{ plan.shape }}`: {{ plan.reason }}
 with

@@ -2,7 +2,7 @@
      (the graph is empty there) with the same shape, of which only `entities` is required. --#}
 {% macro feature_views() %}
     {%- set views = {} -%}
-    {%- for node in graph.nodes.values() if execute and node.resource_type == 'model' -%}
+    {%- for node in (graph.nodes.values() if execute else []) if node.resource_type == 'model' -%}
         {%- set meta = node.config.get('meta') or {} -%}
         {%- if 'feature_view' in meta -%}
             {%- do feature_store._check_feature_view(node.name, meta.feature_view) -%}
@@ -12,6 +12,7 @@
                 'version': node.version,
                 'description': node.description,
                 'owner': node.config.get('group'),
+                'dbt_tags': node.tags,
                 'relation': node.relation_name,
                 'columns': node.columns.values() | list,
             }) -%}

@@ -8,6 +8,7 @@ from materializer.cli.common import run
 from materializer.cli.doctor import doctor
 from materializer.cli.init import init
 from materializer.cli.inspect import list_, show
+from materializer.cli.lint import lint
 from materializer.cli.materialize import materialize
 from materializer.cli.read import online, training
 
@@ -18,7 +19,7 @@ def feature_store() -> None:
     """dbt is the feature store: training sets, online features and the catalog from dbt models."""
 
 
-for command in (init, list_, show, materialize, online, training, doctor):
+for command in (init, list_, show, materialize, online, training, lint, doctor):
     feature_store.add_command(command)
 
 

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
+from materializer.duration import format_duration
 from materializer.errors import FeatureStoreError, InputError
 from materializer.store import FeatureStore
 
@@ -92,6 +93,8 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return repr(value)
+    if isinstance(value, timedelta):
+        return format_duration(value)
     text = str(value)
     return text if len(text) <= 60 else text[:57] + "..."
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from materializer.cli.common import open_store, output_option, print_json, print_rows, store_options
+from materializer.duration import format_duration
 from materializer.errors import NotFoundError
 from materializer.feature_view import FeatureService, FeatureView
 
@@ -19,7 +20,7 @@ from materializer.feature_view import FeatureService, FeatureView
 def list_(what: str, tags: tuple[str, ...], output: str, **where: Any) -> None:
     """List feature views (the default), features, entities or services.
 
-        feature-store list features --project-dir dbt_project
+    feature-store list features --project-dir dbt_project
     """
     store = open_store(reader=True, **where)
     if what == "services":
@@ -58,7 +59,7 @@ def list_(what: str, tags: tuple[str, ...], output: str, **where: Any) -> None:
 def show(name: str, output: str, **where: Any) -> None:
     """Show one feature view (NAME or NAME.v2) or feature service.
 
-        feature-store show user_features --project-dir dbt_project
+    feature-store show user_features --project-dir dbt_project
     """
     store = open_store(reader=True, **where)
     try:
@@ -75,8 +76,8 @@ def show(name: str, output: str, **where: Any) -> None:
         ("owner", view.owner),
         ("timestamp", view.timestamp),
         ("created timestamp", view.created_timestamp),
-        ("available after", view.available_after),
-        ("ttl", view.ttl or "no limit"),
+        ("available after", view.available_after and format_duration(view.available_after)),
+        ("ttl", format_duration(view.ttl) if view.ttl else "no limit"),
         ("online", "yes" if view.online else "no"),
         ("tags", ", ".join(f"{k}={v}" if v else k for k, v in view.tags.items()) or None),
         ("relation", view.relation or None),

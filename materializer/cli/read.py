@@ -49,7 +49,9 @@ def online(
 
 
 @click.command()
-@click.option("--spine", required=True, help="Labels: a Parquet, CSV or JSON-lines file, or a SELECT for the warehouse.")
+@click.option(
+    "--spine", required=True, help="Labels: a Parquet, CSV or JSON-lines file, or a SELECT for the warehouse."
+)
 @click.option("--feature", "-f", "features", multiple=True, help="A reference, view or service; repeatable.")
 @click.option("--service", help="A feature service.")
 @click.option("--timestamp", default="event_timestamp", show_default=True, help="The spine's time column.")
@@ -71,7 +73,7 @@ def training(
 ) -> None:
     """Join features to labels, each as it was at the label's moment.
 
-        feature-store training --spine labels.parquet --service recommendation --out training.parquet
+    feature-store training --spine labels.parquet --service recommendation --out training.parquet
     """
     if not features and not service:
         raise click.UsageError("Name the features with --service or --feature.")

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from materializer.errors import OnlineStoreError
 
@@ -34,7 +36,11 @@ def connect(url: str) -> redis.Redis:
         OnlineStoreError: for a URL that is none.
     """
     try:
-        return redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=30, health_check_interval=0)
+        # No retries of the client's own: they would make a server that is down cost seconds, and a write that may
+        # have happened is ours to judge.
+        return redis.Redis.from_url(
+            url, socket_connect_timeout=5, socket_timeout=30, health_check_interval=0, retry=Retry(NoBackoff(), 0)
+        )
     except ValueError:
         raise OnlineStoreError(
             "The Redis URL is not one: write redis://host:port/0, rediss://host:port/0 or unix:///path (a user and "

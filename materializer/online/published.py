@@ -131,8 +131,7 @@ def _from_json(published: Mapping[str, Any]) -> FeatureView:
     return FeatureView(
         name=published["name"],
         entities=tuple(
-            Entity(part["name"], part["description"], schema.field(part["name"]).type)
-            for part in published["entities"]
+            Entity(part["name"], part["description"], schema.field(part["name"]).type) for part in published["entities"]
         ),
         features=tuple(
             Feature(part["name"], part["description"], schema.field(part["name"]).type)

@@ -198,7 +198,9 @@ def key_texts(values: Iterable[Any], dtype: pa.DataType, name: str) -> list[str 
         InputError: for a value that is not of the type, such as text in an integer key.
     """
     values = [value.item() if hasattr(value, "item") else value for value in values]
-    values = [None if value is None or value != value or type(value).__name__ == "NAType" else value for value in values]
+    values = [
+        None if value is None or value != value or type(value).__name__ == "NAType" else value for value in values
+    ]
     if pa.types.is_integer(dtype) and all(type(value) is int or value is None for value in values):
         return [None if value is None else str(value) for value in values]
     if pa.types.is_string(dtype) and all(type(value) is str or value is None for value in values):
@@ -232,5 +234,3 @@ def rows_of(entity_rows: Any) -> list[Mapping[str, Any]]:
         if all(isinstance(row, Mapping) for row in rows):
             return rows
     raise InputError("entity_rows is a list of dicts, for example [{'user_id': 1}].")
-
-

@@ -35,7 +35,9 @@ def check_key_type(dtype: pa.DataType, what: str) -> None:
         DefinitionError: naming the column and its type.
     """
     if not any(is_type(dtype) for is_type in _KEYS):
-        raise DefinitionError(f"{what} is of type {dtype}, which cannot be a key online: cast it to an integer or text.")
+        raise DefinitionError(
+            f"{what} is of type {dtype}, which cannot be a key online: cast it to an integer or text."
+        )
 
 
 def check_value_type(dtype: pa.DataType, what: str) -> None:

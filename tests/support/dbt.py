@@ -53,7 +53,7 @@ class DbtProject:
                 messages.append(event.info.msg)
 
         runner = dbtRunner(callbacks=[keep])
-        before = os.getcwd()
+        before = Path.cwd()
         try:
             result = runner.invoke(
                 [*args, "--project-dir", str(self.folder), "--profiles-dir", str(self.folder), "--quiet"]

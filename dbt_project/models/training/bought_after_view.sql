@@ -1,5 +1,5 @@
 -- The labels: at one page view in twenty, did the user buy the item within a day?
--- Only views whose day was over when the data ends: of the others the answer is not known yet.
+-- Not the first thirty days: the windows of the features were not full yet. Nor the last day: the answer is not known yet.
 with page_views as (
 
     select * from {{ ref('stg_page_views') }}
@@ -18,6 +18,7 @@ settled as (
     from page_views
     where
         view_id % 20 = 0
+        and viewed_at >= (select min(viewed_at) from page_views) + interval '30 days'
         and viewed_at <= (select max(viewed_at) from page_views) - interval '1 day'
 
 ),

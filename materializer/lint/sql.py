@@ -1,0 +1,290 @@
+"""The rules that read compiled SQL, over sqlglot's tree. Each gives the spot, in the compiled text, and the mend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+from sqlglot.optimizer.scope import Scope, build_scope
+
+from materializer.feature_view import FeatureView
+from materializer.lint.graph import Graph
+
+_CLOCKS = {
+    "now", "current_timestamp", "current_date", "current_time", "localtimestamp", "localtime", "getdate", "sysdate",
+    "today", "get_current_timestamp", "transaction_timestamp", "statement_timestamp", "clock_timestamp",
+    "current_localtimestamp", "current_localtime", "unix_timestamp", "sysdatetime",
+}  # fmt: skip
+_CHANCES = {"random", "rand", "uuid", "gen_random_uuid", "newid", "setseed", "uniform", "uuidv4", "uuidv7"}
+# Words that are functions even without parentheses behind them.
+_BARE = {
+    "current_timestamp", "current_date", "current_time", "localtimestamp", "localtime", "sysdate",
+    "current_localtimestamp", "current_localtime",
+}  # fmt: skip
+_BUCKETS = (exp.TimestampTrunc, exp.DateTrunc, exp.DatetimeTrunc, exp.DateBin)
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A finding in the compiled SQL, or in `file` where that is set. `token` is the text that stands there."""
+
+    rule: str
+    severity: str
+    line: int
+    column: int
+    message: str
+    file: str | None = None
+    token: str | None = None
+
+
+def check_model(model: Mapping[str, Any], graph: Graph) -> list[Spot]:
+    """The rules that hold for a feature view and for every model it is made from."""
+    sql = model["compiled_code"]
+    try:
+        tokens = sqlglot.tokenize(sql, dialect=graph.dialect)
+        tree = sqlglot.parse_one(sql, dialect=graph.dialect)
+    except SqlglotError as error:
+        first = getattr(error, "errors", None) or [{}]
+        reason = " ".join((first[0].get("description") or str(error)).split())
+        return [Spot("unparsable", "error", first[0].get("line") or 1, first[0].get("col") or 1,
+                     f"The compiled SQL cannot be read, so nothing here vouches for it ({reason}).")]  # fmt: skip
+    own = _package_spans(tokens)
+    return [
+        *(spot for spot, start in _clocks(tokens) if not _inside(start, own)),
+        *(spot for spot, start in _following(tokens) if not _inside(start, own)),
+        *_bucket_starts(tree),
+        *_mutable_joins(tree, graph),
+    ]
+
+
+def check_output(model: Mapping[str, Any], view: FeatureView, graph: Graph) -> list[Spot]:
+    """The rules for the columns that a feature view gives."""
+    try:
+        scope = build_scope(sqlglot.parse_one(model["compiled_code"], dialect=graph.dialect))
+    except SqlglotError:
+        return []  # reported by check_model
+    if scope is None:
+        return []
+    stars = list(_open_stars(scope))
+    spots = [
+        Spot("select-star", "warning", *_place(star),
+             f"View '{view.reference}' takes every column of a relation: a column added there becomes a feature "
+             "unseen; name the columns.", token="*")
+        for star in stars
+    ]  # fmt: skip
+    names = {name.lower() for name in _outputs(scope)}
+    for name, role in ((view.timestamp, "event timestamp"), (view.created_timestamp, "created timestamp")):
+        if name and not stars and names and name.lower() not in names:
+            spots.append(Spot("missing-timestamp", "error", 1, 1,
+                              f"View '{view.reference}' selects no column '{name}', its {role}: add it, or name the "
+                              "right one in meta.feature_view.", file=model["original_file_path"]))  # fmt: skip
+    return spots
+
+
+def _clocks(tokens: list[Any]) -> Iterator[tuple[Spot, int]]:
+    for index, token in enumerate(tokens):
+        word = token.text.lower()
+        called = index + 1 < len(tokens) and tokens[index + 1].text == "("
+        dotted = index > 0 and tokens[index - 1].text in (".", "as")
+        if token.token_type == sqlglot.TokenType.IDENTIFIER or dotted or not (called or word in _BARE):
+            continue
+        if word in _CLOCKS:
+            mend = (
+                "reads the clock, so a feature depends on when dbt ran: compare with the row's own event time, "
+                "or leave the filter out."
+            )
+        elif word in _CHANCES:
+            mend = "is random, so every run gives another feature: derive it from a key, for example with a hash."
+        else:
+            continue
+        column = token.col - len(token.text) + 1
+        yield Spot("clock", "error", token.line, column, f"{token.text} {mend}", token=token.text), token.start
+
+
+def _following(tokens: list[Any]) -> Iterator[tuple[Spot, int]]:
+    for index, token in enumerate(tokens):
+        before = tokens[index - 1].text.lower() if index else ""
+        if token.text.lower() == "following" and before not in (".", "as"):
+            column = token.col - len(token.text) + 1
+            yield Spot(
+                "following", "error", token.line, column,
+                "The window frame reaches FOLLOWING rows, which lie in the future of this one: end it at CURRENT ROW.",
+                token=token.text,
+            ), token.start  # fmt: skip
+
+
+def _bucket_starts(tree: exp.Expression) -> Iterator[Spot]:
+    """Aggregates over a bucket of time under the bucket's start: the row claims to be known before its events."""
+    for select in tree.find_all(exp.Select):
+        if not select.args.get("group") or _of_package(select):
+            continue
+        for projection in select.expressions:
+            value = projection.unalias()
+            while isinstance(value, (exp.Paren, exp.Cast)):
+                value = value.this
+            if isinstance(value, exp.Anonymous):
+                bucket = value.name.lower() in ("time_bucket", "date_bin")
+            else:
+                bucket = isinstance(value, _BUCKETS)
+            bucket = bucket or (_casts_to_date(projection.unalias()))
+            if bucket and _is_time_name(projection.alias_or_name):
+                line, column = _place(value)
+                yield Spot(
+                    "bucket-start", "error", line, column,
+                    f"'{projection.alias_or_name}' is the start of a bucket whose events lie after it: "
+                    "add the bucket's length, so that the row counts from its end on.",
+                    token=_token(value),
+                )  # fmt: skip
+
+
+def _mutable_joins(tree: exp.Expression, graph: Graph) -> Iterator[Spot]:
+    root = build_scope(tree)
+    for scope in root.traverse() if root else ():
+        if not isinstance(scope.expression, exp.Select) or _of_package(scope.expression):
+            continue
+        where = scope.expression.args.get("where")
+        for join in scope.expression.args.get("joins") or ():
+            alias = join.this.alias_or_name
+            if (join.args.get("method") or "").upper() == "ASOF" or join.kind.upper() == "ASOF":
+                continue
+            if _bounded(join.args.get("on"), alias) or _bounded(where, alias):
+                continue
+            name = _shows_source(scope.sources.get(alias), graph)
+            if name:
+                table = join.this.this if isinstance(join.this, exp.Table) else join.this
+                line, column = _place(table)
+                yield Spot(
+                    "mutable-join", "error", line, column,
+                    f"This joins source '{name}' as it is now, without a bound in time, so past rows change when it "
+                    "does: join the version valid at the event time, or say `immutable: true` in the source's "
+                    "config.meta if its rows never change.",
+                    token=_token(table),
+                )  # fmt: skip
+
+
+def _shows_source(source: Any, graph: Graph) -> str | None:
+    """The mutable source that a FROM item passes on as it is."""
+    if isinstance(source, exp.Table):
+        node = graph.at(".".join(part.name for part in source.parts))
+        return graph.mutable_source(node) if node else None
+    if isinstance(source, Scope) and isinstance(source.expression, exp.Select):
+        select = source.expression
+        if not select.args.get("group") and not select.args.get("joins") and len(source.sources) == 1:
+            return _shows_source(next(iter(source.sources.values())), graph)
+    return None
+
+
+def _bounded(condition: exp.Expression | None, alias: str) -> bool:
+    """Whether a condition compares some column of `alias` by more than equality, as a bound in time does."""
+    if condition is None:
+        return False
+    comparisons = condition.find_all(exp.LT, exp.LTE, exp.GT, exp.GTE, exp.Between)
+    return any(column.table == alias for one in comparisons for column in one.find_all(exp.Column))
+
+
+def _open_stars(scope: Scope) -> Iterator[exp.Expression]:
+    """Stars of the outermost SELECT that reach a relation outside of the model."""
+    for part in scope.set_operation_scopes or [scope]:
+        select = part.expression
+        if part is not scope:
+            yield from _open_stars(part)
+            continue
+        if not isinstance(select, exp.Select) or _of_package(select):
+            continue
+        for projection in select.expressions:
+            if not projection.is_star:
+                continue
+            named = projection.table if isinstance(projection, exp.Column) else None
+            for name, source in part.sources.items():
+                if (named and name != named) or name not in part.selected_sources:
+                    continue
+                if isinstance(source, exp.Table):
+                    yield projection
+                else:
+                    yield from _open_stars(source)
+
+
+def _outputs(scope: Scope) -> list[str]:
+    """The names of the outermost SELECT's columns, through stars over CTEs; empty where they cannot be told."""
+    if scope.set_operation_scopes:
+        return _outputs(scope.set_operation_scopes[0])
+    if not isinstance(scope.expression, exp.Select):
+        return []
+    names: list[str] = []
+    for projection in scope.expression.expressions:
+        if not projection.is_star:
+            names.append(projection.alias_or_name)
+            continue
+        named = projection.table if isinstance(projection, exp.Column) else None
+        for name, source in scope.sources.items():
+            if (named is None or name == named) and name in scope.selected_sources and isinstance(source, Scope):
+                names += _outputs(source)
+    return names
+
+
+def _of_package(node: exp.Expression) -> bool:
+    """Whether the SQL was written by the package's macros: it stands in, or selects from, a CTE called ``_fs_...``."""
+    cte = node.find_ancestor(exp.CTE)
+    if cte is not None and cte.alias.startswith("_fs_"):
+        return True
+    source = node.args.get("from_") or node.args.get("from")
+    return bool(source and source.this.alias_or_name.startswith("_fs_"))
+
+
+def _package_spans(tokens: list[Any]) -> list[tuple[int, int]]:
+    """Where the bodies of ``_fs_...`` CTEs stand, as offsets."""
+    spans = []
+    for index, token in enumerate(tokens[:-2]):
+        if not token.text.startswith("_fs_") or tokens[index + 1].text.lower() != "as":
+            continue
+        start = index + 2
+        while start < len(tokens) and tokens[start].text.lower() in ("not", "materialized"):
+            start += 1
+        if start >= len(tokens) or tokens[start].text != "(":
+            continue
+        depth = 0
+        for end in range(start, len(tokens)):
+            depth += (tokens[end].text == "(") - (tokens[end].text == ")")
+            if depth == 0:
+                spans.append((tokens[start].start, tokens[end].start))
+                break
+    return spans
+
+
+def _inside(offset: int, spans: list[tuple[int, int]]) -> bool:
+    return any(start <= offset <= end for start, end in spans)
+
+
+def _casts_to_date(value: exp.Expression) -> bool:
+    return isinstance(value, (exp.Date, exp.TsOrDsToDate)) or (
+        isinstance(value, exp.Cast) and value.to.is_type(exp.DataType.Type.DATE)
+    )
+
+
+def _is_time_name(name: str) -> bool:
+    name = name.lower()
+    return "time" in name or name.endswith(("_at", "_date", "_day", "_hour", "_week", "_month")) or name in ("ts", "at")
+
+
+def _place(node: exp.Expression) -> tuple[int, int]:
+    """Line and column, from 1, of the first word of an expression."""
+    marked = [one.meta for one in node.walk() if "start" in one.meta]
+    if not marked:
+        return 1, 1
+    first = min(marked, key=lambda meta: meta["start"])
+    return first["line"], first["col"] - (first["end"] - first["start"])
+
+
+def _token(node: exp.Expression) -> str | None:
+    """The word that stands at `_place`, where the tree still has it."""
+    names = [one for one in node.walk() if "start" in one.meta]
+    if not names:
+        return None
+    first = min(names, key=lambda one: one.meta["start"])
+    if isinstance(first, exp.Identifier):
+        return first.name
+    return {"TimestampTrunc": "date_trunc", "DateTrunc": "date_trunc"}.get(type(first).__name__)
