@@ -13,8 +13,8 @@ from materializer.errors import (
 )
 from materializer.feature_view import Entity, Feature, FeatureService, FeatureView
 from materializer.historical import TrainingSet
-from materializer.materialize import ViewResult
 from materializer.online.response import OnlineResponse, Status
+from materializer.run import ViewResult
 from materializer.store import FeatureStore
 
 __version__ = "0.1.0"

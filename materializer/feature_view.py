@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -56,6 +56,8 @@ class FeatureView:
     owner: str | None = None
     version: int | str | None = None
     latest: bool = True
+    # The moment that the rows online stand for, where they were materialized for a past one.
+    as_of: datetime | None = None
     relation: str = ""
     unique_id: str = ""
 

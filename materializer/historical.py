@@ -27,14 +27,23 @@ class TrainingSet:
     behind its own columns.
     """
 
-    def __init__(self, table: pa.Table, features: list[str], sql: str, frame: Any = None) -> None:
+    def __init__(
+        self, table: pa.Table, features: list[str], sql: str, frame: Any = None, not_arrow: str | None = None
+    ) -> None:
         self._table = table
         self._features = features
         self._frame = frame
+        self._not_arrow = not_arrow
         self.sql = sql
 
     def to_arrow(self) -> pa.Table:
-        """The entity_df's columns and then the features, as Arrow."""
+        """The entity_df's columns and then the features, as Arrow.
+
+        Raises:
+            InputError: for a pandas entity_df with a column of objects that Arrow has no type for.
+        """
+        if self._not_arrow:
+            raise InputError(self._not_arrow)
         return self._table
 
     def to_df(self) -> Any:
@@ -53,14 +62,15 @@ class TrainingSet:
             import polars
         except ImportError:
             raise InputError("polars is not installed: pip install 'dbt-feature-store[polars]'.") from None
-        return polars.from_arrow(self._table)
+        return polars.from_arrow(self.to_arrow())
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Written to one Parquet file, whole or not at all."""
+        table = self.to_arrow()
         target = Path(path)
         partial = target.with_name(target.name + ".partial")
         try:
-            pq.write_table(self._table, partial)
+            pq.write_table(table, partial)
             partial.replace(target)
         except OSError as error:
             raise InputError(f"{target} cannot be written: {error.strerror or error}.") from None
@@ -111,13 +121,16 @@ def get_historical_features(
     picks = pick_features(known, references, full_feature_names)
     frame = entity_df if type(entity_df).__module__.partition(".")[0] == "pandas" else None
 
+    not_arrow = None
     if isinstance(entity_df, str):
         spine = Relation(f"({entity_df.strip().rstrip(';')}) as _fs_labels")
         schema = warehouse.schema(spine)
         table = None
     else:
-        table = to_table(entity_df)
-        schema = table.schema
+        table, not_arrow = _readable_columns(frame) if frame is not None else (to_table(entity_df), None)
+        schema = _without_values_as_timestamps(table, timestamp)
+    if not_arrow and not {timestamp, *(key for pick in picks for key in pick.view.join_keys)} <= set(schema.names):
+        raise InputError(not_arrow)
     moment = spine_timestamp(schema, timestamp)
     _check_spine(schema, picks)
     if table is not None:
@@ -143,7 +156,7 @@ def get_historical_features(
             result = result.set_column(result.schema.get_field_index(name), name, column)
         else:
             result = result.append_column(name, column)
-    return TrainingSet(result, names, sql, frame)
+    return TrainingSet(result, names, sql, frame, not_arrow)
 
 
 def to_table(entity_df: Any) -> pa.Table:
@@ -162,6 +175,33 @@ def to_table(entity_df: Any) -> pa.Table:
         return pa.table(entity_df)
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise InputError(f"entity_df cannot be read as a table: {' '.join(str(error).split())}") from None
+
+
+def _readable_columns(frame: Any) -> tuple[pa.Table, str | None]:
+    """A pandas frame as a table, without the columns that Arrow has no type for; and what it says of those.
+
+    They are no features' business: a frame comes back as it was.
+    """
+    try:
+        return to_table(frame), None
+    except InputError as error:
+        if not frame.columns.is_unique:
+            raise
+        columns = {}
+        for name in frame.columns:
+            try:
+                columns[str(name)] = pa.array(frame[name], from_pandas=True)
+            except (pa.ArrowException, TypeError, ValueError):
+                continue
+        return pa.table(columns), str(error)
+
+
+def _without_values_as_timestamps(table: pa.Table, named: str) -> pa.Schema:
+    """The schema, where a time column without a single value (no rows, say) is a timestamp whatever pandas made it."""
+    place = table.schema.get_field_index(named)
+    if place < 0 or table.column(place).null_count < table.num_rows:
+        return table.schema
+    return table.schema.set(place, pa.field(named, pa.timestamp("us")))
 
 
 def spine_timestamp(schema: pa.Schema, named: str) -> str:
@@ -210,5 +250,6 @@ def _narrow(table: pa.Table, picks: list[Pick], moment: str) -> pa.Table:
             if entity.name not in columns:
                 columns[entity.name] = cast_keys(table.column(entity.name), entity.dtype, entity.name)
     moments = table.column(moment)
-    columns[moment] = moments.cast(pa.timestamp("us")) if pa.types.is_null(moments.type) else to_plain(moments)
+    empty = moments.null_count == len(moments)
+    columns[moment] = pa.nulls(len(moments), pa.timestamp("us")) if empty else to_plain(moments)
     return pa.table(columns)

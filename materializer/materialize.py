@@ -1,48 +1,28 @@
-"""Materialization: make the online rows of a view equal to what the macro ``latest`` gives at this moment."""
+"""Materialization: make the online rows of views equal to what the macro ``latest`` gives at this moment."""
 
 from __future__ import annotations
 
-import os
-import socket
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import redis
 
 from materializer.errors import DefinitionError, FeatureStoreError, MaterializationError, NotFoundError
 from materializer.feature_view import FeatureView, Registry
-from materializer.macros import MacroRenderer
 from materializer.online.connect import plain_errors
-from materializer.online.lease import Lease
-from materializer.online.published import publish_services, publish_view
-from materializer.online.rows import encode_rows
-from materializer.online.scripts import RUN
-from materializer.online.values import check_key_type, check_value_type
-from materializer.online.writer import Writer, remove_others
-from materializer.registry import with_columns
+from materializer.online.published import publish_services
+from materializer.run import Options, Run, ViewResult
 from materializer.warehouse import Warehouse
 
-BATCH_ROWS = 10_000
-# Called with a view and the rows of it that are done so far.
-Progress = Callable[[str, int], None]
-
-
-@dataclass(frozen=True)
-class ViewResult:
-    """What one run did to one view; `error` is a sentence where it failed."""
-
-    view: str
-    run_id: str
-    rows_read: int = 0
-    rows_written: int = 0
-    rows_skipped: int = 0
-    rows_deleted: int = 0
-    seconds: float = 0.0
-    error: str | None = None
+# Two views at a time: one computes in the warehouse while the other one's rows go out.
+VIEWS_AT_ONCE = 2
+# Called with a view, the rows of it that are done so far, and how many there will be.
+Progress = Callable[[str, int, int], None]
 
 
 def select_views(registry: Registry, names: Sequence[str] = (), tags: Sequence[str] = ()) -> list[FeatureView]:
@@ -68,76 +48,34 @@ def select_views(registry: Registry, names: Sequence[str] = (), tags: Sequence[s
     return list(chosen.values()) if names or tags else online
 
 
-def materialize_view(
-    client: redis.Redis,
-    namespace: str,
-    warehouse: Warehouse,
-    manifest: Mapping[str, Any],
-    view: FeatureView,
-    latest_version: int | str | None,
-    progress: Progress | None = None,
-) -> ViewResult:
-    """Run one view: lease, read, write, remove what is gone, publish.
+@dataclass(frozen=True)
+class Job:
+    """What all views of one call share."""
 
-    Raises:
-        FeatureStoreError, redis.RedisError: where it stops; what was written by then is whole rows of this run.
-    """
-    started = time.monotonic()
-    run_id = new_run_id()
-    writer_mark = RUN + run_id
-    with Lease(client, namespace, view.reference, run_id) as lease:
-        view = with_columns(view, warehouse)
-        check_storable(view)
-        now = server_time(client)
-        sql = MacroRenderer(manifest, warehouse.columns).render(
-            "latest", view.reference, as_of=now.replace(tzinfo=None).isoformat(" ", "microseconds")
-        )
-        read = 0
-        with Writer(client, lease) as writer:
-            for batch in warehouse.stream(sql, BATCH_ROWS):
-                if batch.num_rows:
-                    writer.send(encode_rows(batch, view, namespace, writer_mark))
-                    read += batch.num_rows
-                    if progress:
-                        progress(view.reference, read)
-            writer.finish()
-        deleted = remove_others(client, lease, namespace, view.reference, writer_mark)
-        publish_view(client, lease, namespace, view, latest_version)
-    seconds = round(time.monotonic() - started, 3)
-    return ViewResult(view.reference, run_id, read, writer.written, writer.kept, deleted, seconds)
+    client: redis.Redis
+    url: str
+    namespace: str
+    open_warehouse: Callable[[], AbstractContextManager[Warehouse]]
+    manifest: Mapping[str, Any]
+    registry: Registry
+    options: Options
+    progress: Progress | None = None
 
 
-def materialize(
-    client: redis.Redis,
-    url: str,
-    namespace: str,
-    warehouse: Warehouse,
-    manifest: Mapping[str, Any],
-    registry: Registry,
-    views: Sequence[FeatureView],
-    progress: Progress | None = None,
-) -> list[ViewResult]:
-    """Materialize views one after the other; one that fails does not stop the others.
+def materialize(job: Job, views: Sequence[FeatureView]) -> list[ViewResult]:
+    """Materialize views; one that fails does not stop the others.
 
     Returns:
-        a result for each.
+        a result for each, in their order.
 
     Raises:
         MaterializationError: where a view failed; its `results` have an `error` there.
     """
-    results = []
-    for view in views:
-        started = time.monotonic()
-        try:
-            with plain_errors(url):
-                latest = registry.views[view.name].version if view.name in registry.views else view.version
-                results.append(materialize_view(client, namespace, warehouse, manifest, view, latest, progress))
-        except FeatureStoreError as error:
-            seconds = round(time.monotonic() - started, 3)
-            results.append(ViewResult(view.reference, "", seconds=seconds, error=str(error)))
-    if any(result.error is None for result in results):
-        with plain_errors(url):
-            publish_services(client, namespace, registry.services.values())
+    with ThreadPoolExecutor(VIEWS_AT_ONCE) as pool:
+        results = list(pool.map(lambda view: _materialize_one(job, view), views))
+    if any(result.error is None for result in results) and not job.options.dry_run:
+        with plain_errors(job.url):
+            publish_services(job.client, job.namespace, job.registry.services.values())
     failed = [result for result in results if result.error]
     if failed:
         raise MaterializationError(
@@ -148,24 +86,31 @@ def materialize(
     return results
 
 
-def check_storable(view: FeatureView) -> None:
-    """Stop for a view whose types cannot be kept online, before anything is written.
+def _materialize_one(job: Job, view: FeatureView) -> ViewResult:
+    started = time.monotonic()
+    latest = job.registry.views[view.name].version if view.name in job.registry.views else view.version
+    run = Run(job.client, job.namespace, job.open_warehouse, job.manifest, latest, job.options, job.progress)
+    try:
+        with plain_errors(job.url):
+            result = run.materialize(view)
+    except FeatureStoreError as error:
+        result = ViewResult(view.reference, run.run_id, error=str(error))
+    result = replace(result, seconds=round(time.monotonic() - started, 3))
+    if not job.options.dry_run:
+        run.log(result)
+    return result
+
+
+def parse_moment(moment: datetime | str) -> datetime:
+    """An ISO 8601 moment as a UTC datetime; naive is UTC.
 
     Raises:
-        DefinitionError: naming the column and its type.
+        DefinitionError: where it is none.
     """
-    for entity in view.entities:
-        check_key_type(entity.dtype, f"Join key '{entity.name}' of feature view '{view.reference}'")
-    for feature in view.features:
-        check_value_type(feature.dtype, f"Feature '{view.reference}:{feature.name}'")
+    from datetime import timezone
 
-
-def server_time(client: redis.Redis) -> datetime:
-    """The online store's clock, which readers judge ages by: one clock for all."""
-    seconds, microseconds = client.time()
-    return datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=seconds, microseconds=microseconds)
-
-
-def new_run_id() -> str:
-    """Unique, and telling at a glance who runs: ``<host>-<pid>-<random>``."""
-    return f"{socket.gethostname()[:24]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    try:
+        parsed = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    except ValueError:
+        raise DefinitionError(f"'{moment}' is not a moment: write for example 2026-03-01T00:00:00Z.") from None
+    return parsed.replace(tzinfo=timezone.utc) if parsed.tzinfo is None else parsed.astimezone(timezone.utc)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 
-from materializer.errors import NotFoundError, ProjectError
+from materializer.errors import InputError, NotFoundError, ProjectError
 from materializer.feature_view import Entity, FeatureService, FeatureView, Registry
 from materializer.historical import TrainingSet, get_historical_features
 from materializer.manifest import load_manifest, read_registry
-from materializer.materialize import Progress, ViewResult, materialize, select_views
+from materializer.materialize import Job, Progress, materialize, parse_moment, select_views
 from materializer.online import connect
 from materializer.online.connect import plain_errors, public_name
 from materializer.online.published import only_namespace
@@ -23,6 +23,7 @@ from materializer.online.reader import OnlineReader, rows_of
 from materializer.online.response import OnlineResponse
 from materializer.project import Project, load_project
 from materializer.registry import with_columns
+from materializer.run import Options, ViewResult
 from materializer.warehouse import open_warehouse
 
 if TYPE_CHECKING:
@@ -221,16 +222,24 @@ class FeatureStore:
         *,
         full: bool = False,
         tags: Sequence[str] = (),
+        allow_shrink: bool = False,
+        allow_retype: bool = False,
+        as_of: datetime | str | None = None,
+        dry_run: bool = False,
         progress: Progress | None = None,
     ) -> list[ViewResult]:
-        """Make the online store equal to each view's latest rows.
+        """Make the online store equal to each view's latest rows, sending only what differs from the last run.
 
         Args:
             start_date, end_date: taken so that code written for Feast runs; what lands is always the latest rows.
             feature_views: names; default every online view.
-            full: send every row again and remove what is gone (every run does, for now).
+            full: send every row and remove whatever else is there.
             tags: only views with one of these tags.
-            progress: called with a view's name and its rows so far.
+            allow_shrink: let a run empty a view, or remove more than half of one of over 1,000 entities.
+            allow_retype: with `full`, let a feature change its type in place.
+            as_of: a past moment to materialize, into a namespace of its own; its readers' clock stands there.
+            dry_run: change nothing; the results say how many rows would move, and why.
+            progress: called with a view's name, its rows so far and their total.
 
         Returns:
             a result for each view.
@@ -241,6 +250,12 @@ class FeatureStore:
         if start_date is not None and not isinstance(start_date, datetime):
             feature_views, start_date = start_date, None
         names = [feature_views] if isinstance(feature_views, str) else list(feature_views or ())
+        moment = parse_moment(as_of) if as_of else None
+        if moment and self.namespace == self.project.namespace:
+            raise InputError(
+                "A past moment needs a namespace of its own, so that today's readers do not see it: "
+                "pass another with --namespace."
+            )
         manifest = load_manifest(self.project)
         registry = read_registry(manifest)
         views = select_views(registry, names, tags)
@@ -248,10 +263,12 @@ class FeatureStore:
             raise NotFoundError("The project declares no online feature view: add config.meta.feature_view to a model.")
         with plain_errors(self._redis_url):
             self._client.ping()
-        with open_warehouse(self.project) as warehouse:
-            return materialize(
-                self._client, self._redis_url, self.namespace, warehouse, manifest, registry, views, progress
-            )
+        options = Options(full, allow_shrink, allow_retype, dry_run, moment)
+        job = Job(
+            self._client, self._redis_url, self.namespace, lambda: open_warehouse(self.project), manifest, registry,
+            options, progress,
+        )  # fmt: skip
+        return materialize(job, views)
 
     def materialize_incremental(
         self, end_date: datetime | None = None, feature_views: Sequence[str] | None = None

@@ -64,7 +64,9 @@ def cast_keys(column: pa.ChunkedArray | pa.Array, dtype: pa.DataType, name: str)
     column = to_plain(column)
     if column.type.equals(dtype):
         return column
-    fits = not (pa.types.is_boolean(column.type) and not pa.types.is_string(dtype))
+    # Arrow would also take True for 1, and a timestamp for its microseconds.
+    foreign = pa.types.is_boolean(column.type) or pa.types.is_temporal(column.type) != pa.types.is_temporal(dtype)
+    fits = not foreign or pa.types.is_string(dtype) or pa.types.is_string(column.type) or pa.types.is_null(column.type)
     if fits:
         try:
             return column.cast(dtype)

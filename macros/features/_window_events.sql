@@ -1,18 +1,16 @@
 {#-- The CTE of the events, as every shape reads them: keys, `_fs_event` (when it happened), `_fs_from` (since when it counts; only
-     where there is a load time) and the values. --#}
-{% macro _window_events(spec) -%}
+     where there is a load time) and the values. `scope` is the part of the view to make: its events are read with what the
+     longest window looks back on. --#}
+{% macro _window_events(spec, scope=none) -%}
     {%- set exact = spec.aggregates | selectattr('exact') | map(attribute='value') | unique | list -%}
+    {%- set touched = scope and scope.name == 'touched' -%}
 -- the events: a row without a key, a time or a load time is in no window
+{% if exact or touched -%}
+_fs_source as (
+{%- else -%}
 _fs_events as (
+{%- endif %}
     select
-        {% if exact -%}
-        *,
-        {% for value in exact -%}
-        {{ feature_store._units(value) }} as {{ value }}_units{{ ',' if not loop.last }}
-        {% endfor -%}
-    from (
-        select
-        {% endif -%}
         {{ spec.entities | join(', ') }},
         {{ spec.event }} as _fs_event,
         {%- if spec.known %}
@@ -21,15 +19,39 @@ _fs_events as (
         {% for value in spec['values'] -%}
         {{ value.sql }} as {{ value.column }}{{ ',\n        ' if not loop.last }}
         {%- endfor %}
-        from {{ spec.relation }}
-        where {% for key in spec.entities -%}
+    from {{ spec.relation.render() if scope and scope.name == 'batch' and spec.relation is not string else spec.relation }}
+    where {% for key in spec.entities -%}
         {{ key }} is not null and {% endfor -%}
         {{ spec.event }} is not null
         {%- if spec.known %} and {{ spec.known }} is not null{% endif %}
-    {%- if exact %}
-    ) as events
+        {%- if scope and scope.name == 'batch' %}
+        -- this batch, and what its windows look back on
+        and {{ spec.event }} < {{ scope.last }}
+        and ({{ spec.event }} > {{ scope.first }} - {{ feature_store._interval(spec.longest) }}{{ ' or ' ~ spec.known ~ ' >= ' ~ scope.first if spec.known }})
+        {%- endif %}
+)
+{%- if exact or touched %},
+
+{{ '-- of the entities touched, with what their windows look back on' if touched }}
+{{- '\n' if touched and exact }}
+{{- '-- doubles also as whole numbers, so that their sums do not depend on the order of addition' if exact }}
+_fs_events as (
+    select
+        source.*
+        {%- for value in exact %},
+        {{ feature_store._units('source.' ~ value) }} as {{ value }}_units
+        {%- endfor %}
+    from _fs_source as source
+    {%- if touched %}
+    join _fs_touched as touched
+        on {% for key in spec.entities -%}
+        touched.{{ key }} = source.{{ key }}
+        and {% endfor -%}
+        (source._fs_event > touched._fs_first - {{ feature_store._interval(spec.longest) }}{{ ' or source._fs_from >= touched._fs_first' if spec.known }})
+        and source._fs_event <= touched._fs_last
     {%- endif %}
 )
+{%- endif %}
 {%- endmacro %}
 
 

@@ -30,15 +30,17 @@
     {%- if grain.name == 'every' -%}
 {{ feature_store._window_steps(spec, grain.step) }},
 
-    {% endif -%}
+{% endif -%}
     {%- if grain.name == 'event' -%}
 -- the moments at which events come in
+    {%- elif grain.name == 'entry' -%}
+-- the moments at which events come in{{ '; one that is loaded after it has left never does' if spec.known }}
     {%- elif grain.name == 'change' -%}
 -- the moments at which events come in, and at which they fall out of a window{{ '; one that is loaded after it has left never comes in' if spec.known }}
     {%- else -%}
--- the steps{{ '' }}
+-- a moment for each step
     {%- endif %}
-_fs_moments as (
+_fs_moments as {{ adapter.dispatch('_materialized', 'feature_store')() }}(
     select *, row_number() over () as _fs_row
     from (
         {% if grain.name == 'every' -%}
@@ -47,7 +49,7 @@ _fs_moments as (
         {%- else -%}
         select distinct {{ entities }}, {{ from }} as _fs_at
         from _fs_events
-        {%- if spec.known and grain.name == 'change' %}
+        {%- if spec.known and grain.name != 'event' %}
         where _fs_from < _fs_event + {{ feature_store._interval(spec.longest) }}
         {%- endif %}
         {%- for window in spec.windows if grain.name == 'change' %}
@@ -107,4 +109,17 @@ _fs_steps as (
 
 {% macro duckdb___next_step(instant, step) -%}
     time_bucket({{ feature_store._interval(step) }}, {{ instant }} - interval '1 microsecond', timestamp '1970-01-05') + {{ feature_store._interval(step) }}
+{%- endmacro %}
+
+
+{#-- For a CTE whose row numbers must be the same wherever it is read. --#}
+{% macro default___materialized() -%}
+{%- endmacro %}
+
+{% macro duckdb___materialized() -%}
+    {{- 'materialized ' -}}
+{%- endmacro %}
+
+{% macro postgres___materialized() -%}
+    {{- 'materialized ' -}}
 {%- endmacro %}

@@ -1,54 +1,91 @@
-{#-- Which SQL computes which columns, and why: {shape, reason, parts}, a part being {cte, outputs}. The user may name the shape. --#}
-{% macro _window_plan(macro_name, spec, shape, timeline=false) %}
-    {%- set dense = feature_store._dense_parts(spec, timeline) -%}
-    {%- set shapes = ['dense', 'range'] -%}
-    {%- set reason = 'named by the caller' -%}
-    {%- if shape is not none and shape not in shapes -%}
-        {%- do exceptions.raise_compiler_error(macro_name ~ ": shape is '" ~ shape ~ "'; here it is " ~ shapes | join(' or ') ~ '.') -%}
-    {%- elif shape is none -%}
-        {%- set shape = shapes[0] -%}
+{#-- The shape of the SQL, and why: {shape, reason}. The user may name it; else it is `range` where entities are sparse, which the
+     relation itself is asked for, and `dense` where they are not, or where nobody knows yet.
+
+     The statistic is how many events a window of the longest length holds, seen from an event: hot keys count for what they cost. --#}
+{% macro _window_plan(macro_name, spec, shape, grain=none) %}
+    {%- if shape is not none and shape not in ('dense', 'range') -%}
+        {%- do exceptions.raise_compiler_error(macro_name ~ ": shape is '" ~ shape ~ "'; it is 'dense', 'range', or left out.") -%}
     {%- endif -%}
+    {%- if shape is not none -%}
+        {%- do return({'shape': shape, 'reason': 'named by the caller'}) -%}
+    {%- endif -%}
+    {%- if grain and feature_store._window_parts(spec, 'dense', grain)[0].timeline -%}
+        {%- do return({'shape': 'dense', 'reason': 'the view has a row at each event, so frames over the events are cheapest, however many there are'}) -%}
+    {%- endif -%}
+    {%- set events = feature_store._events_a_window(spec) -%}
+    {%- if events is none -%}
+        {%- do return({'shape': 'dense', 'reason': 'its cost does not depend on how many events an entity has, which is not known before the relation is built'}) -%}
+    {%- endif -%}
+    {%- set sparse = 20 -%}
     {%- do return({
-        'shape': shape,
-        'reason': reason,
-        'parts': dense if shape == 'dense' else [{'cte': '_fs_by_range', 'outputs': spec.outputs}],
+        'shape': 'range' if events < sparse else 'dense',
+        'reason': 'the longest window holds about ' ~ (events if events < 10 else (events | string)[0] ~ '0' * ((events | string | length) - 1))
+            ~ ' events, ' ~ ('fewer than ' if events < sparse else 'not fewer than ') ~ sparse,
     }) -%}
 {% endmacro %}
 
 
-{#-- Which part serves an output. Totals and balances are for any warehouse; frames over time for every aggregate are not. Where the
-     view has a row at each event anyway (`timeline`), frames do it all in one pass. --#}
-{% macro _dense_parts(spec, timeline) %}
-    {%- set frames = '_fs_by_range' if spec.known else adapter.dispatch('_without_subtraction', 'feature_store')() -%}
-    {%- set parts = {'_fs_by_totals': [], '_fs_by_balance': [], '_fs_by_frames': [], '_fs_by_range': []} -%}
-    {%- for output in spec.outputs -%}
-        {%- if not output.aggregate.subtracts or timeline -%}
-            {%- do parts[frames].append(output) -%}
-        {%- elif spec.known or output.aggregate.function == 'count_distinct' -%}
-            {%- do parts._fs_by_balance.append(output) -%}
-        {%- else -%}
-            {%- do parts._fs_by_totals.append(output) -%}
-        {%- endif -%}
-    {%- endfor -%}
-    {%- set used = [] -%}
-    {%- for cte, outputs in parts.items() if outputs -%}
-        {%- do used.append({'cte': cte, 'outputs': outputs}) -%}
-    {%- endfor -%}
-    {%- do return(used) -%}
+{#-- About how many events the longest window holds; none where it cannot be asked. --#}
+{% macro _events_a_window(spec) %}
+    {%- if not execute or not spec.built -%}
+        {%- do return(none) -%}
+    {%- endif -%}
+    {%- set query -%}
+        select cast(round(sum(events * least(1.0, {{ spec.longest.seconds }} / seconds)  * events) / sum(events)) as bigint)
+        from (
+            select count(*) as events, {{ feature_store._seconds_between('min(' ~ spec.event ~ ')', 'max(' ~ spec.event ~ ')') }} + 1.0 as seconds
+            from {{ spec.relation }}
+            group by {{ spec.entities | join(', ') }}
+        ) as entities
+    {%- endset -%}
+    {%- set rows = run_query(query) -%}
+    {%- do return((rows | list)[0][0] | int if rows is not none and (rows | list)[0][0] is not none else none) -%}
 {% endmacro %}
 
-{% macro default___without_subtraction() -%}
-    {{- return('_fs_by_range') -}}
-{%- endmacro %}
-
-{% macro duckdb___without_subtraction() -%}
-    {{- return('_fs_by_frames') -}}
+{% macro _seconds_between(earlier, later) -%}
+    extract(epoch from {{ later }} - {{ earlier }})
 {%- endmacro %}
 
 
-{#-- The CTEs of a plan, each with `_fs_row` of `_fs_moments` and the columns of its part. --#}
-{% macro _window_parts(spec, plan, strictly_before=false) -%}
-    {%- for part in plan.parts -%}
+{#-- Which CTE serves which output: [{cte, outputs, timeline}]. Totals and balances are for any warehouse; frames over time for every
+     aggregate are not. Where the view has a row at each event anyway, frames do it all in one pass (`timeline`). --#}
+{% macro _window_parts(spec, shape, grain=none) %}
+    {%- if shape == 'range' -%}
+        {%- do return([{'cte': '_fs_by_range', 'outputs': spec.outputs, 'timeline': false}]) -%}
+    {%- endif -%}
+    {%- set frames = adapter.dispatch('_has_frames', 'feature_store')() and not spec.known -%}
+    {%- if frames and grain and grain.name != 'every' -%}
+        {%- do return([{'cte': '_fs_by_frames', 'outputs': spec.outputs, 'timeline': true}]) -%}
+    {%- endif -%}
+    {%- set outputs = {'_fs_by_totals': [], '_fs_by_balance': [], '_fs_by_frames': [], '_fs_by_range': []} -%}
+    {%- for output in spec.outputs -%}
+        {%- if not output.aggregate.subtracts -%}
+            {%- do outputs['_fs_by_frames' if frames else '_fs_by_range'].append(output) -%}
+        {%- elif spec.known or output.aggregate.function == 'count_distinct' -%}
+            {%- do outputs._fs_by_balance.append(output) -%}
+        {%- else -%}
+            {%- do outputs._fs_by_totals.append(output) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- set parts = [] -%}
+    {%- for cte, served in outputs.items() if served -%}
+        {%- do parts.append({'cte': cte, 'outputs': served, 'timeline': false}) -%}
+    {%- endfor -%}
+    {%- do return(parts) -%}
+{% endmacro %}
+
+{% macro default___has_frames() %}
+    {%- do return(false) -%}
+{% endmacro %}
+
+{% macro duckdb___has_frames() %}
+    {%- do return(true) -%}
+{% endmacro %}
+
+
+{#-- The CTEs of the parts, each with `_fs_row` of `_fs_moments` and its outputs. --#}
+{% macro _window_part_ctes(spec, parts, strictly_before=false) -%}
+    {%- for part in parts -%}
         {%- if part.cte == '_fs_by_totals' -%}
             {{ feature_store._windows_by_totals(spec, part.outputs, strictly_before) }}
         {%- elif part.cte == '_fs_by_balance' -%}
@@ -63,10 +100,10 @@
 {%- endmacro %}
 
 
-{#-- The columns of a plan in their order, each from its part. --#}
-{% macro _window_columns(spec, plan) -%}
+{#-- The outputs in their order, each from its part. --#}
+{% macro _window_columns(spec, parts) -%}
     {%- set homes = {} -%}
-    {%- for part in plan.parts -%}
+    {%- for part in parts -%}
         {%- for output in part.outputs -%}
             {%- do homes.update({output.column: part.cte}) -%}
         {%- endfor -%}

@@ -10,11 +10,11 @@ _fs_borders as (
         {{ totals.values() | join(', ') }}
     from _fs_events
     union all
-    select {{ entities }}, _fs_at{{ " - interval '1 microsecond'" if strictly_before }}, 1, _fs_row, 'now'{{ ', null' * totals | length }}
+    select {{ entities }}, _fs_at{{ " - interval '1 microsecond'" if strictly_before }}, 1, _fs_row, 'now'{{ ', 0' * totals | length }}
     from _fs_moments
     {%- for window in outputs | map(attribute='window') | unique(attribute='slug') %}
     union all
-    select {{ entities }}, _fs_at - {{ feature_store._interval(window) }}, 1, _fs_row, '{{ window.slug }}'{{ ', null' * totals | length }}
+    select {{ entities }}, _fs_at - {{ feature_store._interval(window) }}, 1, _fs_row, '{{ window.slug }}'{{ ', 0' * totals | length }}
     from _fs_moments
     {%- endfor %}
 ),

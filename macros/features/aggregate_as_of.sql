@@ -21,13 +21,14 @@
         {%- do exceptions.raise_compiler_error("aggregate_as_of: the spine already has a column '" ~ output.column ~ "'; rename it there, or the aggregate.") -%}
     {%- endfor -%}
     {%- set plan = feature_store._window_plan('aggregate_as_of', spec, shape) -%}
+    {%- set parts = feature_store._window_parts(spec, plan.shape) -%}
 -- shape `{{ plan.shape }}`: {{ plan.reason }}
 with
 
 {{ feature_store._window_events(spec) }},
 
 -- the spine, each row with its place, so that every row comes back once and in order
-_fs_spine as (
+_fs_spine as {{ adapter.dispatch('_materialized', 'feature_store')() }}(
     select *, row_number() over () as _fs_row
     from {{ spine ~ ' as _fs_labels' if spine is string and spine.strip().startswith('(') else spine }}
 ),
@@ -38,7 +39,7 @@ _fs_moments as (
     from _fs_spine
 ),
 
-{{ feature_store._window_parts(spec, plan, strictly_before=not allow_exact_matches) }}
+{{ feature_store._window_part_ctes(spec, parts, strictly_before=not allow_exact_matches) }}
 
 select
     {% for column in spine_columns -%}
@@ -46,9 +47,9 @@ select
     {% else -%}
     _fs_spine.* exclude (_fs_row),
     {% endfor -%}
-    {{- feature_store._window_columns(spec, plan) }}
+    {{- feature_store._window_columns(spec, parts) }}
 from _fs_spine
-{%- for part in plan.parts %}
+{%- for part in parts %}
 join {{ part.cte }} on {{ part.cte }}._fs_row = _fs_spine._fs_row
 {%- endfor %}
 order by _fs_spine._fs_row

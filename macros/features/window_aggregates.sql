@@ -6,35 +6,55 @@
 {% macro default__window_aggregates(relation, entities, timestamp, aggregates, windows, grain, created_timestamp, shape) -%}
     {%- set spec = feature_store._window_spec('window_aggregates', relation, entities, timestamp, aggregates, windows, created_timestamp) -%}
     {%- set grain = feature_store._grain(grain, spec) -%}
-    {%- set timeline = grain.name != 'every' and not spec.known and adapter.dispatch('_without_subtraction', 'feature_store')() == '_fs_by_frames' -%}
-    {%- set plan = feature_store._window_plan('window_aggregates', spec, shape, timeline) -%}
+    {%- set plan = feature_store._window_plan('window_aggregates', spec, shape, grain) -%}
+    {%- set scope = feature_store._window_scope(spec, grain) -%}
+    {%- set body = feature_store._window_body(spec, grain, plan.shape) -%}
 -- shape `{{ plan.shape }}`: {{ plan.reason }}
 with
 
-{{ feature_store._window_events(spec) }},
+{% if scope and scope.name == 'touched' -%}
+{{ feature_store._window_touched(spec, grain, plan.shape, scope) }},
 
-{% if timeline and plan.shape == 'dense' -%}
-{{ feature_store._windows_by_frames(spec, spec.outputs, exits=spec.windows if grain.name == 'change' else []) }}
+{% endif -%}
+{{ feature_store._window_events(spec, scope) }},
 
-select
-    {{ spec.entities | join(', ') }},
-    {{ feature_store._window_timestamp(spec, '_fs_at') }} as event_timestamp,
-    {{ feature_store._window_columns(spec, plan) }}
-from _fs_by_frames
-{%- else -%}
-{{ feature_store._window_moments(spec, grain) }},
-
-{{ feature_store._window_parts(spec, plan) }}
+{{ body.ctes }}
 
 select
     {% for key in spec.entities -%}
-    _fs_moments.{{ key }},
+    {{ body.table }}.{{ key }},
     {% endfor -%}
-    {{ feature_store._window_timestamp(spec, '_fs_moments._fs_at') }} as event_timestamp,
-    {{ feature_store._window_columns(spec, plan) }}
-from _fs_moments
-{%- for part in plan.parts %}
-join {{ part.cte }} on {{ part.cte }}._fs_row = _fs_moments._fs_row
-{%- endfor %}
-{%- endif %}
+    {{ feature_store._window_timestamp(spec, body.table ~ '._fs_at') }} as event_timestamp,
+    {{ feature_store._window_columns(spec, body.parts) }}
+{{ body.source }}
+{{ feature_store._in_scope(spec, scope, body.table) }}
 {%- endmacro %}
+
+
+{#-- From the events to the values at the moments of the grain: {ctes, parts, table, columns, source}; `table` has keys and `_fs_at`,
+     `source` is the FROM clause that joins it with the parts. --#}
+{% macro _window_body(spec, grain, shape) %}
+    {%- set parts = feature_store._window_parts(spec, shape, grain) -%}
+    {%- if parts | length == 1 and parts[0].timeline -%}
+        {%- do return({
+            'ctes': feature_store._windows_by_frames(spec, spec.outputs, exits=spec.windows if grain.name == 'change' else []),
+            'parts': parts,
+            'table': '_fs_by_frames',
+            'columns': (spec.entities + ['_fs_at']) | join(', '),
+            'source': 'from _fs_by_frames',
+        }) -%}
+    {%- endif -%}
+    {%- set source -%}
+from _fs_moments
+        {%- for part in parts %}
+join {{ part.cte }} on {{ part.cte }}._fs_row = _fs_moments._fs_row
+        {%- endfor -%}
+    {%- endset -%}
+    {%- do return({
+        'ctes': feature_store._window_moments(spec, grain) ~ ',\n\n' ~ feature_store._window_part_ctes(spec, parts),
+        'parts': parts,
+        'table': '_fs_moments',
+        'columns': '_fs_moments.' ~ (spec.entities + ['_fs_at']) | join(', _fs_moments.'),
+        'source': source,
+    }) -%}
+{% endmacro %}

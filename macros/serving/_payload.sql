@@ -1,11 +1,17 @@
 {#-- CTEs that fetch the features of the rows that the CTE `<cte>_hits` names by keys and event time (and created time
      where `knowledge` counts): `<cte>` holds one row a hit. Where several rows of the view share them, the greatest by created
      time and then by all features in name order is taken, whole, so that every run and every choice of features agrees.
-     Such ties are looked for among narrow columns first: sorting whole rows would cost every table for what few have. --#}
-{% macro _payload(view, knowledge=false, visible=none) -%}
+     Such ties are looked for among narrow columns first: sorting whole rows would cost every table for what few have.
+     `outer_joined` says that a LEFT JOIN follows, whose result is read with `_after_outer_join`. --#}
+{% macro _payload(view, knowledge=false, visible=none, outer_joined=false) -%}
     {%- set event = feature_store._instant('v.' ~ adapter.quote(view.timestamp.name), view.timestamp.type) -%}
     {%- set keys = feature_store._names(view.entities, 'v.') -%}
     {%- set picked = view.picked -%}
+    {%- set fetched = [] -%}
+    {%- for name in picked -%}
+        {%- set type = (feature_store._column(view.features, name) or {}).type if outer_joined else none -%}
+        {%- do fetched.append(feature_store._before_outer_join('v.' ~ adapter.quote(name), adapter.quote(name), type)) -%}
+    {%- endfor -%}
     {%- set created = feature_store._instant('v.' ~ adapter.quote(view.created_timestamp.name), view.created_timestamp.type) if view.created_timestamp else none -%}
 -- {{ view.reference }}: which of them stand for several rows
 {{ view.cte }}_tied as (
@@ -18,7 +24,7 @@
 -- {{ view.reference }}: the features of each row in force
 {{ view.cte }} as (
     select {{ feature_store._names(view.entities, 'hit.') }}, hit._fs_event{{ ', hit._fs_created' if knowledge }}
-        {%- for name in picked %}, v.{{ adapter.quote(name) }}{% endfor %}
+        {%- for expression in fetched %}, {{ expression }}{% endfor %}
     {{ feature_store._hit_join(view, view.cte ~ '_hits', event, created if knowledge else none, visible) }}
     where not exists (
         select 1 from {{ view.cte }}_tied as tied
@@ -31,7 +37,7 @@
         {%- for name in picked %}, {{ adapter.quote(name) }}{% endfor %}
     from (
         select {{ feature_store._names(view.entities, 'hit.') }}, hit._fs_event{{ ', hit._fs_created' if knowledge }}
-            {%- for name in picked %}, v.{{ adapter.quote(name) }}{% endfor %},
+            {%- for expression in fetched %}, {{ expression }}{% endfor %},
             row_number() over (
                 partition by {{ feature_store._names(view.entities, 'hit.') }}, hit._fs_event{{ ', hit._fs_created' if knowledge }}
                 order by

@@ -33,7 +33,8 @@
         {{ feature_store._visible_from(view, knowledge, strictly_before) }} as _fs_visible
     from {{ view.relation }}
     {%- if knowledge %}
-    where {{ adapter.quote(view.created_timestamp.name) }} is not null  -- never known, never seen
+    -- never known, never seen; and `greatest` would pass over a missing event time
+    where {{ adapter.quote(view.created_timestamp.name) }} is not null and {{ adapter.quote(view.timestamp.name) }} is not null
     {%- endif %}
 ),
 

@@ -51,7 +51,7 @@
             ) -%}
         {%- endif -%}
         {%- do outputs.update({output | lower: feature}) -%}
-        {%- do picks.append({'cte': '_fs_' ~ reference.replace('.', '_'), 'column': column.name if column else name, 'output': output}) -%}
+        {%- do picks.append({'cte': '_fs_' ~ reference.replace('.', '_'), 'column': column.name if column else name, 'type': column.type if column else none, 'output': output}) -%}
     {%- endfor -%}
 
     {%- for view in views.values() -%}

@@ -29,7 +29,7 @@ _fs_spine as (
     from {{ view.cte }}_in_force
 ),
 
-{{ feature_store._payload(view, knowledge) }}
+{{ feature_store._payload(view, knowledge, outer_joined=true) }}
 {%- endfor %}
 
 select
@@ -39,7 +39,7 @@ select
     _fs_spine.* exclude (_fs_row, _fs_moment),
     {% endfor -%}
     {%- for pick in plan.picks -%}
-    {{ pick.cte }}.{{ adapter.quote(pick.column) }} as {{ adapter.quote(pick.output) }}{{ ',\n    ' if not loop.last }}
+    {{ feature_store._after_outer_join(pick.cte ~ '.' ~ adapter.quote(pick.column), pick.type) }} as {{ adapter.quote(pick.output) }}{{ ',\n    ' if not loop.last }}
     {%- endfor %}
 from _fs_spine
 {%- for view in plan.views %}

@@ -11,10 +11,10 @@ import redis
 from materializer.cli.common import open_store, output_option, print_json, store_options
 from materializer.errors import FeatureStoreError
 from materializer.manifest import load_manifest, read_registry
-from materializer.materialize import check_storable
 from materializer.online.connect import connect, plain_errors, public_name, redis_url
 from materializer.online.published import read_published
 from materializer.registry import with_columns
+from materializer.run import check_storable
 from materializer.warehouse import open_warehouse
 
 

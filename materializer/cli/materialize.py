@@ -10,17 +10,31 @@ import click
 from materializer.cli.common import open_store, output_option, print_json, print_rows, store_options
 from materializer.cli.progress import progress_bars
 from materializer.errors import FeatureStoreError, MaterializationError
+from materializer.run import ViewResult
 
 
 @click.command()
 @click.argument("views", nargs=-1, metavar="[VIEW ...]")
 @click.option("--select", "selected", multiple=True, metavar="tag:TAG", help="Only views with this tag; repeatable.")
-@click.option("--full", is_flag=True, help="Send every row again and remove what is gone (every run does, for now).")
+@click.option("--full", is_flag=True, help="Send every row, and remove whatever else is there.")
+@click.option("--dry-run", is_flag=True, help="Change nothing; say how many rows would move, and why.")
+@click.option("--as-of", metavar="MOMENT", help="A past moment (ISO 8601), into a --namespace of its own.")
+@click.option("--allow-shrink", is_flag=True, help="Let a run empty a view, or remove more than half of it.")
+@click.option("--allow-retype", is_flag=True, help="With --full: let a feature change its type in place.")
 @store_options
 @output_option
 @click.pass_context
 def materialize(
-    context: click.Context, views: tuple[str, ...], selected: tuple[str, ...], full: bool, output: str, **where: Any
+    context: click.Context,
+    views: tuple[str, ...],
+    selected: tuple[str, ...],
+    full: bool,
+    dry_run: bool,
+    as_of: str | None,
+    allow_shrink: bool,
+    allow_retype: bool,
+    output: str,
+    **where: Any,
 ) -> None:
     """Make the online store equal to the latest rows of the feature views.
 
@@ -38,19 +52,33 @@ def materialize(
     failure: FeatureStoreError | None = None
     with progress_bars() as progress:
         try:
-            results = store.materialize(feature_views=views, full=full, tags=tags, progress=progress)
+            results = store.materialize(
+                feature_views=views, full=full, tags=tags, allow_shrink=allow_shrink, allow_retype=allow_retype,
+                as_of=as_of, dry_run=dry_run, progress=progress,
+            )  # fmt: skip
         except MaterializationError as error:
             results, failure = error.results, error
     if output == "json":
-        print_json({"views": [asdict(result) for result in results]})
+        print_json({"views": [_as_json(result, dry_run) for result in results]})
     else:
+        if dry_run:
+            click.echo("A dry run: nothing was changed. It would be:")
         print_rows(
-            ["view", "read", "written", "skipped", "deleted", "seconds"],
-            [[r.view, r.rows_read, r.rows_written, r.rows_skipped, r.rows_deleted, r.seconds]
+            ["view", "read", "written", "skipped", "deleted", "seconds", "why"],
+            [[r.view, r.rows_read, r.rows_written, r.rows_skipped, r.rows_deleted, r.seconds, r.why]
              for r in results if not r.error],
         )  # fmt: skip
     for result in results:
+        for warning in result.warnings:
+            click.echo(f"Warning: {warning}", err=True)
         if result.error:
             click.echo(f"Error: {result.view}: {result.error}", err=True)
     if failure:
         context.exit(1)
+
+
+def _as_json(result: ViewResult, dry_run: bool) -> dict[str, Any]:
+    entry = asdict(result)
+    why = entry.pop("why")
+    del entry["warnings"]
+    return {**entry, "dry_run": True, "why": why} if dry_run else entry

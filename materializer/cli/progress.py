@@ -6,24 +6,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 
 @contextmanager
-def progress_bars() -> Iterator[Callable[[str, int], None] | None]:
+def progress_bars() -> Iterator[Callable[[str, int, int], None] | None]:
     """Gives a callback for `FeatureStore.materialize`, or None where stderr is not a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield None
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed:,} rows"),
-               TextColumn("{task.fields[rate]}"), TimeElapsedColumn())  # fmt: skip
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TextColumn("{task.fields[rate]}"), TimeRemainingColumn())  # fmt: skip
     with Progress(*columns, console=console, transient=True) as bars:
         tasks = {}
 
-        def show(view: str, rows: int) -> None:
+        def show(view: str, rows: int, total: int) -> None:
             if view not in tasks:
-                tasks[view] = bars.add_task(view, total=None, rate="")
+                tasks[view] = bars.add_task(view, total=total, rate="")
             speed = bars.tasks[tasks[view]].speed
             bars.update(tasks[view], completed=rows, rate=f"{speed:,.0f} rows/s" if speed else "")
 

@@ -53,7 +53,8 @@ def calls_without_load_time(model: Mapping[str, Any], graph: Graph) -> list[Spot
             spots.append(Spot(
                 "load-time", "error", call.lineno, column,
                 f"Source '{source}' has a load time ({field}) that this {name} does not use, so training sees "
-                f"events before serving could: pass created_timestamp='{field}' (carry the column through the models between).",
+                f"events before serving could: pass created_timestamp='{field}' (carry the column through the models "
+                "between).",
                 model["original_file_path"],
             ))  # fmt: skip
     return spots

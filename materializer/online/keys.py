@@ -49,6 +49,11 @@ def lease_key(namespace: str, view: str) -> str:
     return f"{escape(namespace)}:_fs_lease:{escape(view)}"
 
 
+def marker_key(namespace: str, view: str) -> str:
+    """Names the last run that wrote to the view: the materializer's memory counts only where it names the same."""
+    return f"{escape(namespace)}:_fs_marker:{escape(view)}"
+
+
 def glob_literal(text: str) -> str:
     """`text` for MATCH, standing for itself alone."""
     return re.sub(r"([\\*?\[\]^-])", r"\\\1", text)

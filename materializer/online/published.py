@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -21,15 +22,44 @@ from materializer.online.writer import lease_errors
 _FORMAT = 1
 
 
+@dataclass(frozen=True)
+class Published:
+    """A published view with what its last run said of it: rows, newest event, and the moment it stands for."""
+
+    view: FeatureView
+    rows: int
+    watermark: str | None
+
+
 def publish_view(
-    client: redis.Redis, lease: Lease, namespace: str, view: FeatureView, latest_version: int | str | None
+    client: redis.Redis,
+    lease: Lease,
+    namespace: str,
+    view: FeatureView,
+    latest_version: int | str | None,
+    rows: int,
+    watermark: str | None,
+    as_of: datetime | None,
 ) -> None:
-    """Make a view visible to readers, once its rows are complete."""
+    """Make a view visible to readers, once its rows are complete. `as_of` becomes its readers' clock."""
+    text = json.dumps(
+        {**_to_json(view, latest_version), "rows": rows, "watermark": watermark,
+         "as_of": as_of.isoformat(timespec="microseconds") if as_of else None}, ensure_ascii=False,
+    )  # fmt: skip
     with lease_errors():
         client.eval(
             scripts.PUBLISH_VIEW, 2, registry_key(namespace), revision_key(namespace),
-            lease.deadline(), view.reference, json.dumps(_to_json(view, latest_version), ensure_ascii=False),
+            lease.deadline(), view.reference, text,
         )  # fmt: skip
+
+
+def published_view(client: redis.Redis, namespace: str, reference: str) -> Published | None:
+    """What is published of one view."""
+    text = client.hget(registry_key(namespace), reference)
+    if text is None:
+        return None
+    published = json.loads(text)
+    return Published(_from_json(published), published["rows"], published["watermark"])
 
 
 def publish_services(client: redis.Redis, namespace: str, services: Iterable[FeatureService]) -> None:
@@ -146,6 +176,7 @@ def _from_json(published: Mapping[str, Any]) -> FeatureView:
         owner=published["owner"],
         version=published["version"],
         latest=published["version"] == published["latest_version"],
+        as_of=datetime.fromisoformat(published["as_of"]) if published.get("as_of") else None,
     )
 
 

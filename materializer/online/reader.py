@@ -158,7 +158,8 @@ class _Request:
 
     def _decode(self, reference: str, found: list[Any], now: datetime | None, columns: dict[str, Any]) -> None:
         view = self._views[reference]
-        oldest = now - view.ttl if view.ttl and now else None
+        clock = view.as_of or now
+        oldest = clock - view.ttl if view.ttl and clock else None
         to_event = decoder(pa.timestamp("us", "UTC"))
         events = [to_event(row[-1]) if row is not None and row[-1] is not None else None for row in found]
         too_old = [oldest is not None and event is not None and event < oldest for event in events]

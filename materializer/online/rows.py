@@ -57,8 +57,11 @@ def keep_for(ttl: timedelta) -> timedelta:
     return max(2 * ttl, _DAY)
 
 
-def encode_rows(batch: pa.RecordBatch, view: FeatureView, namespace: str, writer: str) -> Rows:
-    """Encode rows of a view: its join keys (none NULL), timestamps and features, in any column order."""
+def encode_rows(batch: pa.RecordBatch, view: FeatureView, namespace: str, writer: str, expiring: bool = True) -> Rows:
+    """Encode rows of a view: its join keys (none NULL), timestamps and features, in any column order.
+
+    Rows that are not `expiring` stay in Redis until they are removed.
+    """
     count = batch.num_rows
     columns = {name: to_plain(batch.column(name)) for name in batch.schema.names}
     keys = row_keys(columns, view, namespace)
@@ -71,6 +74,7 @@ def encode_rows(batch: pa.RecordBatch, view: FeatureView, namespace: str, writer
     drop_at = _constant(b"", count)
     if view.ttl:
         fields.append((EXPIRES, encode(pc.add(event, pa.scalar(view.ttl, pa.duration("us"))))))
+    if view.ttl and expiring:
         moment = pc.add(event, pa.scalar(keep_for(view.ttl), pa.duration("us"))).cast(pa.int64())
         drop_at = pc.divide(moment, 1000).cast(pa.string()).cast(pa.binary())
     fields.append((WRITER, _constant(writer.encode(), count)))

@@ -50,12 +50,12 @@ return 0
 
 # KEYS: row keys. ARGV: deadline ms, then for each row: the ms at which Redis may drop it ('' for never), the number
 # of strings that follow, and those: field, value, ... A row is replaced whole. One that a push or a stream wrote stays
-# where it is newer by (event, created). Gives {written, kept}.
+# where it is newer by (event, created). Gives the places, from 1, of the rows that were kept out so.
 WRITE_ROWS = (
     _UNDER_LEASE
     + f"""
-local written, kept, at = 0, 0, 2
-for _, key in ipairs(KEYS) do
+local kept, at = {{}}, 2
+for place, key in ipairs(KEYS) do
   local expires, count = ARGV[at], tonumber(ARGV[at + 1])
   local old = redis.call('HMGET', key, '_fs_writer', '_fs_event', '_fs_created')
   local newer = false
@@ -68,31 +68,41 @@ for _, key in ipairs(KEYS) do
     newer = old_event > event or (old_event == event and old_created > created)
   end
   if newer then
-    kept = kept + 1
+    kept[#kept + 1] = place
   else
     redis.call('DEL', key)
     for i = at + 2, at + 1 + count, 2000 do
       redis.call('HSET', key, unpack(ARGV, i, math.min(i + 1999, at + 1 + count)))
     end
     if expires ~= '' then redis.call('PEXPIREAT', key, expires) end
-    written = written + 1
   end
   at = at + 2 + count
 end
-return {{written, kept}}
+return kept
 """
 )
 
-# KEYS: row keys. ARGV: deadline ms, then for each key the writer it was scanned with. A key goes only if it still is
-# what was scanned. Gives the number deleted.
+# KEYS: row keys. ARGV: deadline ms, then for each key the writer it was scanned with, or '*' for any materialization. A
+# key goes only if it still is what was scanned; rows of a push or a stream stay. Gives the number deleted.
 DELETE_ROWS = (
     _UNDER_LEASE
     + """
 local deleted = 0
 for i, key in ipairs(KEYS) do
-  if redis.call('HGET', key, '_fs_writer') == ARGV[i + 1] then deleted = deleted + redis.call('DEL', key) end
+  local writer = redis.call('HGET', key, '_fs_writer')
+  if writer and (writer == ARGV[i + 1] or (ARGV[i + 1] == '*' and string.sub(writer, 1, 4) == 'run:')) then
+    deleted = deleted + redis.call('DEL', key)
+  end
 end
 return deleted
+"""
+)
+
+# KEYS: the marker of a view. ARGV: deadline ms, its new value.
+SET_MARKER = (
+    _UNDER_LEASE
+    + """
+return redis.call('SET', KEYS[1], ARGV[2])
 """
 )
 

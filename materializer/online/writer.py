@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+import pyarrow as pa
 import redis
 
 from materializer.errors import LeaseLostError
@@ -18,20 +19,22 @@ from materializer.online.rows import WRITER, Rows
 ROWS_A_CALL = 100
 CALLS_IN_FLIGHT = 16
 _SCAN_PAGE = 1000
+_WRITE_SHA = hashlib.sha1(scripts.WRITE_ROWS.encode()).hexdigest().encode()
 
 
 class Writer:
     """Writes one view's rows under `lease`; use as a context manager.
 
-    `written` and `kept` count the rows so far that were replaced, and that a newer push or stream row kept out.
+    `written` counts the rows so far that were replaced; `refused` holds the join keys of those that a newer row of a
+    push or a stream kept out.
     """
 
     def __init__(self, client: redis.Redis, lease: Lease) -> None:
         self._client = client
         self._lease = lease
-        self._waiting: deque[int] = deque()
+        self._waiting: deque[tuple[pa.Table, int, int]] = deque()
         self.written = 0
-        self.kept = 0
+        self.refused: list[pa.Table] = []
 
     def __enter__(self) -> Writer:
         self._client.script_load(scripts.WRITE_ROWS)
@@ -43,26 +46,27 @@ class Writer:
             self._connection.disconnect()  # answers are still under way: the connection cannot serve anyone else
         self._client.connection_pool.release(self._connection)
 
-    def send(self, rows: Rows) -> None:
-        """Queue rows; blocks while too many calls are unanswered.
+    def send(self, rows: Rows, keys: pa.Table) -> None:
+        """Queue rows, with their join keys; blocks while too many calls are unanswered.
 
         Raises:
             LeaseLostError: where the server refused a write because the lease had ended.
             redis.RedisError: where the server refused or was lost; what was not answered may or may not be written.
         """
-        sha = hashlib.sha1(scripts.WRITE_ROWS.encode()).hexdigest().encode()
-        for count, keys, arguments, strings in rows.calls(ROWS_A_CALL):
+        start = 0
+        for count, names, arguments, strings in rows.calls(ROWS_A_CALL):
             deadline = b"%d" % self._lease.deadline()
             self._connection.send_packed_command(
                 [
                     b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%s\r\n$%d\r\n%d\r\n"
-                    % (4 + count + strings, sha, len(b"%d" % count), count),
-                    keys,
+                    % (4 + count + strings, _WRITE_SHA, len(b"%d" % count), count),
+                    names,
                     b"$%d\r\n%s\r\n" % (len(deadline), deadline),
                     arguments,
                 ]
             )
-            self._waiting.append(count)
+            self._waiting.append((keys, start, count))
+            start += count
             if len(self._waiting) >= CALLS_IN_FLIGHT:
                 self._receive()
 
@@ -72,19 +76,27 @@ class Writer:
             self._receive()
 
     def _receive(self) -> None:
-        self._waiting.popleft()
+        keys, start, count = self._waiting.popleft()
         with lease_errors():
-            written, kept = self._connection.read_response()
-        self.written += written
-        self.kept += kept
+            refused = self._connection.read_response()
+        self.written += count - len(refused)
+        if refused:
+            self.refused.append(keys.take([start + place - 1 for place in refused]))
 
 
-def remove_others(client: redis.Redis, lease: Lease, namespace: str, view: str, run: str) -> int:
-    """Delete the view's rows that an earlier run wrote and this one did not: entities that are gone.
-
-    Rows of a push or a stream stay. A key goes only if it still is what was scanned. Returns how many went.
-    """
+def delete_rows(client: redis.Redis, lease: Lease, keys: list[bytes], writers: list[bytes] | None = None) -> int:
+    """Delete rows that materializations wrote, a key only if `writers` names who did. Returns how many went."""
     deleted = 0
+    for at in range(0, len(keys), _SCAN_PAGE):
+        page = keys[at : at + _SCAN_PAGE]
+        expected = writers[at : at + _SCAN_PAGE] if writers else [b"*"] * len(page)
+        with lease_errors():
+            deleted += client.eval(scripts.DELETE_ROWS, len(page), *page, lease.deadline(), *expected)
+    return deleted
+
+
+def other_rows(client: redis.Redis, namespace: str, view: str, run: str) -> Iterator[tuple[list[bytes], list[bytes]]]:
+    """The view's rows that an earlier run wrote and `run` did not, in pages of (keys, their writers)."""
     pattern = glob_literal(view_prefix(namespace, view)) + "*"
     for keys in _pages(client.scan_iter(match=pattern, count=_SCAN_PAGE, _type="hash")):
         pipeline = client.pipeline(transaction=False)
@@ -96,11 +108,7 @@ def remove_others(client: redis.Redis, lease: Lease, namespace: str, view: str, 
             if writer and writer.startswith(scripts.RUN.encode()) and writer != run.encode()
         ]
         if stale:
-            with lease_errors():
-                deleted += client.eval(
-                    scripts.DELETE_ROWS, len(stale), *(k for k, _ in stale), lease.deadline(), *(w for _, w in stale)
-                )
-    return deleted
+            yield [key for key, _ in stale], [writer for _, writer in stale]
 
 
 def _pages(keys: Iterable[bytes]) -> Iterable[list[bytes]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
@@ -14,7 +15,12 @@ from materializer.project import Project
 
 
 class Warehouse(Protocol):
-    """An open connection to a warehouse. It reads; nothing here writes to a user's tables."""
+    """An open connection to a warehouse. It reads; nothing here writes to a user's tables.
+
+    `state_folder` is where the materializer keeps its memory.
+    """
+
+    state_folder: Path
 
     def columns(self, relation: Relation) -> list[Column]:
         """The columns of a relation in order; empty where it does not exist."""
@@ -27,6 +33,12 @@ class Warehouse(Protocol):
 
     def stream(self, sql: str, batch_rows: int) -> pa.RecordBatchReader:
         """The answer of a query in batches of at most `batch_rows` rows."""
+
+    def execute(self, sql: str) -> None:
+        """Run a statement for its effect on this connection."""
+
+    def save(self, sql: str, path: Path) -> None:
+        """Write the answer of a query to a Parquet file."""
 
     def register(self, name: str, table: pa.Table) -> Relation:
         """Make a table of the caller's readable in SQL for as long as the connection is open."""

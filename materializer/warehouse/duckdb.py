@@ -21,8 +21,9 @@ LOCK_PATIENCE = 5.0
 class DuckDBWarehouse:
     """See `materializer.warehouse.Warehouse`."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         self._connection = connection
+        self.state_folder = path.with_name(path.name + ".feature_store")
 
     def columns(self, relation: Relation) -> list[Column]:
         try:
@@ -48,6 +49,16 @@ class DuckDBWarehouse:
         except duckdb.Error as error:
             raise _refused(error) from None
 
+    def execute(self, sql: str) -> None:
+        try:
+            self._connection.execute(sql)
+        except duckdb.Error as error:
+            raise _refused(error) from None
+
+    def save(self, sql: str, path: Path) -> None:
+        quoted = str(path).replace("'", "''")
+        self.execute(f"copy ({sql}) to '{quoted}' (format parquet)")
+
     def register(self, name: str, table: pa.Table) -> Relation:
         self._connection.register(name, table)
         return Relation(name)
@@ -60,11 +71,12 @@ def open_duckdb(project: Project) -> Iterator[DuckDBWarehouse]:
     Raises:
         WarehouseError: where there is no such file, or another process holds it longer than `LOCK_PATIENCE`.
     """
-    connection = _connect(_database_file(project))
+    path = _database_file(project)
+    connection = _connect(path)
     try:
         # Zoned timestamps must not depend on where this runs.
         connection.execute("set TimeZone = 'UTC'")
-        yield DuckDBWarehouse(connection)
+        yield DuckDBWarehouse(connection, path)
     finally:
         connection.close()
 

@@ -179,6 +179,9 @@ def microseconds(moment: datetime) -> int:
     return (moment - EPOCH) // timedelta(microseconds=1)
 
 
-def shown(column: pa.ChunkedArray | pa.Array) -> list[str]:
+def shown(values: pa.ChunkedArray | pa.Array | list[Any]) -> list[str]:
     """Values as texts that are equal exactly where the values are equal to the bit: NaN, -0.0 and NULL stay apart."""
-    return [repr(value) for value in column.to_pylist()]
+    values = values if isinstance(values, list) else values.to_pylist()
+    return [
+        repr(value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo else value) for value in values
+    ]

@@ -1,0 +1,99 @@
+{#-- Which part of a view this run has to make: none (all of it), {'name': 'batch', first, last} for a microbatch, or {'name': 'touched',
+     witness} for an incremental run, which finds for itself what has changed. --#}
+{% macro _window_scope(spec, grain) %}
+    {%- if not execute or model is not defined or config is not defined or config.get('materialized') != 'incremental' -%}
+        {%- do return(none) -%}
+    {%- endif -%}
+    {%- if config.get('incremental_strategy') == 'microbatch' -%}
+        {%- if grain.name == 'change' -%}
+            {%- do exceptions.raise_compiler_error(
+                "window_aggregates: a view of grain 'change' holds rows that are not due yet, which microbatch would drop; use"
+                ~ " incremental_strategy='delete+insert' with unique_key=" ~ (spec.names + ['event_timestamp']) ~ '.'
+            ) -%}
+        {%- endif -%}
+        {%- if not model.batch -%}
+            {%- do return(none) -%}
+        {%- endif -%}
+        {%- do return({
+            'name': 'batch',
+            'first': "timestamp '" ~ model.batch.event_time_start.strftime('%Y-%m-%d %H:%M:%S.%f') ~ "'",
+            'last': "timestamp '" ~ model.batch.event_time_end.strftime('%Y-%m-%d %H:%M:%S.%f') ~ "'",
+        }) -%}
+    {%- endif -%}
+    {%- set key = config.get('unique_key') -%}
+    {%- if key is string or key is none or key | map('lower') | sort | list != (spec.names + ['event_timestamp']) | map('lower') | sort | list
+            or config.get('incremental_strategy') == 'append' -%}
+        {%- do exceptions.raise_compiler_error(
+            "window_aggregates: an incremental view needs incremental_strategy='delete+insert' (or 'merge') and unique_key="
+            ~ (spec.names + ['event_timestamp']) ~ ', so that rows which late events change are replaced; unique_key is ' ~ key ~ '.'
+        ) -%}
+    {%- endif -%}
+    {%- if not is_incremental() -%}
+        {%- do return(none) -%}
+    {%- endif -%}
+    {%- set there = feature_store._columns(this) -%}
+    {%- for output in spec.outputs if feature_store._column(there, output.column) is none -%}
+        {%- do exceptions.raise_compiler_error(
+            "window_aggregates: " ~ this ~ " has no column '" ~ output.column ~ "' yet; build it once with --full-refresh after adding an aggregate or a window."
+        ) -%}
+    {%- endfor -%}
+    {#- A plain count of the longest window tells whether an event is already in the table; without one all is made again. -#}
+    {%- for output in spec.outputs if output.window == spec.longest and output.aggregate.function == 'count'
+            and output.aggregate.expression is not defined and output.aggregate.where is not defined -%}
+        {%- do return({'name': 'touched', 'witness': output, 'there': feature_store._column(there, 'event_timestamp')}) -%}
+    {%- endfor -%}
+    {%- do return(none) -%}
+{% endmacro %}
+
+
+{#-- The CTE `_fs_touched`: each entity with events that the table does not know yet, and the moments between which these count. It does
+     what the view does, but for one count, and compares. --#}
+{% macro _window_touched(spec, grain, shape, scope) -%}
+    {%- set count = scope.witness.aggregate -%}
+    {%- set witness = dict(spec) -%}
+    {%- do witness.update({
+        'outputs': [scope.witness], 'aggregates': [count], 'windows': [spec.longest],
+        'values': spec['values'] | selectattr('column', 'equalto', count.value) | list,
+    }) -%}
+    {%- set step = {'name': 'entry'} if grain.name == 'change' else grain -%}
+    {%- set body = feature_store._window_body(witness, step, shape) -%}
+-- what the table lacks: entities whose count at an event is not what stands there, from the first such moment on
+_fs_touched as (
+    with
+
+    {{ feature_store._window_events(witness) | indent(4) }},
+
+    {{ body.ctes | indent(4) }}
+
+    select
+        {% for key in spec.entities -%}
+        wanted.{{ key }},
+        {% endfor -%}
+        min(wanted._fs_at) as _fs_first,
+        max(wanted._fs_at) + {{ feature_store._interval(spec.longest) }}{{ ' + ' ~ feature_store._interval(grain.step) if grain.step }} as _fs_last
+    from (select {{ body.columns }}, {{ adapter.quote(scope.witness.column) }} as _fs_count {{ body.source }}) as wanted
+    left join {{ this }} as there
+        on {% for key in spec.entities -%}
+        there.{{ key }} = wanted.{{ key }}
+        and {% endfor -%}
+        {{ feature_store._instant('there.' ~ adapter.quote(scope.there.name), scope.there.type) }} = wanted._fs_at
+    where there.{{ adapter.quote(scope.witness.column) }} is distinct from wanted._fs_count
+    group by {% for key in spec.entities %}wanted.{{ key }}{{ ', ' if not loop.last }}{% endfor %}
+)
+{%- endmacro %}
+
+
+{#-- The condition on the rows a run makes. --#}
+{% macro _in_scope(spec, scope, table) -%}
+    {%- if scope and scope.name == 'batch' -%}
+where {{ table }}._fs_at >= {{ scope.first }} and {{ table }}._fs_at < {{ scope.last }}
+    {%- elif scope -%}
+where exists (
+    select 1
+    from _fs_touched as touched
+    where {% for key in spec.entities -%}
+        touched.{{ key }} = {{ table }}.{{ key }} and {% endfor -%}
+        {{ table }}._fs_at between touched._fs_first and touched._fs_last
+)
+    {%- endif -%}
+{%- endmacro %}

@@ -1,0 +1,438 @@
+"""One run over one view: lease, compare with memory, write ahead, write, remove what is gone, publish, remember."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import redis
+
+from materializer import difference, memory
+from materializer.difference import Known
+from materializer.errors import DefinitionError, OnlineStoreError
+from materializer.feature_view import FeatureView
+from materializer.macros import MacroRenderer
+from materializer.memory import Memory, ViewMemory
+from materializer.online import scripts
+from materializer.online.keys import marker_key
+from materializer.online.lease import Lease
+from materializer.online.published import publish_view, published_view
+from materializer.online.rows import encode_rows, row_keys
+from materializer.online.values import check_key_type, check_value_type
+from materializer.online.writer import Writer, delete_rows, lease_errors, other_rows
+from materializer.registry import with_columns
+from materializer.types import to_plain
+from materializer.warehouse import Warehouse
+
+BATCH_ROWS = 10_000
+# Removing more than half of a view of more entities than this is taken for a mistake upstream.
+SHRINK_FROM = 1_000
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run; see `materializer.FeatureStore.materialize`."""
+
+    full: bool = False
+    allow_shrink: bool = False
+    allow_retype: bool = False
+    dry_run: bool = False
+    as_of: datetime | None = None
+
+
+@dataclass(frozen=True)
+class ViewResult:
+    """What one run did to one view; `error` is a sentence where it failed.
+
+    `rows_skipped` are those that are online already, that a newer push keeps out, or that have a NULL join key.
+    `why` says why rows moved (or, in a dry run, would move); `warnings` are sentences.
+    """
+
+    view: str
+    run_id: str
+    rows_read: int = 0
+    rows_written: int = 0
+    rows_skipped: int = 0
+    rows_deleted: int = 0
+    seconds: float = 0.0
+    error: str | None = None
+    why: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+class Run:
+    """One run over one view."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        namespace: str,
+        open_warehouse: Callable[[], AbstractContextManager[Warehouse]],
+        manifest: Mapping[str, Any],
+        latest_version: int | str | None,
+        options: Options,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> None:
+        self.run_id = f"{socket.gethostname()[:24]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._client = client
+        self._namespace = namespace
+        self._open_warehouse = open_warehouse
+        self._state_folder: Path | None = None
+        self._manifest = manifest
+        self._latest_version = latest_version
+        self._options = options
+        self._progress = progress
+        self._watermarks: tuple[str | None, str | None] = (None, None)
+
+    def materialize(self, view: FeatureView) -> ViewResult:
+        """Do it.
+
+        Raises:
+            FeatureStoreError, redis.RedisError: where it stops; what was written by then is whole rows of this run,
+                and the next run knows which they may be.
+        """
+        if self._options.dry_run:
+            with self._warehouse_open():
+                return self._planned(self._plan(view))
+        # The lease comes first: what is read after it cannot be older than what the holder before it sent.
+        with Lease(self._client, self._namespace, view.reference, self.run_id) as lease, self._warehouse_open():
+            plan = self._plan(view)
+            try:
+                return self._carry_out(plan, lease)
+            finally:
+                plan.clean_up()
+
+    @contextmanager
+    def _warehouse_open(self) -> Iterator[None]:
+        with self._open_warehouse() as self._warehouse:
+            self._state_folder = self._warehouse.state_folder
+            # Fixed memory, whatever the tables' size: what does not fit spills to disk.
+            self._warehouse.execute("set memory_limit = '600MiB'")
+            self._warehouse.execute("set preserve_insertion_order = false")
+            yield
+
+    def log(self, result: ViewResult) -> None:
+        """Add what was done to the materialization log beside the warehouse."""
+        if self._state_folder is None:
+            return
+        before, after = self._watermarks
+        entry = {
+            "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            **asdict(result), "watermark_before": before, "watermark_after": after,
+        }  # fmt: skip
+        with suppress(OSError):
+            memory.append_log(self._state_folder, self._namespace, entry)
+
+    # Before anything is written.
+
+    def _plan(self, view: FeatureView) -> Plan:
+        view = with_columns(view, self._warehouse)
+        check_storable(view)
+        published = published_view(self._client, self._namespace, view.reference)
+        self._check_types(view, published.view if published else None)
+        now = server_time(self._client)
+        moment = self._options.as_of or now
+        latest = MacroRenderer(self._manifest, self._warehouse.columns).render(
+            "latest", view.reference, as_of=moment.replace(tzinfo=None).isoformat(" ", "microseconds")
+        )
+        rows = difference.current_rows(view, latest, now, expiring=self._options.as_of is None)
+        folder = self._memory_folder(view)
+        remembered = folder.load() if folder else None
+        why_full, warnings = self._why_full(view, remembered)
+        fingerprint = difference.fingerprint(view)
+        known = Known()
+        if not why_full and remembered and folder:
+            known = Known(
+                folder.path(remembered.sent) if remembered.sent else None,
+                tuple(folder.path(name) for name in remembered.pending),
+                comparable=remembered.fingerprint == fingerprint,
+            )
+        pending = self._pending_file(folder)
+        self._warehouse.save(difference.changes(view, rows, known), pending)
+        (count,) = self._warehouse.query(difference.counts(view, pending)).to_pylist()
+        (null_keys,) = self._warehouse.query(difference.null_keys(view)).to_pylist()
+        kept = (remembered.rows if remembered and not why_full else 0) - count["changed"] - count["gone"]
+        plan = Plan(
+            view, moment, rows, pending, folder, remembered if not why_full else None, known, fingerprint, why_full,
+            count["new"], count["changed"], count["gone"], max(kept, 0), null_keys["n"], tuple(warnings),
+            published.rows if published else 0,
+        )  # fmt: skip
+        self._watermarks = (published.watermark if published else None, _iso(count["newest"]))
+        self._check_shrink(plan)
+        return plan
+
+    def _check_types(self, view: FeatureView, published: FeatureView | None) -> None:
+        before = {part.name: part.dtype for part in published.schema} if published else {}
+        for part in view.schema:
+            if part.name in before and not before[part.name].equals(part.dtype):
+                if self._options.full and self._options.allow_retype:
+                    continue
+                raise DefinitionError(
+                    f"'{view.reference}:{part.name}' is online as {before[part.name]} and is now {part.dtype}, which "
+                    "breaks its readers: make a new version of the model, or pass --full --allow-retype."
+                )
+
+    def _why_full(self, view: FeatureView, remembered: Memory | None) -> tuple[str, list[str]]:
+        """Why memory does not count for this run, '' where it does; and what should be said aloud."""
+        if self._options.full:
+            return "--full was given", []
+        if self._options.as_of:
+            return "--as-of was given", []
+        if remembered is None:
+            return "nothing is remembered of an earlier run", []
+        if remembered.sent is None:
+            return "the run before this one was a full one and did not end", []
+        marker = self._client.get(marker_key(self._namespace, view.reference))
+        expected = [closed(remembered.run)] if remembered.finished else [
+            open_(remembered.run), closed(remembered.run), closed(remembered.previous),
+        ]  # fmt: skip
+        if marker is None or marker.decode() not in expected:
+            return "Redis does not hold what the last run remembered here left there", []
+        policy = self._eviction(view)
+        if policy:
+            return f"Redis may drop rows unseen (maxmemory-policy {policy})", [
+                f"Redis may drop rows of '{view.reference}' unseen (maxmemory-policy {policy}), so every run sends all "
+                "of them: set noeviction."
+            ]
+        return "", []
+
+    def _eviction(self, view: FeatureView) -> str | None:
+        """The eviction policy, where it can take rows of this view."""
+        try:
+            policy = self._client.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
+            limited = int(self._client.config_get("maxmemory").get("maxmemory", 0)) > 0
+        except redis.RedisError:
+            return None  # it may not be read; `feature-store doctor` says so
+        takes = policy.startswith("allkeys") or (policy.startswith("volatile") and view.ttl is not None)
+        return policy if limited and takes else None
+
+    def _check_shrink(self, plan: Plan) -> None:
+        before = plan.known_rows or plan.published_rows
+        removed = plan.gone if plan.remembered else max(before - plan.new, 0)
+        emptied = before > 0 and plan.new + plan.changed + plan.unchanged == 0
+        if not self._options.allow_shrink and (emptied or (before > SHRINK_FROM and removed > before / 2)):
+            plan.clean_up()
+            raise OnlineStoreError(
+                f"This run would remove {removed:,} of the {before:,} entities of '{plan.view.reference}', which looks "
+                "like a mistake upstream: nothing was changed; pass --allow-shrink if it is meant."
+            )
+
+    # Writing.
+
+    def _carry_out(self, plan: Plan, lease: Lease) -> ViewResult:
+        written, refused, deleted = 0, [], 0
+        if not plan.idle:
+            self._start(plan, lease)
+            written, refused = self._write(plan, lease)
+            deleted = self._remove(plan, lease)
+        self._publish(plan, lease)
+        if not plan.idle:
+            self._finish(plan, lease, refused)
+        read = plan.new + plan.changed + plan.unchanged + plan.null_keys
+        return ViewResult(
+            plan.view.reference, self.run_id, read, written, read - written, deleted,
+            why=plan.why(), warnings=plan.warnings + plan.null_key_warning(),
+        )  # fmt: skip
+
+    def _planned(self, plan: Plan) -> ViewResult:
+        plan.clean_up()
+        read = plan.new + plan.changed + plan.unchanged + plan.null_keys
+        moved = plan.new + plan.changed
+        return ViewResult(
+            plan.view.reference, self.run_id, read, moved, read - moved, plan.gone,
+            why=plan.why(), warnings=plan.warnings + plan.null_key_warning(),
+        )  # fmt: skip
+
+    def _start(self, plan: Plan, lease: Lease) -> None:
+        """Write ahead: the changes are stored, then memory names this run, then the marker in Redis does."""
+        if plan.folder:
+            with suppress(OSError):
+                plan.folder.save(
+                    memory.started(
+                        plan.remembered, self.run_id, plan.fingerprint, plan.pending.name, bool(plan.why_full)
+                    )
+                )
+        self._mark(plan, lease, open_(self.run_id))
+
+    def _write(self, plan: Plan, lease: Lease) -> tuple[int, list[pa.Table]]:
+        view, total = plan.view, plan.new + plan.changed
+        sql = difference.rows_to_send(view, plan.rows, None if plan.why_full else plan.pending)
+        done = 0
+        with Writer(self._client, lease) as writer:
+            for batch in self._warehouse.stream(sql, BATCH_ROWS) if total else ():
+                if batch.num_rows:
+                    rows = encode_rows(
+                        batch, view, self._namespace, scripts.RUN + self.run_id, expiring=self._options.as_of is None
+                    )
+                    writer.send(rows, pa.table(batch.select(list(view.join_keys))))
+                    done += batch.num_rows
+                    if self._progress:
+                        self._progress(view.reference, done, total)
+            writer.finish()
+        return writer.written, writer.refused
+
+    def _remove(self, plan: Plan, lease: Lease) -> int:
+        view = plan.view
+        if plan.why_full:
+            return self._remove_others(plan, lease)
+        deleted = 0
+        if plan.gone:
+            for batch in self._warehouse.stream(difference.keys_gone(view, plan.pending), BATCH_ROWS):
+                columns = {name: to_plain(batch.column(name)) for name in batch.schema.names}
+                keys = row_keys(columns, view, self._namespace).to_pylist()
+                deleted += delete_rows(self._client, lease, keys)
+        return deleted
+
+    def _remove_others(self, plan: Plan, lease: Lease) -> int:
+        """After a full run: every row that an earlier run left and this one did not write."""
+        mark = scripts.RUN + self.run_id
+        name = plan.view.reference
+        if plan.published_rows > SHRINK_FROM and not self._options.allow_shrink:
+            stale = sum(len(keys) for keys, _ in other_rows(self._client, self._namespace, name, mark))
+            if stale > plan.published_rows / 2:
+                raise OnlineStoreError(
+                    f"All rows of '{name}' were sent, but {stale:,} entities that are online are not among them, more "
+                    "than half: they stay; pass --allow-shrink if they are meant to go."
+                )
+        return sum(
+            delete_rows(self._client, lease, keys, writers)
+            for keys, writers in other_rows(self._client, self._namespace, name, mark)
+        )
+
+    def _publish(self, plan: Plan, lease: Lease) -> None:
+        rows = plan.new + plan.changed + plan.unchanged
+        publish_view(
+            self._client, lease, self._namespace, plan.view, self._latest_version,
+            rows=rows, watermark=self._watermarks[1] or self._watermarks[0], as_of=self._options.as_of,
+        )  # fmt: skip
+
+    def _finish(self, plan: Plan, lease: Lease, refused: list[pa.Table]) -> None:
+        """Close the marker, the last write there is; then fold the changes into memory."""
+        self._mark(plan, lease, closed(self.run_id))
+        if not plan.folder:
+            return
+        relation = None
+        if refused:
+            relation = f"_fs_refused_{uuid.uuid4().hex}"
+            self._warehouse.register(relation, pa.concat_tables(refused))
+        sent = plan.folder.path(f"sent-{self.run_id}.parquet")
+        try:
+            self._warehouse.save(difference.folded(plan.view, plan.known, plan.pending, relation), sent)
+            rows = plan.new + plan.changed + plan.unchanged - sum(table.num_rows for table in refused)
+            plan.folder.save(Memory(self.run_id, None, True, plan.fingerprint, sent.name, (), rows))
+        except OSError:
+            return  # what is not remembered costs the next run, no more
+
+    def _mark(self, plan: Plan, lease: Lease, value: str) -> None:
+        with lease_errors():
+            self._client.eval(
+                scripts.SET_MARKER, 1, marker_key(self._namespace, plan.view.reference), lease.deadline(), value
+            )
+
+    def _memory_folder(self, view: FeatureView) -> ViewMemory | None:
+        try:
+            return memory.view_memory(self._warehouse.state_folder, self._namespace, view.reference)
+        except OSError:
+            return None
+
+    def _pending_file(self, folder: ViewMemory | None) -> Path:
+        name = f"pending-{self.run_id}.parquet"
+        if folder:
+            return folder.path(name)
+        import tempfile
+
+        return Path(tempfile.gettempdir()) / f"feature-store-{name}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do, known before it writes anything."""
+
+    view: FeatureView
+    moment: datetime
+    rows: str
+    pending: Path
+    folder: ViewMemory | None
+    remembered: Memory | None
+    known: Known
+    fingerprint: str
+    why_full: str
+    new: int
+    changed: int
+    gone: int
+    unchanged: int
+    null_keys: int
+    warnings: tuple[str, ...]
+    published_rows: int
+
+    @property
+    def known_rows(self) -> int:
+        """How many rows memory holds."""
+        return self.remembered.rows if self.remembered else 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether Redis holds everything already."""
+        settled = self.remembered is not None and self.remembered.finished and self.known.comparable
+        return settled and not (self.new or self.changed or self.gone)
+
+    def why(self) -> str:
+        """Why rows move, in words."""
+        if self.why_full:
+            return f"every row: {self.why_full}"
+        again = "" if self.known.comparable else " (the definition changed, so every row is sent again)"
+        return f"{self.new:,} new, {self.changed:,} changed, {self.gone:,} gone{again}"
+
+    def null_key_warning(self) -> tuple[str, ...]:
+        """A sentence about rows that can never be read."""
+        if not self.null_keys:
+            return ()
+        return (f"{self.null_keys:,} rows of '{self.view.reference}' have a NULL join key and are not written.",)
+
+    def clean_up(self) -> None:
+        """Remove the list of changes, unless memory names it."""
+        current = self.folder.load() if self.folder else None
+        if current is None or self.pending.name not in current.pending:
+            self.pending.unlink(missing_ok=True)
+
+
+def open_(run: str) -> str:
+    """The marker of a run that began to write."""
+    return f"{run} open"
+
+
+def closed(run: str | None) -> str:
+    """The marker of a run that wrote everything."""
+    return f"{run} closed"
+
+
+def check_storable(view: FeatureView) -> None:
+    """Stop for a view whose types cannot be kept online, before anything is written.
+
+    Raises:
+        DefinitionError: naming the column and its type.
+    """
+    for entity in view.entities:
+        check_key_type(entity.dtype, f"Join key '{entity.name}' of feature view '{view.reference}'")
+    for feature in view.features:
+        check_value_type(feature.dtype, f"Feature '{view.reference}:{feature.name}'")
+
+
+def server_time(client: redis.Redis) -> datetime:
+    """The online store's clock, which readers judge ages by: one clock for all."""
+    seconds, microseconds = client.time()
+    return datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=seconds, microseconds=microseconds)
+
+
+def _iso(micros: int | None) -> str | None:
+    if micros is None:
+        return None
+    return (datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=micros)).isoformat()

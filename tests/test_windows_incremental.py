@@ -1,0 +1,101 @@
+"""Incremental feature views: after each of many loads, the table is what a full refresh would give."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import duckdb
+import pytest
+
+from tests.support.dbt import DbtFailed, DbtProject, make_project
+
+LOADS = 8
+GRAINS = {"change": "change", "event": "event", "every": "every: '1 hour'"}
+AGGREGATES = [
+    {"name": "n", "function": "count"},
+    {"name": "kinds", "function": "count_distinct", "expression": "kind"},
+    {"name": "total", "function": "sum", "expression": "price", "where": "kind <> 'b'"},
+    {"name": "units", "function": "sum", "expression": "units"},
+    {"name": "mean", "function": "avg", "expression": "price"},
+    {"name": "top", "function": "max", "expression": "price"},
+    {"name": "first_kind", "function": "first", "expression": "kind"},
+    {"name": "last_kind", "function": "last", "expression": "kind"},
+]
+
+
+def view(grain: str, loaded: bool, **config: Any) -> str:
+    head = f"{{{{ config(**{config!r}) }}}}\n" if config else ""
+    known = ", created_timestamp='loaded_at'" if loaded else ""
+    return head + (
+        f"{{{{ feature_store.window_aggregates(source('raw', 'events'), ['shop', 'user_id'], 'happened_at', {AGGREGATES!r}, "
+        f"['2 hours', '1 day'], grain=\"{GRAINS[grain]}\"{known}) }}}}"
+    )
+
+
+def models() -> dict[str, Any]:
+    files: dict[str, Any] = {"models/raw.yml": {"sources": [{"name": "raw", "tables": [{"name": "events"}]}]}}
+    for grain in GRAINS:
+        for loaded in (False, True):
+            name = f"{grain}_{'known' if loaded else 'plain'}"
+            files[f"models/{name}.sql"] = view(
+                grain,
+                loaded,
+                materialized="incremental",
+                incremental_strategy="delete+insert",
+                unique_key=["shop", "user_id", "event_timestamp"],
+            )
+            files[f"models/full_{name}.sql"] = view(grain, loaded, materialized="view")
+    return files
+
+
+def load(project: DbtProject, rows: list[tuple]) -> None:
+    with duckdb.connect(str(project.warehouse)) as connection:
+        connection.execute("create schema if not exists raw")
+        connection.execute(
+            "create table if not exists raw.events "
+            "(shop text, user_id int, happened_at timestamp, loaded_at timestamp, price double, units bigint, kind text)"
+        )
+        connection.executemany(
+            "insert into raw.events values (?, ?, timestamp '2024-01-01' + to_minutes(?), "
+            "timestamp '2024-01-01' + to_minutes(?), ?, ?, ?)",
+            rows,
+        )
+
+
+def differences(project: DbtProject) -> dict[str, list]:
+    found = {}
+    with duckdb.connect(str(project.warehouse), read_only=True) as connection:
+        for grain in GRAINS:
+            for suffix in ("plain", "known"):
+                name = f"{grain}_{suffix}"
+                found[name] = connection.execute(
+                    f"(from {name} except all from full_{name}) union all (from full_{name} except all from {name})"
+                ).fetchall()
+    return found
+
+
+def test_after_each_of_fifty_loads_with_late_rows_the_table_is_what_a_full_refresh_gives(tmp_path: Any) -> None:
+    chance = random.Random(7)
+    project = make_project(tmp_path, models())
+    now = 0
+    for number in range(LOADS):
+        now += chance.choice([0, 30, 60, 600, 3000])  # sometimes all windows have run empty in between
+        rows = []
+        for _ in range(chance.choice([0, 1, 1, 2, 5]) if number else 20):
+            late = chance.choice([0, 0, 15, 60, 120, 1440, 1500, 4000])  # minutes; many at one instant with others
+            rows.append(
+                (
+                    chance.choice("pq"),
+                    chance.randrange(3),
+                    now - late,
+                    now + chance.choice([0, 0, 30]),
+                    chance.choice([0.1, 0.2, 0.7, -3.3, 1e6 / 3]),
+                    chance.choice([1, 2**53 + 1, None]),
+                    chance.choice("abc"),
+                )
+            )
+        if rows:
+            load(project, rows)
+        project.dbt("run")
+        assert differences(project) == dict.fromkeys(differences(project), []), f"after load {number}: {rows}"
