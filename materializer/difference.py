@@ -32,9 +32,9 @@ class Known:
     comparable: bool = True
 
 
-def fingerprint(view: FeatureView) -> str:
+def fingerprint(view: FeatureView, expiring: bool) -> str:
     """Of all that a row's bytes depend on beside its values; the digest function is DuckDB's, so its version counts."""
-    parts = [_FORMAT, duckdb.__version__, str(view.ttl), view.timestamp, str(view.created_timestamp)]
+    parts = [_FORMAT, duckdb.__version__, str(view.ttl), str(expiring), view.timestamp, str(view.created_timestamp)]
     parts += [f"{part.name} {part.dtype}" for part in view.schema]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

@@ -147,7 +147,7 @@ class Run:
         folder = self._memory_folder(view)
         remembered = folder.load() if folder else None
         why_full, warnings = self._why_full(view, remembered)
-        fingerprint = difference.fingerprint(view)
+        fingerprint = difference.fingerprint(view, expiring=self._options.as_of is None)
         known = Known()
         if not why_full and remembered and folder:
             known = Known(

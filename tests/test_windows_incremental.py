@@ -10,8 +10,14 @@ import pytest
 
 from tests.support.dbt import DbtFailed, DbtProject, make_project
 
-LOADS = 8
+LOADS = 50
 GRAINS = {"change": "change", "event": "event", "every": "every: '1 hour'"}
+VIEWS = {
+    "change_plain": ("change", False),
+    "change_known": ("change", True),
+    "event_known": ("event", True),
+    "every_plain": ("every", False),
+}
 AGGREGATES = [
     {"name": "n", "function": "count"},
     {"name": "kinds", "function": "count_distinct", "expression": "kind"},
@@ -35,17 +41,15 @@ def view(grain: str, loaded: bool, **config: Any) -> str:
 
 def models() -> dict[str, Any]:
     files: dict[str, Any] = {"models/raw.yml": {"sources": [{"name": "raw", "tables": [{"name": "events"}]}]}}
-    for grain in GRAINS:
-        for loaded in (False, True):
-            name = f"{grain}_{'known' if loaded else 'plain'}"
-            files[f"models/{name}.sql"] = view(
-                grain,
-                loaded,
-                materialized="incremental",
-                incremental_strategy="delete+insert",
-                unique_key=["shop", "user_id", "event_timestamp"],
-            )
-            files[f"models/full_{name}.sql"] = view(grain, loaded, materialized="view")
+    for name, (grain, loaded) in VIEWS.items():
+        files[f"models/{name}.sql"] = view(
+            grain,
+            loaded,
+            materialized="incremental",
+            incremental_strategy="delete+insert",
+            unique_key=["shop", "user_id", "event_timestamp"],
+        )
+        files[f"models/full_{name}.sql"] = view(grain, loaded, materialized="view")
     return files
 
 
@@ -66,12 +70,10 @@ def load(project: DbtProject, rows: list[tuple]) -> None:
 def differences(project: DbtProject) -> dict[str, list]:
     found = {}
     with duckdb.connect(str(project.warehouse), read_only=True) as connection:
-        for grain in GRAINS:
-            for suffix in ("plain", "known"):
-                name = f"{grain}_{suffix}"
-                found[name] = connection.execute(
-                    f"(from {name} except all from full_{name}) union all (from full_{name} except all from {name})"
-                ).fetchall()
+        for name in VIEWS:
+            found[name] = connection.execute(
+                f"(from {name} except all from full_{name}) union all (from full_{name} except all from {name})"
+            ).fetchall()
     return found
 
 
@@ -97,5 +99,6 @@ def test_after_each_of_fifty_loads_with_late_rows_the_table_is_what_a_full_refre
             )
         if rows:
             load(project, rows)
-        project.dbt("run")
-        assert differences(project) == dict.fromkeys(differences(project), []), f"after load {number}: {rows}"
+        # the full ones are views: built once, they show the truth of the moment
+        project.dbt("run", *(["--select", "config.materialized:incremental"] if number else []))
+        assert differences(project) == dict.fromkeys(VIEWS, []), f"after load {number}: {rows}"
