@@ -141,7 +141,7 @@ class Registry:
             return list(features.features)
         if isinstance(features, str):
             return [features] if ":" in features else list(self.service(features).features)
-        references = list(features)
+        references = list(features) if isinstance(features, Iterable) else []
         if not references or not all(isinstance(reference, str) for reference in references):
             raise InputError("features is a list of 'view:feature' references or the name of a feature service.")
         return references
@@ -156,6 +156,20 @@ class Pick:
     output: str
 
 
+def split_reference(reference: str) -> tuple[str, str]:
+    """The view and the feature that ``view:feature`` names.
+
+    Raises:
+        InputError: where it is not of that form.
+    """
+    view, colon, feature = reference.partition(":")
+    if not (view and colon and feature) or ":" in feature:
+        raise InputError(
+            f"'{reference}' is not a feature reference: write 'view:feature', for example 'user_features:age'."
+        )
+    return view, feature
+
+
 def pick_features(registry: Registry, references: Iterable[str], full_feature_names: bool) -> list[Pick]:
     """Resolve references to views and output names, in the order asked.
 
@@ -166,11 +180,7 @@ def pick_features(registry: Registry, references: Iterable[str], full_feature_na
     picks: list[Pick] = []
     taken: dict[str, str] = {}
     for reference in references:
-        view_name, colon, feature_name = reference.partition(":")
-        if not (view_name and colon and feature_name) or ":" in feature_name:
-            raise InputError(
-                f"'{reference}' is not a feature reference: write 'view:feature', for example 'user_features:age'."
-            )
+        view_name, feature_name = split_reference(reference)
         view = registry.view(view_name)
         view.feature(feature_name)
         output = f"{view_name.replace('.', '_')}__{feature_name}" if full_feature_names else feature_name

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from materializer.errors import InputError
-from materializer.feature_view import Pick, Registry, pick_features
+from materializer.feature_view import Pick, Registry, pick_features, split_reference
 from materializer.macros import MacroRenderer, Relation
 from materializer.registry import with_columns
 from materializer.types import cast_keys, to_plain
@@ -111,7 +111,7 @@ def get_historical_features(
     references = registry.references(features)
     views = {
         view.reference: with_columns(view, warehouse)
-        for view in (registry.view(reference.split(":")[0]) for reference in references if ":" in reference)
+        for view in (registry.view(split_reference(reference)[0]) for reference in references)
     }
     known = Registry(
         {name: views.get(view.reference, view) for name, view in registry.views.items()},
@@ -123,14 +123,15 @@ def get_historical_features(
 
     not_arrow = None
     if isinstance(entity_df, str):
-        spine = Relation(f"({entity_df.strip().rstrip(';')}) as _fs_labels")
+        spine = Relation(f"({entity_df.strip().rstrip(';')}\n) as _fs_labels")  # the text may end in a comment
         schema = warehouse.schema(spine)
         table = None
     else:
         table, not_arrow = _readable_columns(frame) if frame is not None else (to_table(entity_df), None)
         schema = _without_values_as_timestamps(table, timestamp)
-    if not_arrow and not {timestamp, *(key for pick in picks for key in pick.view.join_keys)} <= set(schema.names):
-        raise InputError(not_arrow)
+        needed = {timestamp, *(key for pick in picks for key in pick.view.join_keys)}
+        if not_arrow and needed & set(frame.columns) - set(schema.names):
+            raise InputError(not_arrow)
     moment = spine_timestamp(schema, timestamp)
     _check_spine(schema, picks)
     if table is not None:
@@ -173,7 +174,7 @@ def to_table(entity_df: Any) -> pa.Table:
         if hasattr(entity_df, "to_arrow_table"):
             return entity_df.to_arrow_table()
         return pa.table(entity_df)
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (pa.ArrowException, AttributeError, TypeError, ValueError) as error:
         raise InputError(f"entity_df cannot be read as a table: {' '.join(str(error).split())}") from None
 
 

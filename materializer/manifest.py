@@ -200,7 +200,7 @@ def _check_fresh(project: Project, manifest: Mapping[str, Any]) -> None:
                 continue
             relative = path.relative_to(project.folder).as_posix()
             if path.suffix in (".yml", ".yaml"):
-                stale = _properties_changed(path, manifest)
+                stale = _properties_changed(project, path, manifest)
             else:
                 stale = relative not in own or own[relative]["checksum"]["checksum"] != _checksum(path)
             if stale:
@@ -208,24 +208,39 @@ def _check_fresh(project: Project, manifest: Mapping[str, Any]) -> None:
 
 
 def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_text().strip().encode()).hexdigest()
+    return hashlib.sha256(path.read_bytes().decode().strip().encode()).hexdigest()
 
 
-def _properties_changed(path: Path, manifest: Mapping[str, Any]) -> bool:
-    """Whether a properties file declares a feature view otherwise than the manifest does."""
+def _properties_changed(project: Project, path: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether a properties file declares a feature view or service otherwise than the manifest does."""
     try:
-        models = (yaml.safe_load(path.read_text()) or {}).get("models") or []
+        content = yaml.safe_load(path.read_text()) or {}
+        models, exposures = content.get("models") or [], content.get("exposures") or []
     except (yaml.YAMLError, AttributeError):
         return True
-    known: dict[str, list[Any]] = {}
-    for node in manifest["nodes"].values():
+    disabled = [node for nodes in (manifest.get("disabled") or {}).values() for node in nodes]
+    # Where the model's SQL or dbt_project.yml may say it, a properties file may be silent.
+    elsewhere = "feature_view" in (project.folder / "dbt_project.yml").read_text()
+    views: dict[str, list[Any]] = {}
+    for node in (*manifest["nodes"].values(), *disabled):
         if node.get("resource_type") == "model":
-            known.setdefault(node["name"], []).append(_meta(node).get("feature_view"))
-    for model in models:
-        declared = _meta(model).get("feature_view") if isinstance(model, dict) else None
-        if declared is not None and "{{" not in str(declared) and declared not in known.get(model.get("name"), []):
-            return True
-    return False
+            silent = elsewhere or "feature_view" in (node.get("raw_code") or "")
+            views.setdefault(node["name"], []).extend([_meta(node).get("feature_view"), *([None] if silent else [])])
+    services: dict[str, list[Any]] = {}
+    for exposure in (*manifest.get("exposures", {}).values(), *disabled):
+        services.setdefault(exposure["name"], [None]).append(_meta(exposure).get("features"))
+    return any(_declares_otherwise(model, "feature_view", views) for model in models) or any(
+        _declares_otherwise(exposure, "features", services)
+        for exposure in exposures
+        if isinstance(exposure, dict) and exposure.get("type") == "ml"
+    )
+
+
+def _declares_otherwise(entry: Any, key: str, known: Mapping[str, list[Any]]) -> bool:
+    declared = _meta(entry).get(key) if isinstance(entry, dict) else None
+    if "{{" in str(declared):  # only dbt can tell what it says
+        return False
+    return declared not in known.get(entry.get("name") if isinstance(entry, dict) else None, [None])
 
 
 def _check_target(project: Project, manifest: Mapping[str, Any]) -> None:

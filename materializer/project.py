@@ -66,12 +66,13 @@ def load_project(
     profiles_path = _find_profiles(folder, profiles_dir)
     profiles = _read_yaml(profiles_path)
     if profile not in profiles:
-        known = ", ".join(sorted(key for key in profiles if key != "config")) or "none"
+        known = ", ".join(sorted(str(key) for key in profiles if key != "config")) or "none"
         raise ProjectError(f"{profiles_path} has no profile '{profile}', which {config_path} names; it has: {known}.")
-    outputs = (profiles[profile] or {}).get("outputs") or {}
-    target = target or os.environ.get("DBT_TARGET") or profiles[profile].get("target") or "default"
+    settings = _mapping(profiles[profile], f"Profile '{profile}' in {profiles_path}")
+    outputs = _mapping(settings.get("outputs"), f"`outputs` of profile '{profile}' in {profiles_path}")
+    target = target or os.environ.get("DBT_TARGET") or settings.get("target") or "default"
     if target not in outputs:
-        known = ", ".join(sorted(outputs)) or "none"
+        known = ", ".join(sorted(map(str, outputs))) or "none"
         raise ProjectError(f"Profile '{profile}' in {profiles_path} has no target '{target}'; it has: {known}.")
     return Project(
         folder=folder,
@@ -80,7 +81,7 @@ def load_project(
         model_folders=tuple(folder / path for path in config.get("model-paths") or ["models"]),
         profile=profile,
         target=target,
-        connection=outputs[target],
+        connection=_mapping(outputs[target], f"Target '{target}' of profile '{profile}' in {profiles_path}"),
     )
 
 
@@ -106,11 +107,25 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         return value
 
     try:
-        content = yaml.safe_load(path.read_text()) or {}
+        content = _mapping(yaml.safe_load(path.read_text()), str(path))
         environment = jinja2.Environment(undefined=jinja2.ChainableUndefined)
+        # dbt's own filters: they choose a type, which `_render` does anyway.
+        environment.filters |= dict.fromkeys(("as_text", "as_bool", "as_number", "as_native"), lambda value: value)
         return _render(content, environment, {"env_var": env_var, "var": lambda _, default=None: default})
-    except (yaml.YAMLError, jinja2.TemplateError, UnicodeDecodeError) as error:
-        raise ProjectError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    except yaml.MarkedYAMLError as error:
+        # Not the error's own text: that quotes the line, which may hold a password.
+        line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
+        raise ProjectError(f"{path} cannot be read: {error.problem}{line}.") from None
+    except jinja2.TemplateError as error:
+        raise ProjectError(f"{path} cannot be rendered: {error.message}.") from None
+    except (yaml.YAMLError, OSError, UnicodeDecodeError):
+        raise ProjectError(f"{path} cannot be read: it is no YAML file.") from None
+
+
+def _mapping(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value or {}, dict):
+        raise ProjectError(f"{what} is not a mapping: see dbt's documentation of the file.")
+    return value or {}
 
 
 def _render(value: Any, environment: jinja2.Environment, context: dict[str, Any]) -> Any:

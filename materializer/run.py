@@ -81,7 +81,7 @@ class Run:
         options: Options,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
-        self.run_id = f"{socket.gethostname()[:24]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.run_id = new_run_id()
         self._client = client
         self._namespace = namespace
         self._open_warehouse = open_warehouse
@@ -402,6 +402,11 @@ class Plan:
         current = self.folder.load() if self.folder else None
         if current is None or self.pending.name not in current.pending:
             self.pending.unlink(missing_ok=True)
+
+
+def new_run_id() -> str:
+    """Unique, and telling at a glance who runs: ``<host>-<pid>-<random>``."""
+    return f"{socket.gethostname()[:24]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
 def open_(run: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 
+from materializer.duration import parse_duration
 from materializer.errors import InputError, NotFoundError, ProjectError
 from materializer.feature_view import Entity, FeatureService, FeatureView, Registry
 from materializer.historical import TrainingSet, get_historical_features
@@ -23,11 +24,12 @@ from materializer.online.reader import OnlineReader, rows_of
 from materializer.online.response import OnlineResponse
 from materializer.project import Project, load_project
 from materializer.registry import with_columns
-from materializer.run import Options, ViewResult
+from materializer.run import Options, ViewResult, new_run_id, server_time
 from materializer.warehouse import open_warehouse
 
 if TYPE_CHECKING:
     from materializer.lint import Finding
+    from materializer.prune import Pruned
 
 
 class FeatureStore:
@@ -275,6 +277,19 @@ class FeatureStore:
     ) -> list[ViewResult]:
         """Feast's name for `materialize`."""
         return self.materialize(feature_views=feature_views)
+
+    def prune(self, grace: str = "7 days") -> list[Pruned]:
+        """Remove published views and versions that the project does not declare any more.
+
+        Args:
+            grace: what was materialized this lately is kept, for its readers to move on.
+        """
+        from materializer.prune import prune
+
+        keep = parse_duration(grace, "grace")
+        registry = read_registry(load_manifest(self.project))
+        with plain_errors(self._redis_url):
+            return prune(self._client, self.namespace, registry, keep, server_time(self._client), new_run_id())
 
     # Parts.
 

@@ -10,6 +10,7 @@ from materializer.cli.init import init
 from materializer.cli.inspect import list_, show
 from materializer.cli.lint import lint
 from materializer.cli.materialize import materialize
+from materializer.cli.prune import prune
 from materializer.cli.read import online, training
 
 
@@ -19,7 +20,7 @@ def feature_store() -> None:
     """dbt is the feature store: training sets, online features and the catalog from dbt models."""
 
 
-for command in (init, list_, show, materialize, online, training, lint, doctor):
+for command in (init, list_, show, materialize, online, training, lint, prune, doctor):
     feature_store.add_command(command)
 
 

@@ -60,14 +60,13 @@ def materialize(
             results, failure = error.results, error
     if output == "json":
         print_json({"views": [_as_json(result, dry_run) for result in results]})
-    else:
+    elif done := [result for result in results if not result.error]:
         if dry_run:
             click.echo("A dry run: nothing was changed. It would be:")
         print_rows(
             ["view", "read", "written", "skipped", "deleted", "seconds", "why"],
-            [[r.view, r.rows_read, r.rows_written, r.rows_skipped, r.rows_deleted, r.seconds, r.why]
-             for r in results if not r.error],
-        )  # fmt: skip
+            [[r.view, r.rows_read, r.rows_written, r.rows_skipped, r.rows_deleted, r.seconds, r.why] for r in done],
+        )
     for result in results:
         for warning in result.warnings:
             click.echo(f"Warning: {warning}", err=True)

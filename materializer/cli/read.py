@@ -12,6 +12,7 @@ import pyarrow.parquet
 
 from materializer.cli.common import key_values, open_store, output_option, print_json, print_rows, store_options
 from materializer.errors import InputError
+from materializer.online.connect import redis_url
 from materializer.store import FeatureStore
 
 
@@ -31,8 +32,11 @@ def online(
 
         feature-store online user_features -e user_id=1
     """
-    store = open_store(reader=True, **where)
     rows = [key_values(tuple(entity.split(","))) for entity in entities]
+    # What is published counts here, whatever the project and its warehouse are at.
+    store = FeatureStore(
+        redis_url=redis_url(where["redis_url"]), namespace=open_store(reader=True, **where).namespace
+    )
     answer = store.get_online_features(_references(store, features), rows, full_feature_names).to_dict(
         include_statuses=True, include_event_timestamps=True
     )
@@ -80,7 +84,7 @@ def training(
     if out and out.suffix not in (".parquet", ".csv"):
         raise click.UsageError(f"--out writes .parquet or .csv, not '{out.name}'.")
     store = open_store(**where)
-    asked = _references(store, (*features, *([service] if service else [])))
+    asked = _references(store, features) + (list(store.get_feature_service(service).features) if service else [])
     result = store.get_historical_features(_spine(spine), asked, full_feature_names, timestamp=timestamp)
     table = result.to_arrow()
     if out is None:
@@ -89,7 +93,7 @@ def training(
             return print_json(shown)
         return print_rows(table.column_names, [list(row.values()) for row in shown])
     if out.suffix == ".csv":
-        pyarrow.csv.write_csv(table, out)
+        _write_csv(table, out)
     else:
         result.to_parquet(out)
     if output == "json":
@@ -127,5 +131,19 @@ def _spine(text: str) -> Any:
         raise InputError(f"There is no file {path}.")
     try:
         return readers[path.suffix](path)
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, OSError) as error:
         raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+
+
+def _write_csv(table: pyarrow.Table, out: Path) -> None:
+    """Whole or not at all, as `TrainingSet.to_parquet`."""
+    partial = out.with_name(out.name + ".partial")
+    try:
+        pyarrow.csv.write_csv(table, partial)
+        partial.replace(out)
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror or error}.") from None
+    except pyarrow.ArrowException as error:
+        raise InputError(f"{out} cannot be written ({error}): lists and the like need .parquet.") from None
+    finally:
+        partial.unlink(missing_ok=True)

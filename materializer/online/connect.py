@@ -23,10 +23,11 @@ def redis_url(url: str | None = None) -> str:
 
 def public_name(url: str) -> str:
     """Host and port of a URL, or its socket: what may be printed of it."""
-    parts = urlsplit(url)
-    if parts.scheme == "unix":
-        return parts.path
-    return f"{parts.hostname}:{parts.port or 6379}"
+    try:
+        parts = urlsplit(url)
+        return parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
+    except ValueError:  # a `/` in a password, for example: no part of such a text may be printed
+        return "the URL given"
 
 
 def connect(url: str) -> redis.Redis:
@@ -38,13 +39,16 @@ def connect(url: str) -> redis.Redis:
     try:
         # No retries of the client's own: they would make a server that is down cost seconds, and a write that may
         # have happened is ours to judge.
-        return redis.Redis.from_url(
+        client = redis.Redis.from_url(
             url, socket_connect_timeout=5, socket_timeout=30, health_check_interval=0, retry=Retry(NoBackoff(), 0)
         )
-    except ValueError:
+        pool = client.connection_pool
+        pool.connection_class(**pool.connection_kwargs)  # connects to nothing, but knows which options there are
+        return client
+    except (ValueError, TypeError):
         raise OnlineStoreError(
             "The Redis URL is not one: write redis://host:port/0, rediss://host:port/0 or unix:///path (a user and "
-            "password stand before the host, as user:password@)."
+            "password stand before the host, as user:password@, with / # ? @ : in them as %2F %23 %3F %40 %3A)."
         ) from None
 
 
@@ -58,7 +62,11 @@ def plain_errors(url: str) -> Iterator[None]:
     name = public_name(url)
     try:
         yield
-    except redis.AuthenticationError:
+    except redis.AuthenticationError as error:
+        if "required" in str(error):
+            raise OnlineStoreError(
+                f"Redis at {name} wants a password: put it into FEATURE_STORE_REDIS_URL, as redis://:password@host."
+            ) from None
         raise OnlineStoreError(
             f"Redis at {name} refused the user or password: correct them in FEATURE_STORE_REDIS_URL or --redis-url."
         ) from None
@@ -74,10 +82,6 @@ def plain_errors(url: str) -> Iterator[None]:
             "FEATURE_STORE_REDIS_URL or --redis-url."
         ) from None
     except redis.RedisError as error:
-        if "NOAUTH" in str(error) or "Authentication required" in str(error):
-            raise OnlineStoreError(
-                f"Redis at {name} wants a password: put it into FEATURE_STORE_REDIS_URL, as redis://:password@host."
-            ) from None
         raise OnlineStoreError(f"Redis at {name} refused a command: {error}.") from None
 
 

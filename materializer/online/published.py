@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -58,8 +59,9 @@ def published_view(client: redis.Redis, namespace: str, reference: str) -> Publi
     text = client.hget(registry_key(namespace), reference)
     if text is None:
         return None
-    published = json.loads(text)
-    return Published(_from_json(published), published["rows"], published["watermark"])
+    with _written_by_us(namespace):
+        published = json.loads(text)
+        return Published(_from_json(published), published["rows"], published["watermark"])
 
 
 def publish_services(client: redis.Redis, namespace: str, services: Iterable[FeatureService]) -> None:
@@ -85,6 +87,22 @@ def publish_services(client: redis.Redis, namespace: str, services: Iterable[Fea
 def read_published(client: redis.Redis, namespace: str) -> tuple[bytes | None, Registry]:
     """The revision and the registry that it stands for."""
     revision = client.get(revision_key(namespace))
+    with _written_by_us(namespace):
+        return revision, _read_registry(client, namespace)
+
+
+@contextmanager
+def _written_by_us(namespace: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise OnlineStoreError(
+            f"The key '{registry_key(namespace)}' in Redis holds what `materialize` did not write: delete the key, or "
+            "use another namespace if it belongs to another program."
+        ) from None
+
+
+def _read_registry(client: redis.Redis, namespace: str) -> Registry:
     fields = [json.loads(text) for text in client.hgetall(registry_key(namespace)).values()]
     for published in fields:
         if published["format"] > _FORMAT:
@@ -107,7 +125,7 @@ def read_published(client: redis.Redis, namespace: str) -> tuple[bytes | None, R
         name.decode(): _service(name.decode(), json.loads(text))
         for name, text in client.hgetall(services_key(namespace)).items()
     }
-    return revision, Registry(views, services)
+    return Registry(views, services)
 
 
 def find_namespaces(client: redis.Redis) -> list[str]:

@@ -124,10 +124,14 @@ class _Request:
                     )
                 values.append(row[entity.name])
             columns.append(key_texts(values, entity.dtype, entity.name))
-        return [
-            None if None in texts else row_key(self._namespace, view.reference, texts).encode()
-            for texts in zip(*columns, strict=True)
-        ]
+        try:
+            return [
+                None if None in texts else row_key(self._namespace, view.reference, texts).encode()
+                for texts in zip(*columns, strict=True)
+            ]
+        except UnicodeEncodeError as error:
+            names = ", ".join(view.join_keys)
+            raise InputError(f"Join key '{names}' was given a text that is not Unicode: {error.object!r}.") from None
 
     def pack(self) -> bytes:
         parts = [_command(b"GET", revision_key(self._namespace).encode())]
@@ -226,6 +230,8 @@ def rows_of(entity_rows: Any) -> list[Mapping[str, Any]]:
         InputError: for anything else.
     """
     if isinstance(entity_rows, Mapping):
+        if any(isinstance(values, (str, bytes)) or not hasattr(values, "__len__") for values in entity_rows.values()):
+            raise InputError("entity_rows as one dict has a list of values for each join key: {'user_id': [1, 2]}.")
         lengths = {len(values) for values in entity_rows.values()}
         if len(lengths) > 1:
             raise InputError("The lists in entity_rows are of different lengths.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -31,7 +31,7 @@ class Warehouse(Protocol):
     def query(self, sql: str) -> pa.Table:
         """The whole answer of a query."""
 
-    def stream(self, sql: str, batch_rows: int) -> pa.RecordBatchReader:
+    def stream(self, sql: str, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """The answer of a query in batches of at most `batch_rows` rows."""
 
     def execute(self, sql: str) -> None:

@@ -43,10 +43,10 @@ class DuckDBWarehouse:
         except duckdb.Error as error:
             raise _refused(error) from None
 
-    def stream(self, sql: str, batch_rows: int) -> pa.RecordBatchReader:
+    def stream(self, sql: str, batch_rows: int) -> Iterator[pa.RecordBatch]:
         try:
-            return self._connection.sql(sql).to_arrow_reader(batch_rows)
-        except duckdb.Error as error:
+            yield from self._connection.sql(sql).to_arrow_reader(batch_rows)
+        except (duckdb.Error, pa.ArrowException, OSError) as error:  # Arrow wraps what DuckDB meets half-way
             raise _refused(error) from None
 
     def execute(self, sql: str) -> None:
@@ -117,7 +117,7 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
             raise WarehouseError(f"DuckDB cannot open {path}: {_sentence(error)}") from None
 
 
-def _refused(error: duckdb.Error) -> WarehouseError:
+def _refused(error: Exception) -> WarehouseError:
     return WarehouseError(f"DuckDB refused a query: {_sentence(error)}")
 
 

@@ -91,6 +91,4 @@ def assert_one_sentence(text: str) -> None:
     """What a user may be shown when something is wrong: one short paragraph, for people."""
     assert "Traceback" not in text
     assert text.startswith(("Error: ", "Usage: ")), text
-    body = text.strip()
-    assert body.endswith((".", ".)", "?", ")")), text
-    assert len(body) < 700, text
+    assert len(text) < 900, text
