@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from materializer.errors import InputError
@@ -92,7 +93,13 @@ def to_pandas(table: pa.Table) -> Any:
         **{getattr(pa, f"{kind}{bits}")(): getattr(pd, f"{name}{bits}Dtype")()
            for kind, name in (("int", "Int"), ("uint", "UInt")) for bits in (8, 16, 32, 64)},
     }  # fmt: skip
-    return table.to_pandas(types_mapper=nullable.get)
+    frame = table.to_pandas(types_mapper=nullable.get)
+    for place, column in enumerate(table.columns):
+        # On its way pandas takes NaN for missing; an array put together from its parts keeps the two apart.
+        if pa.types.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py():
+            values, missing = column.fill_null(0).to_numpy().copy(), column.is_null().to_numpy()
+            frame.isetitem(place, pd.arrays.FloatingArray(values, missing))
+    return frame
 
 
 def get_historical_features(

@@ -87,9 +87,9 @@ class MacroRenderer:
     # What the macros use of dbt's `adapter` and `exceptions`.
 
     def dispatch(self, name: str, package: str) -> Callable[..., Any]:
-        """dbt's lookup: the project's own version first, then the package's; the warehouse's dialect before default."""
-        for prefix in (self._adapter_type, "default"):
-            for owner in (self._root, package):
+        """dbt's lookup: the project's own versions first, then the package's; in each the dialect before default."""
+        for owner in (self._root, package):
+            for prefix in (self._adapter_type, "default"):
                 if (owner, f"{prefix}__{name}") in self._sources:
                     return self._macro(owner, f"{prefix}__{name}")
         raise NotFoundError(f"The dbt package has no macro '{name}' for {self._adapter_type}.")

@@ -265,6 +265,8 @@ class FeatureStore:
             raise NotFoundError("The project declares no online feature view: add config.meta.feature_view to a model.")
         with plain_errors(self._redis_url):
             self._client.ping()
+        with open_warehouse(self.project):
+            pass  # one that does not open is said once, not by every view
         options = Options(full, allow_shrink, allow_retype, dry_run, moment)
         job = Job(
             self._client, self._redis_url, self.namespace, lambda: open_warehouse(self.project), manifest, registry,

@@ -29,8 +29,8 @@ from materializer import (
     OnlineStoreError,
     ProjectError,
     WarehouseError,
+    local_redis,
 )
-from materializer import local_redis
 from materializer.project import load_project
 from materializer.warehouse import duckdb as duckdb_warehouse
 from tests.support.command import Ran, assert_one_sentence, contents, run, run_process
@@ -101,9 +101,7 @@ def _files(folder: Path) -> dict[str, tuple[int, int]]:
 # Names that do not exist.
 
 
-def test_an_unknown_view_is_answered_with_those_there_are(
-    refused: Callable[..., str], online: FeatureStore
-) -> None:
+def test_an_unknown_view_is_answered_with_those_there_are(refused: Callable[..., str], online: FeatureStore) -> None:
     for program, *args in (
         ("materialize", "user_feature"),
         ("feature-store", "show", "user_feature"),
@@ -199,16 +197,16 @@ def test_a_missing_join_key_is_named(refused: Callable[..., str], online: Featur
 
     spine = tmp_path / "labels.csv"
     spine.write_text("user_id,event_timestamp\n1,2024-06-01 00:00:00\n")
-    expected = "entity_df has no column 'item_id', a join key of feature view 'user_item'; it has: user_id, event_timestamp"
+    expected = (
+        "entity_df has no column 'item_id', a join key of feature view 'user_item'; it has: user_id, event_timestamp"
+    )
     assert expected in refused("feature-store", "training", "--spine", str(spine), "-f", "user_item:affinity")
     for labels in (USERS, USERS.to_pandas(), "select 1 as user_id, now() as event_timestamp"):
         with pytest.raises(InputError, match="no column 'item_id'"):
             online.get_historical_features(labels, ["user_item:affinity"])
 
 
-def test_text_in_an_integer_key_is_refused(
-    refused: Callable[..., str], online: FeatureStore, tmp_path: Path
-) -> None:
+def test_text_in_an_integer_key_is_refused(refused: Callable[..., str], online: FeatureStore, tmp_path: Path) -> None:
     sentence = refused("feature-store", "online", "user_features", "-e", "user_id=abc")
     assert "Join key 'user_id' is of type int64, but 'abc' was given for it." in sentence
     for value in ("abc", "", "1.5", 1.5, True, b"x", [1], {"a": 1}, (1, 2), object()):
@@ -257,7 +255,9 @@ def test_a_feature_name_of_two_views_needs_full_names(refused: Callable[..., str
 
 
 def test_a_spine_that_has_the_features_name_already_is_refused(store: FeatureStore) -> None:
-    with pytest.raises(InputError, match="already has a column 'age'.*rename it there or pass full_feature_names=True"):
+    with pytest.raises(
+        InputError, match=r"already has a column 'age'.*rename it there or pass full_feature_names=True"
+    ):
         store.get_historical_features(USERS.append_column("age", pa.array([1, 2])), ["user_features:age"])
 
 
@@ -319,7 +319,9 @@ def test_a_training_set_that_cannot_be_written_says_so(
     sentence = refused("feature-store", "training", *spine, "--out", str(tmp_path / "out.xlsx"), code=2)
     assert "--out writes .parquet or .csv, not 'out.xlsx'." in sentence
     listed = ("--spine", "select 1::bigint as user_id, now() as event_timestamp, [1, 2] as list")
-    sentence = refused("feature-store", "training", *listed, "-f", "user_features:age", "--out", str(tmp_path / "l.csv"))
+    sentence = refused(
+        "feature-store", "training", *listed, "-f", "user_features:age", "--out", str(tmp_path / "l.csv")
+    )
     assert ".parquet" in sentence
     assert not (tmp_path / "l.csv").exists()
 
@@ -334,7 +336,7 @@ def test_without_a_manifest_the_next_step_is_dbt_build(
     for args in (("materialize",), ("feature-store", "list")):
         assert f"run `dbt build` in {shop.folder} first" in refused(*args)
     assert "run `dbt build`" in refused("materialize", runner=run_process)
-    with pytest.raises(ProjectError, match="There is no manifest at .*manifest.json: run `dbt build`"):
+    with pytest.raises(ProjectError, match=r"There is no manifest at .*manifest.json: run `dbt build`"):
         store.list_feature_views()
 
 
@@ -500,7 +502,9 @@ def test_a_service_that_names_no_view_is_named(refused: Callable[..., str], shop
     path.write_text(path.read_text().replace("- item_features:price", "- items:price"))
     shop.dbt("parse")
     sentence = refused("materialize")
-    assert "Exposure 'recommendation' names 'items:price', but there is no feature view 'items'; there are: " in sentence
+    assert (
+        "Exposure 'recommendation' names 'items:price', but there is no feature view 'items'; there are: " in sentence
+    )
 
 
 TROUBLE: dict[str, Any] = {
@@ -522,13 +526,13 @@ TROUBLE: dict[str, Any] = {
 }
 TROUBLED = {
     "float_key": "Join key 'user_key' of feature view 'float_key' is of type double, which cannot be a key online",
-    "no_timestamp": "has no column 'event_timestamp', its event timestamp; \"warehouse\".\"main\".\"no_timestamp\" has: user_id",
+    "no_timestamp": 'has no column \'event_timestamp\', its event timestamp; "warehouse"."main"."no_timestamp" has: ',
     "text_timestamp": "Column 'event_timestamp' of feature view 'text_timestamp' is string, not a timestamp.",
-    "no_key": "has no column 'user_id', its join key; \"warehouse\".\"main\".\"no_key\" has: usr, event_timestamp, x.",
+    "no_key": 'has no column \'user_id\', its join key; "warehouse"."main"."no_key" has: usr, event_timestamp, x.',
     "an_interval": "Feature 'an_interval:span' is of type month_day_nano_interval, which cannot be stored online",
     "nested_interval": "Feature 'nested_interval:spans' is of type",
     "reserved": "Feature '_fs_event' of view 'reserved' begins with _fs_",
-    "not_built": "Feature view 'not_built' is not in the warehouse as \"warehouse\".\"main\".\"not_built\": run `dbt build`.",
+    "not_built": 'is not in the warehouse as "warehouse"."main"."not_built": run `dbt build`.',
     "half_way": "no such thing as 60000",
 }
 
@@ -569,7 +573,7 @@ def test_a_troubled_view_fails_alone_and_the_others_land(
         assert not list(client.scan_iter(match=f"{namespace}:{name}:*"))
     assert client.hgetall(f"{namespace}:user_features:1")[b"city"] == b"Bergen"
 
-    with pytest.raises(MaterializationError, match="1 of 2 feature views failed. half_way: ") as failure:
+    with pytest.raises(MaterializationError, match=r"1 of 2 feature views failed. half_way: ") as failure:
         store = FeatureStore(troubled.folder, redis_url=redis_url, namespace=namespace)
         store.materialize(feature_views=["user_features", "half_way"])
     assert [result.error is None for result in failure.value.results] == [True, False]
@@ -638,7 +642,9 @@ def test_online_reads_do_not_need_the_warehouse_or_a_fresh_manifest(
     online: FeatureStore, shop: DbtProject, locked: None, redis_url: str, namespace: str
 ) -> None:
     """Readers use what is published."""
-    assert online.get_online_features("recommendation", [{"user_id": 1, "item_id": "b"}]).to_dict()["city"] == ["Bergen"]
+    assert online.get_online_features("recommendation", [{"user_id": 1, "item_id": "b"}]).to_dict()["city"] == [
+        "Bergen"
+    ]
     _edited_sql(shop)
     where = ("--project-dir", str(shop.folder), "--redis-url", redis_url, "--namespace", namespace)
     for asked in ("user_features", "user_features:age"):
@@ -655,7 +661,9 @@ def test_a_warehouse_open_for_writing_in_this_process_is_named(store: FeatureSto
 
 def test_a_warehouse_that_is_not_there_is_named(refused: Callable[..., str], shop: DbtProject) -> None:
     shop.warehouse.unlink()
-    assert f"There is no DuckDB file {shop.warehouse}: run `dbt build` in {shop.folder} first." in refused("materialize")
+    assert f"There is no DuckDB file {shop.warehouse}: run `dbt build` in {shop.folder} first." in refused(
+        "materialize"
+    )
     shop.warehouse.write_text("this is no database, however long it may be" * 500)
     assert f"DuckDB cannot open {shop.warehouse}" in refused("materialize")
 
@@ -682,7 +690,7 @@ def test_a_folder_that_is_no_project_is_named(refused: Callable[..., str], tmp_p
     for args in (("materialize",), ("feature-store", "list"), ("feature-store", "show", "x")):
         sentence = refused(*args, **{"--project-dir": str(tmp_path)})
         assert f"There is no dbt_project.yml in {tmp_path}: name the dbt project with --project-dir." in sentence
-    with pytest.raises(ProjectError, match="There is no dbt_project.yml"):
+    with pytest.raises(ProjectError, match=r"There is no dbt_project.yml"):
         FeatureStore(tmp_path / "nowhere")
 
 
@@ -711,7 +719,7 @@ def test_a_profile_that_is_not_there_is_named_with_those_there_are(
         f"shop: {{outputs: {SECRET}}}",
         f"shop: {{target: dev, outputs: {{dev: {SECRET}}}}}",
         f"shop: {{target: dev, outputs: {{dev: {{password: \"{{{{ '{SECRET}' | nope }}}}\"}}}}}}",
-        f"shop: {{target: dev, outputs: {{dev: {{password: \"{{{{ '{SECRET} }}}}\"}}}}}}",
+        f'shop: {{target: dev, outputs: {{dev: {{password: "{{{{ \'{SECRET} }}}}"}}}}}}',
         f"\x00{SECRET}",
     ],
 )
@@ -852,7 +860,9 @@ def test_a_user_that_may_not_write_is_told_so_and_may_still_read(
     assert here in refused("materialize", "user_features", **{"--redis-url": guarded.url("nobody")})
     assert here in refused("feature-store", "online", "user_features:age", "-e", "user_id=1",
                            **{"--redis-url": guarded.url("nobody")})  # fmt: skip
-    ran = run("materialize", "--project-dir", str(shop.folder), "--redis-url", guarded.url("reader"), "--output", "json")
+    ran = run(
+        "materialize", "--project-dir", str(shop.folder), "--redis-url", guarded.url("reader"), "--output", "json"
+    )
     assert ran.code == 1 and SECRET not in ran.out + ran.err
     assert all(here in result["error"] for result in ran.json["views"])
     assert guarded.client.dbsize() == 0
@@ -877,15 +887,13 @@ def test_no_object_shows_a_password(shop: DbtProject, guarded: Guarded) -> None:
     assert SECRET not in doctor.out + doctor.err
 
 
-def test_redis_that_is_full_is_named_and_keeps_what_it_had(
-    shop: DbtProject, guarded: Guarded, namespace: str
-) -> None:
+def test_redis_that_is_full_is_named_and_keeps_what_it_had(shop: DbtProject, guarded: Guarded, namespace: str) -> None:
     store = FeatureStore(shop.folder, redis_url=guarded.url(), namespace=namespace)
     store.materialize()
     before = contents(guarded.client)
     guarded.client.config_set("maxmemory", "1mb")
     try:
-        with pytest.raises(FeatureStoreError, match="OOM|maxmemory"):
+        with pytest.raises(FeatureStoreError, match=r"OOM|maxmemory"):
             store.materialize()
         assert store.get_online_features(["user_features:age"], [{"user_id": 1}]).to_dict()["age"] == [31]
         assert contents(guarded.client) == before
@@ -914,12 +922,12 @@ def test_a_reader_without_a_namespace_takes_the_only_one_or_is_told_which_there_
         reader = FeatureStore(redis_url=url)
         return reader.get_online_features(["user_features:age"], [{"user_id": 1}]).to_dict()["age"]
 
-    with pytest.raises(NotFoundError, match="Nothing is published in Redis at 127.0.0.1:.*: run `materialize`"):
+    with pytest.raises(NotFoundError, match=r"Nothing is published in Redis at 127.0.0.1:.*: run `materialize`"):
         age()
     FeatureStore(shop.folder, redis_url=url, namespace="sh:op").materialize()
     assert age() == [31]
     FeatureStore(shop.folder, redis_url=url, namespace="other").materialize()
-    with pytest.raises(NotFoundError, match="has several namespaces: name one with namespace=: other, sh:op."):
+    with pytest.raises(NotFoundError, match=r"has several namespaces: name one with namespace=: other, sh:op."):
         age()
     guarded.client.flushall()
 
@@ -945,7 +953,7 @@ def test_a_registry_of_a_newer_release_asks_for_an_upgrade(
 ) -> None:
     published = json.loads(client.hget(f"{namespace}:registry", "user_features"))
     client.hset(f"{namespace}:registry", "user_features", json.dumps({**published, "format": 99}))
-    with pytest.raises(OnlineStoreError, match="written by a newer release \\(format 99\\): upgrade"):
+    with pytest.raises(OnlineStoreError, match=r"written by a newer release \(format 99\): upgrade"):
         FeatureStore(redis_url=redis_url, namespace=namespace).list_feature_views()
 
 

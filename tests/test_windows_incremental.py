@@ -102,3 +102,72 @@ def test_after_each_of_fifty_loads_with_late_rows_the_table_is_what_a_full_refre
         # the full ones are views: built once, they show the truth of the moment
         project.dbt("run", *(["--select", "config.materialized:incremental"] if number else []))
         assert differences(project) == dict.fromkeys(VIEWS, []), f"after load {number}: {rows}"
+
+
+@pytest.fixture
+def daily(tmp_path: Any) -> DbtProject:
+    """Two weeks of events, and a view a grain that is built in batches of a day."""
+    files: dict[str, Any] = {"models/raw.yml": {"sources": [{"name": "raw", "tables": [{"name": "events"}]}]}}
+    files["models/events.sql"] = (
+        "{{ config(materialized='table', event_time='happened_at') }} select * from {{ source('raw', 'events') }}"
+    )
+    for grain in ("event", "every"):
+        for loaded in (False, True):
+            name = f"{grain}_{'known' if loaded else 'plain'}"
+            batched = {
+                "materialized": "incremental",
+                "incremental_strategy": "microbatch",
+                "event_time": "event_timestamp",
+                "begin": "2024-01-01",
+                "batch_size": "day",
+            }
+            for prefix, config in (("", batched), ("full_", {"materialized": "view"})):
+                files[f"models/{prefix}{name}.sql"] = view(grain, loaded, **config).replace(
+                    "source('raw', 'events')", "ref('events')"
+                )
+    chance = random.Random(3)
+    project = make_project(tmp_path, files)
+    rows = []
+    for _ in range(300):
+        at = chance.randrange(14 * 24) * 60 + chance.choice([0, 0, 7])
+        rows.append((chance.choice("pq"), chance.randrange(3), at, at + chance.choice([0, 90, 1500]), 0.1, 1, "a"))
+    load(project, rows)
+    return project
+
+
+def test_batches_read_what_their_windows_look_back_on(daily: DbtProject) -> None:
+    daily.dbt("run", "--event-time-start", "2024-01-01", "--event-time-end", "2024-01-20")
+    # a part of the past again, as a backfill in parts does
+    daily.dbt("run", "--event-time-start", "2024-01-05", "--event-time-end", "2024-01-08")
+    with duckdb.connect(str(daily.warehouse), read_only=True) as connection:
+        for grain in ("event", "every"):
+            for suffix in ("plain", "known"):
+                name = f"{grain}_{suffix}"
+                assert connection.execute(f"select count(*) from {name}").fetchone()[0] > 250
+                assert not connection.execute(
+                    f"(from {name} except all from full_{name}) union all (from full_{name} except all from {name})"
+                ).fetchall()
+
+
+def test_a_new_aggregate_asks_for_a_full_refresh(tmp_path: Any) -> None:
+    project = make_project(tmp_path, models())
+    load(project, [("p", 1, 0, 0, 1.0, 1, "a")])
+    project.dbt("run", "--select", "change_plain")
+    path = "models/change_plain.sql"
+    project.write({path: (project.folder / path).read_text().replace("'name': 'units'", "'name': 'pieces'")})
+    with pytest.raises(DbtFailed, match="has no column 'pieces_2h' yet; build it once with --full-refresh"):
+        project.dbt("run", "--select", "change_plain")
+    project.dbt("run", "--select", "change_plain", "--full-refresh")
+
+
+def test_without_a_plain_count_an_incremental_run_makes_all_again(tmp_path: Any) -> None:
+    files = {path: str(text).replace("{'name': 'n', 'function': 'count'}, ", "") for path, text in models().items() if "plain" in path}
+    project = make_project(tmp_path, {**files, "models/raw.yml": models()["models/raw.yml"]})
+    load(project, [("p", 1, minutes, minutes, 1.0, 1, "a") for minutes in (0, 0, 50)])
+    project.dbt("run")
+    load(project, [("p", 1, 0, 90, 1.0, 1, "b"), ("q", 1, 20, 90, 1.0, 1, "b")])
+    project.dbt("run")
+    with duckdb.connect(str(project.warehouse), read_only=True) as connection:
+        for name in ("change_plain", "every_plain"):
+            assert not connection.execute(f"from {name} except all from full_{name}").fetchall()
+            assert not connection.execute(f"from full_{name} except all from {name}").fetchall()

@@ -39,7 +39,8 @@ _fs_events as (
     select
         source.*
         {%- for value in exact %},
-        {{ feature_store._units('source.' ~ value) }} as {{ value }}_units
+        {{ feature_store._units('source.' ~ value) }} as {{ value }}_units,
+        {{ feature_store._odd('source.' ~ value) }} as {{ value }}_odd
         {%- endfor %}
     from _fs_source as source
     {%- if touched %}
@@ -56,10 +57,18 @@ _fs_events as (
 
 
 {#-- A double as a whole number of 2^-56, so that sums of doubles are sums of integers: they do not depend on the order of
-     addition, and so are the same on every run and after every incremental build. NULL for what does not fit, from
-     7e13 on, below 7e-9 (where rounding could show), NaN and infinity: a window that holds one is summed as it is. --#}
+     addition, and so are the same on every run and after every incremental build. What does not fit is odd: from 7e13 on, below
+     7e-9 (where rounding could show), NaN and infinity. A window that holds an odd one is summed as it is. --#}
 {% macro _units(value) -%}
-    case when abs({{ value }}) < pow(2, 46) and (abs({{ value }}) >= pow(2, -27) or {{ value }} = 0) then cast({{ value }} * pow(2, 56) as {{ adapter.dispatch('_wide_integer', 'feature_store')() }}) end
+    case when {{ feature_store._is_even(value) }} then cast({{ value }} * pow(2, 56) as {{ adapter.dispatch('_wide_integer', 'feature_store')() }}) end
+{%- endmacro %}
+
+{% macro _odd(value) -%}
+    case when not ({{ feature_store._is_even(value) }}) then 1 end
+{%- endmacro %}
+
+{% macro _is_even(value) -%}
+    abs({{ value }}) < pow(2, 46) and (abs({{ value }}) >= pow(2, -27) or {{ value }} = 0)
 {%- endmacro %}
 
 {% macro default___wide_integer() -%}
@@ -87,7 +96,7 @@ _fs_events as (
     {%- set functions = {'stddev': 'stddev_samp', 'variance': 'var_samp'} -%}
     {%- if aggregate.exact -%}
         case
-            when count({{ value }}_units){{ of }} = count({{ value }}){{ of }}
+            when count({{ value }}_odd){{ of }} = 0
                 then sum({{ value }}_units){{ of }} / pow(2, 56) {{- ' / count(' ~ value ~ ')' ~ of if aggregate.function == 'avg' }}
             else {{ aggregate.function }}({{ value }}){{ of }}
         end

@@ -1,5 +1,8 @@
 {#-- 'change', 'event', {'every': '1 day'} or the same as text -> {name, step}. --#}
 {% macro _grain(grain, spec) %}
+    {%- if grain == 'change' -%}
+        {%- do feature_store._check_ttl(spec) -%}
+    {%- endif -%}
     {%- if grain in ('change', 'event') -%}
         {%- do return({'name': grain}) -%}
     {%- endif -%}
@@ -20,6 +23,20 @@
         ) -%}
     {%- endfor -%}
     {%- do return({'name': 'every', 'step': step}) -%}
+{% endmacro %}
+
+
+{#-- The last row of an entity says that its windows are empty, and stands for ever; but before that, the newest row may be as old as
+     the longest window, and a shorter ttl of the view would hide it. --#}
+{% macro _check_ttl(spec) %}
+    {%- set meta = (config.get('meta') or {}) if execute and config is defined else {} -%}
+    {%- set ttl = (meta.get('feature_view') or {}).get('ttl') -%}
+    {%- if ttl and feature_store._duration(ttl, 'meta.feature_view.ttl').seconds < spec.longest.seconds -%}
+        {%- do exceptions.raise_compiler_error(
+            "window_aggregates: the ttl '" ~ ttl ~ "' is shorter than the longest window '" ~ spec.longest.text
+            ~ "', so true values would be hidden; make it at least as long, or leave it out."
+        ) -%}
+    {%- endif -%}
 {% endmacro %}
 
 

@@ -40,7 +40,7 @@
     {%- for window in durations -%}
         {%- do window_of.update({window.slug: window}) -%}
     {%- endfor -%}
-    {%- set values = feature_store._window_values(relation, columns, aggregates) -%}
+    {%- set values = feature_store._window_values(macro_name, relation, columns, aggregates) -%}
     {%- set keys = [] -%}
     {%- for name in entities -%}
         {%- do keys.append(adapter.quote(found[name].name)) -%}
@@ -117,7 +117,7 @@
 {#-- The expressions the events bring along, each once, as [{column, sql, type}]; every aggregate learns the column of its own
      (`value`), and of the condition under which an event takes part (`taken`), which first and last need beside it: for them a
      NULL is a value. --#}
-{% macro _window_values(relation, columns, aggregates) %}
+{% macro _window_values(macro_name, relation, columns, aggregates) %}
     {%- set values = {} -%}
     {%- for aggregate in aggregates -%}
         {%- for key in ['value'] + (['taken'] if aggregate.function in ('first', 'last') else []) -%}
@@ -128,6 +128,15 @@
             {%- endif -%}
             {%- do aggregate.update({key: values[sql].column, key ~ '_of': sql}) -%}
         {%- endfor -%}
+    {%- endfor -%}
+    {#- A bare word that is no column would be the warehouse's to find, in its own many lines; say it here. -#}
+    {%- for aggregate in aggregates if columns and aggregate.expression is defined and aggregate.expression.isidentifier()
+            and aggregate.expression | lower not in ('true', 'false', 'current_date', 'current_timestamp')
+            and feature_store._column(columns, aggregate.expression) is none -%}
+        {%- do exceptions.raise_compiler_error(
+            macro_name ~ ": aggregate '" ~ aggregate.name ~ "': there is no column '" ~ aggregate.expression ~ "' in " ~ relation
+            ~ '; it has: ' ~ columns | map(attribute='name') | join(', ') ~ '.'
+        ) -%}
     {%- endfor -%}
     {%- set types = feature_store._expression_types(relation, columns, values.values() | list) -%}
     {%- for aggregate in aggregates -%}

@@ -13,7 +13,7 @@
         {%- else -%}
             {%- do carried.update({aggregate.value: aggregate.value}) -%}
             {%- if aggregate.exact -%}
-                {%- do carried.update({aggregate.value ~ '_units': aggregate.value ~ '_units'}) -%}
+                {%- do carried.update({aggregate.value ~ '_units': aggregate.value ~ '_units', aggregate.value ~ '_odd': aggregate.value ~ '_odd'}) -%}
             {%- endif -%}
         {%- endif -%}
     {%- endfor -%}

@@ -5,7 +5,8 @@
      `outer_joined` says that a LEFT JOIN follows, whose result is read with `_after_outer_join`. --#}
 {% macro _payload(view, knowledge=false, visible=none, outer_joined=false) -%}
     {%- set event = feature_store._instant('v.' ~ adapter.quote(view.timestamp.name), view.timestamp.type) -%}
-    {%- set keys = feature_store._names(view.entities, 'v.') -%}
+    {%- set own = feature_store._names(view.entities) ~ ', _fs_event' ~ (', _fs_created' if knowledge else '') -%}
+    {%- set hit = feature_store._names(view.entities, 'hit.') ~ ', hit._fs_event' ~ (', hit._fs_created' if knowledge else '') -%}
     {%- set picked = view.picked -%}
     {%- set fetched = [] -%}
     {%- for name in picked -%}
@@ -13,19 +14,23 @@
         {%- do fetched.append(feature_store._before_outer_join('v.' ~ adapter.quote(name), adapter.quote(name), type)) -%}
     {%- endfor -%}
     {%- set created = feature_store._instant('v.' ~ adapter.quote(view.created_timestamp.name), view.created_timestamp.type) if view.created_timestamp else none -%}
--- {{ view.reference }}: which of them stand for several rows
-{{ view.cte }}_tied as (
-    select {{ feature_store._names(view.entities, 'hit.') }}, hit._fs_event{{ ', hit._fs_created' if knowledge }}
+-- {{ view.reference }}: their features, and which of them stand for several rows
+{{ view.cte }}_fetched as (
+    select {{ hit }}
+        {%- for expression in fetched %}, {{ expression }}{% endfor %}
     {{ feature_store._hit_join(view, view.cte ~ '_hits', event, created if knowledge else none, visible) }}
-    group by {{ feature_store._names(view.entities, 'hit.') }}, hit._fs_event{{ ', hit._fs_created' if knowledge }}
+),
+{{ view.cte }}_tied as (
+    select {{ own }}
+    from {{ view.cte }}_fetched
+    group by {{ own }}
     having count(*) > 1
 ),
 
--- {{ view.reference }}: the features of each row in force
+-- {{ view.reference }}: one row for each; of several the greatest
 {{ view.cte }} as (
-    select {{ feature_store._names(view.entities, 'hit.') }}, hit._fs_event{{ ', hit._fs_created' if knowledge }}
-        {%- for expression in fetched %}, {{ expression }}{% endfor %}
-    {{ feature_store._hit_join(view, view.cte ~ '_hits', event, created if knowledge else none, visible) }}
+    select *
+    from {{ view.cte }}_fetched as hit
     where not exists (
         select 1 from {{ view.cte }}_tied as tied
         where {% for key in view.entities -%}
@@ -33,13 +38,13 @@
         tied._fs_event = hit._fs_event{{ ' and tied._fs_created = hit._fs_created' if knowledge }}
     )
     union all
-    select {{ feature_store._names(view.entities) }}, _fs_event{{ ', _fs_created' if knowledge }}
+    select {{ own }}
         {%- for name in picked %}, {{ adapter.quote(name) }}{% endfor %}
     from (
-        select {{ feature_store._names(view.entities, 'hit.') }}, hit._fs_event{{ ', hit._fs_created' if knowledge }}
+        select {{ hit }}
             {%- for expression in fetched %}, {{ expression }}{% endfor %},
             row_number() over (
-                partition by {{ feature_store._names(view.entities, 'hit.') }}, hit._fs_event{{ ', hit._fs_created' if knowledge }}
+                partition by {{ hit }}
                 order by
                     {% if created and not knowledge -%}
                     {{ created }} desc nulls last{{ ',' if view.ordered_features }}

@@ -1,5 +1,5 @@
-{#-- CTEs that find, for each (keys, moment) of the spine, which row of the view is in force: its event time and, where
-     `knowledge` counts, its created time. Only keys and times move here; `_payload` fetches the features afterwards.
+{#-- CTEs that find, for each row of the spine, which row of the view is in force: its event time and, where `knowledge`
+     counts, its created time. Only keys and times move here; `_payload` fetches the features afterwards.
 
      A row shows from the moment `_fs_visible` on: the latest of its event time (one microsecond later where the join is
      strictly before), its load time, and its event time plus `available_after`. --#}
@@ -36,12 +36,6 @@
     -- never known, never seen; and `greatest` would pass over a missing event time
     where {{ adapter.quote(view.created_timestamp.name) }} is not null and {{ adapter.quote(view.timestamp.name) }} is not null
     {%- endif %}
-),
-
--- {{ view.reference }}: the moments that the spine asks for, each once
-{{ view.cte }}_asked as (
-    select distinct {{ keys }}, _fs_moment
-    from _fs_spine
 )
 {%- endmacro %}
 
@@ -61,17 +55,17 @@
 
 -- {{ view.reference }}: rows and questions on one time line; at the same moment the rows stand first
 {{ view.cte }}_timeline as (
-    select {{ keys }}, _fs_visible, 0 as _fs_asked, _fs_event{{ ', _fs_created' if knowledge }}
+    select {{ keys }}, _fs_visible, 0 as _fs_asked, null as _fs_row, _fs_event{{ ', _fs_created' if knowledge }}
     from {{ view.cte }}_known
     union all
-    select {{ keys }}, _fs_moment as _fs_visible, 1 as _fs_asked, null as _fs_event{{ ', null as _fs_created' if knowledge }}
-    from {{ view.cte }}_asked
+    select {{ keys }}, _fs_moment as _fs_visible, 1 as _fs_asked, _fs_row, null as _fs_event{{ ', null as _fs_created' if knowledge }}
+    from _fs_spine
 ),
 
 -- {{ view.reference }}: the newest event seen so far
 {{ view.cte }}_newest as (
     select
-        {{ keys }}, _fs_visible, _fs_asked,
+        {{ keys }}, _fs_visible, _fs_asked, _fs_row,
         {% if knowledge -%}
         _fs_event as _fs_own_event, _fs_created as _fs_own_created,
         {% endif -%}
@@ -82,17 +76,17 @@
 -- {{ view.reference }}: and of that event the newest version
 {{ view.cte }}_versions as (
     select
-        {{ keys }}, _fs_visible, _fs_asked, _fs_event,
+        {{ keys }}, _fs_visible, _fs_asked, _fs_row, _fs_event,
         max(case when _fs_own_event = _fs_event then _fs_own_created end)
             over (partition by {{ keys }}, _fs_event {{ order }}) as _fs_created
     from {{ view.cte }}_newest
 ),
 {% endif %}
--- {{ view.reference }}: the row in force at each moment asked for
+-- {{ view.reference }}: the row in force at each row's moment
 {{ view.cte }}_in_force as (
     select *
     from (
-        select {{ keys }}, _fs_visible as _fs_moment, _fs_event{{ ', _fs_created' if knowledge }}
+        select _fs_row, {{ keys }}, _fs_visible as _fs_moment, _fs_event{{ ', _fs_created' if knowledge }}
         from {{ view.cte }}_{{ 'versions' if knowledge else 'newest' }}
         where _fs_asked = 1 and _fs_event is not null
     ) as answers
@@ -114,10 +108,10 @@
     )
 ),
 {% endif %}
--- {{ view.reference }}: the row in force at each moment asked for
+-- {{ view.reference }}: the row in force at each row's moment
 {{ view.cte }}_in_force as (
-    select {{ feature_store._names(view.entities, 'asked.') }}, asked._fs_moment, seen._fs_event{{ ', seen._fs_created' if knowledge }}
-    from {{ view.cte }}_asked as asked
+    select asked._fs_row, {{ feature_store._names(view.entities, 'asked.') }}, seen._fs_event{{ ', seen._fs_created' if knowledge }}
+    from _fs_spine as asked
     asof join {{ view.cte }}_{{ 'steps' if knowledge else 'known' }} as seen
         on {% for key in view.entities -%}
         asked.{{ adapter.quote(key.name) }} = seen.{{ adapter.quote(key.name) }} and {% endfor -%}

@@ -44,9 +44,7 @@ select
 from _fs_spine
 {%- for view in plan.views %}
 left join {{ view.cte }}_in_force
-    on {% for key in view.entities -%}
-    {{ view.cte }}_in_force.{{ adapter.quote(key.name) }} = _fs_spine.{{ adapter.quote(key.name) }} and {% endfor -%}
-    {{ view.cte }}_in_force._fs_moment = _fs_spine._fs_moment
+    on {{ view.cte }}_in_force._fs_row = _fs_spine._fs_row
 left join {{ view.cte }}
     on {% for key in view.entities -%}
     {{ view.cte }}.{{ adapter.quote(key.name) }} = {{ view.cte }}_in_force.{{ adapter.quote(key.name) }} and {% endfor -%}

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
+from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
 from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from materializer.errors import OnlineStoreError
+from materializer.online.topology import Cluster, OnlineStore
+from materializer.online.urls import RedisUrl, parse_redis_url
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
+_OPTIONS = {
+    "socket_connect_timeout": 5,
+    "socket_timeout": 30,
+    "health_check_interval": 0,
+    # No retries of the client's own: they would make a server that is down cost seconds, and a write that may have
+    # happened is ours to judge.
+    "retry": Retry(NoBackoff(), 0),
+    # The older protocol: every server speaks it, with one exchange less for a new connection.
+    "protocol": 2,
+    # A connection a thread; newer releases of redis-py would refuse the hundred-and-first.
+    "max_connections": 2**31,
+}
 
 
 def redis_url(url: str | None = None) -> str:
@@ -24,32 +41,58 @@ def redis_url(url: str | None = None) -> str:
 def public_name(url: str) -> str:
     """Host and port of a URL, or its socket: what may be printed of it."""
     try:
-        parts = urlsplit(url)
-        return parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
-    except ValueError:  # a `/` in a password, for example: no part of such a text may be printed
+        return parse_redis_url(url).name
+    except OnlineStoreError:  # no part of such a text may be printed
         return "the URL given"
 
 
-def connect(url: str) -> redis.Redis:
-    """A client for a ``redis://``, ``rediss://`` or ``unix://`` URL. Nothing is sent before the first command.
+def connect(url: str) -> OnlineStore:
+    """What a URL names, see `materializer.online.urls`. Nothing is sent before the first command.
+
+    Returns:
+        a client of the server, or of the master that the sentinels name at the time; for ``redis+cluster://`` a
+        `Cluster`.
 
     Raises:
         OnlineStoreError: for a URL that is none.
     """
+    place = parse_redis_url(url)
     try:
-        # No retries of the client's own: they would make a server that is down cost seconds, and a write that may
-        # have happened is ours to judge.
-        client = redis.Redis.from_url(
-            url, socket_connect_timeout=5, socket_timeout=30, health_check_interval=0, retry=Retry(NoBackoff(), 0)
-        )
-        pool = client.connection_pool
-        pool.connection_class(**pool.connection_kwargs)  # connects to nothing, but knows which options there are
-        return client
-    except (ValueError, TypeError):
+        if place.kind == "cluster":
+            _client(place.node_url(*place.hosts[0]))
+            return Cluster(place.hosts, lambda address: _client(place.node_url(*address)))
+        if place.kind == "sentinel":
+            return _master(place)
+        return _client(place.node_url(*(place.hosts or (("", 0),))[0]))
+    except (ValueError, TypeError, redis.RedisError) as error:
+        wrong = re.search(r"argument '(\w+)'|value for '(\w+)'", str(error))
         raise OnlineStoreError(
-            "The Redis URL is not one: write redis://host:port/0, rediss://host:port/0 or unix:///path (a user and "
-            "password stand before the host, as user:password@, with / # ? @ : in them as %2F %23 %3F %40 %3A)."
+            f"The Redis URL has an option that is none, or with a value that is none{_named(wrong)}: what stands "
+            "behind its ? is as redis-py has it, for example ssl_ca_certs=/path/ca.crt."
         ) from None
+
+
+def _named(wrong: re.Match[str] | None) -> str:
+    return f" ({wrong[1] or wrong[2]})" if wrong else ""
+
+
+def _client(url: str) -> redis.Redis:
+    client = redis.Redis.from_url(url, **_OPTIONS)
+    pool = client.connection_pool
+    pool.connection_class(**pool.connection_kwargs)  # connects to nothing, but knows which options there are
+    return client
+
+
+def _master(place: RedisUrl) -> redis.Redis:
+    options = {**_OPTIONS, **parse_url(place.node_url(*place.hosts[0]))}
+    for name in ("host", "port", "connection_class"):
+        options.pop(name, None)
+    if place.tls:
+        options["ssl"] = True
+    own = {name.removeprefix("sentinel_"): value for name, value in place.sentinel_options.items()}
+    alike = {name: value for name, value in options.items() if name not in ("username", "password", "db")}
+    _client(place.node_url(*place.hosts[0]))
+    return Sentinel(place.hosts, sentinel_kwargs=alike | own, **options).master_for(place.master)
 
 
 @contextmanager
@@ -63,7 +106,8 @@ def plain_errors(url: str) -> Iterator[None]:
     try:
         yield
     except redis.AuthenticationError as error:
-        if "required" in str(error):
+        # `AUTH` was never sent: NOAUTH, as redis-py gives it for RESP2 and for RESP3.
+        if "required" in str(error) or "already authenticated" in str(error):
             raise OnlineStoreError(
                 f"Redis at {name} wants a password: put it into FEATURE_STORE_REDIS_URL, as redis://:password@host."
             ) from None
@@ -74,6 +118,15 @@ def plain_errors(url: str) -> Iterator[None]:
         raise OnlineStoreError(f"Redis at {name} does not permit this user what was asked ({error}).") from None
     except redis.TimeoutError:
         raise OnlineStoreError(f"Redis at {name} did not answer in time.") from None
+    except MasterNotFoundError:
+        raise OnlineStoreError(
+            f"The sentinels at {name} cannot be reached or know no such master that is up: correct the URL, or try "
+            "again in a moment if a failover is under way."
+        ) from None
+    except (MovedError, AskError, ClusterDownError, TryAgainError):
+        raise OnlineStoreError(
+            f"The cluster at {name} is moving slots or lacks a master for some: try again when it has settled."
+        ) from None
     except redis.BusyLoadingError:
         raise OnlineStoreError(f"Redis at {name} is still loading its data: try again in a moment.") from None
     except redis.ConnectionError as error:

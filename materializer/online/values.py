@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import json
 import struct
+import threading
 from collections.abc import Callable
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
@@ -26,6 +27,8 @@ _KEYS = (
     pa.types.is_integer, pa.types.is_boolean, pa.types.is_string, pa.types.is_timestamp, pa.types.is_date32,
     pa.types.is_decimal,
 )  # fmt: skip
+
+_threads = threading.local()
 
 
 def check_key_type(dtype: pa.DataType, what: str) -> None:
@@ -73,7 +76,8 @@ def encode(column: pa.Array) -> pa.Array:
         text = pc.binary_join_element_wise(text, "Z", "")
     elif pa.types.is_floating(dtype) or pa.types.is_decimal(dtype):
         # DuckDB writes the shortest text that reads back the same (0.1, 1e-07, -0.0, nan), and decimals in full.
-        text = duckdb.from_arrow(pa.table({"x": column})).select("cast(x as varchar)").to_arrow_table().column(0)
+        texts = _duckdb().from_arrow(pa.table({"x": column})).select("cast(x as varchar)")
+        text = texts.to_arrow_table().column(0)
         text = text.combine_chunks() if text.num_chunks != 1 else text.chunk(0)
     elif is_list(dtype) and pa.types.is_floating(dtype.value_type):
         return _encode_float_lists(column)
@@ -82,6 +86,13 @@ def encode(column: pa.Array) -> pa.Array:
     else:
         text = column.cast(pa.string())
     return text.cast(pa.binary())
+
+
+def _duckdb() -> duckdb.DuckDBPyConnection:
+    """A connection of the thread's own: one that is shared refuses whoever comes second."""
+    if not hasattr(_threads, "connection"):
+        _threads.connection = duckdb.connect(":memory:", config={"threads": 1})
+    return _threads.connection
 
 
 def _encode_float_lists(column: pa.Array) -> pa.Array:
@@ -94,9 +105,10 @@ def _encode_float_lists(column: pa.Array) -> pa.Array:
     width = column.type.value_type.bit_width // 8
     offsets = pc.multiply_checked(lists.offsets, pa.scalar(width, pa.int32()))
     validity = pc.is_valid(lists)
+    # The values may be a part of a longer array, whose buffer begins before them.
+    numbers = lists.values.buffers()[1].slice(lists.values.offset * width)
     blobs = pa.Array.from_buffers(
-        pa.binary(), len(lists), [None, offsets.buffers()[1], lists.values.buffers()[1]],
-        offset=offsets.offset,
+        pa.binary(), len(lists), [None, offsets.buffers()[1], numbers], offset=offsets.offset
     )  # fmt: skip
     if lists.values.null_count:
         holes = [v is not None and None in v for v in lists.to_pylist()]

@@ -82,9 +82,10 @@ class Shop:
         with duckdb.connect(str(self.project.warehouse)) as connection:
             connection.execute("set TimeZone = 'UTC'")
             connection.execute(f"delete from raw_{view}")
-            for row in rows:
-                marks = ", ".join("?" for _ in row)
-                connection.execute(f"insert into raw_{view} ({', '.join(row)}) values ({marks})", list(row.values()))
+            if rows:
+                columns = dict.fromkeys(name for row in rows for name in row)
+                connection.register("rows", pa.table({name: [row.get(name) for row in rows] for name in columns}))
+                connection.execute(f"insert into raw_{view} by name select * from rows")
 
     def store(self, namespace: str | None = None) -> FeatureStore:
         """A store with a namespace of its own."""

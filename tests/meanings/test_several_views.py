@@ -18,7 +18,7 @@ def test_each_view_of_a_call_has_its_own_ttl_and_load_times(shop: Shop) -> None:
     shop.fill("weekly", [{"user_id": 1, "event_timestamp": old, "visits": 2}])
     shop.fill("loaded", [{"user_id": 1, "event_timestamp": old, "loaded_at": NOON, "label": "x"}])
     features = ["weekly:visits", "users:points", "loaded:label"]
-    moments = [old, NOON - timedelta(days=1), NOON - timedelta(microseconds=1), NOON]
+    moments = [old, NOON - timedelta(hours=23), NOON - timedelta(microseconds=1), NOON]
     answer = shop.training({"user_id": [1] * 4, "event_timestamp": moments}, features)
     assert answer.column_names == ["user_id", "event_timestamp", "visits", "points", "label"]
     assert [answer.column(name).to_pylist() for name in ("visits", "points", "label")] == [

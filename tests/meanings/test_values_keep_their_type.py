@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import Any
 
 import pandas as pd
-import pytest
 
 from materializer import FeatureStore
 from tests.meanings.conftest import Shop, ago
@@ -62,13 +61,11 @@ def test_a_boolean_beside_a_null_is_no_object(shop: Shop, store: FeatureStore) -
         assert series.tolist() == [False, pd.NA]
 
 
-@pytest.mark.parametrize(
-    "text", ["\r\n", "*2\r\n$3\r\nGET\r\n", "a:b", "%3A", "{tag}", "é\U0001f600", "'; drop table users; --", '"', "\\"]
-)
-def test_any_text_comes_back_as_it_was(shop: Shop, store: FeatureStore, text: str) -> None:
-    shop.fill("users", [{"user_id": 1, "event_timestamp": ago(days=1), "name": text}])
-    for series in both_ways(shop, store, "users", "name", [1]):
-        assert series.tolist() == [text]
+def test_any_text_comes_back_as_it_was(shop: Shop, store: FeatureStore) -> None:
+    texts = ["\r\n", "*2\r\n$3\r\nGET\r\n", "a:b", "%3A", "{tag}", "é\U0001f600", "'; drop table users; --", '"', "\\"]
+    shop.fill("users", [{"user_id": n, "event_timestamp": ago(days=1), "name": text} for n, text in enumerate(texts)])
+    for series in both_ways(shop, store, "users", "name", list(range(len(texts)))):
+        assert series.tolist() == texts
 
 
 def test_decimals_keep_every_digit(shop: Shop, store: FeatureStore) -> None:

@@ -182,6 +182,4 @@ def microseconds(moment: datetime) -> int:
 def shown(values: pa.ChunkedArray | pa.Array | list[Any]) -> list[str]:
     """Values as texts that are equal exactly where the values are equal to the bit: NaN, -0.0 and NULL stay apart."""
     values = values if isinstance(values, list) else values.to_pylist()
-    return [
-        repr(value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo else value) for value in values
-    ]
+    return [repr(value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo else value) for value in values]

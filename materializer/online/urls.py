@@ -1,0 +1,111 @@
+"""Redis URLs, taken apart: one server, a unix socket, a master behind sentinels, a cluster."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote, urlencode
+
+from materializer.errors import OnlineStoreError
+
+_KINDS = {"redis": "server", "redis+sentinel": "sentinel", "redis+cluster": "cluster"}
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]]+)(?::([0-9]{1,5}))?")
+_SENTINEL_PORT = 26_379
+_SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
+
+
+@dataclass(frozen=True)
+class RedisUrl:
+    """What a URL says.
+
+    `kind` is ``server``, ``socket``, ``sentinel`` or ``cluster``; `hosts` are addresses of the server, the sentinels or
+    some nodes; `login` and `query` stand as they are in the URL; `sentinel_options` are the sentinels' own user and
+    password.
+    """
+
+    kind: str
+    tls: bool
+    login: str = field(repr=False)
+    hosts: tuple[tuple[str, int], ...]
+    path: str
+    master: str
+    db: int
+    query: str = field(repr=False)
+    sentinel_options: dict[str, str] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """What may be printed of it: addresses, never a user or password."""
+        if self.kind == "socket":
+            return self.path
+        listed = ",".join(f"{host}:{port}" for host, port in self.hosts)
+        return f"{listed} (master {self.master})" if self.kind == "sentinel" else listed
+
+    def node_url(self, host: str, port: int) -> str:
+        """The URL of one server of this store, as redis-py takes it."""
+        options = f"?{self.query}" if self.query else ""
+        if self.kind == "socket":
+            return f"unix://{self.login}{self.path}{options}"
+        host = f"[{host}]" if ":" in host else host
+        return f"redis{'s' if self.tls else ''}://{self.login}{host}:{port}/{self.db}{options}"
+
+
+def parse_redis_url(url: str) -> RedisUrl:
+    """Take a URL apart.
+
+    Raises:
+        OnlineStoreError: for one that is malformed, saying what there is and nothing of what was given.
+    """
+    scheme, separator, rest = url.partition("://")
+    rest, _, query = rest.partition("?")
+    authority, slash, path = rest.partition("/")
+    login, at, listed = authority.rpartition("@")
+    scheme = scheme.lower()
+    tls = scheme.startswith("rediss")
+    kind = "socket" if scheme == "unix" else _KINDS.get(scheme.replace("rediss", "redis", 1))
+    if not separator or kind is None or "#" in url or "@" in path:
+        raise _malformed()
+    options = [(name, value) for name, value in parse_qsl(query) if name not in _SENTINEL_OPTIONS]
+    parts = RedisUrl(
+        kind, tls, login + at, (), "/" + path, "", 0, urlencode(options),
+        {name: value for name, value in parse_qsl(query) if name in _SENTINEL_OPTIONS},
+    )  # fmt: skip
+    if kind == "socket":
+        if listed or not path:
+            raise _malformed()
+        return parts
+    hosts = _hosts(listed or ("localhost" if kind == "server" else ""), _SENTINEL_PORT if kind == "sentinel" else 6379)
+    master, db = "", path
+    if kind == "sentinel":
+        master, _, db = path.partition("/")
+    if (kind == "sentinel" and not master) or not re.fullmatch("[0-9]{0,6}", db):
+        raise _malformed()
+    if kind == "server" and len(hosts) > 1:
+        raise OnlineStoreError(
+            "The Redis URL names several hosts: write redis+cluster:// for a cluster's nodes, or "
+            "redis+sentinel://host:port,host:port/master for sentinels."
+        )
+    if kind == "cluster" and int(db or 0):
+        raise OnlineStoreError("A Redis cluster has database 0 only: take the number out of the URL.")
+    return RedisUrl(
+        kind, tls, parts.login, hosts, "", unquote(master), int(db or 0), parts.query,
+        parts.sentinel_options,
+    )  # fmt: skip
+
+
+def _hosts(listed: str, port: int) -> tuple[tuple[str, int], ...]:
+    hosts = []
+    for text in listed.split(","):
+        found = _HOST.fullmatch(text)
+        if not found or int(found[2] or port) > 65_535:
+            raise _malformed()
+        hosts.append((found[1].strip("[]"), int(found[2] or port)))
+    return tuple(hosts)
+
+
+def _malformed() -> OnlineStoreError:
+    return OnlineStoreError(
+        "The Redis URL is not one: write redis://host:port/0, rediss:// for TLS, unix:///path, "
+        "redis+sentinel://host:port,host:port/master/0 or redis+cluster://host:port,host:port (a user and password "
+        "stand before the host, as user:password@, with / # ? @ : in them as %2F %23 %3F %40 %3A)."
+    )

@@ -1,0 +1,156 @@
+"""Durations and `meta.feature_view` mean the same to the macros and to Python: one list of cases for both."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from materializer import DefinitionError, InputError
+from materializer.duration import parse_duration
+from materializer.macros import MacroRenderer
+from materializer.manifest import check_meta
+from tests.support.dbt import DbtFailed, DbtProject, make_project
+
+DURATIONS = {
+    "1 second": 1,
+    "90 seconds": 90,
+    "1 seconds": 1,
+    "2 minute": 120,
+    "36 hours": 36 * 3600,
+    "1 day": 86400,
+    "30 days": 30 * 86400,
+    "2 weeks": 14 * 86400,
+    "007 days": 7 * 86400,
+    "  7   days ": 7 * 86400,
+    "7\tdays": 7 * 86400,
+}
+NO_DURATIONS: list[Any] = [
+    "", " ", "7", "days", "7days", "7 d", "7 s", "0 days", "00 weeks", "-1 day", "+1 day", "1.5 hours", "1,000 days",
+    "1_0 days", "1e3 seconds", "1 month", "1 year", "1 Day", "1 DAYS", "1 dayss", "7 days ago", "1 day 2 hours", "P7D",
+    "\u0663 days", "\u00b2 days", "one day", "days 7", 7, 7.0, None, True, [], ["7 days"], {"days": 7},
+]  # fmt: skip
+
+GOOD_META: list[Any] = [
+    {"entities": ["user_id"]},
+    {"entities": ["a", "b", "A"]},
+    {"entities": ["a"], "timestamp": "t", "created_timestamp": "c", "available_after": "1 hour", "ttl": "2 weeks"},
+    {"entities": ["a"], "online": False, "tags": {}},
+    {"entities": ["a"], "online": True, "tags": {"team": "growth", "tier": 1}},
+]
+# What is wrong, and a part of the sentence that says so.
+BAD_META: list[tuple[Any, str]] = [
+    (None, "is not a mapping"),
+    ([], "is not a mapping"),
+    ("user_id", "is not a mapping"),
+    (True, "is not a mapping"),
+    ({}, "has no `entities`"),
+    ({"ttl": "1 day"}, "has no `entities`"),
+    ({"entities": None}, "`entities` is None"),
+    ({"entities": "user_id"}, "`entities` is"),
+    ({"entities": []}, "`entities` is []"),
+    ({"entities": {"user_id": 1}}, "`entities` is"),
+    ({"entities": [1]}, "`entities` is [1]"),
+    ({"entities": ["a", None]}, "`entities` is"),
+    ({"entities": ["a", "a"]}, "`entities` is"),
+    ({"entities": 3}, "`entities` is 3"),
+    ({"entities": ["a"], "tll": "1 day"}, "has no key 'tll'"),
+    ({"entities": ["a"], "TTL": "1 day"}, "has no key 'TTL'"),
+    ({"entities": ["a"], "entity": "a"}, "has no key 'entity'"),
+    ({"entities": ["a"], 1: 2}, "has no key '1'"),
+    ({"entities": ["a"], "timestamp": 5}, "`timestamp` is 5"),
+    ({"entities": ["a"], "timestamp": None}, "`timestamp` is None"),
+    ({"entities": ["a"], "created_timestamp": ["c"]}, "`created_timestamp` is ['c']"),
+    ({"entities": ["a"], "ttl": None}, "meta.feature_view.ttl is"),
+    ({"entities": ["a"], "ttl": 30}, "meta.feature_view.ttl is"),
+    ({"entities": ["a"], "ttl": "30"}, "meta.feature_view.ttl is"),
+    ({"entities": ["a"], "available_after": "0 hours"}, "meta.feature_view.available_after is"),
+    ({"entities": ["a"], "online": "yes"}, "`online` is"),
+    ({"entities": ["a"], "online": 1}, "`online` is 1"),
+    ({"entities": ["a"], "online": None}, "`online` is None"),
+    ({"entities": ["a"], "tags": None}, "`tags` is None"),
+    ({"entities": ["a"], "tags": ["growth"]}, "`tags` is ['growth']"),
+    ({"entities": ["a"], "tags": "growth"}, "`tags` is"),
+]
+
+
+@pytest.fixture(scope="module")
+def macros() -> MacroRenderer:
+    """The package's own macro files, rendered without a project."""
+    return MacroRenderer({"metadata": {"adapter_type": "duckdb"}, "nodes": {}, "macros": {}}, lambda relation: [])
+
+
+def duration_macro(macros: MacroRenderer, text: Any) -> dict[str, Any]:
+    return macros._macro("feature_store", "_duration")(text, "ttl")
+
+
+@pytest.mark.parametrize(("text", "seconds"), DURATIONS.items())
+def test_a_duration_is_a_whole_number_and_a_unit(macros: MacroRenderer, text: str, seconds: int) -> None:
+    assert parse_duration(text, "ttl") == timedelta(seconds=seconds)
+    assert duration_macro(macros, text)["seconds"] == seconds
+
+
+@pytest.mark.parametrize("text", NO_DURATIONS, ids=repr)
+def test_anything_else_is_refused_by_both_with_an_example(macros: MacroRenderer, text: Any) -> None:
+    sentence = r"(?s)^ttl is .*which is not a duration: write a whole number above zero and a unit .*'7 days'\.$"
+    with pytest.raises(DefinitionError, match=sentence):
+        parse_duration(text, "ttl")
+    with pytest.raises(InputError, match=sentence):
+        duration_macro(macros, text)
+
+
+def check_macro(macros: MacroRenderer, meta: Any) -> None:
+    macros._macro("feature_store", "_check_feature_view")("users", meta)
+
+
+@pytest.mark.parametrize("meta", GOOD_META, ids=repr)
+def test_a_definition_that_is_right_passes_both(macros: MacroRenderer, meta: Any) -> None:
+    check_meta("Model 'users': meta.feature_view", meta)
+    check_macro(macros, meta)
+
+
+@pytest.mark.parametrize(("meta", "sentence"), BAD_META, ids=lambda part: repr(part)[:60])
+def test_a_definition_that_is_wrong_is_refused_by_both_for_the_same_reason(
+    macros: MacroRenderer, meta: Any, sentence: str
+) -> None:
+    with pytest.raises(DefinitionError) as python:
+        check_meta("Model 'users': meta.feature_view", meta)
+    with pytest.raises(InputError) as jinja:
+        check_macro(macros, meta)
+    for error in (str(python.value), str(jinja.value)):
+        assert error.startswith("Model 'users': meta.feature_view")
+        assert sentence in error
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> DbtProject:
+    texts = list(DURATIONS)
+    return make_project(
+        tmp_path_factory.mktemp("definitions"),
+        {
+            "models/durations.sql": f"{{% for text in {texts!r} %}}{{{{ feature_store._duration(text, 'ttl').seconds }}}} "
+            "{% endfor %}",
+        },
+    )
+
+
+def test_dbt_reads_the_durations_as_python_does(project: DbtProject) -> None:
+    project.dbt("compile")
+    assert [int(seconds) for seconds in project.compiled("durations").split()] == list(DURATIONS.values())
+
+
+def test_dbt_compile_stops_at_a_mistyped_key(project: DbtProject) -> None:
+    project.write(
+        {
+            "models/users.sql": "select 1 as user_id, now() as event_timestamp, 1 as age",
+            "models/latest.sql": "{{ feature_store.latest('users') }}",
+            "models/users.yml": {
+                "models": [
+                    {"name": "users", "config": {"meta": {"feature_view": {"entities": ["user_id"], "tll": "1 day"}}}}
+                ]
+            },
+        }
+    )
+    with pytest.raises(DbtFailed, match=r"Model 'users': meta.feature_view has no key 'tll'; its keys are entities"):
+        project.dbt("compile")

@@ -1,0 +1,100 @@
+"""The SQL that the SDK runs is the SQL that `dbt compile` gives: both come from the same macro files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from materializer.macros import MacroRenderer, Relation
+from materializer.project import load_project
+from materializer.warehouse import open_warehouse
+from tests.support.dbt import DbtProject, make_project
+
+SPINE = '"warehouse"."main"."spine"'
+VIEWS: dict[str, tuple[dict[str, Any], str]] = {
+    "plain": ({}, "select 1 as user_id, now() as event_timestamp, 1 as a, 'x' as b"),
+    "rich": (
+        {"timestamp": "happened", "created_timestamp": "loaded", "ttl": "1 week", "available_after": "2 hours"},
+        """select 1 as user_id, now() as happened, localtimestamp as loaded, 1.5::double as a, [1.0]::float[1] as "C d",
+            {'x': [1, 2]::integer[2]} as s""",
+    ),
+    "pairs": (
+        {"entities": ["user_id", "item"], "timestamp": "at", "created_timestamp": "made"},
+        "select 1 as user_id, 'i' as item, now()::timestamp_ns as at, now() as made, true as flag",
+    ),
+}
+
+# The arguments after the spine, by the name of the model.
+TRAINING: dict[str, dict[str, Any]] = {
+    "t_one_view": {"features": ["plain:a", "plain:b"]},
+    "t_every_view": {"features": ["plain:b", "rich:a", "rich:C d", "rich:s", "pairs:flag"]},
+    "t_full_names": {"features": ["plain:a", "rich:a"], "full_feature_names": True},
+    "t_strictly_before": {"features": ["rich:a", "plain:b"], "allow_exact_matches": False},
+    "t_unfiltered": {"features": ["rich:a", "pairs:flag"], "filter_by_created_timestamp": False},
+    "t_other_time": {"features": ["plain:a"], "timestamp": "other_time"},
+    "t_versions": {"features": ["prices.v1:p", "prices:p"], "full_feature_names": True},
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> DbtProject:
+    models: list[dict[str, Any]] = [
+        {"name": name, "config": {"meta": {"feature_view": {"entities": ["user_id"], **meta}}}}
+        for name, (meta, _) in VIEWS.items()
+    ]
+    models.append(
+        {
+            "name": "prices",
+            "latest_version": 2,
+            "config": {"meta": {"feature_view": {"entities": ["user_id"]}}},
+            "versions": [{"v": 1}, {"v": 2}],
+        }
+    )
+    project = make_project(
+        tmp_path_factory.mktemp("same_sql"),
+        {
+            "models/views.yml": {"models": models},
+            "models/spine.sql": "select 1 as user_id, 'i' as item, now() as event_timestamp, now() as other_time",
+            "models/prices_v1.sql": "select 1 as user_id, now() as event_timestamp, 1 as p",
+            "models/prices_v2.sql": "select 1 as user_id, now() as event_timestamp, 2 as p",
+            # The project's own macros come before the package's, a default before a dialect too.
+            "macros/now.sql": "{% macro default___now() %}make_timestamp(epoch_us(now())) /* our clock */{% endmacro %}",
+        }
+        | {f"models/{name}.sql": sql for name, (_, sql) in VIEWS.items()}
+        | {f"models/latest_{name}.sql": f"{{{{ feature_store.latest('{name}') }}}}" for name in [*VIEWS, "prices"]}
+        | {
+            f"models/{name}.sql": "{{ feature_store.point_in_time_join(ref('spine'), "
+            + ", ".join(f"{argument}={value!r}" for argument, value in arguments.items())
+            + ") }}"
+            for name, arguments in TRAINING.items()
+        },
+    )
+    project.dbt("build")
+    return project
+
+
+@pytest.fixture
+def renderer(project: DbtProject) -> Iterator[MacroRenderer]:
+    with open_warehouse(load_project(project.folder)) as warehouse:
+        yield MacroRenderer(project.manifest(), warehouse.columns)
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_a_training_set(project: DbtProject, renderer: MacroRenderer, name: str) -> None:
+    assert renderer.render("point_in_time_join", Relation(SPINE), **TRAINING[name]) == project.compiled(name).strip()
+
+
+@pytest.mark.parametrize("name", [*VIEWS, "prices"])
+def test_the_latest_rows(project: DbtProject, renderer: MacroRenderer, name: str) -> None:
+    sql = renderer.render("latest", name)
+    assert sql == project.compiled(f"latest_{name}").strip()
+    assert "/* our clock */" in sql
+
+
+def test_an_error_is_the_sentence_that_dbt_stops_with(renderer: MacroRenderer) -> None:
+    from materializer import InputError
+
+    with pytest.raises(InputError, match="Feature view 'plain' has no feature 'z'; it has: a, b."):
+        renderer.render("point_in_time_join", Relation(SPINE), ["plain:z"])
