@@ -27,7 +27,7 @@ _fs_events as (
         {%- if scope and scope.name == 'batch' %}
         -- this batch, and what its windows look back on
         and {{ spec.event }} < {{ scope.last }}
-        and ({{ spec.event }} > {{ scope.first }} - {{ feature_store._interval(spec.longest) }}{{ ' or ' ~ spec.known ~ ' >= ' ~ scope.first if spec.known }})
+        and ({{ spec.event }} > {{ scope.first }}{{ scope.reach }}{{ ' or ' ~ spec.known ~ ' >= ' ~ scope.first if spec.known }})
         {%- endif %}
 )
 {%- if exact or touched %},
@@ -48,7 +48,7 @@ _fs_events as (
         on {% for key in spec.entities -%}
         touched.{{ key }} = source.{{ key }}
         and {% endfor -%}
-        (source._fs_event > touched._fs_first - {{ feature_store._interval(spec.longest) }}{{ ' or source._fs_from >= touched._fs_first' if spec.known }})
+        (source._fs_event > touched._fs_first{{ scope.reach }}{{ ' or source._fs_from >= touched._fs_first' if spec.known }})
         and source._fs_event <= touched._fs_last
     {%- endif %}
 )

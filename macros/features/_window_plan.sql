@@ -16,7 +16,7 @@
     {%- if events is none -%}
         {%- do return({'shape': 'dense', 'reason': 'its cost does not depend on how many events an entity has, which is not known before the relation is built'}) -%}
     {%- endif -%}
-    {%- set sparse = 20 -%}
+    {%- set sparse = 10 -%}
     {%- do return({
         'shape': 'range' if events < sparse else 'dense',
         'reason': 'the longest window holds about ' ~ (events if events < 10 else (events | string)[0] ~ '0' * ((events | string | length) - 1))

@@ -1,9 +1,11 @@
-{#-- Which part of a view this run has to make: none (all of it), {'name': 'batch', first, last} for a microbatch, or {'name': 'touched',
-     witness} for an incremental run, which finds for itself what has changed. --#}
+{#-- Which part of a view this run has to make: none (all of it), {'name': 'batch', first, last, reach} for a microbatch, or {'name':
+     'touched', witness, there, reach} for an incremental run, which finds for itself what has changed. `reach` is how far back from
+     the first moment events still matter: a step of grain `every` is also due when the windows have just run empty. --#}
 {% macro _window_scope(spec, grain) %}
     {%- if not execute or model is not defined or config is not defined or config.get('materialized') != 'incremental' -%}
         {%- do return(none) -%}
     {%- endif -%}
+    {%- set reach = ' - ' ~ feature_store._interval(spec.longest) ~ (' - ' ~ feature_store._interval(grain.step) if grain.step else '') -%}
     {%- if config.get('incremental_strategy') == 'microbatch' -%}
         {%- if grain.name == 'change' -%}
             {%- do exceptions.raise_compiler_error(
@@ -16,6 +18,7 @@
         {%- endif -%}
         {%- do return({
             'name': 'batch',
+            'reach': reach,
             'first': "timestamp '" ~ model.batch.event_time_start.strftime('%Y-%m-%d %H:%M:%S.%f') ~ "'",
             'last': "timestamp '" ~ model.batch.event_time_end.strftime('%Y-%m-%d %H:%M:%S.%f') ~ "'",
         }) -%}
@@ -40,7 +43,7 @@
     {#- A plain count of the longest window tells whether an event is already in the table; without one all is made again. -#}
     {%- for output in spec.outputs if output.window == spec.longest and output.aggregate.function == 'count'
             and output.aggregate.expression is not defined and output.aggregate.where is not defined -%}
-        {%- do return({'name': 'touched', 'witness': output, 'there': feature_store._column(there, 'event_timestamp')}) -%}
+        {%- do return({'name': 'touched', 'reach': reach, 'witness': output, 'there': feature_store._column(there, 'event_timestamp')}) -%}
     {%- endfor -%}
     {%- do return(none) -%}
 {% endmacro %}

@@ -60,6 +60,7 @@
     union all
     select {{ keys }}, _fs_moment as _fs_visible, 1 as _fs_asked, _fs_row, null as _fs_event{{ ', null as _fs_created' if knowledge }}
     from _fs_spine
+    where _fs_moment is not null  -- it would stand behind every row
 ),
 
 -- {{ view.reference }}: the newest event seen so far
