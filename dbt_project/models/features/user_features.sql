@@ -1,4 +1,5 @@
--- A row a user and moment at which something about her changed: her sign-up, then each purchase.
+-- A row a user and moment at which something about her changed: her sign-up, then each purchase as it comes in and as it
+-- falls out of a window.
 with users as (
 
     select * from {{ ref('stg_users') }}
@@ -17,7 +18,6 @@ signed_up as (
     select
         user_id,
         signed_up_at as event_timestamp,
-        signed_up_at as created_at,
         0 as purchase_count_7d,
         0 as purchase_count_30d,
         cast(null as double) as avg_order_value
@@ -30,9 +30,6 @@ bought as (
     select
         user_id,
         event_timestamp,
-        -- The row counts purchases, so it was not known before the last of them was: late ones must not
-        -- leak into a training set as if they had been there in time.
-        loaded_at_30d as created_at,
         purchase_count_7d,
         purchase_count_30d,
         order_value_30d as avg_order_value
@@ -53,7 +50,6 @@ final as (
     select
         moments.user_id,
         moments.event_timestamp,
-        moments.created_at,
         users.age,
         users.gender,
         moments.purchase_count_7d,

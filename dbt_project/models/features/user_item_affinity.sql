@@ -1,4 +1,4 @@
--- A row a user, item and event of the two: how much the user has lately had to do with the item.
+-- How much a user has lately had to do with an item, exact at every moment.
 with windows as (
 
     select * from {{ ref('user_item_windows') }}
@@ -11,7 +11,6 @@ final as (
         user_id,
         item_id,
         event_timestamp,
-        loaded_at_30d as created_at,
         item_views_30d,
         item_purchases_30d,
         ln(1 + item_views_30d + 5 * item_purchases_30d) as affinity_score

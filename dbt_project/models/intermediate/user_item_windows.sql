@@ -1,4 +1,5 @@
--- A row a user, item and event: what the user did with the item in the thirty days up to and with it.
+-- What a user did with an item in the last thirty days, exact at every moment: a row when an event comes in and when one
+-- falls out.
 {{ feature_store.window_aggregates(
     relation=ref('user_item_events'),
     entities=['user_id', 'item_id'],
@@ -6,8 +7,7 @@
     aggregates=[
         {'name': 'item_views', 'function': 'count', 'where': "action = 'view'"},
         {'name': 'item_purchases', 'function': 'count', 'where': "action = 'purchase'"},
-        {'name': 'loaded_at', 'function': 'max', 'expression': 'loaded_at'},
     ],
     windows=['30 days'],
-    grain='event',
+    created_timestamp='loaded_at',
 ) }}

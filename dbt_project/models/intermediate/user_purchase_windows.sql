@@ -1,5 +1,5 @@
--- A row a user and purchase: what she bought in the days up to and with it.
--- `loaded_at_30d` is when the last of those purchases became known, and with it the row.
+-- What a user bought in the last days, exact at every moment: a row when a purchase comes in and when one falls out.
+-- A purchase that was loaded late counts only from then on, so training sees no more than serving did.
 {{ feature_store.window_aggregates(
     relation=ref('stg_purchases'),
     entities='user_id',
@@ -7,8 +7,7 @@
     aggregates=[
         {'name': 'purchase_count', 'function': 'count'},
         {'name': 'order_value', 'function': 'avg', 'expression': 'amount'},
-        {'name': 'loaded_at', 'function': 'max', 'expression': 'loaded_at'},
     ],
     windows=['7 days', '30 days'],
-    grain='event',
+    created_timestamp='loaded_at',
 ) }}
