@@ -51,7 +51,7 @@ def current_rows(view: FeatureView, latest: str, now: datetime, expiring: bool =
 
 
 def changes(view: FeatureView, rows: str, known: Known) -> str:
-    """The list of changes: join keys, digests, event time, and `op`: new, changed or gone."""
+    """The list of changes: join keys, digests, event time, and `op`: new, changed or gone. A row in doubt is in it."""
     keys = [_quoted(name) for name in view.join_keys]
     listed = ", ".join(keys)
     on = " and ".join(f"now.{key} = known.{key}" for key in keys)
@@ -101,11 +101,9 @@ def folded(view: FeatureView, known: Known, pending: Path, refused: str | None) 
     )
     if known.sent is None:
         return written
-    touched = [pending, *known.doubted]
-    others = "\nunion all\n".join(f"select {keys} from {_file(path)}" for path in touched)
     return (
         f"select {keys}, _fs_digest, _fs_digest_2 from {_file(known.sent)} as old\n"
-        f"anti join ({others}) as other on {on}\n"
+        f"anti join (select {keys} from {_file(pending)}) as other on {on}\n"
         f"union all\n{written}"
     )
 
@@ -116,6 +114,11 @@ def counts(view: FeatureView, pending: Path) -> str:
         "select count(*) filter (where _fs_op = 'new') as new, count(*) filter (where _fs_op = 'changed') as changed, "
         f"count(*) filter (where _fs_op = 'gone') as gone, max(_fs_event) as newest from {_file(pending)}"
     )
+
+
+def known_count(view: FeatureView, known: Known) -> str:
+    """How many rows are known, those in doubt included."""
+    return f"select count(*) as n from (\n{_known_rows(view, known)}\n)"
 
 
 def null_keys(view: FeatureView) -> str:
@@ -146,7 +149,11 @@ def _known_rows(view: FeatureView, known: Known) -> str:
 
 
 def _digests(view: FeatureView) -> tuple[str, str]:
-    """Two 64-bit hashes of a row, over its columns in two orders. DuckDB hashes 0.0 and -0.0 alike, so signs count."""
+    """Two 64-bit hashes of a row, over its columns in two orders.
+
+    DuckDB hashes 0.0 and -0.0 alike, so signs count; NULL and an empty list, so lengths do; and some integers of 128
+    bits (0 and 2**64 + 1), so what may be stored as one (a wide decimal, a UUID, which arrives as text) counts as text.
+    """
     terms = [_micros(view.timestamp)]
     if view.created_timestamp:
         terms.append(_micros(view.created_timestamp))
@@ -156,8 +163,11 @@ def _digests(view: FeatureView) -> tuple[str, str]:
         if pa.types.is_floating(feature.dtype):
             terms.append(f"signbit({name})")
         elif is_list(feature.dtype) and pa.types.is_floating(feature.dtype.value_type):
-            terms.append(f"list_transform({name}, lambda item: signbit(item))")
-        elif pa.types.is_nested(feature.dtype):
+            terms.append(f"list_transform({name}, lambda item: if(signbit(item), 2, 1))")
+            terms.append(f"len({name})")
+        elif pa.types.is_nested(feature.dtype) or pa.types.is_decimal(feature.dtype) or pa.types.is_string(
+            feature.dtype
+        ):  # fmt: skip
             terms.append(f"cast({name} as varchar)")
     return f"hash({', '.join(terms)})", f"hash({', '.join(['1', *reversed(terms)])})"
 

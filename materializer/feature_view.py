@@ -89,6 +89,15 @@ class FeatureView:
         raise NotFoundError(f"Feature view '{self.reference}' has no feature '{name}'; it has: {names}.")
 
 
+def entities_of(views: Iterable[FeatureView]) -> list[Entity]:
+    """The join keys of views, each once: as the first view has it that describes it."""
+    found: dict[str, Entity] = {}
+    for entity in (entity for view in views for entity in view.entities):
+        if entity.name not in found or (entity.description and not found[entity.name].description):
+            found[entity.name] = entity
+    return list(found.values())
+
+
 @dataclass(frozen=True)
 class FeatureService:
     """A dbt exposure of type ``ml``: a named list of feature references."""

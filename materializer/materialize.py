@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-import redis
-
 from materializer.errors import DefinitionError, FeatureStoreError, MaterializationError, NotFoundError
 from materializer.feature_view import FeatureView, Registry
 from materializer.online.connect import plain_errors
 from materializer.online.published import publish_services
+from materializer.online.topology import OnlineStore
 from materializer.run import Options, Run, ViewResult
 from materializer.warehouse import Warehouse
 
@@ -52,7 +51,7 @@ def select_views(registry: Registry, names: Sequence[str] = (), tags: Sequence[s
 class Job:
     """What all views of one call share."""
 
-    client: redis.Redis
+    client: OnlineStore
     url: str
     namespace: str
     open_warehouse: Callable[[], AbstractContextManager[Warehouse]]

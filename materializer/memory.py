@@ -25,7 +25,7 @@ class Memory:
     """The memory of one view as of its last run.
 
     `sent` is the file of rows known to be online, None where nothing is known; `pending` are the files of changes
-    that an unfinished run may or may not have written; `rows` counts the rows of `sent`.
+    that an unfinished run may or may not have written; `rows` counts the rows of `sent`; `keys` are the join keys.
     """
 
     run: str
@@ -35,6 +35,7 @@ class Memory:
     sent: str | None
     pending: tuple[str, ...]
     rows: int
+    keys: tuple[str, ...]
 
 
 class ViewMemory:
@@ -47,11 +48,12 @@ class ViewMemory:
         """What is remembered; None where nothing is, or where a part of it is missing or unreadable."""
         try:
             head = json.loads((self.folder / _HEAD).read_text())
-            memory = Memory(**{**head, "pending": tuple(head["pending"])})
+            memory = Memory(**{**head, "pending": tuple(head["pending"]), "keys": tuple(head["keys"])})
+            files = [*memory.pending, *([memory.sent] if memory.sent else [])]
+            whole = isinstance(memory.rows, int) and all((self.folder / name).is_file() for name in files)
         except (OSError, ValueError, TypeError, KeyError):
             return None
-        files = [*memory.pending, *([memory.sent] if memory.sent else [])]
-        return memory if all((self.folder / name).is_file() for name in files) else None
+        return memory if whole else None
 
     def save(self, memory: Memory) -> None:
         """Make `memory` what is remembered, whole or not at all; once a run is finished, files of others go."""
@@ -66,6 +68,12 @@ class ViewMemory:
             for path in self.folder.glob("*"):
                 if path.name not in (_HEAD, memory.sent):
                     path.unlink(missing_ok=True)
+
+    def forget(self) -> None:
+        """Remember nothing."""
+        (self.folder / _HEAD).unlink(missing_ok=True)
+        for path in self.folder.glob("*"):
+            path.unlink(missing_ok=True)
 
     def path(self, name: str) -> Path:
         """The file called `name`."""
@@ -85,14 +93,15 @@ def view_memory(state_folder: Path, namespace: str, view: str) -> ViewMemory:
     return ViewMemory(folder)
 
 
-def started(memory: Memory | None, run: str, fingerprint: str, pending: str, full: bool) -> Memory:
-    """The memory once `pending` is stored and before the first write."""
-    if memory is None or full:
-        return Memory(run, None, False, fingerprint, None, (pending,), 0)
+def started(memory: Memory | None, run: str, fingerprint: str, pending: str, keys: tuple[str, ...]) -> Memory:
+    """The memory once `pending` is stored and before the first write; `memory` is None for a full run.
+
+    What an earlier run left in doubt is in `pending` too: it was compared as differing from whatever there is now.
+    """
+    if memory is None:
+        return Memory(run, None, False, fingerprint, None, (pending,), 0, keys)
     previous = memory.run if memory.finished else memory.previous
-    return replace(
-        memory, run=run, previous=previous, finished=False, fingerprint=fingerprint, pending=(*memory.pending, pending)
-    )
+    return replace(memory, run=run, previous=previous, finished=False, fingerprint=fingerprint, pending=(pending,))
 
 
 def append_log(state_folder: Path, namespace: str, entry: Mapping[str, Any]) -> None:

@@ -6,13 +6,13 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import redis
-
 from materializer.feature_view import Registry
 from materializer.online import scripts
-from materializer.online.keys import marker_key, registry_key, revision_key
+from materializer.online.keys import marker_key
 from materializer.online.lease import Lease
-from materializer.online.writer import delete_rows, other_rows
+from materializer.online.published import published_texts, withdraw_view
+from materializer.online.topology import OnlineStore, node_of, on_every_master
+from materializer.online.writer import Writer, other_rows
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Pruned:
 
 
 def prune(
-    client: redis.Redis,
+    store: OnlineStore,
     namespace: str,
     registry: Registry,
     grace: timedelta,
@@ -38,22 +38,21 @@ def prune(
     """
     declared = {view.reference for view in registry.all_views() if view.online}
     pruned = []
-    for field, text in sorted(client.hgetall(registry_key(namespace)).items()):
-        name = field.decode()
+    for name, text in sorted(published_texts(store, namespace).items()):
         if name in declared:
             continue
         last_run = json.loads(text)["published_at"]
         if datetime.fromisoformat(last_run) + grace > now:
             pruned.append(Pruned(name, last_run, None))
             continue
-        with Lease(client, namespace, name, run_id) as lease:
+        with Lease(store, namespace, name, run_id) as lease, Writer(store, lease) as writer:
             # Whoever declares the view again must not believe that its rows are still there.
-            client.delete(marker_key(namespace, name))
-            client.hdel(registry_key(namespace), name)
-            client.incr(revision_key(namespace))
+            for key in on_every_master(store, marker_key(namespace, name)):
+                node_of(store, key).delete(key)
+            withdraw_view(store, namespace, name)
             deleted = sum(
-                delete_rows(client, lease, keys, writers)
-                for keys, writers in other_rows(client, namespace, name, scripts.RUN + run_id)
+                writer.delete(keys, writers)
+                for keys, writers in other_rows(store, namespace, name, scripts.RUN + run_id)
             )
         pruned.append(Pruned(name, last_run, deleted))
     return pruned

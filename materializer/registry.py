@@ -54,7 +54,7 @@ def with_columns(view: FeatureView, warehouse: Warehouse) -> FeatureView:
         if name not in apart
     )
     for feature in features:
-        if feature.name.startswith(RESERVED_PREFIX):
+        if feature.name.lower().startswith(RESERVED_PREFIX):
             raise DefinitionError(
                 f"Feature '{feature.name}' of view '{view.reference}' begins with {RESERVED_PREFIX}, "
                 "which is kept for the store's own fields: rename the column."

@@ -17,17 +17,18 @@ import redis
 
 from materializer import difference, memory
 from materializer.difference import Known
-from materializer.errors import DefinitionError, OnlineStoreError
+from materializer.errors import DefinitionError, OnlineStoreError, WarehouseError
 from materializer.feature_view import FeatureView
 from materializer.macros import MacroRenderer
 from materializer.memory import Memory, ViewMemory
 from materializer.online import scripts
-from materializer.online.keys import marker_key
+from materializer.online.keys import marker_key, revision_key
 from materializer.online.lease import Lease
 from materializer.online.published import publish_view, published_view
 from materializer.online.rows import encode_rows, row_keys
+from materializer.online.topology import OnlineStore, masters, node_of, on_every_master
 from materializer.online.values import check_key_type, check_value_type
-from materializer.online.writer import Writer, delete_rows, lease_errors, other_rows
+from materializer.online.writer import Writer, other_rows
 from materializer.registry import with_columns
 from materializer.types import to_plain
 from materializer.warehouse import Warehouse
@@ -35,6 +36,10 @@ from materializer.warehouse import Warehouse
 BATCH_ROWS = 10_000
 # Removing more than half of a view of more entities than this is taken for a mistake upstream.
 SHRINK_FROM = 1_000
+ROWS_LOST = (
+    "Redis lost what this run had written (was it flushed, or did another server take its place?): nothing was "
+    "published; run it again."
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class Run:
 
     def __init__(
         self,
-        client: redis.Redis,
+        client: OnlineStore,
         namespace: str,
         open_warehouse: Callable[[], AbstractContextManager[Warehouse]],
         manifest: Mapping[str, Any],
@@ -116,7 +121,6 @@ class Run:
             self._state_folder = self._warehouse.state_folder
             # Fixed memory, whatever the tables' size: what does not fit spills to disk.
             self._warehouse.execute("set memory_limit = '600MiB'")
-            self._warehouse.execute("set preserve_insertion_order = false")
             yield
 
     def log(self, result: ViewResult) -> None:
@@ -138,7 +142,7 @@ class Run:
         check_storable(view)
         published = published_view(self._client, self._namespace, view.reference)
         self._check_types(view, published.view if published else None)
-        now = server_time(self._client)
+        now = server_time(self._client, self._namespace)
         moment = self._options.as_of or now
         latest = MacroRenderer(self._manifest, self._warehouse.columns).render(
             "latest", view.reference, as_of=moment.replace(tzinfo=None).isoformat(" ", "microseconds")
@@ -146,7 +150,9 @@ class Run:
         rows = difference.current_rows(view, latest, now, expiring=self._options.as_of is None)
         folder = self._memory_folder(view)
         remembered = folder.load() if folder else None
-        why_full, warnings = self._why_full(view, remembered)
+        markers = on_every_master(self._client, marker_key(self._namespace, view.reference))
+        policy = self._eviction(view)
+        why_full = self._why_full(view, remembered, markers, policy)
         fingerprint = difference.fingerprint(view, expiring=self._options.as_of is None)
         known = Known()
         if not why_full and remembered and folder:
@@ -156,16 +162,25 @@ class Run:
                 comparable=remembered.fingerprint == fingerprint,
             )
         pending = self._pending_file(folder)
-        self._warehouse.save(difference.changes(view, rows, known), pending)
+        try:
+            self._warehouse.save(difference.changes(view, rows, known), pending)
+        except WarehouseError:
+            if known.sent is None:
+                raise
+            # Perhaps what is remembered cannot be read; where it is the view itself, it fails again.
+            why_full, known = "what is remembered of an earlier run cannot be read", Known()
+            self._warehouse.save(difference.changes(view, rows, known), pending)
         (count,) = self._warehouse.query(difference.counts(view, pending)).to_pylist()
         (null_keys,) = self._warehouse.query(difference.null_keys(view)).to_pylist()
-        kept = (remembered.rows if remembered and not why_full else 0) - count["changed"] - count["gone"]
+        (before,) = self._warehouse.query(difference.known_count(view, known)).to_pylist()
         plan = Plan(
             view, moment, rows, pending, folder, remembered if not why_full else None, known, fingerprint, why_full,
-            count["new"], count["changed"], count["gone"], max(kept, 0), null_keys["n"], tuple(warnings),
-            published.rows if published else 0,
+            count["new"], count["changed"], count["gone"], before["n"] - count["changed"] - count["gone"],
+            null_keys["n"], policy, published.rows if published else 0, tuple(markers),
         )  # fmt: skip
-        self._watermarks = (published.watermark if published else None, _iso(count["newest"]))
+        watermark = published.watermark if published else None
+        newest = _iso(count["newest"])
+        self._watermarks = (watermark, newest if why_full else max(filter(None, (watermark, newest)), default=None))
         self._check_shrink(plan)
         return plan
 
@@ -180,39 +195,41 @@ class Run:
                     "breaks its readers: make a new version of the model, or pass --full --allow-retype."
                 )
 
-    def _why_full(self, view: FeatureView, remembered: Memory | None) -> tuple[str, list[str]]:
-        """Why memory does not count for this run, '' where it does; and what should be said aloud."""
+    def _why_full(
+        self, view: FeatureView, remembered: Memory | None, markers: list[str], policy: str | None
+    ) -> str:  # fmt: skip
+        """Why memory does not count for this run, '' where it does."""
         if self._options.full:
-            return "--full was given", []
+            return "--full was given"
         if self._options.as_of:
-            return "--as-of was given", []
+            return "--as-of was given"
+        if policy:
+            return f"Redis may drop rows unseen (maxmemory-policy {policy})"
         if remembered is None:
-            return "nothing is remembered of an earlier run", []
+            return "nothing is remembered of an earlier run"
         if remembered.sent is None:
-            return "the run before this one was a full one and did not end", []
-        marker = self._client.get(marker_key(self._namespace, view.reference))
+            return "the run before this one was a full one and did not end"
+        found = [node_of(self._client, key).get(key) for key in markers]
         expected = [closed(remembered.run)] if remembered.finished else [
             open_(remembered.run), closed(remembered.run), closed(remembered.previous),
         ]  # fmt: skip
-        if marker is None or marker.decode() not in expected:
-            return "Redis does not hold what the last run remembered here left there", []
-        policy = self._eviction(view)
-        if policy:
-            return f"Redis may drop rows unseen (maxmemory-policy {policy})", [
-                f"Redis may drop rows of '{view.reference}' unseen (maxmemory-policy {policy}), so every run sends all "
-                "of them: set noeviction."
-            ]
-        return "", []
+        if any(marker is None or marker not in [value.encode() for value in expected] for marker in found):
+            return "Redis does not hold what the last run remembered here left there"
+        if remembered.keys != keys_of(view):
+            return "the join keys changed"
+        return ""
 
     def _eviction(self, view: FeatureView) -> str | None:
-        """The eviction policy, where it can take rows of this view."""
-        try:
-            policy = self._client.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
-            limited = int(self._client.config_get("maxmemory").get("maxmemory", 0)) > 0
-        except redis.RedisError:
-            return None  # it may not be read; `feature-store doctor` says so
-        takes = policy.startswith("allkeys") or (policy.startswith("volatile") and view.ttl is not None)
-        return policy if limited and takes else None
+        """The eviction policy of a server, where it can take rows of this view."""
+        for node in masters(self._client):
+            try:
+                policy = node.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
+                limited = int(node.config_get("maxmemory").get("maxmemory", 0)) > 0
+            except redis.ResponseError:
+                continue  # it may not be read; `feature-store doctor` says so
+            if limited and (policy.startswith("allkeys") or (policy.startswith("volatile") and view.ttl is not None)):
+                return policy
+        return None
 
     def _check_shrink(self, plan: Plan) -> None:
         before = plan.known_rows or plan.published_rows
@@ -229,17 +246,19 @@ class Run:
 
     def _carry_out(self, plan: Plan, lease: Lease) -> ViewResult:
         written, refused, deleted = 0, [], 0
-        if not plan.idle:
-            self._start(plan, lease)
-            written, refused = self._write(plan, lease)
-            deleted = self._remove(plan, lease)
-        self._publish(plan, lease)
-        if not plan.idle:
-            self._finish(plan, lease, refused)
+        with Writer(self._client, lease) as writer:
+            if not plan.idle:
+                self._start(plan, writer)
+                written, refused = self._write(plan, writer)
+                deleted = self._remove(plan, writer)
+                self._check_marks(plan)
+            self._publish(plan, writer)
+            if not plan.idle:
+                self._finish(plan, writer, refused)
         read = plan.new + plan.changed + plan.unchanged + plan.null_keys
         return ViewResult(
             plan.view.reference, self.run_id, read, written, read - written, deleted,
-            why=plan.why(), warnings=plan.warnings + plan.null_key_warning(),
+            why=plan.why(), warnings=plan.warnings,
         )  # fmt: skip
 
     def _planned(self, plan: Plan) -> ViewResult:
@@ -248,50 +267,49 @@ class Run:
         moved = plan.new + plan.changed
         return ViewResult(
             plan.view.reference, self.run_id, read, moved, read - moved, plan.gone,
-            why=plan.why(), warnings=plan.warnings + plan.null_key_warning(),
+            why=plan.why(), warnings=plan.warnings,
         )  # fmt: skip
 
-    def _start(self, plan: Plan, lease: Lease) -> None:
+    def _start(self, plan: Plan, writer: Writer) -> None:
         """Write ahead: the changes are stored, then memory names this run, then the marker in Redis does."""
         if plan.folder:
             with suppress(OSError):
                 plan.folder.save(
                     memory.started(
-                        plan.remembered, self.run_id, plan.fingerprint, plan.pending.name, bool(plan.why_full)
+                        plan.remembered, self.run_id, plan.fingerprint, plan.pending.name, keys_of(plan.view)
                     )
                 )
-        self._mark(plan, lease, open_(self.run_id))
+        self._mark(plan, writer, open_(self.run_id))
 
-    def _write(self, plan: Plan, lease: Lease) -> tuple[int, list[pa.Table]]:
+    def _write(self, plan: Plan, writer: Writer) -> tuple[int, list[pa.Table]]:
         view, total = plan.view, plan.new + plan.changed
         sql = difference.rows_to_send(view, plan.rows, None if plan.why_full else plan.pending)
         done = 0
-        with Writer(self._client, lease) as writer:
-            for batch in self._warehouse.stream(sql, BATCH_ROWS) if total else ():
-                if batch.num_rows:
-                    rows = encode_rows(
-                        batch, view, self._namespace, scripts.RUN + self.run_id, expiring=self._options.as_of is None
-                    )
-                    writer.send(rows, pa.table(batch.select(list(view.join_keys))))
-                    done += batch.num_rows
-                    if self._progress:
-                        self._progress(view.reference, done, total)
-            writer.finish()
+        for batch in self._warehouse.stream(sql, BATCH_ROWS) if total else ():
+            if batch.num_rows:
+                rows = encode_rows(
+                    batch, view, self._namespace, scripts.RUN + self.run_id, expiring=self._options.as_of is None
+                )
+                writer.send(rows, pa.table(batch.select(list(view.join_keys))))
+                done += batch.num_rows
+                if self._progress:
+                    self._progress(view.reference, done, total)
+        writer.finish()
         return writer.written, writer.refused
 
-    def _remove(self, plan: Plan, lease: Lease) -> int:
+    def _remove(self, plan: Plan, writer: Writer) -> int:
         view = plan.view
         if plan.why_full:
-            return self._remove_others(plan, lease)
+            return self._remove_others(plan, writer)
         deleted = 0
         if plan.gone:
             for batch in self._warehouse.stream(difference.keys_gone(view, plan.pending), BATCH_ROWS):
                 columns = {name: to_plain(batch.column(name)) for name in batch.schema.names}
                 keys = row_keys(columns, view, self._namespace).to_pylist()
-                deleted += delete_rows(self._client, lease, keys)
+                deleted += writer.delete(keys)
         return deleted
 
-    def _remove_others(self, plan: Plan, lease: Lease) -> int:
+    def _remove_others(self, plan: Plan, writer: Writer) -> int:
         """After a full run: every row that an earlier run left and this one did not write."""
         mark = scripts.RUN + self.run_id
         name = plan.view.reference
@@ -303,21 +321,25 @@ class Run:
                     "than half: they stay; pass --allow-shrink if they are meant to go."
                 )
         return sum(
-            delete_rows(self._client, lease, keys, writers)
-            for keys, writers in other_rows(self._client, self._namespace, name, mark)
+            writer.delete(keys, writers) for keys, writers in other_rows(self._client, self._namespace, name, mark)
         )
 
-    def _publish(self, plan: Plan, lease: Lease) -> None:
+    def _publish(self, plan: Plan, writer: Writer) -> None:
         rows = plan.new + plan.changed + plan.unchanged
         publish_view(
-            self._client, lease, self._namespace, plan.view, self._latest_version,
-            rows=rows, watermark=self._watermarks[1] or self._watermarks[0], as_of=self._options.as_of,
+            writer, self._namespace, plan.view, self._latest_version,
+            rows=rows, watermark=self._watermarks[1], as_of=self._options.as_of,
         )  # fmt: skip
 
-    def _finish(self, plan: Plan, lease: Lease, refused: list[pa.Table]) -> None:
+    def _finish(self, plan: Plan, writer: Writer, refused: list[pa.Table]) -> None:
         """Close the marker, the last write there is; then fold the changes into memory."""
-        self._mark(plan, lease, closed(self.run_id))
+        for key in plan.markers:
+            if not writer.call(scripts.REPLACE_VALUE, key, open_(self.run_id), closed(self.run_id)):
+                raise OnlineStoreError(ROWS_LOST)
         if not plan.folder:
+            return
+        if plan.policy:
+            plan.folder.forget()  # what Redis may have dropped by the next run is not known to be there
             return
         relation = None
         if refused:
@@ -327,15 +349,19 @@ class Run:
         try:
             self._warehouse.save(difference.folded(plan.view, plan.known, plan.pending, relation), sent)
             rows = plan.new + plan.changed + plan.unchanged - sum(table.num_rows for table in refused)
-            plan.folder.save(Memory(self.run_id, None, True, plan.fingerprint, sent.name, (), rows))
-        except OSError:
+            plan.folder.save(Memory(self.run_id, None, True, plan.fingerprint, sent.name, (), rows, keys_of(plan.view)))
+        except (OSError, WarehouseError):
             return  # what is not remembered costs the next run, no more
 
-    def _mark(self, plan: Plan, lease: Lease, value: str) -> None:
-        with lease_errors():
-            self._client.eval(
-                scripts.SET_MARKER, 1, marker_key(self._namespace, plan.view.reference), lease.deadline(), value
-            )
+    def _check_marks(self, plan: Plan) -> None:
+        """Stop where the marker that this run set is gone: rows that it wrote are gone with it."""
+        expected = open_(self.run_id).encode()
+        if any(node_of(self._client, key).get(key) != expected for key in plan.markers):
+            raise OnlineStoreError(ROWS_LOST)
+
+    def _mark(self, plan: Plan, writer: Writer, value: str) -> None:
+        for key in plan.markers:
+            writer.call(scripts.SET_VALUE, key, value)
 
     def _memory_folder(self, view: FeatureView) -> ViewMemory | None:
         try:
@@ -370,8 +396,9 @@ class Plan:
     gone: int
     unchanged: int
     null_keys: int
-    warnings: tuple[str, ...]
+    policy: str | None
     published_rows: int
+    markers: tuple[str, ...]
 
     @property
     def known_rows(self) -> int:
@@ -391,11 +418,18 @@ class Plan:
         again = "" if self.known.comparable else " (the definition changed, so every row is sent again)"
         return f"{self.new:,} new, {self.changed:,} changed, {self.gone:,} gone{again}"
 
-    def null_key_warning(self) -> tuple[str, ...]:
-        """A sentence about rows that can never be read."""
-        if not self.null_keys:
-            return ()
-        return (f"{self.null_keys:,} rows of '{self.view.reference}' have a NULL join key and are not written.",)
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What should be said aloud."""
+        name, said = self.view.reference, []
+        if self.policy:
+            said.append(
+                f"Redis may drop rows of '{name}' unseen (maxmemory-policy {self.policy}), so every run sends all of "
+                "them: set noeviction."
+            )
+        if self.null_keys:
+            said.append(f"{self.null_keys:,} rows of '{name}' have a NULL join key and are not written.")
+        return tuple(said)
 
     def clean_up(self) -> None:
         """Remove the list of changes, unless memory names it."""
@@ -412,6 +446,11 @@ def new_run_id() -> str:
 def open_(run: str) -> str:
     """The marker of a run that began to write."""
     return f"{run} open"
+
+
+def keys_of(view: FeatureView) -> tuple[str, ...]:
+    """The join keys with their types, on which the names of all rows in Redis depend."""
+    return tuple(f"{entity.name} {entity.dtype}" for entity in view.entities)
 
 
 def closed(run: str | None) -> str:
@@ -431,9 +470,9 @@ def check_storable(view: FeatureView) -> None:
         check_value_type(feature.dtype, f"Feature '{view.reference}:{feature.name}'")
 
 
-def server_time(client: redis.Redis) -> datetime:
-    """The online store's clock, which readers judge ages by: one clock for all."""
-    seconds, microseconds = client.time()
+def server_time(store: OnlineStore, namespace: str) -> datetime:
+    """The online store's clock, by which its readers judge ages: in a cluster, that of the revision's node."""
+    seconds, microseconds = node_of(store, revision_key(namespace)).time()
     return datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=seconds, microseconds=microseconds)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -9,11 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import redis
-
 from materializer.duration import parse_duration
 from materializer.errors import InputError, NotFoundError, ProjectError
-from materializer.feature_view import Entity, FeatureService, FeatureView, Registry
+from materializer.feature_view import Entity, FeatureService, FeatureView, Registry, entities_of
 from materializer.historical import TrainingSet, get_historical_features
 from materializer.manifest import load_manifest, read_registry
 from materializer.materialize import Job, Progress, materialize, parse_moment, select_views
@@ -22,6 +21,7 @@ from materializer.online.connect import plain_errors, public_name
 from materializer.online.published import only_namespace
 from materializer.online.reader import OnlineReader, rows_of
 from materializer.online.response import OnlineResponse
+from materializer.online.topology import OnlineStore, make_ready
 from materializer.project import Project, load_project
 from materializer.registry import with_columns
 from materializer.run import Options, ViewResult, new_run_id, server_time
@@ -110,8 +110,7 @@ class FeatureStore:
 
     def list_entities(self, tags: Mapping[str, str] | Sequence[str] | None = None) -> list[Entity]:
         """Every join key of any view, once."""
-        views = self.list_feature_views(tags)
-        return list({entity.name: entity for view in views for entity in view.entities}.values())
+        return entities_of(self.list_feature_views(tags))
 
     def get_entity(self, name: str) -> Entity:
         """The join key called `name`.
@@ -216,6 +215,26 @@ class FeatureStore:
         with plain_errors(self._redis_url):
             return self._reader.read(features, rows, full_feature_names)
 
+    async def get_online_features_async(
+        self,
+        features: Sequence[str] | str | FeatureService,
+        entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]],
+        full_feature_names: bool = False,
+    ) -> OnlineResponse:
+        """As `get_online_features`, with the same arguments, answers and errors, for asyncio.
+
+        Any number of tasks, of any number of event loops, may share a store: each loop has connections of its own.
+
+        Example:
+            >>> answer = await store.get_online_features_async(["user_features:age"], [{"user_id": 1}])
+            >>> answer.to_dict()
+            {'user_id': [1], 'age': [34]}
+        """
+        rows = rows_of(entity_rows)
+        with plain_errors(self._redis_url):
+            reader = self.__dict__.get("_reader") or await asyncio.to_thread(lambda: self._reader)
+            return await reader.read_async(features, rows, full_feature_names)
+
     def materialize(
         self,
         start_date: datetime | Sequence[str] | None = None,
@@ -264,7 +283,7 @@ class FeatureStore:
         if not views:
             raise NotFoundError("The project declares no online feature view: add config.meta.feature_view to a model.")
         with plain_errors(self._redis_url):
-            self._client.ping()
+            make_ready(self._client)
         with open_warehouse(self.project):
             pass  # one that does not open is said once, not by every view
         options = Options(full, allow_shrink, allow_retype, dry_run, moment)
@@ -291,17 +310,19 @@ class FeatureStore:
         keep = parse_duration(grace, "grace")
         registry = read_registry(load_manifest(self.project))
         with plain_errors(self._redis_url):
-            return prune(self._client, self.namespace, registry, keep, server_time(self._client), new_run_id())
+            return prune(
+                self._client, self.namespace, registry, keep, server_time(self._client, self.namespace), new_run_id()
+            )
 
     # Parts.
 
     @cached_property
-    def _client(self) -> redis.Redis:
+    def _client(self) -> OnlineStore:
         return connect.connect(self._redis_url)
 
     @cached_property
     def _reader(self) -> OnlineReader:
-        return OnlineReader(self._client, self.namespace)
+        return OnlineReader(self._client, self.namespace, self._redis_url)
 
     def _registry(self) -> Registry:
         """What is declared, or, for a reader without a project, what is published."""

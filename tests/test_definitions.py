@@ -129,8 +129,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> DbtProject:
     return make_project(
         tmp_path_factory.mktemp("definitions"),
         {
-            "models/durations.sql": f"{{% for text in {texts!r} %}}{{{{ feature_store._duration(text, 'ttl').seconds }}}} "
-            "{% endfor %}",
+            "models/durations.sql": f"{{% for text in {texts!r} %}}"
+            "{{ feature_store._duration(text, 'ttl').seconds }} {% endfor %}"
         },
     )
 

@@ -322,7 +322,7 @@ def _assert_there_and_back(column: pa.Array) -> None:
 
 
 @given(st.data())
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_what_is_encoded_decodes_to_the_same_value(data: st.DataObject) -> None:
     dtype, values = data.draw(st.sampled_from(TYPES))
     column = pa.array(data.draw(st.lists(st.none() | values, max_size=6)), dtype)

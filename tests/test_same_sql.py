@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from materializer import InputError
 from materializer.macros import MacroRenderer, Relation
 from materializer.project import load_project
 from materializer.warehouse import open_warehouse
@@ -52,15 +53,17 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> DbtProject:
             "versions": [{"v": 1}, {"v": 2}],
         }
     )
+    models.append({"name": "reserved", "config": {"meta": {"feature_view": {"entities": ["user_id"]}}}})
     project = make_project(
         tmp_path_factory.mktemp("same_sql"),
         {
             "models/views.yml": {"models": models},
             "models/spine.sql": "select 1 as user_id, 'i' as item, now() as event_timestamp, now() as other_time",
+            "models/reserved.sql": "select 1 as user_id, now() as event_timestamp, 1 as _fs_event",
             "models/prices_v1.sql": "select 1 as user_id, now() as event_timestamp, 1 as p",
             "models/prices_v2.sql": "select 1 as user_id, now() as event_timestamp, 2 as p",
             # The project's own macros come before the package's, a default before a dialect too.
-            "macros/now.sql": "{% macro default___now() %}make_timestamp(epoch_us(now())) /* our clock */{% endmacro %}",
+            "macros/now.sql": "{% macro default___now() %}localtimestamp /* our clock */{% endmacro %}",
         }
         | {f"models/{name}.sql": sql for name, (_, sql) in VIEWS.items()}
         | {f"models/latest_{name}.sql": f"{{{{ feature_store.latest('{name}') }}}}" for name in [*VIEWS, "prices"]}
@@ -94,7 +97,15 @@ def test_the_latest_rows(project: DbtProject, renderer: MacroRenderer, name: str
 
 
 def test_an_error_is_the_sentence_that_dbt_stops_with(renderer: MacroRenderer) -> None:
-    from materializer import InputError
-
-    with pytest.raises(InputError, match="Feature view 'plain' has no feature 'z'; it has: a, b."):
+    with pytest.raises(InputError, match=r"Feature view 'plain' has no feature 'z'; it has: a, b\."):
         renderer.render("point_in_time_join", Relation(SPINE), ["plain:z"])
+
+
+def test_names_that_the_store_keeps_for_itself_are_refused_by_the_macros_too(renderer: MacroRenderer) -> None:
+    with pytest.raises(InputError, match=r"Feature view 'reserved' has a column '_fs_event'.*rename it\."):
+        renderer.render("latest", "reserved")
+    with pytest.raises(InputError, match=r"Feature view 'reserved' has a column '_fs_event'.*rename it\."):
+        renderer.render("point_in_time_join", Relation(SPINE), ["reserved:_fs_event"])
+    with pytest.raises(InputError, match=r"The spine has a column '_fs_row'.*rename it\."):
+        spine = Relation("(select 1 as user_id, now() as event_timestamp, 2 as _fs_row)")
+        renderer.render("point_in_time_join", spine, ["plain:a"])

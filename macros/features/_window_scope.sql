@@ -31,10 +31,10 @@
             ~ (spec.names + ['event_timestamp']) ~ ', so that rows which late events change are replaced; unique_key is ' ~ key ~ '.'
         ) -%}
     {%- endif -%}
-    {%- if not is_incremental() -%}
+    {%- set there = feature_store._columns(this) if is_incremental() else [] -%}
+    {%- if not there -%}
         {%- do return(none) -%}
     {%- endif -%}
-    {%- set there = feature_store._columns(this) -%}
     {%- for output in spec.outputs if feature_store._column(there, output.column) is none -%}
         {%- do exceptions.raise_compiler_error(
             "window_aggregates: " ~ this ~ " has no column '" ~ output.column ~ "' yet; build it once with --full-refresh after adding an aggregate or a window."

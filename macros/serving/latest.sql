@@ -1,6 +1,7 @@
 {% macro latest(view, as_of=none) %}
     {%- set found = feature_store._feature_view(view) -%}
     {%- if execute -%}
+        {%- do feature_store._check_reserved_names(found.features, "Feature view '" ~ view ~ "'") -%}
         {{- adapter.dispatch('latest', 'feature_store')(found, as_of) -}}
     {%- endif -%}
 {% endmacro %}

@@ -24,7 +24,11 @@
         {%- do return(none) -%}
     {%- endif -%}
 
+    {%- for view in views.values() -%}
+        {%- do feature_store._check_reserved_names(view.features, "Feature view '" ~ view.reference ~ "'") -%}
+    {%- endfor -%}
     {%- set spine_columns = feature_store._columns(spine) -%}
+    {%- do feature_store._check_reserved_names(spine_columns, 'The spine') -%}
     {%- set outputs = {} -%}
     {%- set picks = [] -%}
     {%- for feature in features -%}
@@ -96,4 +100,14 @@
         "The spine has no column '" ~ timestamp ~ "' to join on; name its moments with timestamp=... (its timestamp columns: "
         ~ (times | map(attribute='name') | join(', ') or 'none') ~ '; all columns: ' ~ spine_columns | map(attribute='name') | join(', ') ~ ').'
     ) -%}
+{% endmacro %}
+
+
+{#-- Stops for a column that could be taken for one of our own: names that begin with _fs_ are kept for those. --#}
+{% macro _check_reserved_names(columns, whose) %}
+    {%- for column in columns if (column.name | lower).startswith('_fs_') -%}
+        {%- do exceptions.raise_compiler_error(
+            whose ~ " has a column '" ~ column.name ~ "', but names that begin with _fs_ are kept for the store's own fields: rename it."
+        ) -%}
+    {%- endfor -%}
 {% endmacro %}

@@ -25,7 +25,8 @@ from materializer.warehouse import open_warehouse
 def doctor(context: click.Context, output: str, **where: Any) -> None:
     """Check the project, the manifest, the warehouse, every view and Redis.
 
-    feature-store doctor --project-dir dbt_project
+    \b
+        feature-store doctor --project-dir dbt_project
     """
     findings: list[dict[str, Any]] = []
 

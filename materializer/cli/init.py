@@ -20,7 +20,8 @@ _TEMPLATE = Path(__file__).parent.parent / "templates" / "project"
 def init(folder: Path, name: str | None) -> None:
     """Write a new dbt project with one feature view into FOLDER.
 
-    feature-store init my_features
+    \b
+        feature-store init my_features
     """
     name = name or re.sub(r"\W+", "_", folder.resolve().name).strip("_").lower()
     if not re.fullmatch(r"[a-z_]\w*", name):

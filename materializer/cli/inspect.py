@@ -9,7 +9,7 @@ import click
 from materializer.cli.common import open_store, output_option, print_json, print_rows, store_options
 from materializer.duration import format_duration
 from materializer.errors import NotFoundError
-from materializer.feature_view import FeatureService, FeatureView
+from materializer.feature_view import FeatureService, FeatureView, entities_of
 
 
 @click.command("list")
@@ -20,7 +20,8 @@ from materializer.feature_view import FeatureService, FeatureView
 def list_(what: str, tags: tuple[str, ...], output: str, **where: Any) -> None:
     """List feature views (the default), features, entities or services.
 
-    feature-store list features --project-dir dbt_project
+    \b
+        feature-store list features --project-dir dbt_project
     """
     store = open_store(reader=True, **where)
     if what == "services":
@@ -43,9 +44,9 @@ def list_(what: str, tags: tuple[str, ...], output: str, **where: Any) -> None:
         rows = [[f"{v.reference}:{f.name}", str(f.dtype), f.description] for v in views for f in v.features]
         names = ["feature", "type", "description"]
     else:
-        entities = {entity.name: entity for view in views for entity in view.entities}
-        used = {name: [v.reference for v in views if name in v.join_keys] for name in entities}
-        rows = [[e.name, str(e.dtype), ", ".join(used[e.name]), e.description] for e in entities.values()]
+        entities = entities_of(views)
+        used = {e.name: [v.reference for v in views if e.name in v.join_keys] for e in entities}
+        rows = [[e.name, str(e.dtype), ", ".join(used[e.name]), e.description] for e in entities]
         names = ["entity", "type", "views", "description"]
     if output == "json":
         return print_json([dict(zip(names, row, strict=True)) for row in rows])
@@ -59,7 +60,8 @@ def list_(what: str, tags: tuple[str, ...], output: str, **where: Any) -> None:
 def show(name: str, output: str, **where: Any) -> None:
     """Show one feature view (NAME or NAME.v2) or feature service.
 
-    feature-store show user_features --project-dir dbt_project
+    \b
+        feature-store show user_features --project-dir dbt_project
     """
     store = open_store(reader=True, **where)
     try:

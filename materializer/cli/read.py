@@ -34,9 +34,7 @@ def online(
     """
     rows = [key_values(tuple(entity.split(","))) for entity in entities]
     # What is published counts here, whatever the project and its warehouse are at.
-    store = FeatureStore(
-        redis_url=redis_url(where["redis_url"]), namespace=open_store(reader=True, **where).namespace
-    )
+    store = FeatureStore(redis_url=redis_url(where["redis_url"]), namespace=open_store(reader=True, **where).namespace)
     answer = store.get_online_features(_references(store, features), rows, full_feature_names).to_dict(
         include_statuses=True, include_event_timestamps=True
     )
@@ -77,7 +75,8 @@ def training(
 ) -> None:
     """Join features to labels, each as it was at the label's moment.
 
-    feature-store training --spine labels.parquet --service recommendation --out training.parquet
+    \b
+        feature-store training --spine labels.parquet --service recommendation --out set.parquet
     """
     if not features and not service:
         raise click.UsageError("Name the features with --service or --feature.")

@@ -46,7 +46,9 @@ def lint(manifest: Mapping[str, Any], views: Sequence[FeatureView], folder: Path
                 raise ProjectError(
                     f"The manifest holds no compiled SQL of model '{model['name']}': run `dbt build` or `dbt compile`."
                 )
-            spots = check_model(model, graph) + calls_without_load_time(model, graph)
+            spots = check_model(model, graph)
+            if not view.available_after:  # which says by how much everything may be late
+                spots += calls_without_load_time(model, graph)
             if model["unique_id"] == view.unique_id:
                 spots += check_output(model, view, graph) + _undocumented(model, view)
             for spot in spots:

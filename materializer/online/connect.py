@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
@@ -15,7 +17,7 @@ from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
 from materializer.errors import OnlineStoreError
-from materializer.online.topology import Cluster, OnlineStore
+from materializer.online.topology import Address, Cluster, OnlineStore
 from materializer.online.urls import RedisUrl, parse_redis_url
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
@@ -28,7 +30,7 @@ _OPTIONS = {
     "retry": Retry(NoBackoff(), 0),
     # The older protocol: every server speaks it, with one exchange less for a new connection.
     "protocol": 2,
-    # A connection a thread; newer releases of redis-py would refuse the hundred-and-first.
+    # One connection a thread; newer releases of redis-py would refuse the hundred-and-first.
     "max_connections": 2**31,
 }
 
@@ -63,13 +65,26 @@ def connect(url: str) -> OnlineStore:
             return Cluster(place.hosts, lambda address: _client(place.node_url(*address)))
         if place.kind == "sentinel":
             return _master(place)
-        return _client(place.node_url(*(place.hosts or (("", 0),))[0]))
+        return _client(place.node_url(*(*place.hosts, ("", 0))[0]))
     except (ValueError, TypeError, redis.RedisError) as error:
         wrong = re.search(r"argument '(\w+)'|value for '(\w+)'", str(error))
         raise OnlineStoreError(
             f"The Redis URL has an option that is none, or with a value that is none{_named(wrong)}: what stands "
             "behind its ? is as redis-py has it, for example ssl_ca_certs=/path/ca.crt."
         ) from None
+
+
+def async_pool(url: str, store: OnlineStore, address: Address | None) -> redis.asyncio.ConnectionPool:
+    """Connections for asyncio to a store's server: the one at `address` of a cluster, else the only one there is.
+
+    Raises:
+        redis.ConnectionError: where no sentinel names a master.
+    """
+    place = parse_redis_url(url)
+    if address is None and place.kind == "sentinel":
+        address = store.connection_pool.get_master_address()
+    options = {**_OPTIONS, "retry": AsyncRetry(NoBackoff(), 0), "socket_timeout": None}
+    return redis.asyncio.ConnectionPool.from_url(place.node_url(*(address or (*place.hosts, ("", 0))[0])), **options)
 
 
 def _named(wrong: re.Match[str] | None) -> str:

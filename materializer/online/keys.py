@@ -40,7 +40,7 @@ def services_key(namespace: str) -> str:
 
 
 def revision_key(namespace: str) -> str:
-    """A counter that every change of what is published moves, so that readers notice."""
+    """A text that every change of what is published replaces by a new one, so that readers notice."""
     return f"{escape(namespace)}:_fs_revision"
 
 

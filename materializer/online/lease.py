@@ -11,6 +11,7 @@ import redis
 from materializer.errors import LeaseLostError, OnlineStoreError
 from materializer.online import scripts
 from materializer.online.keys import lease_key
+from materializer.online.topology import Cluster, OnlineStore, node_of
 
 LENGTH_MS = 10_000
 # Writes stop this long before the lease ends, for the time that clocks within one server may differ.
@@ -27,8 +28,8 @@ class Lease:
         LeaseLostError: from `deadline`, once it could not be renewed in time.
     """
 
-    def __init__(self, client: redis.Redis, namespace: str, view: str, run_id: str) -> None:
-        self._client = client
+    def __init__(self, store: OnlineStore, namespace: str, view: str, run_id: str) -> None:
+        self._store = store
         self._view = view
         self._key = lease_key(namespace, view)
         self._run_id = run_id
@@ -48,6 +49,7 @@ class Lease:
     def __enter__(self) -> Lease:
         give_up = time.monotonic() + PATIENCE_SECONDS
         while True:
+            self._client = node_of(self._store, self._key)
             taken, value, *holder = self._client.eval(scripts.TAKE_LEASE, 1, self._key, self._run_id, LENGTH_MS)
             if taken:
                 self._deadline = value - MARGIN_MS
@@ -76,6 +78,11 @@ class Lease:
             try:
                 renewed, deadline = self._client.eval(scripts.RENEW_LEASE, 1, self._key, self._run_id, LENGTH_MS)
             except redis.RedisError:
+                if isinstance(self._store, Cluster):
+                    # The node may be down for good, and another run may soon have the lease from its replica, while
+                    # the other nodes would still take this one's writes.
+                    self._lost = True
+                    return
                 continue  # the deadline stands; writes after it are refused by the server
             if not renewed:
                 self._lost = True

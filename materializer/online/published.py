@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,14 +12,14 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pyarrow as pa
-import redis
+from redis.exceptions import NoPermissionError
 
 from materializer.errors import NotFoundError, OnlineStoreError
 from materializer.feature_view import Entity, Feature, FeatureService, FeatureView, Registry
 from materializer.online import scripts
 from materializer.online.keys import registry_key, revision_key, services_key, unescape
-from materializer.online.lease import Lease
-from materializer.online.writer import lease_errors
+from materializer.online.topology import OnlineStore, masters, node_of
+from materializer.online.writer import Writer
 
 _FORMAT = 1
 
@@ -33,8 +34,7 @@ class Published:
 
 
 def publish_view(
-    client: redis.Redis,
-    lease: Lease,
+    writer: Writer,
     namespace: str,
     view: FeatureView,
     latest_version: int | str | None,
@@ -47,16 +47,15 @@ def publish_view(
         {**_to_json(view, latest_version), "rows": rows, "watermark": watermark,
          "as_of": as_of.isoformat(timespec="microseconds") if as_of else None}, ensure_ascii=False,
     )  # fmt: skip
-    with lease_errors():
-        client.eval(
-            scripts.PUBLISH_VIEW, 2, registry_key(namespace), revision_key(namespace),
-            lease.deadline(), view.reference, text,
-        )  # fmt: skip
+    # Two steps, for the keys may lie on two servers: a reader takes the revision first, so it misses neither.
+    writer.call(scripts.PUBLISH_VIEW, registry_key(namespace), view.reference, text)
+    writer.call(scripts.SET_VALUE, revision_key(namespace), _new_revision())
 
 
-def published_view(client: redis.Redis, namespace: str, reference: str) -> Published | None:
+def published_view(store: OnlineStore, namespace: str, reference: str) -> Published | None:
     """What is published of one view."""
-    text = client.hget(registry_key(namespace), reference)
+    key = registry_key(namespace)
+    text = node_of(store, key).hget(key, reference)
     if text is None:
         return None
     with _written_by_us(namespace):
@@ -64,9 +63,22 @@ def published_view(client: redis.Redis, namespace: str, reference: str) -> Publi
         return Published(_from_json(published), published["rows"], published["watermark"])
 
 
-def publish_services(client: redis.Redis, namespace: str, services: Iterable[FeatureService]) -> None:
+def published_texts(store: OnlineStore, namespace: str) -> dict[str, bytes]:
+    """What is published of every view, as the JSON that it is."""
+    return {name.decode(): text for name, text in _hash(store, registry_key(namespace)).items()}
+
+
+def withdraw_view(store: OnlineStore, namespace: str, reference: str) -> None:
+    """Take a view out of the registry."""
+    key = registry_key(namespace)
+    node_of(store, key).hdel(key, reference)
+    _renew_revision(store, namespace)
+
+
+def publish_services(store: OnlineStore, namespace: str, services: Iterable[FeatureService]) -> None:
     """Replace the published feature services by these."""
     key = services_key(namespace)
+    client = node_of(store, key)
     texts = {
         service.name: json.dumps(
             {"features": service.features, "description": service.description, "owner": service.owner,
@@ -80,15 +92,15 @@ def publish_services(client: redis.Redis, namespace: str, services: Iterable[Fea
     pipeline.delete(key)
     if texts:
         pipeline.hset(key, mapping=texts)
-    pipeline.incr(revision_key(namespace))
     pipeline.execute()
+    _renew_revision(store, namespace)
 
 
-def read_published(client: redis.Redis, namespace: str) -> tuple[bytes | None, Registry]:
+def read_published(store: OnlineStore, namespace: str) -> tuple[bytes | None, Registry]:
     """The revision and the registry that it stands for."""
-    revision = client.get(revision_key(namespace))
+    revision = node_of(store, revision_key(namespace)).get(revision_key(namespace))
     with _written_by_us(namespace):
-        return revision, _read_registry(client, namespace)
+        return revision, _read_registry(store, namespace)
 
 
 @contextmanager
@@ -102,8 +114,8 @@ def _written_by_us(namespace: str) -> Iterator[None]:
         ) from None
 
 
-def _read_registry(client: redis.Redis, namespace: str) -> Registry:
-    fields = [json.loads(text) for text in client.hgetall(registry_key(namespace)).values()]
+def _read_registry(store: OnlineStore, namespace: str) -> Registry:
+    fields = [json.loads(text) for text in published_texts(store, namespace).values()]
     for published in fields:
         if published["format"] > _FORMAT:
             raise OnlineStoreError(
@@ -123,28 +135,49 @@ def _read_registry(client: redis.Redis, namespace: str) -> Registry:
                 views.setdefault(published["name"], _from_json(published))
     services = {
         name.decode(): _service(name.decode(), json.loads(text))
-        for name, text in client.hgetall(services_key(namespace)).items()
+        for name, text in _hash(store, services_key(namespace)).items()
     }
     return Registry(views, services)
 
 
-def find_namespaces(client: redis.Redis) -> list[str]:
+def _hash(store: OnlineStore, key: str) -> dict[bytes, bytes]:
+    return node_of(store, key).hgetall(key)
+
+
+def _renew_revision(store: OnlineStore, namespace: str) -> None:
+    key = revision_key(namespace)
+    node_of(store, key).set(key, _new_revision())
+
+
+def _new_revision() -> str:
+    """One that never was: a count would come round again after a server lost its newest writes."""
+    return uuid.uuid4().hex
+
+
+def find_namespaces(store: OnlineStore) -> list[str]:
     """Every namespace that something is published in. Walks all keys: a reader of a large server names its own."""
     names = set()
-    for key in client.scan_iter(match="*:registry", count=10_000):
-        parts = key.decode(errors="replace").split(":")
-        if len(parts) == 2:
-            names.add(unescape(parts[0]))
+    for node in masters(store):
+        for key in node.scan_iter(match="*:registry", count=10_000):
+            parts = key.decode(errors="replace").split(":")
+            if len(parts) == 2:
+                names.add(unescape(parts[0]))
     return sorted(names)
 
 
-def only_namespace(client: redis.Redis, server: str) -> str:
+def only_namespace(store: OnlineStore, server: str) -> str:
     """The one namespace there is.
 
     Raises:
         NotFoundError: where there is none, or several to choose from.
+        OnlineStoreError: where the user may not look for them.
     """
-    names = find_namespaces(client)
+    try:
+        names = find_namespaces(store)
+    except NoPermissionError:
+        raise OnlineStoreError(
+            f"This user may not look for namespaces in Redis at {server} (SCAN): name one with namespace=."
+        ) from None
     if len(names) == 1:
         return names[0]
     if not names:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
-import redis
 
 from materializer.errors import FeatureStoreError, InputError, NotFoundError
 from materializer.feature_view import FeatureView, Pick, Registry, pick_features
 from materializer.online.keys import revision_key, row_key
+from materializer.online.pipeline import AsyncLinks, exchange
 from materializer.online.published import read_published
 from materializer.online.response import MISSING, OnlineResponse, Status
 from materializer.online.rows import EVENT
+from materializer.online.topology import OnlineStore
 from materializer.online.values import decoder, encode
 from materializer.types import cast_keys
 
@@ -28,70 +30,78 @@ class OnlineReader:
     Every request also asks for the registry's revision, so that a change is seen by the very next read.
     """
 
-    def __init__(self, client: redis.Redis, namespace: str) -> None:
-        self._client = client
+    def __init__(self, store: OnlineStore, namespace: str, url: str = "") -> None:
+        """`url` is where `store` leads to, for `read_async`."""
+        self._store = store
+        self._links = AsyncLinks(store, url)
         self.namespace = namespace
-        self._revision: bytes | None = None
-        self._registry: Registry | None = None
+        # The revision and the registry it stands for, replaced as one: requests in other threads look at it too.
+        self._known: tuple[bytes | None, Registry] | None = None
 
     def registry(self) -> Registry:
         """What is published now."""
-        self._revision, self._registry = read_published(self._client, self.namespace)
-        if not self._registry.views:
+        return self._published()[1]
+
+    def _published(self) -> tuple[bytes | None, Registry]:
+        self._known = known = read_published(self._store, self.namespace)
+        if not known[1].views:
             raise NotFoundError(f"Nothing is published in namespace '{self.namespace}': run `materialize` first.")
-        return self._registry
+        return known
 
     def read(
         self, features: Any, entity_rows: Sequence[Mapping[str, Any]], full_feature_names: bool = False
     ) -> OnlineResponse:
         """See `materializer.FeatureStore.get_online_features`."""
-        registry = self._registry if self._revision is not None else self.registry()
+        steps = self._steps(features, entity_rows, full_feature_names)
+        try:
+            request = next(steps)
+            while True:
+                request = steps.send(self._exchange(request) if request else self._published())
+        except StopIteration as done:
+            return done.value
+
+    async def read_async(
+        self, features: Any, entity_rows: Sequence[Mapping[str, Any]], full_feature_names: bool = False
+    ) -> OnlineResponse:
+        """As `read`, for asyncio. The registry, read anew when it changed, comes by way of a thread."""
+        steps = self._steps(features, entity_rows, full_feature_names)
+        try:
+            request = next(steps)
+            while True:
+                if request:
+                    answer = await self._links.exchange(request.keys, request.commands)
+                else:
+                    answer = await asyncio.to_thread(self._published)
+                request = steps.send(answer)
+        except StopIteration as done:
+            return done.value
+
+    def _steps(
+        self, features: Any, entity_rows: Sequence[Mapping[str, Any]], full_feature_names: bool
+    ) -> Generator[_Request | None, Any, OnlineResponse]:
+        """A read without its waiting: yields a request and takes its replies, or None and takes what is published."""
+        known = self._known
+        expected, registry = known if known and known[0] is not None else (yield None)
         while True:
             try:
                 picks = pick_features(registry, registry.references(features), full_feature_names)
                 request = _Request(self.namespace, picks, entity_rows)
-            except FeatureStoreError:
-                # Perhaps it was published since: look again before saying no.
-                fresh = self.registry()
-                if fresh == registry:
-                    raise
-                registry = fresh
+            except FeatureStoreError as error:
+                problem = error
+            else:
+                revision, *replies = yield request
+                if revision == expected:
+                    return request.response(replies)
+                expected, registry = yield None
                 continue
-            revision, *replies = self._exchange(request.pack(), request.commands)
-            if revision == self._revision:
-                return request.response(replies)
-            registry = self.registry()
+            # Perhaps it was published since: look again before saying no.
+            expected, fresh = yield None
+            if fresh == registry:
+                raise problem
+            registry = fresh
 
-    def _exchange(self, packed: bytes, commands: int) -> list[Any]:
-        """Send a pipeline and read its replies; a connection that the server had closed is opened anew once."""
-        pool = self._client.connection_pool
-        for attempt in (1, 2):
-            connection = pool.get_connection()
-            try:
-                connection.send_packed_command([packed])
-                replies = [_reply(connection) for _ in range(commands)]
-            except redis.ConnectionError:
-                connection.disconnect()
-                if attempt == 2:
-                    raise
-                continue
-            except BaseException:
-                connection.disconnect()
-                raise
-            finally:
-                pool.release(connection)
-            for reply in replies:
-                if isinstance(reply, Exception):
-                    raise reply
-            return replies
-        raise AssertionError("unreachable")
-
-
-def _reply(connection: Any) -> Any:
-    try:
-        return connection.read_response(disable_decoding=True)
-    except redis.ResponseError as error:
-        return error
+    def _exchange(self, request: _Request) -> list[Any]:
+        return exchange(self._store, request.keys, request.commands)
 
 
 class _Request:
@@ -108,8 +118,7 @@ class _Request:
             self._features.setdefault(pick.view.reference, []).append(pick.feature)
         self._timed = any(view.ttl for view in self._views.values())
         self._keys = {reference: self._row_keys(view) for reference, view in self._views.items()}
-        asked = sum(key is not None for keys in self._keys.values() for key in keys)
-        self.commands = 1 + self._timed + asked
+        self.keys, self.commands = self._pack()
 
     def _row_keys(self, view: FeatureView) -> list[bytes | None]:
         """The key of each row, None where one of its join keys is NULL."""
@@ -133,16 +142,21 @@ class _Request:
             names = ", ".join(view.join_keys)
             raise InputError(f"Join key '{names}' was given a text that is not Unicode: {error.object!r}.") from None
 
-    def pack(self) -> bytes:
-        parts = [_command(b"GET", revision_key(self._namespace).encode())]
+    def _pack(self) -> tuple[list[bytes], list[bytes]]:
+        """The commands, and for each the key by which its server is found."""
+        revision = revision_key(self._namespace).encode()
+        keys, parts = [revision], [_command(b"GET", revision)]
         if self._timed:
+            keys.append(revision)  # one clock for all readers, wherever the rows are
             parts.append(_command(b"TIME"))
-        for reference, keys in self._keys.items():
+        for reference, rows in self._keys.items():
+            asked = [key for key in rows if key is not None]
             fields = [name.encode() for name in self._features[reference]] + [EVENT.encode()]
             head = b"*%d\r\n$5\r\nHMGET\r\n" % (len(fields) + 2)
             tail = b"".join(b"$%d\r\n%s\r\n" % (len(field), field) for field in fields)
-            parts += [b"%s$%d\r\n%s\r\n%s" % (head, len(key), key, tail) for key in keys if key is not None]
-        return b"".join(parts)
+            keys += asked
+            parts += [b"%s$%d\r\n%s\r\n%s" % (head, len(key), key, tail) for key in asked]
+        return keys, parts
 
     def response(self, replies: list[Any]) -> OnlineResponse:
         at = 0
@@ -202,10 +216,7 @@ def key_texts(values: Iterable[Any], dtype: pa.DataType, name: str) -> list[str 
     Raises:
         InputError: for a value that is not of the type, such as text in an integer key.
     """
-    values = [value.item() if hasattr(value, "item") else value for value in values]
-    values = [
-        None if value is None or value != value or type(value).__name__ == "NAType" else value for value in values
-    ]
+    values = [_plain_value(value) for value in values]
     if pa.types.is_integer(dtype) and all(type(value) is int or value is None for value in values):
         return [None if value is None else str(value) for value in values]
     if pa.types.is_string(dtype) and all(type(value) is str or value is None for value in values):
@@ -214,13 +225,28 @@ def key_texts(values: Iterable[Any], dtype: pa.DataType, name: str) -> list[str 
     for value in values:
         if value is not None and not isinstance(value, (int, float, str, bytes, bool, date, Decimal)):
             value = str(value)
+        if type(value) is int and not pa.types.is_boolean(dtype):
+            value = str(value)  # of any size, as decimals are
         try:
             cast = cast_keys(pa.array([value]), dtype, name)
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OverflowError) as error:
             raise InputError(f"Join key '{name}' is of type {dtype}, but {value!r} was given for it: {error}") from None
         text = encode(cast)[0].as_py()
         texts.append(None if text is None else text.decode())
     return texts
+
+
+def _plain_value(value: Any) -> Any:
+    """A value of numpy's or pandas' as Python's own; None for NULL, NaN, NaT and NA."""
+    kind = type(value).__name__
+    if value is None or kind in ("NAType", "NaTType"):
+        return None
+    # Python's datetime has no nanoseconds, so numpy gives an integer for one that has.
+    if kind == "datetime64":
+        value = value.astype("datetime64[us]")
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, (float, Decimal)) and value != value else value
 
 
 def rows_of(entity_rows: Any) -> list[Mapping[str, Any]]:

@@ -50,11 +50,12 @@ return 0
 
 # KEYS: row keys. ARGV: deadline ms, then for each row: the ms at which Redis may drop it ('' for never), the number
 # of strings that follow, and those: field, value, ... A row is replaced whole. One that a push or a stream wrote stays
-# where it is newer by (event, created). Gives the places, from 1, of the rows that were kept out so.
+# where it is newer by (event, created). Gives the places, from 1, of the rows that were kept out so. A server that is
+# out of memory refuses a script's first write alone, and DEL never: so the first is one that it does refuse.
 WRITE_ROWS = (
     _UNDER_LEASE
     + f"""
-local kept, at = {{}}, 2
+local kept, at, first = {{}}, 2, true
 for place, key in ipairs(KEYS) do
   local expires, count = ARGV[at], tonumber(ARGV[at + 1])
   local old = redis.call('HMGET', key, '_fs_writer', '_fs_event', '_fs_created')
@@ -70,6 +71,8 @@ for place, key in ipairs(KEYS) do
   if newer then
     kept[#kept + 1] = place
   else
+    if first then redis.call('HSET', key, '_fs_writer', '') end
+    first = false
     redis.call('DEL', key)
     for i = at + 2, at + 1 + count, 2000 do
       redis.call('HSET', key, unpack(ARGV, i, math.min(i + 1999, at + 1 + count)))
@@ -98,19 +101,28 @@ return deleted
 """
 )
 
-# KEYS: the marker of a view. ARGV: deadline ms, its new value.
-SET_MARKER = (
+# KEYS: a marker of a view, or the revision. ARGV: deadline ms, its new value.
+SET_VALUE = (
     _UNDER_LEASE
     + """
 return redis.call('SET', KEYS[1], ARGV[2])
 """
 )
 
-# KEYS: the registry, the revision. ARGV: deadline ms, view, its JSON.
+# KEYS: a marker of a view. ARGV: deadline ms, the value it must have, its new one. Gives 1, or 0 where it had another.
+REPLACE_VALUE = (
+    _UNDER_LEASE
+    + """
+if redis.call('GET', KEYS[1]) ~= ARGV[2] then return 0 end
+redis.call('SET', KEYS[1], ARGV[3])
+return 1
+"""
+)
+
+# KEYS: the registry. ARGV: deadline ms, view, its JSON.
 PUBLISH_VIEW = (
     _UNDER_LEASE
     + """
-redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
-return redis.call('INCR', KEYS[2])
+return redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
 """
 )

@@ -39,6 +39,11 @@ class Cluster:
         self._owners: list[Address | None] = []
         self._lock = threading.Lock()
 
+    @property
+    def known(self) -> bool:
+        """Whether the nodes were asked for their slots yet."""
+        return bool(self._owners)
+
     def client(self, address: Address) -> redis.Redis:
         """The client of the node at this address; always the same one."""
         found = self._clients.get(address)

@@ -58,7 +58,7 @@ def parse_redis_url(url: str) -> RedisUrl:
     """
     scheme, separator, rest = url.partition("://")
     rest, _, query = rest.partition("?")
-    authority, slash, path = rest.partition("/")
+    authority, _, path = rest.partition("/")
     login, at, listed = authority.rpartition("@")
     scheme = scheme.lower()
     tls = scheme.startswith("rediss")

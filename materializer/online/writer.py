@@ -1,19 +1,21 @@
-"""Sends encoded rows to Redis: several calls in flight on one connection, under a lease."""
+"""Sends a run's changes to Redis: several calls in flight on one connection a server, under a lease."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pyarrow as pa
 import redis
 
-from materializer.errors import LeaseLostError
+from materializer.errors import LeaseLostError, OnlineStoreError
 from materializer.online import scripts
 from materializer.online.keys import glob_literal, view_prefix
 from materializer.online.lease import Lease
 from materializer.online.rows import WRITER, Rows
+from materializer.online.topology import Address, Cluster, OnlineStore, masters
 
 # A call of this many rows holds the server for about a millisecond; other clients are served between calls.
 ROWS_A_CALL = 100
@@ -23,28 +25,41 @@ _WRITE_SHA = hashlib.sha1(scripts.WRITE_ROWS.encode()).hexdigest().encode()
 
 
 class Writer:
-    """Writes one view's rows under `lease`; use as a context manager.
+    """All that one run changes in Redis, under `lease`; use as a context manager.
+
+    It speaks to each master over one connection from the first write to the last. A server that was restarted, failed
+    over or swapped in between, and may have lost writes that it had answered, breaks that connection and so the run:
+    whoever gets as far as closing the marker knows that all came to the same servers.
 
     `written` counts the rows so far that were replaced; `refused` holds the join keys of those that a newer row of a
     push or a stream kept out.
     """
 
-    def __init__(self, client: redis.Redis, lease: Lease) -> None:
-        self._client = client
+    def __init__(self, store: OnlineStore, lease: Lease) -> None:
+        self._store = store
         self._lease = lease
-        self._waiting: deque[tuple[pa.Table, int, int]] = deque()
+        self._links: dict[Address | None, Any] = {}
+        self._waiting: deque[tuple[Any, pa.Table, list[int] | range, int]] = deque()
         self.written = 0
         self.refused: list[pa.Table] = []
 
     def __enter__(self) -> Writer:
-        self._client.script_load(scripts.WRITE_ROWS)
-        self._connection = self._client.connection_pool.get_connection()
+        self._cluster = self._store if isinstance(self._store, Cluster) else None
+        try:
+            for address in self._cluster.addresses() if self._cluster else [None]:
+                connection = self._client(address).connection_pool.get_connection()
+                self._links[address] = connection
+                _ask(connection, b"SCRIPT", b"LOAD", scripts.WRITE_ROWS.encode())
+        except BaseException as error:
+            self.__exit__(type(error))
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._waiting or kind is not None:
-            self._connection.disconnect()  # answers are still under way: the connection cannot serve anyone else
-        self._client.connection_pool.release(self._connection)
+        for address, connection in self._links.items():
+            if self._waiting or kind is not None:
+                connection.disconnect()  # answers are still under way: the connection cannot serve anyone else
+            self._client(address).connection_pool.release(connection)
 
     def send(self, rows: Rows, keys: pa.Table) -> None:
         """Queue rows, with their join keys; blocks while too many calls are unanswered.
@@ -53,62 +68,126 @@ class Writer:
             LeaseLostError: where the server refused a write because the lease had ended.
             redis.RedisError: where the server refused or was lost; what was not answered may or may not be written.
         """
+        if self._cluster:
+            return self._send_by_node(rows, keys)
         start = 0
         for count, names, arguments, strings in rows.calls(ROWS_A_CALL):
             deadline = b"%d" % self._lease.deadline()
-            self._connection.send_packed_command(
-                [
-                    b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%s\r\n$%d\r\n%d\r\n"
-                    % (4 + count + strings, _WRITE_SHA, len(b"%d" % count), count),
-                    names,
-                    b"$%d\r\n%s\r\n" % (len(deadline), deadline),
-                    arguments,
-                ]
-            )
-            self._waiting.append((keys, start, count))
+            self._links[None].send_packed_command(_call(count, names, deadline, arguments, strings))
+            self._queued(self._links[None], keys, range(start, start + count), 1)
             start += count
-            if len(self._waiting) >= CALLS_IN_FLIGHT:
-                self._receive()
+        return None
+
+    def _send_by_node(self, rows: Rows, keys: pa.Table) -> None:
+        """As `send`: a cluster takes no call for rows of several slots, so each row is one, pipelined to its node."""
+        ready: dict[Address | None, tuple[list[bytes], list[int]]] = {address: ([], []) for address in self._links}
+        for place, (_, name, argument, strings) in enumerate(rows.calls(1)):
+            address = self._address(name[name.index(b"\n") + 1 : -2])
+            calls, places = ready[address]
+            calls += _call(1, name, b"%d" % self._lease.deadline(), argument, strings)
+            places.append(place)
+            if len(places) == ROWS_A_CALL:
+                self._links[address].send_packed_command([b"".join(calls)])
+                self._queued(self._links[address], keys, places, len(places))
+                ready[address] = ([], [])
+        for address, (calls, places) in ready.items():
+            if places:
+                self._links[address].send_packed_command([b"".join(calls)])
+                self._queued(self._links[address], keys, places, len(places))
 
     def finish(self) -> None:
         """Wait until every row sent is answered for."""
         while self._waiting:
             self._receive()
 
+    def call(self, script: str, key: str, *arguments: str) -> Any:
+        """Run a script of one key, with the lease's deadline before its arguments, and give its answer."""
+        self.finish()
+        name = key.encode()
+        deadline = b"%d" % self._lease.deadline()
+        texts = [argument.encode() for argument in arguments]
+        with lease_errors():
+            return _ask(self._links[self._address(name)], b"EVAL", script.encode(), b"1", name, deadline, *texts)
+
+    def delete(self, keys: list[bytes], writers: list[bytes] | None = None) -> int:
+        """Delete rows that materializations wrote, a key only if `writers` names who did. Returns how many went."""
+        self.finish()
+        deleted = 0
+        for at in range(0, len(keys), _SCAN_PAGE):
+            page = keys[at : at + _SCAN_PAGE]
+            expected = writers[at : at + _SCAN_PAGE] if writers else [b"*"] * len(page)
+            deadline = b"%d" % self._lease.deadline()
+            asked = []
+            # One call for all of them on one server, one for each key on a cluster; all are sent, then all are read.
+            step = 1 if self._cluster else len(page)
+            for first in range(0, len(page), step):
+                names = page[first : first + step]
+                connection = self._links[self._address(names[0])]
+                connection.send_command(
+                    b"EVAL", scripts.DELETE_ROWS, len(names), *names, deadline, *expected[first : first + step]
+                )
+                asked.append(connection)
+            with lease_errors():
+                deleted += sum(connection.read_response() for connection in asked)
+        return deleted
+
+    def _client(self, address: Address | None) -> redis.Redis:
+        return self._cluster.client(address) if self._cluster else self._store
+
+    def _address(self, key: bytes) -> Address | None:
+        if self._cluster is None:
+            return None
+        address = self._cluster.address_of(key)
+        if address not in self._links:
+            raise OnlineStoreError("The cluster has changed its masters in the middle of the run: run it again.")
+        return address
+
+    def _queued(self, connection: Any, keys: pa.Table, places: list[int] | range, answers: int) -> None:
+        self._waiting.append((connection, keys, places, answers))
+        if len(self._waiting) >= CALLS_IN_FLIGHT * len(self._links):
+            self._receive()
+
     def _receive(self) -> None:
-        keys, start, count = self._waiting.popleft()
+        """Read the answers to what was sent first: to one call for all of the rows, or to one for each."""
+        connection, keys, places, answers = self._waiting.popleft()
+        step = len(places) // answers
+        refused = []
         with lease_errors():
-            refused = self._connection.read_response()
-        self.written += count - len(refused)
+            for first in range(0, len(places), step):
+                refused += [places[first + place - 1] for place in connection.read_response()]
+        self.written += len(places) - len(refused)
         if refused:
-            self.refused.append(keys.take([start + place - 1 for place in refused]))
+            self.refused.append(keys.take(refused))
 
 
-def delete_rows(client: redis.Redis, lease: Lease, keys: list[bytes], writers: list[bytes] | None = None) -> int:
-    """Delete rows that materializations wrote, a key only if `writers` names who did. Returns how many went."""
-    deleted = 0
-    for at in range(0, len(keys), _SCAN_PAGE):
-        page = keys[at : at + _SCAN_PAGE]
-        expected = writers[at : at + _SCAN_PAGE] if writers else [b"*"] * len(page)
-        with lease_errors():
-            deleted += client.eval(scripts.DELETE_ROWS, len(page), *page, lease.deadline(), *expected)
-    return deleted
+def _call(rows: int, names: bytes, deadline: bytes, arguments: bytes, strings: int) -> list[bytes]:
+    """One EVALSHA of WRITE_ROWS; `names` and `arguments` are packed already."""
+    head = b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%s\r\n$%d\r\n%d\r\n" % (
+        4 + rows + strings, _WRITE_SHA, len(b"%d" % rows), rows,
+    )  # fmt: skip
+    return [head, names, b"$%d\r\n%s\r\n" % (len(deadline), deadline), arguments]
 
 
-def other_rows(client: redis.Redis, namespace: str, view: str, run: str) -> Iterator[tuple[list[bytes], list[bytes]]]:
+def _ask(connection: Any, *command: bytes) -> Any:
+    connection.send_command(*command)
+    return connection.read_response()
+
+
+def other_rows(store: OnlineStore, namespace: str, view: str, run: str) -> Iterator[tuple[list[bytes], list[bytes]]]:
     """The view's rows that an earlier run wrote and `run` did not, in pages of (keys, their writers)."""
     pattern = glob_literal(view_prefix(namespace, view)) + "*"
-    for keys in _pages(client.scan_iter(match=pattern, count=_SCAN_PAGE, _type="hash")):
-        pipeline = client.pipeline(transaction=False)
-        for key in keys:
-            pipeline.hget(key, WRITER)
-        stale = [
-            (key, writer)
-            for key, writer in zip(keys, pipeline.execute(), strict=True)
-            if writer and writer.startswith(scripts.RUN.encode()) and writer != run.encode()
-        ]
-        if stale:
-            yield [key for key, _ in stale], [writer for _, writer in stale]
+    for node in masters(store):
+        for keys in _pages(node.scan_iter(match=pattern, count=_SCAN_PAGE, _type="hash")):
+            pipeline = node.pipeline(transaction=False)
+            for key in keys:
+                pipeline.hget(key, WRITER)
+            stale = [
+                (key, writer)
+                for key, writer in zip(keys, pipeline.execute(), strict=True)
+                if writer and writer.startswith(scripts.RUN.encode()) and writer != run.encode()
+            ]
+            if stale:
+                yield [key for key, _ in stale], [writer for _, writer in stale]
 
 
 def _pages(keys: Iterable[bytes]) -> Iterable[list[bytes]]:

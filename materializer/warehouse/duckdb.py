@@ -76,6 +76,8 @@ def open_duckdb(project: Project) -> Iterator[DuckDBWarehouse]:
     try:
         # Zoned timestamps must not depend on where this runs.
         connection.execute("set TimeZone = 'UTC'")
+        # DuckDB draws its own on stdout after two seconds, also in a pipe and into the middle of JSON.
+        connection.execute("set enable_progress_bar = false")
         yield DuckDBWarehouse(connection, path)
     finally:
         connection.close()

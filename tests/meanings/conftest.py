@@ -43,6 +43,11 @@ VIEWS: dict[str, tuple[dict[str, Any], str]] = {
         {"entities": ["left_key", "right_key"]},
         "left_key varchar, right_key varchar, event_timestamp timestamptz, points bigint",
     ),
+    "typed_keys": (
+        {"entities": ["day", "moment", "local", "price", "flag", "small", "huge"]},
+        "day date, moment timestamptz, local timestamp, price decimal(10, 2), flag boolean, small tinyint, "
+        "huge hugeint, event_timestamp timestamptz, points bigint",
+    ),
     "ties": (
         {"entities": ["user_id"]},
         "user_id bigint, event_timestamp timestamptz, zulu varchar, alpha double, mike boolean, tags bigint[]",

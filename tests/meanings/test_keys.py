@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date
+from decimal import Decimal
+
+import pytest
 import redis
 
-from materializer import FeatureStore
-from tests.meanings.conftest import Shop, ago
+from materializer import FeatureStore, InputError
+from tests.meanings.conftest import Shop, ago, at
 from tests.support.cases import NASTY_PAIRS
 
 
@@ -65,3 +69,31 @@ def test_keys_are_cast_to_the_views_type_before_they_are_looked_up(shop: Shop, s
     store.materialize(["users"])
     for given in (7, "7", 7.0):
         assert store.get_online_features(["users:points"], [{"user_id": given}]).to_dict()["points"] == [1]
+
+
+def test_keys_of_any_type_but_floats_are_found_again(shop: Shop, store: FeatureStore) -> None:
+    key = {
+        "day": date(1969, 12, 31),
+        "moment": at("2024-05-01 12:00:00.000001"),
+        "local": at("2024-05-01 12:00").replace(tzinfo=None),
+        "price": Decimal("-1.50"),
+        "flag": False,
+        "small": -128,
+        "huge": Decimal(2**100),
+    }
+    shop.fill("typed_keys", [{**key, "event_timestamp": ago(days=1), "points": 5}])
+    spine = {name: [value] for name, value in key.items()}
+    offline = shop.training({**spine, "asked": [ago()]}, ["typed_keys:points"], timestamp="asked")
+    assert offline.column("points").to_pylist() == [5]
+    store.materialize(["typed_keys"])
+    others = [{**key, "flag": True}, {**key, "price": Decimal("1.50")}, {**key, "local": None}]
+    online = store.get_online_features(["typed_keys:points"], [key, *others]).to_dict()
+    assert online["points"] == [5, None, None, None]
+
+
+def test_text_that_spells_no_number_is_refused_for_an_integer_key_online(shop: Shop, store: FeatureStore) -> None:
+    shop.fill("users", [{"user_id": 7, "event_timestamp": ago(days=1), "points": 1}])
+    store.materialize(["users"])
+    for given in ("seven", 7.5, True):
+        with pytest.raises(InputError, match=f"Join key 'user_id' is of type int64, but .*{given}.* was given"):
+            store.get_online_features(["users:points"], [{"user_id": given}])

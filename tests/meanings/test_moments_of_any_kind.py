@@ -65,6 +65,8 @@ def test_a_date_is_its_midnight(shop: Shop) -> None:
 
 
 # The same row in views whose columns are of every kind, and a spine of every kind beside them.
+TTL_DAYS = 10_000
+TTL = TTL_DAYS * 86400 * 10**6
 KINDS = {
     "naive": "timestamp '2024-05-01 12:00:00.000001'",
     "zoned": "timestamptz '2024-05-01 14:00:00.000001+02'",
@@ -101,7 +103,11 @@ def abroad(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator
                         "name": f"v_{kind}",
                         "config": {
                             "meta": {
-                                "feature_view": {"entities": ["user_id"], "created_timestamp": "loaded", "ttl": "10000 days"}
+                                "feature_view": {
+                                    "entities": ["user_id"],
+                                    "created_timestamp": "loaded",
+                                    "ttl": f"{TTL_DAYS} days",
+                                }
                             }
                         },
                     }
@@ -109,9 +115,7 @@ def abroad(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator
                 ]
             },
             "models/spine.sql": "select * from (values "
-            + ", ".join(
-                f"(1, {KINDS['zoned']} + interval '{n} microseconds')" for n in (-1, 0, {TTL}, {TTL} + 1)
-            )
+            + ", ".join(f"(1, {KINDS['zoned']} + interval '{n} microseconds')" for n in (-1, 0, TTL, TTL + 1))
             + ") as t(user_id, event_timestamp)",
             "models/spine_naive.sql": "select user_id, event_timestamp at time zone 'UTC' as event_timestamp "
             "from {{ ref('spine') }}",
@@ -152,7 +156,7 @@ def test_a_session_in_another_time_zone_changes_nothing_in_a_dbt_model(
 def test_a_session_in_another_time_zone_changes_nothing_in_python(abroad: tuple[DbtProject, FeatureStore]) -> None:
     _, store = abroad
     features = [f"v_{kind}:{kind}" for kind in KINDS]
-    moments = [NOON + timedelta(microseconds=n) for n in (-1, 0, {TTL}, {TTL} + 1)]
+    moments = [NOON + timedelta(microseconds=n) for n in (-1, 0, TTL, TTL + 1)]
     for spine in (moments, [moment.replace(tzinfo=None) for moment in moments]):
         answer = store.get_historical_features({"user_id": [1] * 4, "event_timestamp": spine}, features).to_arrow()
         for kind in KINDS:

@@ -49,9 +49,18 @@ FEATURES: dict[str, FeatureType] = {
         ["", " ", "Z", "a", "é", "\U0001f600", "\r\n", "$3\r\nabc\r\n", "a:b", "%3A", "{x}", "nan", "NULL", "'\"\\"],
     ),
     "flag": FeatureType("boolean", pa.bool_(), [False, True]),
-    "price": FeatureType("decimal(18, 4)", pa.decimal128(18, 4), [Decimal("0.0000"), Decimal("-0.0001"), Decimal("99999999999999.9999")]),
-    "huge total": FeatureType("hugeint", pa.decimal128(38, 0), [Decimal(0), Decimal(2**64 + 1), Decimal(-(2**64) - 1)]),
-    "day": FeatureType("date", pa.date32(), [date(1, 1, 1), date(1969, 12, 31), date(2024, 2, 29), date(9999, 12, 31)]),
+    "price": FeatureType(
+        "decimal(18, 4)", pa.decimal128(18, 4),
+        [Decimal("0.0000"), Decimal("-0.0001"), Decimal("99999999999999.9999")],
+    ),
+    "huge total": FeatureType(
+        "hugeint", pa.decimal128(38, 0),
+        [Decimal(0), Decimal(2**64 + 1), Decimal(-(2**64) - 1)],
+    ),
+    "day": FeatureType(
+        "date", pa.date32(),
+        [date(1, 1, 1), date(1969, 12, 31), date(2024, 2, 29), date(9999, 12, 31)],
+    ),
     "seen": FeatureType(
         "timestamp", pa.timestamp("us"),
         [datetime(1969, 12, 31, 23, 59, 59, 999999), datetime(2024, 2, 29, 12), datetime(2024, 2, 29, 12, 0, 0, 1)],
@@ -125,32 +134,35 @@ _MOMENTS_OR_NULL = [*MOMENTS * 2, None, None, None]
 _VALUES = [[None, *FEATURES[name].values] for name in NAMES_IN_ORDER]
 
 
-def one_of_each(choices: list[list[Any]]) -> st.SearchStrategy[list[Any]]:
-    """One of each list. Drawn as a string of bytes, which is many times faster than a draw for each."""
-
-    def pick(drawn: bytes) -> list[Any]:
-        return [choice[byte % len(choice)] for choice, byte in zip(choices, drawn, strict=True)]
-
-    return st.binary(min_size=len(choices), max_size=len(choices)).map(pick)
-
-
-_ROWS = one_of_each([_KEYS_OF_ROWS, _MOMENTS_OR_NULL, _MOMENTS_OR_NULL, *_VALUES])
-_ASKED = one_of_each([_KEYS_OF_SPINES, _MOMENTS_OR_NULL])
+_ROW = [_KEYS_OF_ROWS, _MOMENTS_OR_NULL, _MOMENTS_OR_NULL, *_VALUES]
+_ASKED = [_KEYS_OF_SPINES, _MOMENTS_OR_NULL]
+_MOST_ROWS, _MOST_ASKED = 6, 5
+_CHOICES = [
+    *([range(1, _MOST_ROWS + 1), range(len(NAMES_IN_ORDER)), [False, True], range(1, _MOST_ASKED + 1)]),
+    *(_ROW * _MOST_ROWS),
+    *(_ASKED * _MOST_ASKED),
+]
 
 
-@st.composite
-def cases(draw: st.DrawFn) -> Case:
-    """Rows of a case agree in their features up to some name, so that ties are decided by each feature in turn."""
-    drawn = draw(st.lists(_ROWS, min_size=1, max_size=6))
-    same = draw(st.integers(0, len(NAMES_IN_ORDER)))
-    alike = drawn[0][3 : 3 + same]
-    return Case(
-        rows=[
-            CaseRow(key, event, created, dict(zip(NAMES_IN_ORDER, [*alike, *values[same:]], strict=True)))
-            for key, event, created, *values in drawn
-        ],
-        asked=[(key, moment) for key, moment in draw(st.lists(_ASKED, min_size=1, max_size=5))],
-    )
+def _case(drawn: bytes) -> Case:
+    """A case from one string of bytes, a byte a choice: drawing each choice by itself would take minutes.
+
+    Rows agree in their features up to some name, so that ties are decided by each feature in turn; in every other
+    case they also crowd on two moments, so that there are ties.
+    """
+    picked = iter([choice[byte % len(choice)] for choice, byte in zip(_CHOICES, drawn, strict=True)])
+    row_count, same, crowded, asked_count = (next(picked) for _ in range(4))
+    drawn_rows = [[next(picked) for _ in _ROW] for _ in range(_MOST_ROWS)]
+    asked = [(next(picked), next(picked)) for _ in range(_MOST_ASKED)]
+    rows = []
+    for place, row in enumerate(drawn_rows[:row_count]):
+        key, event, created = (drawn_rows[place % 2] if crowded else row)[:3]
+        values = [*drawn_rows[0][3 : 3 + same], *row[3 + same :]]
+        rows.append(CaseRow(key, event, created, dict(zip(NAMES_IN_ORDER, values, strict=True))))
+    return Case(rows, asked[:asked_count])
+
+
+cases = st.binary(min_size=len(_CHOICES), max_size=len(_CHOICES)).map(_case)
 
 
 def draw_cases(count: int) -> list[Case]:
@@ -161,7 +173,7 @@ def draw_cases(count: int) -> list[Case]:
         max_examples=count, derandomize=True, database=None, phases=[Phase.generate], deadline=None,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
-    @given(cases())
+    @given(cases)
     def collect(case: Case) -> None:
         drawn.append(case)
 
