@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import click
-import redis
 
 from materializer.cli.common import open_store, output_option, print_json, store_options
 from materializer.errors import FeatureStoreError
 from materializer.manifest import load_manifest, read_registry
-from materializer.online.connect import connect, plain_errors, public_name, redis_url
+from materializer.memory import read_log
+from materializer.online import health
+from materializer.online.connect import connect, plain_errors, redis_url
+from materializer.online.health import Finding
 from materializer.online.published import read_published
+from materializer.online.topology import OnlineStore
 from materializer.registry import with_columns
 from materializer.run import check_storable
 from materializer.warehouse import open_warehouse
@@ -30,11 +34,13 @@ def doctor(context: click.Context, output: str, **where: Any) -> None:
     """
     findings: list[dict[str, Any]] = []
 
-    def check(name: str, work: Callable[[], str]) -> bool:
+    def check(name: str, work: Callable[[], str | Finding]) -> bool:
         try:
-            findings.append({"check": name, "ok": True, "message": work()})
+            said = work()
+            message, warning = (said, False) if isinstance(said, str) else said
+            findings.append({"check": name, "ok": True, "warning": warning, "message": message})
         except FeatureStoreError as error:
-            findings.append({"check": name, "ok": False, "message": str(error)})
+            findings.append({"check": name, "ok": False, "warning": False, "message": str(error)})
         return findings[-1]["ok"]
 
     found: dict[str, Any] = {}
@@ -57,14 +63,20 @@ def doctor(context: click.Context, output: str, **where: Any) -> None:
         for view in found["registry"].all_views():
             check(f"view {view.reference}", lambda view=view: _view(found["project"], view))
     url = redis_url(where["redis_url"])
-    if check("redis", lambda: _redis(url)) and "store" in found:
-        check("online", lambda: _online(url, found["store"].namespace))
+    if check("redis", lambda: _redis(url, health.topology)):
+        check("redis eviction", lambda: _redis(url, lambda store, _: health.eviction(store)))
+        check("redis persistence", lambda: _redis(url, lambda store, _: health.persistence(store)))
+        if "store" in found:
+            check("online", lambda: _online(url, found["store"].namespace))
+    if "registry" in found:
+        check("runs", lambda: _runs(found["project"], found["store"].namespace))
 
     if output == "json":
         print_json({"checks": findings})
     else:
         for finding in findings:
-            click.echo(f"{'ok  ' if finding['ok'] else 'FAIL'}  {finding['check']}: {finding['message']}")
+            sign = "FAIL" if not finding["ok"] else "warn" if finding["warning"] else "ok  "
+            click.echo(f"{sign}  {finding['check']}: {finding['message']}")
     if not all(finding["ok"] for finding in findings):
         context.exit(1)
 
@@ -77,18 +89,9 @@ def _view(project: Any, view: Any) -> str:
     return f"{len(view.features)} features by {', '.join(view.join_keys)}"
 
 
-def _redis(url: str) -> str:
+def _redis(url: str, look: Callable[[OnlineStore, str], str | Finding]) -> str | Finding:
     with plain_errors(url):
-        client = connect(url)
-        client.ping()
-        try:
-            version = client.info("server").get("redis_version", "?")
-            policy = client.config_get("maxmemory-policy").get("maxmemory-policy", "?")
-        except redis.RedisError:
-            return f"answers at {public_name(url)} (its settings may not be read)"
-    if policy not in ("noeviction", "?") and not policy.startswith("volatile"):
-        policy += ", which may drop rows when memory is short: noeviction is safe"
-    return f"{version} answers at {public_name(url)}, eviction policy {policy}"
+        return look(connect(url), url)
 
 
 def _online(url: str, namespace: str) -> str:
@@ -98,3 +101,31 @@ def _online(url: str, namespace: str) -> str:
     if not views:
         return f"nothing is published in namespace {namespace} yet: run `materialize`"
     return f"{len(views)} feature views are published in namespace {namespace}"
+
+
+def _runs(project: Any, namespace: str) -> str | Finding:
+    """The last run of each view, by the materialization log."""
+    with open_warehouse(project) as warehouse:
+        entries = read_log(warehouse.state_folder, namespace)
+    last = {entry["view"]: entry for entry in entries}
+    if not last:
+        return "none is known of here"
+    now = datetime.now(timezone.utc)
+    told = []
+    for view, entry in sorted(last.items()):
+        age = format_age(now - datetime.fromisoformat(entry["at"]))
+        outcome = f"failed ({entry['error']})" if entry["error"] else f"{entry['rows_written']:,} written"
+        told.append(f"{view} {age} ago, {outcome}")
+    failed = sum(1 for entry in entries if entry["error"])
+    text = "; ".join(told) + (f" ({failed} of {len(entries)} runs failed)" if failed else "")
+    return text, any(entry["error"] for entry in last.values())
+
+
+def format_age(age: timedelta) -> str:
+    """An age in its largest whole unit: ``3 hours``."""
+    seconds = max(int(age.total_seconds()), 0)
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= length:
+            count = seconds // length
+            return f"{count} {unit}{'s' if count > 1 else ''}"
+    return f"{seconds} second{'' if seconds == 1 else 's'}"
