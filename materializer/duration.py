@@ -23,7 +23,10 @@ def parse_duration(text: object, what: str) -> timedelta:
             f"{what} is {text!r}, which is not a duration: write a whole number above zero and a unit "
             "(second, minute, hour, day or week), for example '7 days'."
         )
-    return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+    try:
+        return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+    except OverflowError:
+        raise DefinitionError(f"{what} is {text!r}, which is longer than time itself goes here.") from None
 
 
 def format_duration(duration: timedelta) -> str:

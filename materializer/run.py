@@ -34,6 +34,8 @@ from materializer.types import to_plain
 from materializer.warehouse import Warehouse
 
 BATCH_ROWS = 10_000
+# Encoding takes a few times a batch's own size: wide rows go in smaller ones.
+BATCH_BYTES = 32 * 1024 * 1024
 # Removing more than half of a view of more entities than this is taken for a mistake upstream.
 SHRINK_FROM = 1_000
 ROWS_LOST = (
@@ -285,8 +287,8 @@ class Run:
         view, total = plan.view, plan.new + plan.changed
         sql = difference.rows_to_send(view, plan.rows, None if plan.why_full else plan.pending)
         done = 0
-        for batch in self._warehouse.stream(sql, BATCH_ROWS) if total else ():
-            if batch.num_rows:
+        for whole in self._warehouse.stream(sql, BATCH_ROWS) if total else ():
+            for batch in pieces(whole):
                 rows = encode_rows(
                     batch, view, self._namespace, scripts.RUN + self.run_id, expiring=self._options.as_of is None
                 )
@@ -436,6 +438,13 @@ class Plan:
         current = self.folder.load() if self.folder else None
         if current is None or self.pending.name not in current.pending:
             self.pending.unlink(missing_ok=True)
+
+
+def pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """A batch in parts of about `BATCH_BYTES` at most."""
+    rows = max(1, BATCH_BYTES * batch.num_rows // max(batch.nbytes, 1))
+    for start in range(0, batch.num_rows, rows):
+        yield batch.slice(start, rows)
 
 
 def new_run_id() -> str:

@@ -95,10 +95,13 @@ class FeatureStore:
     def list_feature_views(self, tags: Mapping[str, str] | Sequence[str] | None = None) -> list[FeatureView]:
         """Every feature view, versions included, with its features and their types.
 
+        One that is not built yet comes as it is declared, without types.
+
         Args:
             tags: only views that have all of these: a dict of tags and values, or a list of tags.
         """
-        return [self._typed(view) for view in self._registry().all_views() if _has_tags(view.tags, tags)]
+        views = [view for view in self._registry().all_views() if _has_tags(view.tags, tags)]
+        return self._typed(views, unbuilt=True)
 
     def get_feature_view(self, name: str) -> FeatureView:
         """The view named ``name`` (its latest version) or ``name.v2``.
@@ -106,7 +109,8 @@ class FeatureStore:
         Raises:
             NotFoundError: naming those there are.
         """
-        return self._typed(self._registry().view(name))
+        (view,) = self._typed([self._registry().view(name)])
+        return view
 
     def list_entities(self, tags: Mapping[str, str] | Sequence[str] | None = None) -> list[Entity]:
         """Every join key of any view, once."""
@@ -331,12 +335,20 @@ class FeatureStore:
         with plain_errors(self._redis_url):
             return self._reader.registry()
 
-    def _typed(self, view: FeatureView) -> FeatureView:
-        """The view with the warehouse's columns, where it is built and the warehouse is free."""
-        if self._project is None:
-            return view
+    def _typed(self, views: Sequence[FeatureView], unbuilt: bool = False) -> list[FeatureView]:
+        """The views with the warehouse's columns; with `unbuilt`, one that is not there stays as it is declared."""
+        if self._project is None or not views:
+            return list(views)
+        typed = []
         with open_warehouse(self._project) as warehouse:
-            return with_columns(view, warehouse)
+            for view in views:
+                try:
+                    typed.append(with_columns(view, warehouse))
+                except NotFoundError:
+                    if not unbuilt:
+                        raise
+                    typed.append(view)
+        return typed
 
 
 def _has_tags(own: Mapping[str, str], wanted: Mapping[str, str] | Sequence[str] | None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -91,6 +92,16 @@ def _named(wrong: re.Match[str] | None) -> str:
     return f" ({wrong[1] or wrong[2]})" if wrong else ""
 
 
+class _Sentinels(Sentinel):
+    """redis-py's, for threads: it puts the sentinel that answered first while others walk along the same list."""
+
+    _lock = threading.Lock()
+
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        with self._lock:
+            return super().discover_master(service_name)
+
+
 def _client(url: str) -> redis.Redis:
     client = redis.Redis.from_url(url, **_OPTIONS)
     pool = client.connection_pool
@@ -107,7 +118,7 @@ def _master(place: RedisUrl) -> redis.Redis:
     own = {name.removeprefix("sentinel_"): value for name, value in place.sentinel_options.items()}
     alike = {name: value for name, value in options.items() if name not in ("username", "password", "db")}
     _client(place.node_url(*place.hosts[0]))
-    return Sentinel(place.hosts, sentinel_kwargs=alike | own, **options).master_for(place.master)
+    return _Sentinels(place.hosts, sentinel_kwargs=alike | own, **options).master_for(place.master)
 
 
 @contextmanager

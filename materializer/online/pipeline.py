@@ -18,7 +18,7 @@ Batch = tuple[Address | None, bytes, int]
 _ASKING = b"*1\r\n$6\r\nASKING\r\n"
 _ELSEWHERE = (redis.ConnectionError, MovedError, AskError, ClusterDownError, TryAgainError)
 # Tasks beyond these wait for a connection; more would only queue up in the server.
-_CONNECTIONS_A_LOOP = 32
+_CONNECTIONS_A_LOOP = 16
 _TIMEOUT_SECONDS = 30
 
 

@@ -15,7 +15,6 @@ from materializer.online.values import encode
 from materializer.types import to_plain
 
 EVENT, CREATED, EXPIRES, WRITER = "_fs_event", "_fs_created", "_fs_expires", "_fs_writer"
-_CRLF = pa.scalar(b"\r\n")
 _DAY = timedelta(days=1)
 
 
@@ -116,7 +115,8 @@ def _timestamps(column: pa.Array) -> pa.Array:
 def _bulk(texts: pa.Array) -> pa.Array:
     """Each value as a RESP bulk string: ``$<length>\\r\\n<bytes>\\r\\n``."""
     length = pc.binary_length(texts).cast(pa.string()).cast(pa.binary())
-    return pc.binary_join_element_wise(pa.scalar(b"$"), length, _CRLF, texts, _CRLF, b"")
+    end = pa.scalar(b"\r\n")
+    return pc.binary_join_element_wise(pa.scalar(b"$"), length, end, texts, end, b"")
 
 
 def _constant(value: int | bytes, count: int) -> pa.Array:

@@ -276,6 +276,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.whole = True  # until a test makes it lose what it had answered
         self.url = local_redis.start(folder)
         self.proxy = Proxy(self._port())
 
@@ -296,6 +297,7 @@ class Server:
     def cut_the_file(self, count: int) -> None:
         """What a power failure does to a file that was not flushed: its last bytes are gone."""
         newest = max(self.folder.glob("appendonlydir/*.incr.aof"), key=lambda path: path.stat().st_mtime)
+        self.whole = False
         os.truncate(newest, max(0, newest.stat().st_size - count))
 
     def start(self) -> None:

@@ -1,8 +1,9 @@
-"""Redis as people run it: with a password, with users, over TLS, behind sentinels, as a cluster; on ports of their own."""
+"""Redis as people run it: with a password, over TLS, behind sentinels, as a cluster; each on free ports."""
 
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -56,6 +57,11 @@ class Server:
         """kill -9."""
         self.process.kill()
         self.process.wait()
+
+    def cut_off(self, replica: Server) -> None:
+        """Freeze a replica of this server, and close the connection to it: it gets nothing any more."""
+        replica.process.send_signal(signal.SIGSTOP)
+        self.client.execute_command("CLIENT", "KILL", "TYPE", "replica")
 
     def close(self) -> None:
         """End it."""

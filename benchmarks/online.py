@@ -1,0 +1,194 @@
+"""How long an online read takes: our SDK, Feast, a redis-py pipeline, and the bare pre-packed pipeline.
+
+Run: python benchmarks/online.py [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import random
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import hiredis
+import support
+from support import FEATURES, Promises, note, percentile
+
+VIEWS = ("activity", "spending", "profile")
+
+
+class BarePipeline:
+    """The same HMGETs as bytes made beforehand: sent at once, the answers read by hiredis and no more done with them."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._reader = hiredis.Reader()
+
+    def ask(self, packed: bytes, count: int) -> None:
+        self._socket.sendall(packed)
+        while count:
+            if self._reader.gets() is False:
+                self._reader.feed(self._socket.recv(65536))
+            else:
+                count -= 1
+
+
+def pack(prefix: bytes, users: list[int], fields: list[bytes]) -> bytes:
+    def bulk(text: bytes) -> bytes:
+        return b"$%d\r\n%s\r\n" % (len(text), text)
+
+    tail = b"".join(bulk(field) for field in fields)
+    head = b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(fields))
+    return b"".join(head + bulk(prefix + b"%d" % user) + tail for user in users)
+
+
+def main() -> None:
+    options = arguments()
+    with support.private_redis() as server, tempfile.TemporaryDirectory(prefix="bench-online-") as name:
+        folder = Path(name)
+        note(f"{len(VIEWS)} views of {options.rows:,} rows: dbt, materialize")
+        models = {view: support.rows_sql(options.rows, shift=place) for place, view in enumerate(VIEWS)}
+        # Feature names of their own in each view, so that they can be asked for together.
+        models = {
+            view: f"select user_id, event_timestamp, {', '.join(f'{f} as {view}_{f}' for f in FEATURES)} from ({sql})"
+            for view, sql in models.items()
+        }
+        warehouse = support.make_project(folder, models, [support.view_properties(view) for view in VIEWS])
+
+        from materializer import FeatureStore
+
+        store = FeatureStore(folder, redis_url=server.url)
+        store.materialize()
+        namespace = store.namespace
+        # A reader, as a request handler has it: it knows Redis and the namespace, and no project.
+        reader = FeatureStore(redis_url=server.url, namespace=namespace)
+        feast = None if options.no_feast else start_feast(options, folder, warehouse, server.port)
+
+        bare, client = BarePipeline(server.port), server.client()
+        rows, promises = [], Promises()
+        for views in (1, 3):
+            features = [f"{view}:{view}_{feature}" for view in VIEWS[:views] for feature in FEATURES]
+            for entities in (1, 100, 500):
+                note(f"{entities} entities, {views} views")
+                sides = measure(options, reader, client, bare, feast, namespace, VIEWS[:views], features, entities)
+                rows += table_rows(entities, views, sides)
+                check(promises, entities, views, sides)
+        if feast:
+            feast.close()
+    head = ["entities x views", "", "p50 ms", "p99 ms", "p50 / bare", "ours is faster (p50, p99)"]
+    support.print_table(f"Online reads, {len(FEATURES)} features a view, {options.requests} requests each", head, rows)
+    promises.print()
+
+
+def measure(options, reader, client, bare, feast, namespace, views, features, entities) -> dict[str, list[float]]:
+    """Latencies of each side, in blocks that take turns, after a warm-up."""
+    chance = random.Random(entities * 10 + len(views))
+    fields = {view: [f"{view}_{feature}".encode() for feature in FEATURES] + [b"_fs_event"] for view in views}
+    prefix = {view: f"{namespace}:{view}:".encode() for view in views}
+
+    def users() -> list[int]:
+        return [chance.randrange(options.rows) for _ in range(entities)]
+
+    def ours(asked: list[int]) -> Callable[[], object]:
+        entity_rows = [{"user_id": user} for user in asked]
+        return lambda: reader.get_online_features(features, entity_rows).to_dict()
+
+    def redis_py(asked: list[int]) -> Callable[[], object]:
+        def run() -> object:
+            pipeline = client.pipeline(transaction=False)
+            for view in views:
+                for user in asked:
+                    pipeline.hmget(prefix[view] + b"%d" % user, fields[view])
+            return pipeline.execute()
+
+        return run
+
+    def packed(asked: list[int]) -> Callable[[], object]:
+        commands = b"".join(pack(prefix[view], asked, fields[view]) for view in views)
+        return lambda: bare.ask(commands, entities * len(views))
+
+    makers = {"this": ours, "redis-py pipeline": redis_py, "bare pre-packed pipeline": packed}
+    times: dict[str, list[float]] = {name: [] for name in makers}
+    if feast:
+        times["Feast"] = []
+    block = max(5, options.requests // 10)
+    for turn in range(-1, options.requests // block):
+        for name, make in makers.items():
+            for _ in range(block):
+                run = make(users())
+                gc.disable()
+                begin = time.perf_counter()
+                run()
+                spent = time.perf_counter() - begin
+                gc.enable()
+                if turn >= 0:
+                    times[name].append(spent)
+        if feast:
+            few = max(3, block // 4) if entities >= 100 else block
+            answer = feast.ask("online", features=features, entities=entities, known=options.rows, rounds=few)
+            if turn >= 0:
+                times["Feast"] += answer["seconds"]
+    return times
+
+
+def table_rows(entities: int, views: int, sides: dict[str, list[float]]) -> list[list[str]]:
+    p50 = {name: percentile(times, 0.50) for name, times in sides.items()}
+    p99 = {name: percentile(times, 0.99) for name, times in sides.items()}
+    bare = p50["bare pre-packed pipeline"]
+    return [
+        [
+            f"{entities} x {views}", name, f"{p50[name] * 1e3:.2f}", f"{p99[name] * 1e3:.2f}", f"{p50[name] / bare:.2f}",
+            "" if name == "this" else f"{p50[name] / p50['this']:.1f}x, {p99[name] / p99['this']:.1f}x",
+        ]
+        for name in sides
+    ]  # fmt: skip
+
+
+def check(promises: Promises, entities: int, views: int, sides: dict[str, list[float]]) -> None:
+    if entities == 1:
+        return
+    for label, share in (("p50", 0.50), ("p99", 0.99)):
+        ours = percentile(sides["this"], share)
+        feast = percentile(sides["Feast"], share) / ours if "Feast" in sides else None
+        promises.at_least(f"faster than Feast, {label}, {entities} x {views}", feast, 10)
+    ratio = percentile(sides["this"], 0.5) / percentile(sides["bare pre-packed pipeline"], 0.5)
+    promises.at_most(f"time of the bare pipeline, p50, {entities} x {views}", ratio, 1.5)
+
+
+def start_feast(options, folder: Path, warehouse: Path, port: int) -> support.FeastSide:
+    import duckdb
+
+    note("Feast: materialize the same rows")
+    views = {}
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        for view in VIEWS:
+            path = folder / f"{view}.parquet"
+            connection.execute(f"copy {view} to '{path}' (format parquet)")
+            views[view] = {"path": str(path), "features": {f"{view}_{name}": kind for name, kind in FEATURES.items()}}
+    feast = support.FeastSide(options.feast_env, folder / "feast")
+    feast.ask("setup", redis_port=port, views=views, ttl_days=3650)
+    feast.ask("materialize", start="2025-12-31T00:00:00+00:00")
+    return feast
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=20_000, help="entities a view (default 20,000)")
+    parser.add_argument("--requests", type=int, default=500, help="requests a cell (default 500)")
+    parser.add_argument("--quick", action="store_true", help="2,000 entities, 60 requests")
+    parser.add_argument("--no-feast", action="store_true", help="leave Feast out")
+    parser.add_argument("--feast-env", type=Path, help=f"environment with {support.FEAST}")
+    options = parser.parse_args()
+    if options.quick:
+        options.rows, options.requests = 2_000, 60
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
