@@ -6,7 +6,7 @@ import os
 import socket
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -16,6 +16,7 @@ import pyarrow as pa
 import redis
 
 from materializer import difference, memory
+from materializer.ahead import ahead
 from materializer.difference import Known
 from materializer.errors import DefinitionError, OnlineStoreError, WarehouseError
 from materializer.feature_view import FeatureView
@@ -25,7 +26,7 @@ from materializer.online import scripts
 from materializer.online.keys import marker_key, revision_key
 from materializer.online.lease import Lease
 from materializer.online.published import publish_view, published_view
-from materializer.online.rows import encode_rows, row_keys
+from materializer.online.rows import Rows, encode_rows, row_keys
 from materializer.online.topology import OnlineStore, masters, node_of, on_every_master
 from materializer.online.values import check_key_type, check_value_type
 from materializer.online.writer import Writer, other_rows
@@ -36,6 +37,7 @@ from materializer.warehouse import Warehouse
 BATCH_ROWS = 10_000
 # Encoding takes a few times a batch's own size: wide rows go in smaller ones.
 BATCH_BYTES = 32 * 1024 * 1024
+BATCHES_AHEAD = 2
 # Removing more than half of a view of more entities than this is taken for a mistake upstream.
 SHRINK_FROM = 1_000
 ROWS_LOST = (
@@ -251,8 +253,10 @@ class Run:
         with Writer(self._client, lease) as writer:
             if not plan.idle:
                 self._start(plan, writer)
+                # Nobody but the run under this lease writes such rows: where there is none now, none is left later.
+                leftovers = plan.why_full and any(other_rows(self._client, self._namespace, plan.view.reference, ""))
                 written, refused = self._write(plan, writer)
-                deleted = self._remove(plan, writer)
+                deleted = self._remove(plan, writer) if leftovers or not plan.why_full else 0
                 self._check_marks(plan)
             self._publish(plan, writer)
             if not plan.idle:
@@ -287,13 +291,19 @@ class Run:
         view, total = plan.view, plan.new + plan.changed
         sql = difference.rows_to_send(view, plan.rows, None if plan.why_full else plan.pending)
         done = 0
-        for whole in self._warehouse.stream(sql, BATCH_ROWS) if total else ():
-            for batch in pieces(whole):
-                rows = encode_rows(
-                    batch, view, self._namespace, scripts.RUN + self.run_id, expiring=self._options.as_of is None
-                )
-                writer.send(rows, pa.table(batch.select(list(view.join_keys))))
-                done += batch.num_rows
+
+        def encoded() -> Iterator[tuple[Rows, pa.Table]]:
+            mark, expiring = scripts.RUN + self.run_id, self._options.as_of is None
+            for whole in self._warehouse.stream(sql, BATCH_ROWS) if total else ():
+                for batch in pieces(whole):
+                    rows = encode_rows(batch, view, self._namespace, mark, expiring)
+                    yield rows, pa.table(batch.select(list(view.join_keys)))
+
+        # The warehouse computes and Arrow encodes the next rows while these go out.
+        with closing(ahead(encoded(), BATCHES_AHEAD)) as batches:
+            for rows, keys in batches:
+                writer.send(rows, keys)
+                done += len(rows)
                 if self._progress:
                     self._progress(view.reference, done, total)
         writer.finish()
@@ -317,6 +327,8 @@ class Run:
         name = plan.view.reference
         if plan.published_rows > SHRINK_FROM and not self._options.allow_shrink:
             stale = sum(len(keys) for keys, _ in other_rows(self._client, self._namespace, name, mark))
+            if not stale:
+                return 0
             if stale > plan.published_rows / 2:
                 raise OnlineStoreError(
                     f"All rows of '{name}' were sent, but {stale:,} entities that are online are not among them, more "

@@ -38,7 +38,6 @@ from tests.support.faults import (
 )
 
 ROWS = 12_000
-BYTES_A_ROW = 330
 SHORT_LEASE_MS = 1_500
 OTHER_NAMESPACE = "faults.other"
 
@@ -50,6 +49,7 @@ class World:
     project: DbtProject
     server: Server
     readings: Readings
+    bytes_of_all: int  # what a full run sends
 
     @property
     def client(self) -> redis.Redis:
@@ -68,7 +68,7 @@ class World:
 
     def after(self, share: float, action: Callable[[], None]) -> None:
         """Call `action` once about this share of a full run's bytes went through the proxy."""
-        self.server.proxy.after(int(share * self.readings.rows * BYTES_A_ROW), action)
+        self.server.proxy.after(int(share * self.bytes_of_all), action)
 
     def check(self) -> None:
         """Online stands what the warehouse says, and the next run finds nothing to do."""
@@ -102,10 +102,11 @@ def world(tmp_path: Path, server: Server) -> Iterator[World]:
     stranger.become(1)
     materialize(project, server.url, namespace=OTHER_NAMESPACE)
     theirs = online(server.client, OTHER_NAMESPACE)
-    world = World(project, server, Readings(project, ROWS))
-    world.readings.become(1)
-    world.run()
-    yield world
+    readings = Readings(project, ROWS)
+    readings.become(1)
+    before = server.proxy.sent
+    materialize(project, server.proxy.url)
+    yield World(project, server, readings, server.proxy.sent - before)
     found = online(server.client, OTHER_NAMESPACE)
     assert difference(found, theirs) == 0 or (not found and not server.whole)
 
@@ -126,7 +127,14 @@ def kill_at_random_moments(world: World, wanted: int, seed: int) -> str:
             world.readings.become(state)
             moving = difference(online(world.client, NAMESPACE), oracle(world.project, NAMESPACE)) / ROWS
             process = world.start(lease_ms=SHORT_LEASE_MS)
-            world.after(draw.uniform(0, max(moving, 0.05)), process.kill)
+            host_dies = draw.random() < 0.7
+
+            def kill(process: subprocess.Popen[str] = process, host_dies: bool = host_dies) -> None:
+                process.kill()
+                if host_dies:  # then what it had sent but the network not delivered is lost too
+                    world.server.proxy.cut()
+
+            world.after(draw.uniform(0, max(moving, 0.05)), kill)
             ran = ended(process)
             stopped = unfinished(world.project, world.client)
             if ran.code == -signal.SIGKILL and stopped and stopped.partial:

@@ -438,8 +438,7 @@ def test_after_a_failover_of_a_sentinels_master_the_next_run_is_right(
     assert reader.get_online_features(**ask).to_dict()["amount"] == [1009]
     assert loop.run(reader.get_online_features_async(**ask)).to_dict()["amount"] == [1009]
     loop.close()
-    lost.start()
-    until(sentinels.in_step, "the old master to follow")
+    sentinels.bring_back(lost)
 
 
 @needs_redis
@@ -461,8 +460,7 @@ def test_rows_that_a_promoted_replica_never_got_are_noticed_and_sent_again(
     until(lambda: sentinels.master is replica and connect(sentinels.url).ping(), "the failover")
     assert work.wrong_rows() == 20
     assert "does not hold what the last run" in work.run().why
-    master.start()
-    until(sentinels.in_step, "the old master to follow")
+    sentinels.bring_back(master)
 
 
 @needs_redis

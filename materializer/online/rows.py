@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,35 +21,29 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Rows:
-    """A batch of rows, encoded: for each row the bytes of its key and of its arguments to WRITE_ROWS."""
+    """A batch of rows, encoded for WRITE_ROWS: `head` is its arguments that are the same for all rows, `head_strings`
+    how many these are; for each row the bytes of its key and of its own arguments, `row_strings` of them."""
 
+    head: bytes
+    head_strings: int
     keys: pa.Array
     arguments: pa.Array
-    counts: list[int]
+    row_strings: int
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def calls(self, rows: int) -> Iterator[tuple[int, bytes, bytes, int]]:
-        """Cut into calls of at most `rows` rows: (number of rows, keys, arguments, number of arguments)."""
+    def calls(self, rows: int) -> Iterator[tuple[int, bytes, memoryview]]:
+        """Cut into calls of at most `rows` rows: (number of rows, keys, arguments)."""
         keys, arguments = memoryview(self.keys.buffers()[2]), memoryview(self.arguments.buffers()[2])
-        key_ends, argument_ends = self.keys_ends(), self.arguments_ends()
-        for start in range(0, len(self), rows):
-            stop = min(start + rows, len(self))
+        cuts = [*range(0, len(self), rows), len(self)]
+        key_ends, argument_ends = _offsets(self.keys, cuts), _offsets(self.arguments, cuts)
+        for place, (start, stop) in enumerate(itertools.pairwise(cuts)):
             yield (
                 stop - start,
-                bytes(keys[key_ends[start] : key_ends[stop]]),
-                bytes(arguments[argument_ends[start] : argument_ends[stop]]),
-                sum(self.counts[start:stop]),
+                bytes(keys[key_ends[place] : key_ends[place + 1]]),
+                arguments[argument_ends[place] : argument_ends[place + 1]],
             )
-
-    def keys_ends(self) -> list[int]:
-        """Offsets of the keys' bytes."""
-        return _offsets(self.keys)
-
-    def arguments_ends(self) -> list[int]:
-        """Offsets of the arguments' bytes."""
-        return _offsets(self.arguments)
 
 
 def keep_for(ttl: timedelta) -> timedelta:
@@ -76,18 +71,15 @@ def encode_rows(batch: pa.RecordBatch, view: FeatureView, namespace: str, writer
     if view.ttl and expiring:
         moment = pc.add(event, pa.scalar(keep_for(view.ttl), pa.duration("us"))).cast(pa.int64())
         drop_at = pc.divide(moment, 1000).cast(pa.string()).cast(pa.binary())
-    fields.append((WRITER, _constant(writer.encode(), count)))
 
-    strings = _constant(0, count)
-    parts = []
-    for name, texts in fields:
-        strings = pc.add(strings, pc.if_else(pc.is_valid(texts), 2, 0))
-        label = name.encode()
-        head = pa.scalar(b"$%d\r\n%s\r\n" % (len(label), label))
-        parts.append(pc.fill_null(pc.binary_join_element_wise(head, _bulk(texts), b""), b""))
-    header = pc.binary_join_element_wise(_bulk(drop_at), _bulk(strings.cast(pa.string()).cast(pa.binary())), b"")
-    arguments = pc.binary_join_element_wise(header, *parts, b"")
-    return Rows(_bulk(keys), arguments, pc.add(strings, 2).to_pylist())
+    names = [name.encode() for name, _ in fields]
+    head = b"".join(bulk_string(text) for text in (writer.encode(), b"%d" % len(names), *names))
+    has = _constant(b"", count)
+    if any(texts.null_count for _, texts in fields):
+        marks = [pc.if_else(pc.is_valid(texts), b"1", b"0") for _, texts in fields]
+        has = pc.binary_join_element_wise(*marks, b"")
+    parts: list[pa.Array] = [has] + [pc.fill_null(texts, b"") for _, texts in fields]
+    return Rows(head, 2 + len(names), _bulk(keys), _bulk(drop_at, *parts), 2 + len(names))
 
 
 def row_keys(columns: dict[str, pa.Array], view: FeatureView, namespace: str) -> pa.Array:
@@ -112,18 +104,26 @@ def _timestamps(column: pa.Array) -> pa.Array:
     )  # fmt: skip
 
 
-def _bulk(texts: pa.Array) -> pa.Array:
-    """Each value as a RESP bulk string: ``$<length>\\r\\n<bytes>\\r\\n``."""
-    length = pc.binary_length(texts).cast(pa.string()).cast(pa.binary())
-    end = pa.scalar(b"\r\n")
-    return pc.binary_join_element_wise(pa.scalar(b"$"), length, end, texts, end, b"")
+def bulk_string(text: bytes) -> bytes:
+    """A RESP bulk string: ``$<length>\\r\\n<bytes>\\r\\n``."""
+    return b"$%d\r\n%s\r\n" % (len(text), text)
+
+
+def _bulk(*columns: pa.Array) -> pa.Array:
+    """The RESP bulk strings of each row's values, one after the other."""
+    # Made here and not once: Arrow's first scalar loads pandas, which a reader has no use for.
+    between, end = pa.scalar(b"\r\n$"), pa.scalar(b"\r\n")
+    pieces: list[pa.Array | pa.Scalar] = []
+    for texts in columns:
+        length = pc.binary_length(texts).cast(pa.string()).cast(pa.binary())
+        pieces += [between if pieces else pa.scalar(b"$"), length, end, texts]
+    return pc.binary_join_element_wise(*pieces, end, b"")
 
 
 def _constant(value: int | bytes, count: int) -> pa.Array:
     return pa.repeat(pa.scalar(value, pa.int64() if isinstance(value, int) else pa.binary()), count)
 
 
-def _offsets(texts: pa.Array) -> list[int]:
-    return pa.Array.from_buffers(
-        pa.int32(), len(texts) + 1, [None, texts.buffers()[1]], offset=texts.offset
-    ).to_pylist()  # fmt: skip
+def _offsets(texts: pa.Array, places: list[int]) -> list[int]:
+    ends = pa.Array.from_buffers(pa.int32(), len(texts) + 1, [None, texts.buffers()[1]], offset=texts.offset)
+    return ends.take(pa.array(places)).to_pylist()

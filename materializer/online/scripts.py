@@ -48,42 +48,87 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) 
 return 0
 """
 
-# KEYS: row keys. ARGV: deadline ms, then for each row: the ms at which Redis may drop it ('' for never), the number
-# of strings that follow, and those: field, value, ... A row is replaced whole. One that a push or a stream wrote stays
-# where it is newer by (event, created). Gives the places, from 1, of the rows that were kept out so. A server that is
+# KEYS: row keys, each once. ARGV: deadline ms, the writer, the number of fields, their names, then for each row: the ms
+# at which Redis may drop it ('' for never), which fields it has ('' for all, else a '1' or '0' for each), and a value
+# for each field. A row is replaced whole. What a push or a stream wrote stays where it is newer by (event, created).
+# Gives the places, from 1, of the rows that were kept out so. Where no key is there yet, as one EXISTS for all of them
+# tells, nothing is compared or deleted: that, and naming fields once, is what makes a first load fast. A server that is
 # out of memory refuses a script's first write alone, and DEL never: so the first is one that it does refuse.
 WRITE_ROWS = (
     _UNDER_LEASE
     + f"""
-local kept, at, first = {{}}, 2, true
+local call, writer, width = redis.call, ARGV[2], tonumber(ARGV[3])
+local first, step = 4 + width, 2 + width
+local kept, stays, gone = {{}}, {{}}, {{}}
+local function value(at, name)
+  for i = 1, width do
+    if ARGV[3 + i] == name then return string.sub(ARGV[at + 1], i, i) == '0' and '' or ARGV[at + 1 + i] end
+  end
+  return ''
+end
+if call('EXISTS', unpack(KEYS)) > 0 then
+  for place, key in ipairs(KEYS) do
+    local before = call('HGET', key, '_fs_writer')
+    if before and string.sub(before, 1, {len(RUN)}) ~= '{RUN}' then
+      local old, at = call('HMGET', key, '_fs_event', '_fs_created'), first + (place - 1) * step
+      local event, old_event = value(at, '_fs_event'), old[1] or ''
+      if old_event > event or (old_event == event and (old[2] or '') > value(at, '_fs_created')) then
+        kept[#kept + 1] = place
+        stays[place] = true
+      end
+    end
+    if not stays[place] then gone[#gone + 1] = key end
+  end
+  if #gone > 0 then
+    call('HSET', gone[1], '_fs_writer', '')
+    call('DEL', unpack(gone))
+  end
+end
+local whole = {{'HSET', '', '_fs_writer', writer}}
+for i = 1, width do whole[3 + 2 * i] = ARGV[3 + i] end
+local size = 4 + 2 * width
+local function set(command, size)
+  if size <= 4000 then return call(unpack(command, 1, size)) end
+  for i = 3, size, 2000 do call('HSET', command[2], unpack(command, i, math.min(i + 1999, size))) end
+end
+local at = first
 for place, key in ipairs(KEYS) do
-  local expires, count = ARGV[at], tonumber(ARGV[at + 1])
-  local old = redis.call('HMGET', key, '_fs_writer', '_fs_event', '_fs_created')
-  local newer = false
-  if old[1] and string.sub(old[1], 1, {len(RUN)}) ~= '{RUN}' then
-    local event, created = '', ''
-    for i = at + 2, at + 1 + count, 2 do
-      if ARGV[i] == '_fs_event' then event = ARGV[i + 1] elseif ARGV[i] == '_fs_created' then created = ARGV[i + 1] end
+  if not stays[place] then
+    local has = ARGV[at + 1]
+    if has == '' then
+      whole[2] = key
+      for i = 1, width do whole[4 + 2 * i] = ARGV[at + 1 + i] end
+      set(whole, size)
+    else
+      local part, n = {{'HSET', key, '_fs_writer', writer}}, 4
+      for i = 1, width do
+        if string.byte(has, i) == 49 then
+          part[n + 1], part[n + 2] = ARGV[3 + i], ARGV[at + 1 + i]
+          n = n + 2
+        end
+      end
+      set(part, n)
     end
-    local old_event, old_created = old[2] or '', old[3] or ''
-    newer = old_event > event or (old_event == event and old_created > created)
+    if ARGV[at] ~= '' then call('PEXPIREAT', key, ARGV[at]) end
   end
-  if newer then
-    kept[#kept + 1] = place
-  else
-    if first then redis.call('HSET', key, '_fs_writer', '') end
-    first = false
-    redis.call('DEL', key)
-    for i = at + 2, at + 1 + count, 2000 do
-      redis.call('HSET', key, unpack(ARGV, i, math.min(i + 1999, at + 1 + count)))
-    end
-    if expires ~= '' then redis.call('PEXPIREAT', key, expires) end
-  end
-  at = at + 2 + count
+  at = at + step
 end
 return kept
 """
 )
+
+# KEYS: row keys. ARGV: the mark of a run. Gives key, writer, ... of those that another materialization wrote.
+OTHER_ROWS = f"""
+local found = {{}}
+for _, key in ipairs(KEYS) do
+  local writer = redis.call('HGET', key, '_fs_writer')
+  if writer and writer ~= ARGV[1] and string.sub(writer, 1, {len(RUN)}) == '{RUN}' then
+    found[#found + 1] = key
+    found[#found + 1] = writer
+  end
+end
+return found
+"""
 
 # KEYS: row keys. ARGV: deadline ms, then for each key the writer it was scanned with, or '*' for any materialization. A
 # key goes only if it still is what was scanned; rows of a push or a stream stay. Gives the number deleted.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -14,12 +14,14 @@ from materializer.errors import LeaseLostError, OnlineStoreError
 from materializer.online import scripts
 from materializer.online.keys import glob_literal, view_prefix
 from materializer.online.lease import Lease
-from materializer.online.rows import WRITER, Rows
+from materializer.online.rows import WRITER, Rows, bulk_string
 from materializer.online.topology import Address, Cluster, OnlineStore, masters
 
 # A call of this many rows holds the server for about a millisecond; other clients are served between calls.
 ROWS_A_CALL = 100
-CALLS_IN_FLIGHT = 16
+# And rows of many fields are fewer a call.
+ARGUMENTS_A_CALL = 2_000
+CALLS_IN_FLIGHT = 200
 _SCAN_PAGE = 1000
 _WRITE_SHA = hashlib.sha1(scripts.WRITE_ROWS.encode()).hexdigest().encode()
 
@@ -71,9 +73,8 @@ class Writer:
         if self._cluster:
             return self._send_by_node(rows, keys)
         start = 0
-        for count, names, arguments, strings in rows.calls(ROWS_A_CALL):
-            deadline = b"%d" % self._lease.deadline()
-            self._links[None].send_packed_command(_call(count, names, deadline, arguments, strings))
+        for count, names, arguments in rows.calls(max(1, min(ROWS_A_CALL, ARGUMENTS_A_CALL // rows.row_strings))):
+            self._links[None].send_packed_command([_call(rows, count, names, self._lease.deadline(), arguments)])
             self._queued(self._links[None], keys, range(start, start + count), 1)
             start += count
         return None
@@ -81,10 +82,10 @@ class Writer:
     def _send_by_node(self, rows: Rows, keys: pa.Table) -> None:
         """As `send`: a cluster takes no call for rows of several slots, so each row is one, pipelined to its node."""
         ready: dict[Address | None, tuple[list[bytes], list[int]]] = {address: ([], []) for address in self._links}
-        for place, (_, name, argument, strings) in enumerate(rows.calls(1)):
+        for place, (_, name, arguments) in enumerate(rows.calls(1)):
             address = self._address(name[name.index(b"\n") + 1 : -2])
             calls, places = ready[address]
-            calls += _call(1, name, b"%d" % self._lease.deadline(), argument, strings)
+            calls.append(_call(rows, 1, name, self._lease.deadline(), arguments))
             places.append(place)
             if len(places) == ROWS_A_CALL:
                 self._links[address].send_packed_command([b"".join(calls)])
@@ -160,12 +161,12 @@ class Writer:
             self.refused.append(keys.take(refused))
 
 
-def _call(rows: int, names: bytes, deadline: bytes, arguments: bytes, strings: int) -> list[bytes]:
-    """One EVALSHA of WRITE_ROWS; `names` and `arguments` are packed already."""
+def _call(rows: Rows, count: int, names: bytes, deadline: int, arguments: memoryview) -> bytes:
+    """One EVALSHA of WRITE_ROWS for `count` rows; `names` and `arguments` are packed already."""
     head = b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%s\r\n$%d\r\n%d\r\n" % (
-        4 + rows + strings, _WRITE_SHA, len(b"%d" % rows), rows,
+        4 + count + rows.head_strings + count * rows.row_strings, _WRITE_SHA, len(b"%d" % count), count,
     )  # fmt: skip
-    return [head, names, b"$%d\r\n%s\r\n" % (len(deadline), deadline), arguments]
+    return b"".join((head, names, bulk_string(b"%d" % deadline), rows.head, arguments))
 
 
 def _ask(connection: Any, *command: bytes) -> Any:
@@ -176,29 +177,32 @@ def _ask(connection: Any, *command: bytes) -> Any:
 def other_rows(store: OnlineStore, namespace: str, view: str, run: str) -> Iterator[tuple[list[bytes], list[bytes]]]:
     """The view's rows that an earlier run wrote and `run` did not, in pages of (keys, their writers)."""
     pattern = glob_literal(view_prefix(namespace, view)) + "*"
+    find = _others_one_by_one if isinstance(store, Cluster) else _others_of_a_page
     for node in masters(store):
-        for keys in _pages(node.scan_iter(match=pattern, count=_SCAN_PAGE, _type="hash")):
-            pipeline = node.pipeline(transaction=False)
-            for key in keys:
-                pipeline.hget(key, WRITER)
-            stale = [
-                (key, writer)
-                for key, writer in zip(keys, pipeline.execute(), strict=True)
-                if writer and writer.startswith(scripts.RUN.encode()) and writer != run.encode()
-            ]
-            if stale:
-                yield [key for key, _ in stale], [writer for _, writer in stale]
+        cursor = 0
+        while True:
+            cursor, keys = node.scan(cursor, match=pattern, count=_SCAN_PAGE, _type="hash")
+            found = find(node, keys, run) if keys else []
+            if found:
+                yield found[::2], found[1::2]
+            if not cursor:
+                break
 
 
-def _pages(keys: Iterable[bytes]) -> Iterable[list[bytes]]:
-    page: list[bytes] = []
+def _others_of_a_page(node: redis.Redis, keys: list[bytes], run: str) -> list[bytes]:
+    return node.eval(scripts.OTHER_ROWS, len(keys), *keys, run)
+
+
+def _others_one_by_one(node: redis.Redis, keys: list[bytes], run: str) -> list[bytes]:
+    """For a cluster, which takes no script over rows of several slots."""
+    pipeline = node.pipeline(transaction=False)
     for key in keys:
-        page.append(key)
-        if len(page) == _SCAN_PAGE:
-            yield page
-            page = []
-    if page:
-        yield page
+        pipeline.hget(key, WRITER)
+    found = []
+    for key, writer in zip(keys, pipeline.execute(), strict=True):
+        if writer and writer.startswith(scripts.RUN.encode()) and writer != run.encode():
+            found += [key, writer]
+    return found
 
 
 class lease_errors:  # noqa: N801 - reads as a statement: `with lease_errors():`

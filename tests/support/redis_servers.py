@@ -41,13 +41,13 @@ class Server:
         self._program, self._options, self._client_options = program, options, client_options
         self.start()
 
-    def start(self) -> None:
-        """Start it, on the port that it had before where it was ended."""
+    def start(self, *more: str) -> None:
+        """Start it, with `more` options; on the port that it had before where it was ended."""
         listen = () if "--tls-port" in self._options else ("--port", str(self.port))
         options = [option.format(port=self.port) for option in self._options]
         with (self.folder / "server.log").open("a") as log:
             self.process = subprocess.Popen(
-                [self._program, *listen, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", *options],
+                [self._program, *listen, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", *options, *more],
                 cwd=self.folder, stdout=log, stderr=log,
             )  # fmt: skip
         self.client = redis.Redis(port=self.port, retry=None, **self._client_options)
@@ -106,7 +106,13 @@ class Sentinels:
         port = self.sentinel.sentinel_master("shop")["port"]
         return next(server for server in self.servers if server.port == port)
 
+    def bring_back(self, lost: Server) -> None:
+        """Start the old master as a replica of the new one, which the sentinel alone would do in some ten seconds."""
+        lost.start("--replicaof", "127.0.0.1", str(self.master.port))
+        until(self.in_step, "the old master to follow")
+
     def in_step(self) -> bool:
+        """Whether a replica follows."""
         return any(server.client.info("replication").get("master_link_status") == "up" for server in self.servers)
 
     def close(self) -> None:
