@@ -26,7 +26,7 @@ stop:
 	@if [ -x $(BIN)/python ]; then $(BIN)/python dbt_project/demo.py --stop; else echo "Nothing runs: there is no $(VENV)."; fi
 
 test: lint
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .

@@ -12,9 +12,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -207,13 +208,43 @@ class FeastSide:
             preexec_fn=limit,
             env=os.environ | {"FEAST_USAGE": "False", "PYTHONWARNINGS": "ignore"},
         )
+        self._peak = 0
+        threading.Thread(target=self._watch, daemon=True).start()
 
-    def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
-        """Run one command of `feast_side.py`.
+    def ask(self, command: str, patience: float | None = None, **arguments: Any) -> dict[str, Any]:
+        """Run one command of `feast_side.py`; after `patience` seconds it is stopped.
 
         Raises:
             FeastFailed: where it could not, with the last words of its log.
         """
+        assert self._process.stdin and self._process.stdout
+        timer = threading.Timer(patience, self._process.kill) if patience else None
+        if timer:
+            timer.start()
+        try:
+            return self._ask(command, arguments)
+        except FeastFailed:
+            if timer and timer.finished.is_set():
+                raise FeastFailed(f"stopped after {patience:.0f} s") from None
+            raise
+        finally:
+            if timer:
+                timer.cancel()
+
+    def peak_mib(self) -> float:
+        """The most memory that it was seen with, in MiB."""
+        return self._peak / 1024
+
+    def _watch(self) -> None:
+        """Note its peak every half second: when it is killed there is nobody left to ask."""
+        path = Path(f"/proc/{self._process.pid}/status")
+        while self._process.poll() is None:
+            with suppress(OSError, StopIteration, ValueError):
+                line = next(line for line in path.read_text().splitlines() if line.startswith("VmHWM"))
+                self._peak = max(self._peak, int(line.split()[1]))
+            time.sleep(0.5)
+
+    def _ask(self, command: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         assert self._process.stdin and self._process.stdout
         try:
             self._process.stdin.write(json.dumps({"command": command, **arguments}, default=str) + "\n")

@@ -26,7 +26,7 @@ from typing import Any
 import duckdb
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tests.support.dbt import DbtProject, make_project  # noqa: E402
+from tests.support.dbt import DbtProject, make_project
 
 WINDOWS = ["1 day", "7 days", "30 days"]
 COUNTS = [
@@ -77,9 +77,7 @@ def events(rows: int, entities: int, days: int, first: int = 0, start: str = "20
 
 def call(macro: str, aggregates: list, rest: str) -> str:
     spine = "source('raw', 'labels'), " if macro == "aggregate_as_of" else ""
-    return (
-        f"{{{{ feature_store.{macro}({spine}source('raw', 'events'), 'user_id', 'happened_at', {aggregates!r}, {WINDOWS!r}, {rest}) }}}}"
-    )
+    return f"{{{{ feature_store.{macro}({spine}source('raw', 'events'), 'user_id', 'happened_at', {aggregates!r}, {WINDOWS!r}, {rest}) }}}}"
 
 
 def project(folder: Path, tables: dict[str, str], files: dict[str, str]) -> DbtProject:
@@ -139,7 +137,9 @@ def as_of(folder: Path, scale: float) -> None:
         for number, aggregates in enumerate(KINDS.values()):
             files[f"models/dense_{number}.sql"] = call("aggregate_as_of", aggregates, "shape='dense'")
         files["models/range.sql"] = call("aggregate_as_of", COUNTS, "shape='range'")
-        made = project(folder / f"asof_{an_entity}", {"events": events(rows, entities, days), "labels": label_sql}, files)
+        made = project(
+            folder / f"asof_{an_entity}", {"events": events(rows, entities, days), "labels": label_sql}, files
+        )
         made.dbt("compile")
         connection = duckdb.connect(str(made.warehouse), read_only=True)
         connection.execute("set threads = 2")
@@ -150,25 +150,43 @@ def as_of(folder: Path, scale: float) -> None:
 
     flat = best({key: query for key, query in queries.items() if key[1] == "planned"}, 5)
     few, many = flat[50, "planned"], flat[2000, "planned"]
-    line("count, sum, avg: 2,000 events an entity against 50", f"{many.against(few)}: {many}, {few}", "<= 1.5x", many.clock <= 1.5 * few.clock)
+    line(
+        "count, sum, avg: 2,000 events an entity against 50",
+        f"{many.against(few)}: {many}, {few}",
+        "<= 1.5x",
+        many.clock <= 1.5 * few.clock,
+    )
     joined = best({2000: queries[2000, "range"]}, 1)[2000]
-    line("range join against these, 2,000 events an entity", joined.against(many), ">= 10x", joined.clock >= 10 * many.clock)
+    line(
+        "range join against these, 2,000 events an entity",
+        joined.against(many),
+        ">= 10x",
+        joined.clock >= 10 * many.clock,
+    )
     joined = best({50: queries[50, "range"]})[50]
     line("range join against these, 50 events an entity", joined.against(few))
     kinds = best({name: queries[2000, name] for name in KINDS})
     for name, took in kinds.items():
         promised = name in ("min, max", "count_distinct")
         kept = not promised or took.clock <= 5 * kinds["count, sum, avg"].clock
-        line(f"{name} against count, sum, avg", took.against(kinds["count, sum, avg"]), "<= 5x" if promised else "", kept)
+        line(
+            f"{name} against count, sum, avg", took.against(kinds["count, sum, avg"]), "<= 5x" if promised else "", kept
+        )
     limit = 10 * (rows + labels) * (len(WINDOWS) + 1)
     for name in KINDS:
         operator, most = max(operators(*queries[2000, name]), key=lambda o: o[1])
-        line(f"{name}: most rows an operator puts out", f"{most:,} ({operator.lower()})", f"<= {limit:,}", most <= limit)
+        line(
+            f"{name}: most rows an operator puts out", f"{most:,} ({operator.lower()})", f"<= {limit:,}", most <= limit
+        )
 
 
 def change(folder: Path, scale: float) -> None:
     rows = int(10_000_000 * scale)
-    made = project(folder / "change", {"events": events(rows, max(1, rows // 1000), 730)}, {"models/view.sql": call("window_aggregates", SIX, "")})
+    made = project(
+        folder / "change",
+        {"events": events(rows, max(1, rows // 1000), 730)},
+        {"models/view.sql": call("window_aggregates", SIX, "")},
+    )
     made.dbt("compile")
     with duckdb.connect(str(made.warehouse)) as connection:
         connection.execute("set threads = 2")
@@ -178,7 +196,12 @@ def change(folder: Path, scale: float) -> None:
         took = time.perf_counter() - start
         out = connection.execute("select count(*) from view").fetchone()[0]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    line(f"grain change, {rows / 1e6:g}M events, 3 windows, 6 aggregates", f"{took:.0f} s, {out / 1e6:.1f}M rows, peak {peak:.1f} GiB", "<= 8 GiB", peak <= 8)
+    line(
+        f"grain change, {rows / 1e6:g}M events, 3 windows, 6 aggregates",
+        f"{took:.0f} s, {out / 1e6:.1f}M rows, peak {peak:.1f} GiB",
+        "<= 8 GiB",
+        peak <= 8,
+    )
 
 
 def incremental(folder: Path, scale: float) -> None:
@@ -200,7 +223,12 @@ def incremental(folder: Path, scale: float) -> None:
             with duckdb.connect(str(made.warehouse)) as connection:
                 connection.execute("insert into raw.events " + events(more, entities, 7, rows, start="2025-12-31"))
     share = took["1%"].clock / took["full"].clock
-    line("1% new events, of every entity, against a full build (dbt run)", f"{share:.1%}: {took['1%']}, {took['full']}", "<= 10%", share <= 0.1)
+    line(
+        "1% new events, of every entity, against a full build (dbt run)",
+        f"{share:.1%}: {took['1%']}, {took['full']}",
+        "<= 10%",
+        share <= 0.1,
+    )
 
 
 PARTS = {"asof": as_of, "incremental": incremental, "change": change}

@@ -62,7 +62,7 @@ CASES = {
     "a window twice": (call(windows="['7 days', '7 day']"), "the window '7 days' stands twice"),
     "a key column that is not there": (
         call(entities="['user_id', 'nobody']"),
-        "there is no column 'nobody' in \"warehouse\".\"raw\".\"events\"; it has: user_id, happened_at, loaded_at, amount",
+        'there is no column \'nobody\' in "warehouse"."raw"."events"; it has: user_id, happened_at, loaded_at, amount',
     ),
     "a time column that is not there": (call(timestamp="'noon'"), "there is no column 'noon'"),
     "a load time that is not there": (call(created_timestamp="'noon'"), "there is no column 'noon'"),
@@ -117,7 +117,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> DbtProject:
     folder: Path = tmp_path_factory.mktemp("errors")
     with duckdb.connect(str(folder / "warehouse.duckdb")) as connection:
         connection.execute("create schema raw")
-        connection.execute("create table raw.events (user_id int, happened_at timestamp, loaded_at timestamp, amount int)")
+        connection.execute(
+            "create table raw.events (user_id int, happened_at timestamp, loaded_at timestamp, amount int)"
+        )
         connection.execute("create table raw.labels (user_id int, event_timestamp timestamp, n_7d int)")
     sources = {"sources": [{"name": "raw", "tables": [{"name": "events"}, {"name": "labels"}]}]}
     return make_project(folder, {"models/raw.yml": sources})
@@ -150,7 +152,9 @@ def test_the_shape_and_its_reason_stand_in_the_compiled_sql(project: DbtProject)
     assert dense.startswith("-- shape `dense`: the longest window holds about 80 events, not fewer than 10\n")
     project.write({"models/view.sql": call(grain="'every 1 hour'", windows="['6 hours']")})
     project.dbt("compile")
-    assert project.compiled("view").startswith("-- shape `range`: the longest window holds about 3 events, fewer than 10\n")
+    assert project.compiled("view").startswith(
+        "-- shape `range`: the longest window holds about 3 events, fewer than 10\n"
+    )
     project.write({"models/view.sql": call(grain="'every 1 day'", shape="'range'")})
     project.dbt("compile")
     assert project.compiled("view").startswith("-- shape `range`: named by the caller\n")

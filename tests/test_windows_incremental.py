@@ -161,7 +161,11 @@ def test_a_new_aggregate_asks_for_a_full_refresh(tmp_path: Any) -> None:
 
 
 def test_without_a_plain_count_an_incremental_run_makes_all_again(tmp_path: Any) -> None:
-    files = {path: str(text).replace("{'name': 'n', 'function': 'count'}, ", "") for path, text in models().items() if "plain" in path}
+    files = {
+        path: str(text).replace("{'name': 'n', 'function': 'count'}, ", "")
+        for path, text in models().items()
+        if "plain" in path
+    }
     project = make_project(tmp_path, {**files, "models/raw.yml": models()["models/raw.yml"]})
     load(project, [("p", 1, minutes, minutes, 1.0, 1, "a") for minutes in (0, 0, 50)])
     project.dbt("run")

@@ -283,7 +283,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict], duckdb.
             "case_id": pa.array([n for n, _ in spine], pa.int64()),
             "key": pa.array([row["key"] for _, row in spine], pa.string()),
             # naive, where the events carry a zone: both are UTC
-            "asked_at": pa.array([row["at"] and row["at"].replace(tzinfo=None) for _, row in spine], pa.timestamp("us")),
+            "asked_at": pa.array(
+                [row["at"] and row["at"].replace(tzinfo=None) for _, row in spine], pa.timestamp("us")
+            ),
         }
     )
     folder = tmp_path_factory.mktemp("windows")

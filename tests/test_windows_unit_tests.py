@@ -66,7 +66,9 @@ unit_tests:
 def test_models_that_call_the_window_macros_can_be_unit_tested(tmp_path: Path) -> None:
     with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
         connection.execute("create schema raw")
-        connection.execute("create table raw.events (user_id int, happened_at timestamp, loaded_at timestamp, amount int)")
+        connection.execute(
+            "create table raw.events (user_id int, happened_at timestamp, loaded_at timestamp, amount int)"
+        )
     project = make_project(tmp_path, {**MODELS, "models/unit_tests.yml": UNIT_TESTS})
     result = project.dbt("build").result
     passed = [run.node.name for run in result if run.node.resource_type == "unit_test" and run.status == "pass"]
@@ -76,7 +78,9 @@ def test_models_that_call_the_window_macros_can_be_unit_tested(tmp_path: Path) -
 def test_events_may_be_a_subquery_of_several_joined_relations(tmp_path: Path) -> None:
     with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
         connection.execute("create schema raw")
-        connection.execute("create table raw.events as select 1 as user_id, timestamptz '2024-01-01 00:00+00' as happened_at, 3 as item")
+        connection.execute(
+            "create table raw.events as select 1 as user_id, timestamptz '2024-01-01 00:00+00' as happened_at, 3 as item"
+        )
         connection.execute("create table raw.items as select 3 as item, 9.5 as price")
     joined = "(select * from raw.events join raw.items using (item))"
     arguments = f"\"{joined}\", 'user_id', 'happened_at', [{{'name': 'spent', 'function': 'sum', 'expression': 'price'}}], '1 day'"
@@ -111,7 +115,10 @@ def test_an_overflow_of_a_sum_of_integers_is_an_error_and_nanoseconds_are_cut(tm
     project = make_project(tmp_path, files)
     project.dbt("run")
     with duckdb.connect(str(project.warehouse), read_only=True) as connection:
-        moments = [row[0] for row in connection.execute("select cast(event_timestamp as text) from maximum order by 1").fetchall()]
+        moments = [
+            row[0]
+            for row in connection.execute("select cast(event_timestamp as text) from maximum order by 1").fetchall()
+        ]
     assert moments == ["2024-01-01 00:00:00.123456", "2024-01-02 00:00:00.123456"]
     project.write({"models/total.sql": text % "sum"})
     project.dbt("compile")

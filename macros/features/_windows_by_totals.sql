@@ -92,8 +92,13 @@ select
 {%- endmacro %}
 
 {#-- Totals that run on from one entity to the next: their differences within an entity are the same, and DuckDB computes a window
-     without an ORDER BY in one stream over its sorted input, five times as fast as one with partitions. --#}
+     without an ORDER BY in one stream over its sorted input, five times as fast as one with partitions. That stream is in order
+     only as long as DuckDB preserves it, as it does unless someone set it not to. --#}
 {% macro duckdb___running_totals(spec, totals, keep, relation) -%}
+    {%- set rows = run_query("select current_setting('preserve_insertion_order')") if execute else none -%}
+    {%- if rows is not none and not (rows | list)[0][0] -%}
+        {%- do return(feature_store.default___running_totals(spec, totals, keep, relation)) -%}
+    {%- endif -%}
 select
         {{ keep | join(', ') }}, _fs_asked,
         {% for total in totals -%}

@@ -54,9 +54,6 @@ def _rounds(
             (address, b"".join([commands[place] for place in places]), len(places))
             for address, places in batches.items()
         ]
-        if len(answers) == 1 and not last and isinstance(answers[0], list):
-            if not any(isinstance(reply, Exception) for reply in answers[0]):
-                return answers[0]  # all is well at the one server that was asked, as nearly always
         failed: list[tuple[int, Exception]] = []
         for places, answer in zip(batches.values(), answers, strict=True):
             if isinstance(answer, Exception):
