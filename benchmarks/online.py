@@ -6,7 +6,6 @@ Run: python benchmarks/online.py [--quick]
 from __future__ import annotations
 
 import argparse
-import gc
 import random
 import socket
 import sys
@@ -23,7 +22,7 @@ VIEWS = ("activity", "spending", "profile")
 
 
 class BarePipeline:
-    """The same HMGETs as bytes made beforehand: sent at once, the answers read by hiredis and no more done with them."""
+    """The same HMGETs as bytes made beforehand: sent at once, the answers read by hiredis, and no more."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port))
@@ -87,7 +86,7 @@ def main() -> None:
 
 
 def measure(options, reader, client, bare, feast, namespace, views, features, entities) -> dict[str, list[float]]:
-    """Latencies of each side, in blocks that take turns, after a warm-up."""
+    """Latencies of each side, request by request in turn (Feast in blocks, being another process)."""
     chance = random.Random(entities * 10 + len(views))
     fields = {view: [f"{view}_{feature}".encode() for feature in FEATURES] + [b"_fs_event"] for view in views}
     prefix = {view: f"{namespace}:{view}:".encode() for view in views}
@@ -119,14 +118,12 @@ def measure(options, reader, client, bare, feast, namespace, views, features, en
         times["Feast"] = []
     block = max(5, options.requests // 10)
     for turn in range(-1, options.requests // block):
-        for name, make in makers.items():
-            for _ in range(block):
+        for _ in range(block):
+            for name, make in makers.items():
                 run = make(users())
-                gc.disable()
                 begin = time.perf_counter()
                 run()
                 spent = time.perf_counter() - begin
-                gc.enable()
                 if turn >= 0:
                     times[name].append(spent)
         if feast:
@@ -143,7 +140,8 @@ def table_rows(entities: int, views: int, sides: dict[str, list[float]]) -> list
     bare = p50["bare pre-packed pipeline"]
     return [
         [
-            f"{entities} x {views}", name, f"{p50[name] * 1e3:.2f}", f"{p99[name] * 1e3:.2f}", f"{p50[name] / bare:.2f}",
+            f"{entities} x {views}", name,
+            f"{p50[name] * 1e3:.2f}", f"{p99[name] * 1e3:.2f}", f"{p50[name] / bare:.2f}",
             "" if name == "this" else f"{p50[name] / p50['this']:.1f}x, {p99[name] / p99['this']:.1f}x",
         ]
         for name in sides

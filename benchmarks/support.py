@@ -142,7 +142,9 @@ def dbt(folder: Path, *arguments: str) -> None:
         sys.exit(f"dbt {' '.join(arguments)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
 
-def rows_sql(rows: int, embedding: int = 0, events: str = "timestamptz '2026-01-01 00:00:00+00'", shift: int = 0) -> str:
+def rows_sql(
+    rows: int, embedding: int = 0, events: str = "timestamptz '2026-01-01 00:00:00+00'", shift: int = 0
+) -> str:
     """A SELECT of `rows` entities with the six features (and a vector of floats), each run the same.
 
     `shift` moves every value, as a later load of the same entities would.

@@ -205,7 +205,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--feast-memory", type=float, default=20, help="GiB of address space for Feast (default 20)")
     parser.add_argument("--feast-patience", type=float, default=600, help="seconds to wait for Feast (default 600)")
     options = parser.parse_args()
-    options.cases = QUICK if options.quick else [case for case in CASES if not options.case or case.name in options.case]
+    options.cases = (
+        QUICK if options.quick else [case for case in CASES if not options.case or case.name in options.case]
+    )
     return options
 
 

@@ -108,6 +108,17 @@ def folded(view: FeatureView, known: Known, pending: Path, refused: str | None) 
     )
 
 
+def aged_out(view: FeatureView, latest: str, current: str, pending: Path | None) -> str:
+    """How many entities are gone only because their rows grew too old to keep, which is no mistake of anyone's.
+
+    Of those that `pending` says are gone; without it of all that the view has.
+    """
+    if pending is None:
+        return f"select (select count(*) from ({latest}) as latest) - (select count(*) from ({current}) as kept) as n"
+    on = " and ".join(f"gone.{_quoted(name)} = latest.{_quoted(name)}" for name in view.join_keys)
+    return f"select count(*) as n from ({latest}) as latest semi join ({keys_gone(view, pending)}) as gone on {on}"
+
+
 def counts(view: FeatureView, pending: Path) -> str:
     """One row: how many are new, changed and gone, and the newest event among them (microseconds)."""
     return (

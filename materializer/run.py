@@ -178,7 +178,7 @@ class Run:
         (null_keys,) = self._warehouse.query(difference.null_keys(view)).to_pylist()
         (before,) = self._warehouse.query(difference.known_count(view, known)).to_pylist()
         plan = Plan(
-            view, moment, rows, pending, folder, remembered if not why_full else None, known, fingerprint, why_full,
+            view, moment, latest, rows, pending, folder, remembered if not why_full else None, known, fingerprint, why_full,
             count["new"], count["changed"], count["gone"], before["n"] - count["changed"] - count["gone"],
             null_keys["n"], policy, published.rows if published else 0, tuple(markers),
         )  # fmt: skip
@@ -240,6 +240,11 @@ class Run:
         removed = plan.gone if plan.remembered else max(before - plan.new, 0)
         emptied = before > 0 and plan.new + plan.changed + plan.unchanged == 0
         if not self._options.allow_shrink and (emptied or (before > SHRINK_FROM and removed > before / 2)):
+            sql = difference.aged_out(plan.view, plan.latest, plan.rows, plan.pending if plan.remembered else None)
+            (aged,) = self._warehouse.query(sql).to_pylist()
+            removed -= aged["n"]
+            if removed <= (0 if emptied else before / 2):
+                return
             plan.clean_up()
             raise OnlineStoreError(
                 f"This run would remove {removed:,} of the {before:,} entities of '{plan.view.reference}', which looks "
@@ -398,6 +403,7 @@ class Plan:
 
     view: FeatureView
     moment: datetime
+    latest: str
     rows: str
     pending: Path
     folder: ViewMemory | None

@@ -195,7 +195,7 @@ def test_killed_with_the_full_lease_the_next_run_waits_for_it_and_lands(world: W
 
 def test_redis_killed_half_way_and_started_again(world: World, short_leases: None) -> None:
     """Its file may also end earlier than what it had answered, as after a power failure."""
-    for state, share, lost in ((2, 0.4, 0), (3, 0.5, 700_000), (1, 0.05, 50_000_000)):
+    for state, share, lost in ((2, 0.4, 0), (1, 0.4, 700_000)):
         world.readings.become(state)
         process = world.start(lease_ms=SHORT_LEASE_MS)
         world.after(share, world.server.kill)
@@ -213,7 +213,7 @@ def test_redis_killed_half_way_and_started_again(world: World, short_leases: Non
 
 def test_redis_killed_after_a_run_and_started_with_less_than_it_had_answered(world: World, short_leases: None) -> None:
     """The run's rows, or only its closing marker, are lost: the next run must not take them for sent."""
-    for state, lost, sent_again in ((2, 1, False), (3, 400, True), (4, 1_000_000, True)):
+    for state, lost, sent_again in ((2, 1, False), (3, 1_000_000, True)):
         world.readings.become(state)
         world.run()
         world.server.kill()
@@ -290,18 +290,33 @@ def stall(world: World) -> None:
 
 @pytest.mark.parametrize("damage", [cut, stall])
 def test_the_network_breaks_in_the_middle_of_a_command(world: World, damage: Callable[[World], None]) -> None:
-    draw = random.Random(damage.__name__)
     with world.watcher():
-        for state in (2, 1):
-            world.readings.become(state)
-            process = world.start(lease_ms=SHORT_LEASE_MS)
-            world.after(draw.uniform(0.05, 0.5), lambda: damage(world))
-            ran = ended(process)
-            assert (ran.code, "Traceback" in ran.err) == (1, False), ran
-            assert "cannot be reached" in ran.err or "did not answer in time" in ran.err
-            world.server.proxy.mend()
-            world.run()
-            world.check()
+        world.readings.become(2)
+        process = world.start(lease_ms=SHORT_LEASE_MS)
+        world.after(random.Random(damage.__name__).uniform(0.05, 0.5), lambda: damage(world))
+        ran = ended(process)
+        assert (ran.code, "Traceback" in ran.err) == (1, False), ran
+        assert "cannot be reached" in ran.err or "did not answer in time" in ran.err
+        world.server.proxy.mend()
+        world.run()
+        world.check()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_the_network_breaks_at_thirty_random_moments(world: World) -> None:
+    draw = random.Random()
+    for number in range(15):
+        for damage in (cut, stall):
+            with world.watcher():
+                world.readings.become(1 + number % 4 + (damage is stall))
+                process = world.start(lease_ms=SHORT_LEASE_MS)
+                world.after(draw.uniform(0, 0.6), lambda damage=damage: damage(world))
+                ran = ended(process)
+                assert ran.code in (0, 1) and "Traceback" not in ran.err, ran
+                world.server.proxy.mend()
+                world.run()
+                world.check()
 
 
 def test_a_write_that_the_network_held_back_past_its_lease_changes_nothing(world: World) -> None:
@@ -367,7 +382,7 @@ def test_two_runs_at_once_on_different_views_both_land(world: World) -> None:
     world.check()
 
 
-@pytest.mark.parametrize("share", [0.0005, 0.1, 0.35], ids=["before it writes", "early", "half-way"])
+@pytest.mark.parametrize("share", [0.0005, 0.3], ids=["before it writes", "half-way"])
 def test_a_run_frozen_past_its_lease_and_woken_again_changes_nothing_any_more(world: World, share: float) -> None:
     freeze_and_wake(world, share, lease_ms=SHORT_LEASE_MS)
 

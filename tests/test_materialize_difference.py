@@ -348,6 +348,19 @@ def test_a_run_that_would_remove_most_of_a_view_stops_until_that_is_meant(work: 
     assert work.moved() == (0, 0)
 
 
+@pytest.mark.parametrize("full", [False, True], ids=["by difference", "--full"])
+def test_rows_that_grew_too_old_to_keep_are_no_shrink(work: Work, full: bool) -> None:
+    # The view's ttl is 30 days, so a row is kept for 60: all but ten of these have four seconds left.
+    work.sql("""create table visits as select range as user_id, range as seen,
+                now() - case when range < 10 then interval '1 day' else interval '1440 hours' - interval '4 seconds' end
+                    as event_timestamp from range(1200)""")
+    assert work.run("visits").rows_written == 1200
+    time.sleep(4.5)
+    assert work.run("visits", full=full).error is None
+    assert len(online(work.client, work.namespace, "visits")) == 10
+    assert work.run("visits").rows_written == 0
+
+
 # Trying out, and the past.
 
 
