@@ -178,8 +178,9 @@ class Run:
         (null_keys,) = self._warehouse.query(difference.null_keys(view)).to_pylist()
         (before,) = self._warehouse.query(difference.known_count(view, known)).to_pylist()
         plan = Plan(
-            view, moment, latest, rows, pending, folder, remembered if not why_full else None, known, fingerprint, why_full,
-            count["new"], count["changed"], count["gone"], before["n"] - count["changed"] - count["gone"],
+            view, moment, latest, rows, pending, folder, remembered if not why_full else None, known, fingerprint,
+            why_full, count["new"], count["changed"], count["gone"],
+            before["n"] - count["changed"] - count["gone"],
             null_keys["n"], policy, published.rows if published else 0, tuple(markers),
         )  # fmt: skip
         watermark = published.watermark if published else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _SPECIAL = re.compile(r"[%:{}]")
 
@@ -27,6 +27,19 @@ def view_prefix(namespace: str, view: str) -> str:
 def row_key(namespace: str, view: str, values: Iterable[str]) -> str:
     """The key of one entity's row; `values` are the join keys' texts, in the view's order."""
     return view_prefix(namespace, view) + ":".join(escape(value) for value in values)
+
+
+def row_keys(namespace: str, view: str, columns: Sequence[Sequence[str | None]]) -> list[bytes | None]:
+    """The keys of many entities' rows, from one column of texts for each join key; None where one of them is None."""
+    prefix = view_prefix(namespace, view)
+    columns = [
+        [text and escape(text) for text in column] if _SPECIAL.search("".join(filter(None, column))) else column
+        for column in columns
+    ]
+    if len(columns) == 1:
+        start = prefix.encode()
+        return [None if text is None else start + text.encode() for text in columns[0]]
+    return [None if None in texts else (prefix + ":".join(texts)).encode() for texts in zip(*columns, strict=True)]
 
 
 def registry_key(namespace: str) -> str:

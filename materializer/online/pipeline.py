@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator, Iterable, Sequence
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import redis
@@ -14,6 +16,12 @@ from materializer.online.topology import Address, Cluster, OnlineStore
 
 # For each server: its address (None for the only one), the bytes to send, and the number of answers to read.
 Batch = tuple[Address | None, bytes, int]
+
+try:
+    from redis._parsers.hiredis import NOT_ENOUGH_DATA as _NOTHING  # what hiredis gives where no whole answer came yet
+except ImportError:
+    _NOTHING = None
+_PLAIN = frozenset((list, bytes, int, type(None)))
 
 _ASKING = b"*1\r\n$6\r\nASKING\r\n"
 _ELSEWHERE = (redis.ConnectionError, MovedError, AskError, ClusterDownError, TryAgainError)
@@ -59,6 +67,8 @@ def _rounds(
             if isinstance(answer, Exception):
                 failed += [(place, answer) for place in places if place >= 0]
                 continue
+            if len(places) == len(replies) - 1 and _PLAIN.issuperset(map(type, answer)):
+                return answer  # all in one, and no error among them
             for place, reply in zip(places, answer, strict=True):
                 if isinstance(reply, Exception) and place >= 0:
                     failed.append((place, reply))
@@ -109,7 +119,7 @@ def _ask(store: OnlineStore, batches: list[Batch]) -> list[Any]:
             if answers[place] is None:
                 connection = links[place][1]
                 try:
-                    answers[place] = [_reply(connection) for _ in range(count)]
+                    answers[place] = _replies(connection, count)
                 except redis.ConnectionError as error:
                     answers[place] = error
         done = True
@@ -120,6 +130,25 @@ def _ask(store: OnlineStore, batches: list[Batch]) -> list[Any]:
                 if not done or isinstance(answers[place], Exception):
                     connection.disconnect()
                 pool.release(connection)
+
+
+def _replies(connection: Any, count: int) -> list[Any]:
+    """The next `count` answers. The first is waited for; those that came with it are taken from hiredis at once: one
+    call of redis-py for each would take longer than the server does."""
+    replies = [_reply(connection)]
+    while len(replies) < count:
+        reader = getattr(getattr(connection, "_parser", None), "_reader", None)
+        if reader is not None and _NOTHING is not None:
+            came = list(islice(iter(partial(reader.gets, False), _NOTHING), count - len(replies)))
+            if not _PLAIN.issuperset(map(type, came)):
+                came = [reply for reply in came if type(reply).__name__ != "PushNotification"]
+                for reply in came:
+                    if isinstance(reply, redis.ConnectionError):
+                        raise reply
+            replies += came
+        if len(replies) < count:
+            replies.append(_reply(connection))
+    return replies
 
 
 def _reply(connection: Any) -> Any:

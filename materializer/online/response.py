@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -23,8 +23,8 @@ class Status(StrEnum):
 
 MISSING = Status.NOT_FOUND
 
-# A column: its type, and for each entity row the value, its status and its row's event time.
-Column = tuple[pa.DataType, list[Any], list[Status], list[datetime | None]]
+# A column: its type, and for each entity row the value, its status and (what gives) its row's event time.
+Column = tuple[pa.DataType, list[Any], list[Status], Callable[[], list[datetime | None]]]
 
 
 class OnlineResponse:
@@ -47,7 +47,7 @@ class OnlineResponse:
             if include_statuses:
                 result[f"{name}__status"] = [str(status) for status in statuses]
             if include_event_timestamps:
-                result[f"{name}__event_timestamp"] = list(events)
+                result[f"{name}__event_timestamp"] = list(events())
         return result
 
     def to_arrow(self) -> pa.Table:
