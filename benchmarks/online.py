@@ -19,6 +19,7 @@ import support
 from support import FEATURES, Promises, note, percentile
 
 VIEWS = ("activity", "spending", "profile")
+WARM = 3  # requests of a block that are not counted
 
 
 class BarePipeline:
@@ -86,7 +87,7 @@ def main() -> None:
 
 
 def measure(options, reader, client, bare, feast, namespace, views, features, entities) -> dict[str, list[float]]:
-    """Latencies of each side, request by request in turn (Feast in blocks, being another process)."""
+    """Latencies of each side, in blocks of requests that take turns, the first few of a block not counted."""
     chance = random.Random(entities * 10 + len(views))
     fields = {view: [f"{view}_{feature}".encode() for feature in FEATURES] + [b"_fs_event"] for view in views}
     prefix = {view: f"{namespace}:{view}:".encode() for view in views}
@@ -116,21 +117,21 @@ def measure(options, reader, client, bare, feast, namespace, views, features, en
     times: dict[str, list[float]] = {name: [] for name in makers}
     if feast:
         times["Feast"] = []
-    block = max(5, options.requests // 10)
-    for turn in range(-1, options.requests // block):
-        for _ in range(block):
-            for name, make in makers.items():
-                run = make(users())
+    block = WARM + max(5, options.requests // 10)
+    for turn in range(-1, 10):
+        for name, make in makers.items():
+            requests = [make(users()) for _ in range(block)]
+            for number, run in enumerate(requests):
                 begin = time.perf_counter()
                 run()
                 spent = time.perf_counter() - begin
-                if turn >= 0:
+                if turn >= 0 and number >= WARM:
                     times[name].append(spent)
         if feast:
-            few = max(3, block // 4) if entities >= 100 else block
+            few = WARM + max(5, options.requests // 40) if entities >= 100 else block
             answer = feast.ask("online", features=features, entities=entities, known=options.rows, rounds=few)
             if turn >= 0:
-                times["Feast"] += answer["seconds"]
+                times["Feast"] += answer["seconds"][WARM:]
     return times
 
 

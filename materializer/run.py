@@ -116,6 +116,9 @@ class Run:
             plan = self._plan(view)
             try:
                 return self._carry_out(plan, lease)
+            except WarehouseError:
+                lease.check()  # with the lease its files may be gone: the run that has it now clears up
+                raise
             finally:
                 plan.clean_up()
 

@@ -46,6 +46,16 @@ class Lease:
             )
         return self._deadline
 
+    def check(self) -> None:
+        """Ask the server whether the lease still stands.
+
+        Raises:
+            LeaseLostError: where it does not.
+        """
+        if not self._client.eval(scripts.RENEW_LEASE, 1, self._key, self._run_id, LENGTH_MS)[0]:
+            self._lost = True
+        self.deadline()
+
     def __enter__(self) -> Lease:
         give_up = time.monotonic() + PATIENCE_SECONDS
         while True:
