@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import random
-import resource
 import sys
 import time
 import traceback
@@ -86,8 +85,7 @@ class Side:
         begin = time.perf_counter()
         table = self.store.get_historical_features(entity_df=frame, features=features).to_arrow()
         seconds = time.perf_counter() - begin
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-        return {"seconds": seconds, "rows": table.num_rows, "peak_mib": peak}
+        return {"seconds": seconds, "rows": table.num_rows}
 
 
 def main() -> None:

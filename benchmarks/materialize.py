@@ -282,15 +282,14 @@ def incremental(options: argparse.Namespace, promises: Promises, folder: Path, s
     support.print_table(f"Runs over a view of {options.rows:,} rows (INFO commandstats)", head, rows)
 
 
-def one_run(folder: Path, server: Any, view: str, report_peak: bool = False) -> dict[str, Any]:
+def one_run(folder: Path, server: Any, view: str) -> dict[str, Any]:
     """One `materialize` in a process of its own: its result, and its peak memory in MiB."""
     code = (
-        "import json, resource, sys\n"
+        support.PEAK_MIB + "import json, sys\n"
         "from dataclasses import asdict\n"
         "from materializer import FeatureStore\n"
         "(result,) = FeatureStore(sys.argv[1], redis_url=sys.argv[2]).materialize(feature_views=[sys.argv[3]])\n"
-        "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
-        "print(json.dumps(asdict(result) | {'peak_mib': peak}))\n"
+        "print(json.dumps(asdict(result) | {'peak_mib': peak_mib()}))\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(folder), server.url, view], capture_output=True, text=True)
     if done.returncode:

@@ -302,6 +302,18 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
+# The peak memory of this very process, in MiB, for code that runs in one of its own. `ru_maxrss` would not do: Linux
+# lets a child begin with what its parent had.
+PEAK_MIB = """
+def peak_mib():
+    import resource
+    try:
+        status = open("/proc/self/status").read()
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+"""
+
 # Printing.
 
 

@@ -160,10 +160,10 @@ def one_round(folder: Path, warehouse: Path, spine: Any) -> tuple[float, float, 
 def own_peak(folder: Path, spine_file: Path) -> float:
     """The peak memory of a process that makes this training set and no more, in MiB."""
     code = (
-        "import resource, sys, pyarrow.parquet as pq\n"
+        support.PEAK_MIB + "import sys, pyarrow.parquet as pq\n"
         "from materializer import FeatureStore\n"
         f"FeatureStore(sys.argv[1]).get_historical_features(pq.read_table(sys.argv[2]), {REFERENCES!r}).to_arrow()\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)\n"
+        "print(peak_mib())\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(folder), str(spine_file)], capture_output=True, text=True, check=True
@@ -187,7 +187,7 @@ def feast_round(
             answer = feast.ask("training", patience=options.feast_patience, spine=str(spine_file), features=REFERENCES)
             if answer["rows"] != case.spine:
                 note(f"Feast gave {answer['rows']:,} rows for {case.spine:,} labels")
-            return {"seconds": answer["seconds"], "peak": answer["peak_mib"]}
+            return {"seconds": answer["seconds"], "peak": feast.peak_mib()}
         except FeastFailed as error:
             after = time.perf_counter() - begin
             note(f"Feast did not finish: {error}")
