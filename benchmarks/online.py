@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import random
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -61,13 +62,15 @@ def main() -> None:
         }
         warehouse = support.make_project(folder, models, [support.view_properties(view) for view in VIEWS])
 
+        # In a process of its own: what it leaves behind (a manifest, garbage) is not in a request handler.
+        code = "import sys; from materializer import FeatureStore; FeatureStore(sys.argv[1], redis_url=sys.argv[2])"
+        subprocess.run([sys.executable, "-c", code + ".materialize()", str(folder), server.url], check=True)
+
         from materializer import FeatureStore
 
-        store = FeatureStore(folder, redis_url=server.url)
-        store.materialize()
-        namespace = store.namespace
-        # A reader, as a request handler has it: it knows Redis and the namespace, and no project.
-        reader = FeatureStore(redis_url=server.url, namespace=namespace)
+        # A reader, as a request handler has it: it knows Redis, and no project.
+        reader = FeatureStore(redis_url=server.url)
+        namespace = reader.namespace
         feast = None if options.no_feast else start_feast(options, folder, warehouse, server.port)
 
         bare, client = BarePipeline(server.port), server.client()

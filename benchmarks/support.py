@@ -7,6 +7,7 @@ import os
 import platform
 import resource
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -65,6 +66,8 @@ def private_redis() -> Iterator[RedisServer]:
     program = shutil.which("redis-server") or shutil.which("valkey-server")
     if program is None:
         sys.exit("The benchmarks need redis-server (or valkey-server) on PATH.")
+    # A script that is asked to end leaves no server and no folder behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="bench-redis-") as folder:
         server = subprocess.Popen(
