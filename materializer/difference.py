@@ -7,7 +7,6 @@ and rows falling due follow by themselves.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -119,7 +118,7 @@ def aged_out(view: FeatureView, latest: str, current: str, pending: Path | None)
     return f"select count(*) as n from ({latest}) as latest semi join ({keys_gone(view, pending)}) as gone on {on}"
 
 
-def counts(view: FeatureView, pending: Path) -> str:
+def counts(pending: Path) -> str:
     """One row: how many are new, changed and gone, and the newest event among them (microseconds)."""
     return (
         "select count(*) filter (where _fs_op = 'new') as new, count(*) filter (where _fs_op = 'changed') as changed, "
@@ -197,8 +196,3 @@ def _file(path: Path) -> str:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def arrow_relation(tables: Sequence[pa.Table]) -> pa.Table | None:
-    """Several tables of keys as one; None where there is none."""
-    return pa.concat_tables(tables) if tables else None

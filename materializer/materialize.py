@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from materializer.errors import DefinitionError, FeatureStoreError, MaterializationError, NotFoundError
@@ -106,8 +106,6 @@ def parse_moment(moment: datetime | str) -> datetime:
     Raises:
         DefinitionError: where it is none.
     """
-    from datetime import timezone
-
     try:
         parsed = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
     except ValueError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
@@ -177,11 +178,11 @@ class Run:
             # Perhaps what is remembered cannot be read; where it is the view itself, it fails again.
             why_full, known = "what is remembered of an earlier run cannot be read", Known()
             self._warehouse.save(difference.changes(view, rows, known), pending)
-        (count,) = self._warehouse.query(difference.counts(view, pending)).to_pylist()
+        (count,) = self._warehouse.query(difference.counts(pending)).to_pylist()
         (null_keys,) = self._warehouse.query(difference.null_keys(view)).to_pylist()
         (before,) = self._warehouse.query(difference.known_count(view, known)).to_pylist()
         plan = Plan(
-            view, moment, latest, rows, pending, folder, remembered if not why_full else None, known, fingerprint,
+            view, latest, rows, pending, folder, remembered if not why_full else None, known, fingerprint,
             why_full, count["new"], count["changed"], count["gone"],
             before["n"] - count["changed"] - count["gone"],
             null_keys["n"], policy, published.rows if published else 0, tuple(markers),
@@ -396,8 +397,6 @@ class Run:
         name = f"pending-{self.run_id}.parquet"
         if folder:
             return folder.path(name)
-        import tempfile
-
         return Path(tempfile.gettempdir()) / f"feature-store-{name}"
 
 
@@ -406,7 +405,6 @@ class Plan:
     """What a run will do, known before it writes anything."""
 
     view: FeatureView
-    moment: datetime
     latest: str
     rows: str
     pending: Path

@@ -67,7 +67,7 @@ class FeatureStore:
         self._redis_url = connect.redis_url(redis_url)
         self._namespace = namespace
         self._project: Project | None = None
-        if folder or not (redis_url or namespace) or (Path("dbt_project.yml").exists() and not redis_url):
+        if folder or (not redis_url and (not namespace or Path("dbt_project.yml").exists())):
             self._project = load_project(folder, profiles_dir, target)
             self._namespace = namespace or self._project.namespace
 

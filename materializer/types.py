@@ -80,8 +80,3 @@ def cast_keys(column: pa.ChunkedArray | pa.Array, dtype: pa.DataType, name: str)
         if not fits:
             raise InputError(f"Join key '{name}' is of type {dtype}, but {value!r} was given for it.")
     raise InputError(f"Join key '{name}' is of type {dtype}, but it was given as {column.type}.")
-
-
-def floor_microseconds(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
-    """Timestamps in whole microseconds; a naive one stays naive."""
-    return to_plain(column) if pa.types.is_timestamp(column.type) else column

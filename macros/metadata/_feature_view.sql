@@ -9,7 +9,7 @@
 
 
 {#-- Everything a macro needs to know about one view, with the warehouse's own columns:
-     {reference, relation, entities, timestamp, created_timestamp, ttl, available_after, features, ordered_features}.
+     {reference, slug, relation, entities, timestamp, created_timestamp, ttl, available_after, features, ordered_features}.
      Columns are {name, type}. While a view is not built yet its declared columns stand in, as far as they go. --#}
 {% macro _feature_view(reference) %}
     {%- set relation = feature_store._ref(reference) -%}
@@ -54,6 +54,7 @@
     {%- set where = "Feature view '" ~ reference ~ "': " -%}
     {%- do return({
         'reference': reference,
+        'slug': reference.replace('.', '__'),
         'relation': relation,
         'built': built,
         'entities': entities,

@@ -1,5 +1,5 @@
-{#-- CTEs that fetch the features of the rows that the CTE `<cte>_hits` names by keys and event time (and created time
-     where `knowledge` counts): `<cte>` holds one row a hit. Where several rows of the view share them, the greatest by created
+{#-- CTEs that fetch the features of the rows that the CTE `_fs_hits_<view>` names by keys and event time (and created time
+     where `knowledge` counts): `_fs_rows_<view>` holds one row a hit. Where several rows of the view share them, the greatest by created
      time and then by all features in name order is taken, whole, so that every run and every choice of features agrees.
      Such ties are looked for among narrow columns first: sorting whole rows would cost every table for what few have.
      `outer_joined` says that a LEFT JOIN follows, whose result is read with `_after_outer_join`. --#}
@@ -15,24 +15,24 @@
     {%- endfor -%}
     {%- set created = feature_store._instant('v.' ~ adapter.quote(view.created_timestamp.name), view.created_timestamp.type) if view.created_timestamp else none -%}
 -- {{ view.reference }}: their features, and which of them stand for several rows
-{{ view.cte }}_fetched as (
+_fs_fetched_{{ view.slug }} as (
     select {{ hit }}
         {%- for expression in fetched %}, {{ expression }}{% endfor %}
-    {{ feature_store._hit_join(view, view.cte ~ '_hits', event, created if knowledge else none, visible) }}
+    {{ feature_store._hit_join(view, '_fs_hits_' ~ view.slug, event, created if knowledge else none, visible) }}
 ),
-{{ view.cte }}_tied as (
+_fs_tied_{{ view.slug }} as (
     select {{ own }}
-    from {{ view.cte }}_fetched
+    from _fs_fetched_{{ view.slug }}
     group by {{ own }}
     having count(*) > 1
 ),
 
 -- {{ view.reference }}: one row for each; of several the greatest
-{{ view.cte }} as (
+_fs_rows_{{ view.slug }} as (
     select *
-    from {{ view.cte }}_fetched as hit
+    from _fs_fetched_{{ view.slug }} as hit
     where not exists (
-        select 1 from {{ view.cte }}_tied as tied
+        select 1 from _fs_tied_{{ view.slug }} as tied
         where {% for key in view.entities -%}
         tied.{{ adapter.quote(key.name) }} = hit.{{ adapter.quote(key.name) }} and {% endfor -%}
         tied._fs_event = hit._fs_event{{ ' and tied._fs_created = hit._fs_created' if knowledge }}
@@ -55,7 +55,7 @@
                     {{ '1' if not (created and not knowledge) }}
                     {% endfor -%}
             ) as _fs_rank
-        {{ feature_store._hit_join(view, view.cte ~ '_tied', event, created if knowledge else none, visible) | indent(4) }}
+        {{ feature_store._hit_join(view, '_fs_tied_' ~ view.slug, event, created if knowledge else none, visible) | indent(4) }}
     ) as ranked
     where _fs_rank = 1
 )

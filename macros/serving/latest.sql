@@ -11,11 +11,11 @@
     {%- set event = feature_store._instant(adapter.quote(view.timestamp.name), view.timestamp.type) -%}
     {%- set now = "timestamp '" ~ as_of ~ "'" if as_of else feature_store._now() -%}
     {%- set columns = view.entities + [view.timestamp] + ([view.created_timestamp] if view.created_timestamp else []) + view.features -%}
-    {%- do view.update({'cte': '_fs_' ~ view.reference.replace('.', '_'), 'picked': columns[view.entities | length:] | map(attribute='name') | list}) -%}
+    {%- do view.update({'picked': columns[view.entities | length:] | map(attribute='name') | list}) -%}
 with
 
 -- {{ view.reference }}: each entity's newest event among the rows that can be seen now
-{{ view.cte }}_hits as (
+_fs_hits_{{ view.slug }} as (
     select {{ feature_store._names(view.entities) }}, max({{ event }}) as _fs_event
     from {{ view.relation }}
     where {{ feature_store._visible_now(view, now, '') }}
@@ -26,7 +26,7 @@ with
 {{ feature_store._payload(view, visible=feature_store._visible_now(view, now, 'v.')) }}
 
 select {{ feature_store._names(columns) }}
-from {{ view.cte }}
+from _fs_rows_{{ view.slug }}
 {%- endmacro %}
 
 

@@ -23,7 +23,7 @@
 {% macro _known(view, knowledge, strictly_before) -%}
     {%- set keys = feature_store._names(view.entities) -%}
 -- {{ view.reference }}: when each of its rows can first be seen
-{{ view.cte }}_known as (
+_fs_known_{{ view.slug }} as (
     select
         {{ keys }},
         {{ feature_store._instant(adapter.quote(view.timestamp.name), view.timestamp.type) }} as _fs_event,
@@ -54,9 +54,9 @@
 {{ feature_store._known(view, knowledge, strictly_before) }},
 
 -- {{ view.reference }}: rows and questions on one time line; at the same moment the rows stand first
-{{ view.cte }}_timeline as (
+_fs_timeline_{{ view.slug }} as (
     select {{ keys }}, _fs_visible, 0 as _fs_asked, null as _fs_row, _fs_event{{ ', _fs_created' if knowledge }}
-    from {{ view.cte }}_known
+    from _fs_known_{{ view.slug }}
     union all
     select {{ keys }}, _fs_moment as _fs_visible, 1 as _fs_asked, _fs_row, null as _fs_event{{ ', null as _fs_created' if knowledge }}
     from _fs_spine
@@ -64,31 +64,31 @@
 ),
 
 -- {{ view.reference }}: the newest event seen so far
-{{ view.cte }}_newest as (
+_fs_newest_{{ view.slug }} as (
     select
         {{ keys }}, _fs_visible, _fs_asked, _fs_row,
         {% if knowledge -%}
         _fs_event as _fs_own_event, _fs_created as _fs_own_created,
         {% endif -%}
         max(_fs_event) over (partition by {{ keys }} {{ order }}) as _fs_event
-    from {{ view.cte }}_timeline
+    from _fs_timeline_{{ view.slug }}
 ),
 {% if knowledge %}
 -- {{ view.reference }}: and of that event the newest version
-{{ view.cte }}_versions as (
+_fs_versions_{{ view.slug }} as (
     select
         {{ keys }}, _fs_visible, _fs_asked, _fs_row, _fs_event,
         max(case when _fs_own_event = _fs_event then _fs_own_created end)
             over (partition by {{ keys }}, _fs_event {{ order }}) as _fs_created
-    from {{ view.cte }}_newest
+    from _fs_newest_{{ view.slug }}
 ),
 {% endif %}
 -- {{ view.reference }}: the row in force at each row's moment
-{{ view.cte }}_in_force as (
+_fs_in_force_{{ view.slug }} as (
     select *
     from (
         select _fs_row, {{ keys }}, _fs_visible as _fs_moment, _fs_event{{ ', _fs_created' if knowledge }}
-        from {{ view.cte }}_{{ 'versions' if knowledge else 'newest' }}
+        from _fs_{{ 'versions' if knowledge else 'newest' }}_{{ view.slug }}
         where _fs_asked = 1 and _fs_event is not null
     ) as answers
     {{- feature_store._ttl(view) }}
@@ -101,19 +101,19 @@
 {{ feature_store._known(view, knowledge, strictly_before) }},
 {% if knowledge %}
 -- {{ view.reference }}: a row that becomes known after a newer one is never the latest
-{{ view.cte }}_steps as (
+_fs_steps_{{ view.slug }} as (
     select {{ keys }}, _fs_event, _fs_created, _fs_visible
-    from {{ view.cte }}_known
+    from _fs_known_{{ view.slug }}
     qualify (_fs_event, _fs_created) = max((_fs_event, _fs_created)) over (
         partition by {{ keys }} order by _fs_visible range between unbounded preceding and current row
     )
 ),
 {% endif %}
 -- {{ view.reference }}: the row in force at each row's moment
-{{ view.cte }}_in_force as (
+_fs_in_force_{{ view.slug }} as (
     select asked._fs_row, {{ feature_store._names(view.entities, 'asked.') }}, seen._fs_event{{ ', seen._fs_created' if knowledge }}
     from _fs_spine as asked
-    asof join {{ view.cte }}_{{ 'steps' if knowledge else 'known' }} as seen
+    asof join _fs_{{ 'steps' if knowledge else 'known' }}_{{ view.slug }} as seen
         on {% for key in view.entities -%}
         asked.{{ adapter.quote(key.name) }} = seen.{{ adapter.quote(key.name) }} and {% endfor -%}
         asked._fs_moment >= seen._fs_visible

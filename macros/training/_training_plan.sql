@@ -1,5 +1,5 @@
 {#-- Reads and checks the arguments of a training set: {spine, spine_columns, moment, views, picks}.
-     A view comes with `cte`, the name its parts carry in the SQL. --#}
+     Its parts in the SQL are called `_fs_<part>_<slug of the view>`: no view can be named so that they clash. --#}
 {% macro _training_plan(spine, features, timestamp, full_feature_names) %}
     {%- if features is string -%}
         {%- set features = [features] -%}
@@ -55,15 +55,15 @@
             ) -%}
         {%- endif -%}
         {%- do outputs.update({output | lower: feature}) -%}
-        {%- do picks.append({'cte': '_fs_' ~ reference.replace('.', '_'), 'column': column.name if column else name, 'type': column.type if column else none, 'output': output}) -%}
+        {%- do picks.append({'view': view.slug, 'column': column.name if column else name, 'type': column.type if column else none, 'output': output}) -%}
     {%- endfor -%}
 
     {%- for view in views.values() -%}
         {%- set wanted = [] -%}
-        {%- for pick in picks if pick.cte == '_fs_' ~ view.reference.replace('.', '_') -%}
+        {%- for pick in picks if pick.view == view.slug -%}
             {%- do wanted.append(pick.column) -%}
         {%- endfor -%}
-        {%- do view.update({'cte': '_fs_' ~ view.reference.replace('.', '_'), 'picked': wanted}) -%}
+        {%- do view.update({'picked': wanted}) -%}
         {%- for key in view.entities if spine_columns and feature_store._column(spine_columns, key.name) is none -%}
             {%- do exceptions.raise_compiler_error(
                 "The spine has no column '" ~ key.name ~ "', a join key of feature view '" ~ view.reference ~ "'; it has: "

@@ -24,9 +24,9 @@ _fs_spine as (
 {{ adapter.dispatch('_rows_in_force', 'feature_store')(view, knowledge, strictly_before) }},
 
 -- {{ view.reference }}: the rows to fetch, each once
-{{ view.cte }}_hits as (
+_fs_hits_{{ view.slug }} as (
     select distinct {{ feature_store._names(view.entities) }}, _fs_event{{ ', _fs_created' if knowledge }}
-    from {{ view.cte }}_in_force
+    from _fs_in_force_{{ view.slug }}
 ),
 
 {{ feature_store._payload(view, knowledge, outer_joined=true) }}
@@ -39,17 +39,17 @@ select
     _fs_spine.* exclude (_fs_row, _fs_moment),
     {% endfor -%}
     {%- for pick in plan.picks -%}
-    {{ feature_store._after_outer_join(pick.cte ~ '.' ~ adapter.quote(pick.column), pick.type) }} as {{ adapter.quote(pick.output) }}{{ ',\n    ' if not loop.last }}
+    {{ feature_store._after_outer_join('_fs_rows_' ~ pick.view ~ '.' ~ adapter.quote(pick.column), pick.type) }} as {{ adapter.quote(pick.output) }}{{ ',\n    ' if not loop.last }}
     {%- endfor %}
 from _fs_spine
 {%- for view in plan.views %}
-left join {{ view.cte }}_in_force
-    on {{ view.cte }}_in_force._fs_row = _fs_spine._fs_row
-left join {{ view.cte }}
+left join _fs_in_force_{{ view.slug }}
+    on _fs_in_force_{{ view.slug }}._fs_row = _fs_spine._fs_row
+left join _fs_rows_{{ view.slug }}
     on {% for key in view.entities -%}
-    {{ view.cte }}.{{ adapter.quote(key.name) }} = {{ view.cte }}_in_force.{{ adapter.quote(key.name) }} and {% endfor -%}
-    {{ view.cte }}._fs_event = {{ view.cte }}_in_force._fs_event
-    {%- if view.created_timestamp is not none and filter_by_created_timestamp %} and {{ view.cte }}._fs_created = {{ view.cte }}_in_force._fs_created{% endif %}
+    _fs_rows_{{ view.slug }}.{{ adapter.quote(key.name) }} = _fs_in_force_{{ view.slug }}.{{ adapter.quote(key.name) }} and {% endfor -%}
+    _fs_rows_{{ view.slug }}._fs_event = _fs_in_force_{{ view.slug }}._fs_event
+    {%- if view.created_timestamp is not none and filter_by_created_timestamp %} and _fs_rows_{{ view.slug }}._fs_created = _fs_in_force_{{ view.slug }}._fs_created{% endif %}
 {%- endfor %}
 order by _fs_spine._fs_row
 {%- endmacro %}

@@ -13,8 +13,6 @@ from materializer.lint.calls import calls_without_load_time
 from materializer.lint.graph import Graph
 from materializer.lint.sql import Spot, check_model, check_output
 
-ERROR, WARNING = "error", "warning"
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -63,13 +61,13 @@ def _undocumented(model: Mapping[str, Any], view: FeatureView) -> list[Spot]:
     file = (model.get("patch_path") or model["original_file_path"]).split("://")[-1]
     spots = []
     if not model["columns"]:
-        spots.append(Spot("undocumented", WARNING, 1, 1, f"View '{view.reference}' declares no columns: list its "
+        spots.append(Spot("undocumented", "warning", 1, 1, f"View '{view.reference}' declares no columns: list its "
                           "features under `columns:` with a description and a data_type.", file))  # fmt: skip
     apart = {name.lower() for name in (*view.join_keys, view.timestamp, view.created_timestamp) if name}
     for name, column in model["columns"].items():
         missing = [word for word in ("description", "data_type") if not column.get(word)]
         if name.lower() not in apart and missing:
-            spots.append(Spot("undocumented", WARNING, 1, 1, f"Feature '{view.reference}:{name}' has no "
+            spots.append(Spot("undocumented", "warning", 1, 1, f"Feature '{view.reference}:{name}' has no "
                               f"{' and no '.join(missing)}: add it under `columns:`.", file, name))  # fmt: skip
     return spots
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 _SPECIAL = re.compile(r"[%:{}]")
 
@@ -22,11 +22,6 @@ def unescape(part: str) -> str:
 def view_prefix(namespace: str, view: str) -> str:
     """What every row key of a view begins with."""
     return f"{escape(namespace)}:{escape(view)}:"
-
-
-def row_key(namespace: str, view: str, values: Iterable[str]) -> str:
-    """The key of one entity's row; `values` are the join keys' texts, in the view's order."""
-    return view_prefix(namespace, view) + ":".join(escape(value) for value in values)
 
 
 def row_keys(namespace: str, view: str, columns: Sequence[Sequence[str | None]]) -> list[bytes | None]:
