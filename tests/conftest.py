@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from materializer import local_redis
+from tests.support.faults import Server
 
 _numbers = itertools.count(1)
 
@@ -32,3 +33,11 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 def namespace() -> str:
     """A namespace of the test's own."""
     return f"test.{next(_numbers)}"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of the test module's own, which its tests may flush, fill, configure and kill."""
+    server = Server(tmp_path_factory.mktemp("server"))
+    yield server
+    server.close()

@@ -78,13 +78,6 @@ class World:
         assert unfinished(self.project, self.client) is None
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("server"))
-    yield server
-    server.close()
-
-
 @pytest.fixture
 def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that lost its last second remembers leases that were given back: nobody waits long for those."""

@@ -33,7 +33,7 @@ from tests.support.cases import (
 )
 from tests.support.dbt import DbtProject, make_project
 
-CASES = 600
+CASES = 2_000
 
 # How an instant, given as microseconds and (for nanosecond types) a few nanoseconds more, is written in SQL and Arrow.
 INSTANTS = {
