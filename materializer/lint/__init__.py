@@ -10,7 +10,7 @@ from typing import Any
 from materializer.errors import ProjectError
 from materializer.feature_view import FeatureView
 from materializer.lint.calls import calls_without_load_time
-from materializer.lint.graph import Graph
+from materializer.graph import Graph
 from materializer.lint.sql import Spot, check_model, check_output
 
 

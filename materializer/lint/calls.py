@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 from jinja2 import nodes
 
-from materializer.lint.graph import Graph
+from materializer.graph import Graph
 from materializer.lint.sql import Spot
 
 _MACROS = ("window_aggregates", "aggregate_as_of")

@@ -12,7 +12,7 @@ from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.scope import Scope, build_scope
 
 from materializer.feature_view import FeatureView
-from materializer.lint.graph import Graph
+from materializer.graph import Graph
 
 _CLOCKS = {
     "now", "current_timestamp", "current_date", "current_time", "localtimestamp", "localtime", "getdate", "sysdate",

@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import redis
 import redis.asyncio
@@ -41,6 +42,7 @@ def redis_url(url: str | None = None) -> str:
     return url or os.environ.get("FEATURE_STORE_REDIS_URL") or DEFAULT_URL
 
 
+@lru_cache(maxsize=64)
 def public_name(url: str) -> str:
     """Host and port of a URL, or its socket: what may be printed of it."""
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -28,10 +28,20 @@ _ELSEWHERE = (redis.ConnectionError, MovedError, AskError, ClusterDownError, Try
 # Tasks beyond these wait for a connection; more would only queue up in the server.
 _CONNECTIONS_A_LOOP = 16
 _TIMEOUT_SECONDS = 30
+_WORTH_TELLING = 50
+_PIECE = 16 * 1024
 
 
-def exchange(store: OnlineStore, keys: Sequence[bytes], commands: Sequence[bytes]) -> list[Any]:
+def exchange(
+    store: OnlineStore,
+    keys: Sequence[bytes],
+    commands: Sequence[bytes],
+    received: Callable[[list[Any]], None] | None = None,
+) -> list[Any]:
     """Send packed commands, each to the server that holds its key, all at once; give their answers in order.
+
+    Where one server has them all, `received` may be called with the growing list of answers while it works on the
+    rest. Should they have to be asked for again it is another list.
 
     Where a connection broke or slots have moved, that is looked up and asked again once.
 
@@ -42,7 +52,7 @@ def exchange(store: OnlineStore, keys: Sequence[bytes], commands: Sequence[bytes
     try:
         batches = next(rounds)
         while True:
-            batches = rounds.send(_ask(store, batches) if batches is not None else store.refresh())
+            batches = rounds.send(_ask(store, batches, received) if batches is not None else store.refresh())
     except StopIteration as done:
         return done.value
 
@@ -97,7 +107,7 @@ def _by_server(store: OnlineStore, keys: Sequence[bytes], places: Iterable[int])
     return batches
 
 
-def _ask(store: OnlineStore, batches: list[Batch]) -> list[Any]:
+def _ask(store: OnlineStore, batches: list[Batch], received: Callable[[list[Any]], None] | None) -> list[Any]:
     """Send all batches, then read the answers of each."""
     links: list[tuple[Any, Any]] = []
     answers: list[Any] = []
@@ -109,7 +119,8 @@ def _ask(store: OnlineStore, batches: list[Batch]) -> list[Any]:
             try:
                 connection = pool.get_connection()
                 links.append((pool, connection))
-                connection.send_packed_command([packed])
+                # In pieces: one large send returns only when the server has worked most of it off.
+                connection.send_packed_command([packed[at : at + _PIECE] for at in range(0, len(packed), _PIECE)])
                 answers.append(None)
             except redis.ConnectionError as error:
                 if connection is None:
@@ -119,7 +130,7 @@ def _ask(store: OnlineStore, batches: list[Batch]) -> list[Any]:
             if answers[place] is None:
                 connection = links[place][1]
                 try:
-                    answers[place] = _replies(connection, count)
+                    answers[place] = _replies(connection, count, received if len(batches) == 1 else None)
                 except redis.ConnectionError as error:
                     answers[place] = error
         done = True
@@ -132,10 +143,11 @@ def _ask(store: OnlineStore, batches: list[Batch]) -> list[Any]:
                 pool.release(connection)
 
 
-def _replies(connection: Any, count: int) -> list[Any]:
+def _replies(connection: Any, count: int, received: Callable[[list[Any]], None] | None) -> list[Any]:
     """The next `count` answers. The first is waited for; those that came with it are taken from hiredis at once: one
     call of redis-py for each would take longer than the server does."""
     replies = [_reply(connection)]
+    told = 0
     while len(replies) < count:
         reader = getattr(getattr(connection, "_parser", None), "_reader", None)
         if reader is not None and _NOTHING is not None:
@@ -147,6 +159,9 @@ def _replies(connection: Any, count: int) -> list[Any]:
                         raise reply
             replies += came
         if len(replies) < count:
+            if received and len(replies) - told >= _WORTH_TELLING:
+                told = len(replies)
+                received(replies)
             replies.append(_reply(connection))
     return replies
 

@@ -6,14 +6,15 @@ import asyncio
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
+from itertools import repeat
 from typing import Any
 
 import pyarrow as pa
 
 from materializer.errors import FeatureStoreError, InputError, NotFoundError
 from materializer.feature_view import FeatureView, Pick, Registry, pick_features
-from materializer.online.keys import revision_key, row_keys
+from materializer.online.keys import revision_key, row_keys, view_prefix
 from materializer.online.pipeline import AsyncLinks, exchange
 from materializer.online.published import read_published
 from materializer.online.response import MISSING, Column, OnlineResponse, Status
@@ -91,8 +92,8 @@ class OnlineReader:
             except FeatureStoreError as error:
                 problem = error
             else:
-                revision, *replies = yield request
-                if revision == expected:
+                replies = yield request
+                if replies[0] == expected:
                     return request.response(replies)
                 expected, registry = yield None
                 continue
@@ -103,7 +104,7 @@ class OnlineReader:
             registry = fresh
 
     def _exchange(self, request: _Request) -> list[Any]:
-        return exchange(self._store, request.keys, request.commands)
+        return exchange(self._store, request.keys, request.commands, request.received)
 
 
 class _Request:
@@ -121,6 +122,7 @@ class _Request:
         self._timed = any(view.ttl for view in self._views.values())
         self._keys = {reference: self._row_keys(view) for reference, view in self._views.items()}
         self.keys, self.commands = self._pack()
+        self._replies: list[Any] | None = None  # those that were decoded so far are its first `_at`
 
     def _row_keys(self, view: FeatureView) -> list[bytes | None]:
         """The key of each row, None where one of its join keys is NULL."""
@@ -136,6 +138,9 @@ class _Request:
                             f"'{view.reference}' (it has: {', '.join(row) or 'nothing'})."
                         ) from None
                 raise
+            if len(view.entities) == 1 and pa.types.is_integer(entity.dtype) and {int} == set(map(type, values)):
+                start = view_prefix(self._namespace, view.reference).encode()
+                return [b"%b%d" % (start, value) for value in values]
             columns.append(key_texts(values, entity.dtype, entity.name))
         try:
             return row_keys(self._namespace, view.reference, columns)
@@ -159,59 +164,116 @@ class _Request:
             parts += [b"%s$%d\r\n%s\r\n%s" % (head, len(key), key, tail) for key in asked]
         return keys, parts
 
-    def response(self, replies: list[Any]) -> OnlineResponse:
-        at = 0
-        now = None
-        if self._timed:
-            seconds, microseconds = replies[0]
-            now = _EPOCH + timedelta(seconds=int(seconds), microseconds=int(microseconds))
-            at = 1
-        columns: dict[str, Column] = {}
-        for reference, keys in self._keys.items():
-            asked = len(keys) - keys.count(None)
-            found = replies[at : at + asked]
-            at += asked
-            if asked < len(keys):
-                absent, rows = [None] * (len(self._features[reference]) + 1), iter(found)
-                found = [absent if key is None else next(rows) for key in keys]
-            self._decode(reference, found, now, columns)
-        return OnlineResponse(_inputs(self._rows), {pick.output: columns[_column(pick)] for pick in self._picks})
+    def received(self, replies: list[Any]) -> None:
+        """Decode what has come of the replies, while the server works on the rest of them. What cannot be decoded is
+        left to `response`: it may be of a type that was published after the registry was read."""
+        try:
+            self._take(replies)
+        except Exception:
+            self._replies = None
 
-    def _decode(self, reference: str, found: list[Any], now: datetime | None, columns: dict[str, Column]) -> None:
-        """Column by column; one with nothing special in it without a step of Python's for each value."""
-        view, names = self._views[reference], self._features[reference]
-        clock = view.as_of or now
-        oldest = clock - view.ttl if view.ttl and clock else None
-        *raws, moments = zip(*found, strict=True) if found else ((),) * (len(names) + 1)
-        events = cache(lambda: [None if moment is None else _to_event(moment) for moment in moments])
-        plain = None not in moments and (oldest is None or _all_since(moments, oldest))
-        for name, column in zip(names, raws, strict=True):
-            dtype = view.feature(name).dtype
-            decode = decoder(dtype)
-            if plain and None not in column:
+    def response(self, replies: list[Any]) -> OnlineResponse:
+        """The answer, once all replies are there."""
+        self._take(replies)
+        columns: dict[str, Column] = {}
+        for reference, table in self._tables.items():
+            keys = self._keys[reference]
+            events = cache(partial(_events, table.moments, keys))
+            for name, dtype, values, statuses in zip(
+                self._features[reference], table.types, table.values, table.statuses, strict=True
+            ):
                 columns[f"{reference}:{name}"] = (
                     dtype,
-                    list(map(decode, column)),
-                    [Status.PRESENT] * len(column),
+                    _spread(values, keys),
+                    _spread(statuses, keys, MISSING),
                     events,
                 )
-                continue
-            values, statuses = [], []
-            for raw, event in zip(column, events(), strict=True):
-                old = oldest is not None and event is not None and event < oldest
-                values.append(None if raw is None or old or event is None else decode(raw))
-                statuses.append(
-                    MISSING if event is None
-                    else Status.OUTSIDE_MAX_AGE if old
-                    else Status.NULL_VALUE if raw is None
-                    else Status.PRESENT
-                )  # fmt: skip
-            columns[f"{reference}:{name}"] = (dtype, values, statuses, events)
+        return OnlineResponse(_inputs(self._rows), {pick.output: columns[_column(pick)] for pick in self._picks})
+
+    def _take(self, replies: list[Any]) -> None:
+        if replies is not self._replies:
+            self._replies, self._at = replies, 1 + self._timed
+            self._tables: dict[str, _Table] = {}
+        if len(replies) < self._at:
+            return
+        for reference, keys in self._keys.items():
+            if reference not in self._tables:
+                view = self._views[reference]
+                clock = view.as_of or (_clock(replies[1]) if self._timed else None)
+                self._tables[reference] = _Table(view, self._features[reference], clock)
+            table = self._tables[reference]
+            missing = len(keys) - keys.count(None) - len(table.moments)
+            rows = replies[self._at : self._at + missing]
+            if rows:
+                table.add(rows)
+                self._at += len(rows)
+            if len(rows) < missing:
+                return
+
+
+class _Table:
+    """The columns of one view, decoded as their rows come in; rows of NULL keys are not among them."""
+
+    def __init__(self, view: FeatureView, names: list[str], clock: datetime | None) -> None:
+        self._oldest = clock - view.ttl if view.ttl and clock else None
+        self.types = [view.feature(name).dtype for name in names]
+        self.values: list[list[Any]] = [[] for _ in names]
+        self.statuses: list[list[Status]] = [[] for _ in names]
+        self.moments: list[bytes | None] = []
+
+    def add(self, rows: list[Any]) -> None:
+        """A column with nothing special in it costs no step of Python's for each value."""
+        *columns, moments = zip(*rows, strict=True)
+        plain = None not in moments and (self._oldest is None or _all_since(moments, self._oldest))
+        events = None if plain else _events(moments, moments)
+        for dtype, column, values, statuses in zip(self.types, columns, self.values, self.statuses, strict=True):
+            if plain and None not in column:
+                values.extend(map(decoder(dtype), column))
+                statuses.extend(repeat(Status.PRESENT, len(column)))
+            else:
+                self._add_each(dtype, column, events or _events(moments, moments), values, statuses)
+        self.moments.extend(moments)
+
+    def _add_each(
+        self,
+        dtype: pa.DataType,
+        column: Sequence[Any],
+        events: Sequence[Any],
+        values: list[Any],
+        statuses: list[Status],
+    ) -> None:
+        decode = decoder(dtype)
+        for raw, event in zip(column, events, strict=True):
+            old = self._oldest is not None and event is not None and event < self._oldest
+            values.append(None if raw is None or old or event is None else decode(raw))
+            statuses.append(
+                MISSING if event is None
+                else Status.OUTSIDE_MAX_AGE if old
+                else Status.NULL_VALUE if raw is None
+                else Status.PRESENT
+            )  # fmt: skip
+
+
+def _clock(reply: Sequence[Any]) -> datetime:
+    seconds, microseconds = reply
+    return _EPOCH + timedelta(seconds=int(seconds), microseconds=int(microseconds))
+
+
+def _events(moments: Sequence[bytes | None], keys: Sequence[bytes | None]) -> list[datetime | None]:
+    return _spread([None if moment is None else _to_event(moment) for moment in moments], keys)
+
+
+def _spread(values: list[Any], keys: Sequence[bytes | None], absent: Any = None) -> list[Any]:
+    """The values of rows that were asked for, with `absent` in the places of those that were not."""
+    if len(values) == len(keys):
+        return values
+    found = iter(values)
+    return [absent if key is None else next(found) for key in keys]
 
 
 def _all_since(moments: Sequence[bytes], oldest: datetime) -> bool:
     """Whether no moment is before `oldest`, told from their texts alone; False where these cannot tell."""
-    text = oldest.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ").encode()
+    text = oldest.astimezone(timezone.utc).replace(tzinfo=None).isoformat(timespec="microseconds").encode() + b"Z"
     return set(map(len, moments)) == {len(text)} and min(moments) >= text
 
 
@@ -224,8 +286,11 @@ def _command(*parts: bytes) -> bytes:
 
 
 def _inputs(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    if len(set(map(tuple, rows))) == 1:
-        return {name: [row[name] for row in rows] for name in rows[0]}
+    if len(set(map(len, rows))) == 1:
+        try:
+            return {name: [row[name] for row in rows] for name in rows[0]}
+        except KeyError:
+            pass  # as many keys, but others
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
 
