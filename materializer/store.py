@@ -18,8 +18,9 @@ from materializer.manifest import load_manifest, read_registry
 from materializer.materialize import Job, Progress, materialize, parse_moment, select_views
 from materializer.online import connect
 from materializer.online.connect import plain_errors, public_name
+from materializer.online.entity_rows import rows_of
 from materializer.online.published import only_namespace
-from materializer.online.reader import OnlineReader, rows_of
+from materializer.online.reader import OnlineReader
 from materializer.online.response import OnlineResponse
 from materializer.online.topology import OnlineStore, make_ready
 from materializer.project import Project, load_project

@@ -20,7 +20,8 @@ import pytest
 import redis
 
 from materializer import FeatureStore, InputError, NotFoundError, Status, local_redis
-from materializer.online.reader import OnlineReader, key_texts
+from materializer.online.entity_rows import key_texts
+from materializer.online.reader import OnlineReader
 from tests.support.command import environment
 from tests.support.dbt import DbtProject
 from tests.support.shop import EVENT, built_shop, change_properties, change_warehouse, copy_of

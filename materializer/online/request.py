@@ -1,0 +1,257 @@
+"""One online request: the commands it sends, and their replies read into columns while they come in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from functools import cache, partial
+from itertools import repeat
+from typing import Any
+
+import pyarrow as pa
+
+from materializer.errors import InputError
+from materializer.feature_view import FeatureView, Pick
+from materializer.online.entity_rows import key_texts
+from materializer.online.keys import revision_key, row_keys, view_prefix
+from materializer.online.response import MISSING, Column, OnlineResponse, Status
+from materializer.online.rows import EVENT
+from materializer.online.values import decoder
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_to_event = decoder(pa.timestamp("us", "UTC"))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What is asked of one view: its features in order, and the HMGET around each key."""
+
+    view: FeatureView
+    names: tuple[str, ...]
+    types: tuple[pa.DataType, ...]
+    decoders: tuple[Callable[[bytes], Any], ...]
+    prefix: bytes
+    head: bytes
+    tail: bytes
+    # The join key, where it is a single integer.
+    integer_key: str | None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Features of views, ready to be asked for: made once for a list of references, used by every request for it."""
+
+    namespace: str
+    parts: tuple[_Part, ...]
+    # For each column of the answer, in order: its name, the part it is of and its place there.
+    outputs: tuple[tuple[str, int, int], ...]
+    # Whether a view has a ttl: the server is asked what time it is.
+    timed: bool
+    # The commands before those for rows, and the keys by which their server is found.
+    keys: tuple[bytes, ...]
+    commands: tuple[bytes, ...]
+
+
+def select(namespace: str, picks: Sequence[Pick]) -> Selection:
+    """The selection of these features."""
+    names: dict[str, list[str]] = {}
+    views: dict[str, FeatureView] = {}
+    for pick in picks:
+        views[pick.view.reference] = pick.view
+        names.setdefault(pick.view.reference, []).append(pick.feature)
+    places = {reference: place for place, reference in enumerate(views)}
+    outputs = tuple(
+        (pick.output, places[pick.view.reference], names[pick.view.reference].index(pick.feature)) for pick in picks
+    )
+    timed = any(view.ttl for view in views.values())
+    revision = revision_key(namespace).encode()
+    commands = [_command(b"GET", revision)]
+    if timed:
+        commands.append(_command(b"TIME"))  # of the revision's server: one clock for all readers, wherever the rows are
+    parts = tuple(_part(namespace, view, tuple(names[reference])) for reference, view in views.items())
+    return Selection(namespace, parts, outputs, timed, (revision,) * len(commands), tuple(commands))
+
+
+def _part(namespace: str, view: FeatureView, names: tuple[str, ...]) -> _Part:
+    types = tuple(view.feature(name).dtype for name in names)
+    fields = [name.encode() for name in names] + [EVENT.encode()]
+    single = view.entities[0] if len(view.entities) == 1 else None
+    return _Part(
+        view, names, types, tuple(map(decoder, types)),
+        prefix=view_prefix(namespace, view.reference).encode(),
+        head=b"*%d\r\n$5\r\nHMGET\r\n" % (len(fields) + 2),
+        tail=b"".join(b"$%d\r\n%s\r\n" % (len(field), field) for field in fields),
+        integer_key=single.name if single and pa.types.is_integer(single.dtype) else None,
+    )  # fmt: skip
+
+
+class Request:
+    """The rows that one call asks for: packs the commands, then reads their replies.
+
+    `keys` and `commands` are of one length: the key says which server a command goes to.
+
+    Raises:
+        InputError: for a row without a join key, or with a value that is not of its type.
+    """
+
+    def __init__(self, selection: Selection, entity_rows: Sequence[Mapping[str, Any]]) -> None:
+        self._selection = selection
+        self._rows = entity_rows
+        # For each part the key of each row, None where one of its join keys is NULL.
+        self._row_keys = [_keys_of(selection.namespace, part, entity_rows) for part in selection.parts]
+        self.keys, self.commands = list(selection.keys), list(selection.commands)
+        for part, keys in zip(selection.parts, self._row_keys, strict=True):
+            asked = [key for key in keys if key is not None] if None in keys else keys
+            head, tail = part.head, part.tail
+            self.keys += asked
+            self.commands += [b"%s$%d\r\n%s\r\n%s" % (head, len(key), key, tail) for key in asked]
+        self._replies: list[Any] | None = None  # those that were decoded so far are its first `_at`
+
+    def received(self, replies: list[Any]) -> None:
+        """Decode what has come of the replies, while the server works on the rest of them. What cannot be decoded is
+        left to `response`: it may be of a type that was published after the registry was read."""
+        try:
+            self._take(replies)
+        except Exception:
+            self._replies = None
+
+    def response(self, replies: list[Any]) -> OnlineResponse:
+        """The answer, once all replies are there."""
+        self._take(replies)
+        tables: list[list[Column]] = []
+        for part, table, keys in zip(self._selection.parts, self._tables, self._row_keys, strict=True):
+            events = cache(partial(_events, table.moments, keys))
+            tables.append(
+                [
+                    (dtype, _spread(values, keys), _spread(statuses, keys, MISSING), events)
+                    for dtype, values, statuses in zip(part.types, table.values, table.statuses, strict=True)
+                ]
+            )
+        columns = {output: tables[part][place] for output, part, place in self._selection.outputs}
+        return OnlineResponse(_inputs(self._rows), columns)
+
+    def _take(self, replies: list[Any]) -> None:
+        selection = self._selection
+        if replies is not self._replies:
+            self._replies, self._at = replies, len(selection.commands)
+            self._tables: list[_Table] = []
+        if len(replies) < self._at:
+            return
+        for place, part in enumerate(selection.parts):
+            if place == len(self._tables):
+                clock = part.view.as_of or (_clock(replies[1]) if selection.timed else None)
+                self._tables.append(_Table(part, clock))
+            table, keys = self._tables[place], self._row_keys[place]
+            missing = len(keys) - keys.count(None) - len(table.moments)
+            rows = replies[self._at : self._at + missing]
+            if rows:
+                table.add(rows)
+                self._at += len(rows)
+            if len(rows) < missing:
+                return
+
+
+class _Table:
+    """The columns of one view, decoded as their rows come in; rows of NULL keys are not among them."""
+
+    def __init__(self, part: _Part, clock: datetime | None) -> None:
+        self._oldest = clock - part.view.ttl if part.view.ttl and clock else None
+        self._decoders = part.decoders
+        self.values: list[list[Any]] = [[] for _ in part.names]
+        self.statuses: list[list[Status]] = [[] for _ in part.names]
+        self.moments: list[bytes | None] = []
+
+    def add(self, rows: list[Any]) -> None:
+        """A column with nothing special in it costs no step of Python's for each value."""
+        *columns, moments = zip(*rows, strict=True)
+        plain = None not in moments and (self._oldest is None or _all_since(moments, self._oldest))
+        events: list[datetime | None] | None = None
+        for decode, column, values, statuses in zip(self._decoders, columns, self.values, self.statuses, strict=True):
+            if plain and None not in column:
+                values.extend(map(decode, column))
+                statuses.extend(repeat(Status.PRESENT, len(column)))
+            else:
+                events = events or _events(moments, moments)
+                self._add_each(decode, column, events, values, statuses)
+        self.moments.extend(moments)
+
+    def _add_each(
+        self,
+        decode: Callable[[bytes], Any],
+        column: Sequence[Any],
+        events: Sequence[Any],
+        values: list[Any],
+        statuses: list[Status],
+    ) -> None:
+        for raw, event in zip(column, events, strict=True):
+            old = self._oldest is not None and event is not None and event < self._oldest
+            values.append(None if raw is None or old or event is None else decode(raw))
+            statuses.append(
+                MISSING if event is None
+                else Status.OUTSIDE_MAX_AGE if old
+                else Status.NULL_VALUE if raw is None
+                else Status.PRESENT
+            )  # fmt: skip
+
+
+def _keys_of(namespace: str, part: _Part, rows: Sequence[Mapping[str, Any]]) -> list[bytes | None]:
+    view = part.view
+    columns = []
+    for entity in view.entities:
+        try:
+            values = [row[entity.name] for row in rows]
+        except KeyError:
+            for number, row in enumerate(rows):
+                if entity.name not in row:
+                    raise InputError(
+                        f"Entity row {number} has no '{entity.name}', a join key of feature view "
+                        f"'{view.reference}' (it has: {', '.join(row) or 'nothing'})."
+                    ) from None
+            raise
+        if part.integer_key and {int} == set(map(type, values)):
+            start = part.prefix
+            return [b"%b%d" % (start, value) for value in values]
+        columns.append(key_texts(values, entity.dtype, entity.name))
+    try:
+        return row_keys(namespace, view.reference, columns)
+    except UnicodeEncodeError as error:
+        names = ", ".join(view.join_keys)
+        raise InputError(f"Join key '{names}' was given a text that is not Unicode: {error.object!r}.") from None
+
+
+def _clock(reply: Sequence[Any]) -> datetime:
+    seconds, microseconds = reply
+    return _EPOCH + timedelta(seconds=int(seconds), microseconds=int(microseconds))
+
+
+def _events(moments: Sequence[bytes | None], keys: Sequence[bytes | None]) -> list[datetime | None]:
+    return _spread([None if moment is None else _to_event(moment) for moment in moments], keys)
+
+
+def _spread(values: list[Any], keys: Sequence[bytes | None], absent: Any = None) -> list[Any]:
+    """The values of rows that were asked for, with `absent` in the places of those that were not."""
+    if len(values) == len(keys):
+        return values
+    found = iter(values)
+    return [absent if key is None else next(found) for key in keys]
+
+
+def _all_since(moments: Sequence[bytes], oldest: datetime) -> bool:
+    """Whether no moment is before `oldest`, told from their texts alone; False where these cannot tell."""
+    text = oldest.astimezone(timezone.utc).replace(tzinfo=None).isoformat(timespec="microseconds").encode() + b"Z"
+    return set(map(len, moments)) == {len(text)} and min(moments) >= text
+
+
+def _command(*parts: bytes) -> bytes:
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
+
+
+def _inputs(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    if len(set(map(len, rows))) == 1:
+        try:
+            return {name: [row[name] for row in rows] for name in rows[0]}
+        except KeyError:
+            pass  # as many keys, but others
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
