@@ -19,7 +19,7 @@ from materializer.online.rows import keep_for
 from materializer.types import is_list
 
 # Changes when the online format does: every row is sent again then.
-_FORMAT = "1"
+_FORMAT = "2"
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,9 @@ def _digests(view: FeatureView) -> tuple[str, str]:
         if pa.types.is_floating(feature.dtype):
             terms.append(f"signbit({name})")
         elif is_list(feature.dtype) and pa.types.is_floating(feature.dtype.value_type):
-            terms.append(f"list_transform({name}, lambda item: if(signbit(item), 2, 1))")
+            # Most lists hold no zero, and the sign of each element costs more than everything else here.
+            signs = f"list_transform({name}, lambda item: signbit(item))"
+            terms.append(f"case when list_contains({name}, 0.0) then {signs} end")
             terms.append(f"len({name})")
         elif pa.types.is_nested(feature.dtype) or pa.types.is_decimal(feature.dtype) or pa.types.is_string(
             feature.dtype
