@@ -26,7 +26,7 @@ from materializer.memory import Memory, ViewMemory
 from materializer.online import scripts
 from materializer.online.keys import marker_key, revision_key
 from materializer.online.lease import Lease
-from materializer.online.published import publish_view, published_view
+from materializer.online.published import Published, publish_view, published_view
 from materializer.online.rows import Rows, encode_rows, row_keys
 from materializer.online.topology import OnlineStore, masters, node_of, on_every_master
 from materializer.online.values import check_key_type, check_value_type
@@ -185,7 +185,7 @@ class Run:
             view, latest, rows, pending, folder, remembered if not why_full else None, known, fingerprint,
             why_full, count["new"], count["changed"], count["gone"],
             before["n"] - count["changed"] - count["gone"],
-            null_keys["n"], policy, published.rows if published else 0, tuple(markers),
+            null_keys["n"], policy, published, tuple(markers),
         )  # fmt: skip
         watermark = published.watermark if published else None
         newest = _iso(count["newest"])
@@ -351,8 +351,8 @@ class Run:
     def _publish(self, plan: Plan, writer: Writer) -> None:
         rows = plan.new + plan.changed + plan.unchanged
         publish_view(
-            writer, self._namespace, plan.view, self._latest_version,
-            rows=rows, watermark=self._watermarks[1], as_of=self._options.as_of,
+            writer, self._namespace, plan.view, self._latest_version, rows=rows, watermark=self._watermarks[1],
+            as_of=self._options.as_of, known=None if plan.why_full else plan.published,
         )  # fmt: skip
 
     def _finish(self, plan: Plan, writer: Writer, refused: list[pa.Table]) -> None:
@@ -419,13 +419,18 @@ class Plan:
     unchanged: int
     null_keys: int
     policy: str | None
-    published_rows: int
+    published: Published | None
     markers: tuple[str, ...]
 
     @property
     def known_rows(self) -> int:
         """How many rows memory holds."""
         return self.remembered.rows if self.remembered else 0
+
+    @property
+    def published_rows(self) -> int:
+        """How many rows the last run said there are."""
+        return self.published.rows if self.published else 0
 
     @property
     def idle(self) -> bool:

@@ -330,6 +330,30 @@ def test_an_answer_is_never_made_with_a_registry_that_another_thread_just_replac
     assert answer["age__status"] == ["OUTSIDE_MAX_AGE"]
 
 
+def test_readers_look_at_the_registry_again_only_when_a_view_changed(
+    own: tuple[DbtProject, FeatureStore, FeatureStore], client: redis.Redis
+) -> None:
+    shop, writer, reader = own
+    revision, registry = f"{reader.namespace}:_fs_revision", f"{reader.namespace}:registry"
+
+    def renews() -> bool:
+        before = client.get(revision)
+        writer.materialize(["user_features"])
+        return client.get(revision) != before
+
+    assert not renews()
+    change_warehouse(shop, "update user_features set age = 77 where user_id = 1")
+    assert not renews()
+    assert reader.get_online_features(["user_features:age"], [{"user_id": 1}]).to_dict()["age"] == [77]
+    change_warehouse(shop, "alter table user_features add column height integer default 180")
+    assert renews() and not renews()
+    assert reader.get_online_features(["user_features:height"], [{"user_id": 1}]).to_dict()["height"] == [180]
+    # As a run leaves it that is killed before it renewed the revision.
+    entry = json.loads(client.hget(registry, "user_features"))
+    client.hset(registry, "user_features", json.dumps({**entry, "told": False}))
+    assert renews() and not renews()
+
+
 def test_threads_share_a_reader(own: tuple[DbtProject, FeatureStore, FeatureStore]) -> None:
     _, writer, reader = own
     failures: list[BaseException] = []

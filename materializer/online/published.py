@@ -26,11 +26,14 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Published:
-    """A published view with what its last run said of it: rows, newest event, and the moment it stands for."""
+    """A published view with what its last run said of it: rows, newest event; all that readers go by, and whether
+    they were told of it."""
 
     view: FeatureView
     rows: int
     watermark: str | None
+    definition: Mapping[str, Any]
+    told: bool
 
 
 def publish_view(
@@ -41,15 +44,31 @@ def publish_view(
     rows: int,
     watermark: str | None,
     as_of: datetime | None,
+    known: Published | None,
 ) -> None:
-    """Make a view visible to readers, once its rows are complete. `as_of` becomes its readers' clock."""
-    text = json.dumps(
-        {**_to_json(view, latest_version), "rows": rows, "watermark": watermark,
-         "as_of": as_of.isoformat(timespec="microseconds") if as_of else None}, ensure_ascii=False,
-    )  # fmt: skip
-    # Two steps, for the keys may lie on two servers: a reader takes the revision first, so it misses neither.
-    writer.call(scripts.PUBLISH_VIEW, registry_key(namespace), view.reference, text)
-    writer.call(scripts.SET_VALUE, revision_key(namespace), _new_revision())
+    """Make a view visible to readers, once its rows are complete. `as_of` becomes its readers' clock.
+
+    `known` is what is published of it already: where that stays as it is, readers are not sent to look again.
+    """
+    entry = {
+        **_to_json(view, latest_version),
+        "rows": rows,
+        "watermark": watermark,
+        "as_of": as_of.isoformat(timespec="microseconds") if as_of else None,
+    }
+
+    def write(told: bool) -> None:
+        text = json.dumps({**entry, "told": told}, ensure_ascii=False)
+        writer.call(scripts.PUBLISH_VIEW, registry_key(namespace), view.reference, text)
+
+    # Which version is the latest is also a matter of which was published last.
+    same = known is not None and known.told and known.definition == _definition(entry) and view.version is None
+    if not same:
+        # In steps, for the keys may lie on two servers: a reader takes the revision first, so it misses neither; a run
+        # that is killed in between leaves it to the next one.
+        write(told=False)
+        writer.call(scripts.SET_VALUE, revision_key(namespace), _new_revision())
+    write(told=True)
 
 
 def published_view(store: OnlineStore, namespace: str, reference: str) -> Published | None:
@@ -60,7 +79,13 @@ def published_view(store: OnlineStore, namespace: str, reference: str) -> Publis
         return None
     with _written_by_us(namespace):
         published = json.loads(text)
-        return Published(_from_json(published), published["rows"], published["watermark"])
+        return Published(
+            _from_json(published),
+            published["rows"],
+            published["watermark"],
+            _definition(published),
+            published.get("told", False),
+        )
 
 
 def published_texts(store: OnlineStore, namespace: str) -> dict[str, bytes]:
@@ -205,6 +230,11 @@ def _to_json(view: FeatureView, latest_version: int | str | None) -> dict[str, A
         # The same types for machines: an Arrow schema of join keys and features, as an IPC message in base64.
         "arrow_schema": base64.b64encode(schema.serialize().to_pybytes()).decode(),
     }
+
+
+def _definition(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What readers go by: all but what each run says anew."""
+    return {name: value for name, value in entry.items() if name not in ("rows", "watermark", "published_at", "told")}
 
 
 def _from_json(published: Mapping[str, Any]) -> FeatureView:
