@@ -1,0 +1,233 @@
+{% macro feature_statistics(view, features=none, start=none, end=none, buckets=10, top=10) %}
+    {#-- Reads the view with ref(), also while dbt parses: that is what draws the edge of the DAG. --#}
+    {%- set found = feature_store._feature_view(view) -%}
+    {%- if execute -%}
+        {%- do feature_store._check_reserved_names(found.features, "Feature view '" ~ view ~ "'") -%}
+        {%- for name, value, most in [('buckets', buckets, 100), ('top', top, 1000)] -%}
+            {%- if value is not integer or value is boolean or value < 1 or value > most -%}
+                {%- do exceptions.raise_compiler_error('feature_statistics: ' ~ name ~ " is '" ~ value ~ "'; it is a whole number from 1 to " ~ most ~ '.') -%}
+            {%- endif -%}
+        {%- endfor -%}
+        {%- if start is none and end is none and model is defined and model.batch -%}
+            {#- A microbatch is a period by itself. -#}
+            {%- set start = model.batch.event_time_start -%}
+            {%- set end = model.batch.event_time_end -%}
+        {%- endif -%}
+        {%- set start = feature_store._moment(start, 'feature_statistics: start') -%}
+        {%- set end = feature_store._moment(end, 'feature_statistics: end') -%}
+        {%- do feature_store._check_period(start, end, 'The period') -%}
+        {{- adapter.dispatch('feature_statistics', 'feature_store')(found, feature_store._measured_features(found, features), start, end, buckets, top) -}}
+    {%- endif -%}
+{% endmacro %}
+
+
+{% macro default__feature_statistics(view, features, start, end, buckets, top) -%}
+{%- set quantiles = [1, 5, 25, 50, 75, 95, 99] -%}
+{%- set number = feature_store._cell_number('v.whole', 'v.number', 'f.scale') -%}
+{%- set is_null = 'v.whole is null and v.number is null and v.label is null' -%}
+{%- set infinity = "cast('infinity' as " ~ feature_store._double() ~ ')' -%}
+{%- set fits = 'p.highest - p.lowest < ' ~ infinity ~ ' and abs(p.mean) < ' ~ infinity -%}
+-- {{ view.reference }}: one row a feature, from one scan
+with
+
+{{ feature_store._feature_values(features, view.relation, feature_store._in_period(view, start, end)) }},
+
+-- NaN and the infinities are counted here and left out of everything below
+_fs_counts as (
+    select
+        v.feature_no,
+        sum(v.row_count) as row_count,
+        sum(case when {{ is_null }} then v.row_count else 0 end) as null_count,
+        sum(case when v.number = cast('NaN' as {{ feature_store._double() }}) then v.row_count else 0 end) as nan_count,
+        sum(case when abs(v.number) = {{ infinity }} then v.row_count else 0 end) as infinite_count,
+        sum(case when {{ is_null }} then 0 else 1 end) as distinct_count,
+        sum(case when abs({{ number }}) < {{ infinity }} then v.row_count else 0 end) as finite_count,
+        min(v.whole) as least_whole,
+        max(v.whole) as greatest_whole,
+        min(case when abs(v.number) < {{ infinity }} then v.number end) as least_number,
+        max(case when abs(v.number) < {{ infinity }} then v.number end) as greatest_number,
+        min(v.label) as least_label,
+        max(v.label) as greatest_label,
+        -- of lists of numbers, `number` is the norm
+        sum(case when f.kind = 'list' and abs(v.number) < {{ infinity }} then v.number * v.row_count end)
+            / sum(case when f.kind = 'list' and abs(v.number) < {{ infinity }} then v.row_count end) as mean_norm
+    from _fs_values as v
+    join _fs_features as f
+        on f.feature_no = v.feature_no
+    group by v.feature_no
+),
+
+-- the finite numbers in order, each with the number of rows up to it
+_fs_numbers as (
+    select
+        v.feature_no,
+        {{ number }} as x,
+        v.row_count,
+        sum(v.row_count) over (
+            partition by v.feature_no order by {{ number }} rows between unbounded preceding and current row
+        ) as rows_so_far,
+        c.finite_count
+    from _fs_values as v
+    join _fs_features as f
+        on f.feature_no = v.feature_no
+    join _fs_counts as c
+        on c.feature_no = v.feature_no
+    where abs({{ number }}) < {{ infinity }}
+),
+
+-- a quantile lies between two neighbours in the sorted rows: p05_below is the one at or before it, p05_above the next
+_fs_places as (
+    select
+        feature_no,
+        finite_count,
+        min(x) as lowest,
+        max(x) as highest,
+        sum(x * row_count) / finite_count as mean
+        {%- for percent in quantiles %},
+        {%- set name = 'p' ~ '%02d' | format(percent) %}
+        min(case when rows_so_far > floor({{ percent }} * (finite_count - 1) / 100.0) then x end) as {{ name }}_below,
+        min(case when rows_so_far > ceil({{ percent }} * (finite_count - 1) / 100.0) then x end) as {{ name }}_above
+        {%- endfor %}
+    from _fs_numbers
+    group by feature_no, finite_count
+),
+
+-- how far the numbers lie from their mean, in shares of their range, and how many of them each bucket holds: {{ buckets }} buckets
+-- of one width from the least number to the greatest, each with its lower edge, the last one with both
+_fs_shapes as (
+    select
+        n.feature_no,
+        sum(n.row_count * ((n.x - p.mean) / nullif(p.highest - p.lowest, 0))) as residue,
+        sum(n.row_count * power((n.x - p.mean) / nullif(p.highest - p.lowest, 0), 2)) as squares
+        {%- for bucket in range(buckets) %},
+        sum(case when {{ feature_store._bucket_of('n.x', 'p', buckets) }} = {{ bucket }} then n.row_count else 0 end) as bucket_{{ bucket }}
+        {%- endfor %}
+    from _fs_numbers as n
+    join _fs_places as p
+        on p.feature_no = n.feature_no
+    group by n.feature_no
+),
+
+-- the most frequent values; of equally frequent ones the smaller first
+_fs_ranked as (
+    select
+        v.*,
+        row_number() over (partition by v.feature_no order by row(-v.row_count, v.whole, v.number, v.label)) as place
+    from _fs_values as v
+    join _fs_features as f
+        on f.feature_no = v.feature_no
+    where
+        not ({{ is_null }})
+        and (v.number is null or abs(v.number) < {{ infinity }})
+        and f.kind not in ('list', 'other')
+),
+_fs_tops as (
+    select
+        v.feature_no,
+        '[' || string_agg(
+            '{"value": ' || {{ feature_store._json_text(feature_store._cell_text('v.whole', 'v.number', 'v.label', 'f')) | indent(12) }}
+            || ', "count": ' || cast(v.row_count as varchar) || '}', ', ' order by v.place
+        ) || ']' as top_values
+    from _fs_ranked as v
+    join _fs_features as f
+        on f.feature_no = v.feature_no
+    where v.place <= {{ top }}
+    group by v.feature_no
+)
+
+select
+    cast({{ feature_store._literal(view.reference) }} as varchar) as feature_view,
+    cast(f.feature as varchar) as feature,
+    cast(f.data_type as varchar) as data_type,
+    cast(f.kind as varchar) as kind,
+    cast({{ start or 'null' }} as timestamp) as period_start,
+    cast({{ end or 'null' }} as timestamp) as period_end,
+    {{ feature_store._now() }} as computed_at,
+    {%- for name in ['row_count', 'null_count'] %}
+    cast(coalesce(c.{{ name }}, 0) as bigint) as {{ name }},
+    {%- endfor %}
+    cast(c.null_count as {{ feature_store._double() }}) / c.row_count as null_fraction,
+    {%- for name in ['nan_count', 'infinite_count'] %}
+    cast(coalesce(c.{{ name }}, 0) as bigint) as {{ name }},
+    {%- endfor %}
+    cast(case when f.kind <> 'list' then coalesce(c.distinct_count, 0) end as bigint) as distinct_count,
+    case when f.kind <> 'other' then {{ feature_store._cell_text('c.least_whole', 'c.least_number', 'c.least_label', 'f') | indent(4) }} end as minimum,
+    case when f.kind <> 'other' then {{ feature_store._cell_text('c.greatest_whole', 'c.greatest_number', 'c.greatest_label', 'f') | indent(4) }} end as maximum,
+    -- what rounding made of the sum shows in the second pass, and is put right
+    case
+        when p.highest = p.lowest then p.lowest
+        when {{ fits }} then p.mean + s.residue / c.finite_count * (p.highest - p.lowest)
+        when abs(p.mean) < {{ infinity }} then p.mean
+    end as mean,
+    -- of the sample; the squares are of shares of the range, which neither overflow nor vanish
+    case
+        when c.finite_count < 2 then null
+        when p.highest = p.lowest then 0
+        when {{ fits }}
+            then sqrt((s.squares - s.residue * s.residue / c.finite_count) / (c.finite_count - 1)) * (p.highest - p.lowest)
+    end as stddev,
+    {%- for percent in quantiles %}
+    {%- set name = 'p' ~ '%02d' | format(percent) %}
+    {{ feature_store._between('p.' ~ name ~ '_below', 'p.' ~ name ~ '_above', percent ~ ' * (p.finite_count - 1) / 100.0') }} as {{ name }},
+    {%- endfor %}
+    c.mean_norm,
+    case
+        when p.highest = p.lowest then
+            '[' || {{ feature_store._bucket_json('p.lowest', 'p.highest', 'c.finite_count') }} || ']'
+        when p.highest - p.lowest < {{ infinity }} then
+            '['
+            {%- for bucket in range(buckets) %}
+            || {{ feature_store._bucket_json(feature_store._edge('p', bucket, buckets), feature_store._edge('p', bucket + 1, buckets), 's.bucket_' ~ bucket) }}{{ " || ', '" if not loop.last }}
+            {%- endfor %}
+            || ']'
+    end as histogram,
+    t.top_values
+from _fs_features as f
+left join _fs_counts as c
+    on c.feature_no = f.feature_no
+left join _fs_places as p
+    on p.feature_no = f.feature_no
+left join _fs_shapes as s
+    on s.feature_no = f.feature_no
+left join _fs_tops as t
+    on t.feature_no = f.feature_no
+order by f.feature_no
+{%- endmacro %}
+
+
+{#-- The number, from 0 on, of the bucket that holds a number between the `lowest` and the `highest` of `of`. --#}
+{% macro _bucket_of(number, of, buckets) -%}
+    least(floor(({{ number }} - {{ of }}.lowest) / nullif({{ of }}.highest - {{ of }}.lowest, 0) * {{ buckets }}), {{ buckets - 1 }})
+{%- endmacro %}
+
+
+{#-- The lower edge of a bucket. --#}
+{% macro _edge(of, bucket, buckets) -%}
+    {%- if bucket == 0 -%}
+        {{ of }}.lowest
+    {%- elif bucket == buckets -%}
+        {{ of }}.highest
+    {%- else -%}
+        {{ of }}.lowest + ({{ of }}.highest - {{ of }}.lowest) * {{ bucket / buckets }}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#-- The value at `position` between the two neighbours around it (linear, as numpy and `quantile_cont`). --#}
+{% macro _between(below, above, position) -%}
+    case
+        when {{ below }} = {{ above }} then {{ below }}
+        else {{ below }} * (1 - ({{ position }} - floor({{ position }}))) + {{ above }} * ({{ position }} - floor({{ position }}))
+    end
+{%- endmacro %}
+
+
+{% macro _bucket_json(lower, upper, row_count) -%}
+    '{"from": ' || cast({{ lower }} as varchar) || ', "to": ' || cast({{ upper }} as varchar) || ', "count": ' || cast({{ row_count }} as varchar) || '}'
+{%- endmacro %}
+
+
+{#-- A text as JSON writes it, in double quotes. --#}
+{% macro _json_text(expression) -%}
+    cast(to_json({{ expression }}) as varchar)
+{%- endmacro %}
