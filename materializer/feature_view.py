@@ -50,6 +50,9 @@ class FeatureView:
     created_timestamp: str | None = None
     available_after: timedelta | None = None
     ttl: timedelta | None = None
+    # How old the newest event, load and materialization may be: `meta.feature_view.freshness`.
+    warn_after: timedelta | None = None
+    error_after: timedelta | None = None
     online: bool = True
     tags: Mapping[str, str] = field(default_factory=dict)
     description: str = ""

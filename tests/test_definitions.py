@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from materializer import DefinitionError, InputError
+from materializer import DefinitionError, InputError, manifest
 from materializer.duration import parse_duration
 from materializer.macros import MacroRenderer
 from materializer.manifest import check_meta
@@ -38,6 +38,11 @@ GOOD_META: list[Any] = [
     {"entities": ["a"], "timestamp": "t", "created_timestamp": "c", "available_after": "1 hour", "ttl": "2 weeks"},
     {"entities": ["a"], "online": False, "tags": {}},
     {"entities": ["a"], "online": True, "tags": {"team": "growth", "tier": 1}},
+    {"entities": ["a"], "freshness": {"warn_after": "1 day"}},
+    {"entities": ["a"], "freshness": {"error_after": "90 minutes"}},
+    {"entities": ["a"], "freshness": {"warn_after": "1 day", "error_after": "24 hours"}},
+    {"entities": ["a"], "freshness": {"warn_after": {"count": 12, "period": "hour"}, "error_after": "1 day"}},
+    {"entities": ["a"], "freshness": {"error_after": {"period": "days", "count": 2}}},
 ]
 # What is wrong, and a part of the sentence that says so.
 BAD_META: list[tuple[Any, str]] = [
@@ -66,6 +71,52 @@ BAD_META: list[tuple[Any, str]] = [
     ({"entities": ["a"], "ttl": 30}, "meta.feature_view.ttl is"),
     ({"entities": ["a"], "ttl": "30"}, "meta.feature_view.ttl is"),
     ({"entities": ["a"], "available_after": "0 hours"}, "meta.feature_view.available_after is"),
+    ({"entities": ["a"], "freshness": None}, "meta.feature_view.freshness is None"),
+    ({"entities": ["a"], "freshness": {}}, "meta.feature_view.freshness is {}: write for example {warn_after"),
+    ({"entities": ["a"], "freshness": "1 day"}, "meta.feature_view.freshness is"),
+    ({"entities": ["a"], "freshness": ["1 day"]}, "meta.feature_view.freshness is ['1 day']"),
+    (
+        {"entities": ["a"], "freshness": {"warn": "1 day"}},
+        "freshness has no key 'warn'; its keys are warn_after, error_after",
+    ),
+    ({"entities": ["a"], "freshness": {"warn_after": "1 day", "filter": "x"}}, "freshness has no key 'filter'"),
+    ({"entities": ["a"], "freshness": {"warn_after": None}}, "meta.feature_view.freshness.warn_after is"),
+    (
+        {"entities": ["a"], "freshness": {"warn_after": "1 month"}},
+        "meta.feature_view.freshness.warn_after is '1 month'",
+    ),
+    ({"entities": ["a"], "freshness": {"error_after": 3}}, "meta.feature_view.freshness.error_after is"),
+    ({"entities": ["a"], "freshness": {"error_after": {}}}, "or {count: 12, period: hour}"),
+    ({"entities": ["a"], "freshness": {"error_after": {"count": 12}}}, "or {count: 12, period: hour}"),
+    (
+        {"entities": ["a"], "freshness": {"error_after": {"count": "12", "period": "hour"}}},
+        "or {count: 12, period: hour}",
+    ),
+    (
+        {"entities": ["a"], "freshness": {"error_after": {"count": True, "period": "hour"}}},
+        "or {count: 12, period: hour}",
+    ),
+    (
+        {"entities": ["a"], "freshness": {"error_after": {"count": 1.5, "period": "hour"}}},
+        "or {count: 12, period: hour}",
+    ),
+    ({"entities": ["a"], "freshness": {"error_after": {"count": 12, "period": None}}}, "or {count: 12, period: hour}"),
+    (
+        {"entities": ["a"], "freshness": {"error_after": {"count": 1, "period": "hour", "x": 1}}},
+        "or {count: 12, period: hour}",
+    ),
+    (
+        {"entities": ["a"], "freshness": {"error_after": {"count": 0, "period": "hour"}}},
+        "error_after is '0 hour', which is not a duration",
+    ),
+    (
+        {"entities": ["a"], "freshness": {"error_after": {"count": 1, "period": "month"}}},
+        "error_after is '1 month', which is not a duration",
+    ),
+    (
+        {"entities": ["a"], "freshness": {"warn_after": "3 days", "error_after": {"count": 2, "period": "day"}}},
+        "freshness has warn_after 3 days beyond error_after 2 days, so that it would never warn",
+    ),
     ({"entities": ["a"], "online": "yes"}, "`online` is"),
     ({"entities": ["a"], "online": 1}, "`online` is 1"),
     ({"entities": ["a"], "online": None}, "`online` is None"),
@@ -121,6 +172,27 @@ def test_a_definition_that_is_wrong_is_refused_by_both_for_the_same_reason(
     for error in (str(python.value), str(jinja.value)):
         assert error.startswith("Model 'users': meta.feature_view")
         assert sentence in error
+
+
+@pytest.mark.parametrize(
+    ("freshness", "warn", "error"),
+    [
+        ({"warn_after": "36 hours"}, 36 * 3600, None),
+        ({"warn_after": {"count": 36, "period": "hour"}, "error_after": "1 week"}, 36 * 3600, 7 * 86400),
+        ({"error_after": {"count": 15, "period": "minute"}}, None, 900),
+    ],
+)
+def test_limits_of_freshness_are_the_same_in_both_forms_and_to_both(
+    macros: MacroRenderer, freshness: dict[str, Any], warn: int | None, error: int | None
+) -> None:
+    read = manifest._freshness({"freshness": freshness}, "meta.feature_view")
+    assert read == {
+        name: timedelta(seconds=limit) for name, limit in (("warn_after", warn), ("error_after", error)) if limit
+    }
+    limits = macros._macro("feature_store", "_freshness_limits")(freshness, "freshness")
+    assert {name: limit["seconds"] for name, limit in limits.items()} == {
+        name: limit.total_seconds() for name, limit in read.items()
+    }
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@
 
 
 {#-- Everything a macro needs to know about one view, with the warehouse's own columns:
-     {reference, slug, relation, entities, timestamp, created_timestamp, ttl, available_after, features, ordered_features}.
+     {reference, slug, relation, entities, timestamp, created_timestamp, ttl, available_after, warn_after, error_after, features,
+     ordered_features}.
      Columns are {name, type}. While a view is not built yet its declared columns stand in, as far as they go. --#}
 {% macro _feature_view(reference) %}
     {%- set relation = feature_store._ref(reference) -%}
@@ -52,6 +53,7 @@
         {%- do entities.append(found[name]) -%}
     {%- endfor -%}
     {%- set where = "Feature view '" ~ reference ~ "': " -%}
+    {%- set limits = feature_store._freshness_limits(view.freshness, where ~ 'freshness') if view.freshness else {} -%}
     {%- do return({
         'reference': reference,
         'slug': reference.replace('.', '__'),
@@ -62,6 +64,8 @@
         'created_timestamp': found[view.created_timestamp] if view.created_timestamp else none,
         'ttl': feature_store._duration(view.ttl, where ~ 'ttl') if view.ttl else none,
         'available_after': feature_store._duration(view.available_after, where ~ 'available_after') if view.available_after else none,
+        'warn_after': limits.get('warn_after'),
+        'error_after': limits.get('error_after'),
         'features': features,
         'ordered_features': features | sort(attribute='name', case_sensitive=true),
     }) -%}

@@ -30,7 +30,7 @@
 
 {#-- Stops with one sentence where `meta.feature_view` is not what a feature view may say; dbt itself checks no meta. --#}
 {% macro _check_feature_view(name, meta) %}
-    {%- set known = ['entities', 'timestamp', 'created_timestamp', 'available_after', 'ttl', 'online', 'tags'] -%}
+    {%- set known = ['entities', 'timestamp', 'created_timestamp', 'available_after', 'ttl', 'freshness', 'online', 'tags'] -%}
     {%- set problem = namespace(text=none) -%}
     {%- if meta is not mapping -%}
         {%- set problem.text = 'is not a mapping: write `feature_view: {entities: [...]}`' -%}
@@ -48,6 +48,8 @@
                 {%- set problem.text = '`' ~ key ~ '` is ' ~ value ~ ': give the name of a column' -%}
             {%- elif key in ('ttl', 'available_after') -%}
                 {%- do feature_store._duration(value, "Model '" ~ name ~ "': meta.feature_view." ~ key) -%}
+            {%- elif key == 'freshness' -%}
+                {%- do feature_store._freshness_limits(value, "Model '" ~ name ~ "': meta.feature_view.freshness") -%}
             {%- elif key == 'online' and value is not boolean -%}
                 {%- set problem.text = '`online` is ' ~ value ~ ': it is true or false' -%}
             {%- elif key == 'tags' and value is not mapping -%}

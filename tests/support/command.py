@@ -20,7 +20,14 @@ from materializer import cli
 
 MAINS = {"feature-store": cli.main, "materialize": cli.materialize_main}
 # What a developer's own shell may hold, and a test must not see.
-FOREIGN = ("DBT_PROJECT_DIR", "DBT_PROFILES_DIR", "DBT_TARGET", "DBT_TARGET_PATH", "FEATURE_STORE_REDIS_URL")
+FOREIGN = (
+    "DBT_PROJECT_DIR",
+    "DBT_PROFILES_DIR",
+    "DBT_TARGET",
+    "DBT_TARGET_PATH",
+    "FEATURE_STORE_REDIS_URL",
+    "FEATURE_STORE_WEBHOOK_URL",
+)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,103 @@
+"""``feature-store freshness``: are features up to date, for people and for alarms."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import click
+
+from materializer import webhook
+from materializer.cli.common import open_store, output_option, print_json, print_rows, store_options
+from materializer.cli.doctor import format_age
+from materializer.errors import FeatureStoreError, InputError
+from materializer.freshness import Freshness, report, summary
+
+
+@click.command()
+@click.argument("views", nargs=-1, metavar="[VIEW ...]")
+@click.option("--fail-on", type=click.Choice(["error", "warn"]), default="error", show_default=True,
+              help="Exit with 1 from this status on.")  # fmt: skip
+@click.option("--webhook", "url", envvar="FEATURE_STORE_WEBHOOK_URL", metavar="URL",
+              help="POST the report there when a view does not pass. Default: FEATURE_STORE_WEBHOOK_URL.")  # fmt: skip
+@click.option("--webhook-always", is_flag=True, help="POST the report of every run.")
+@store_options
+@output_option
+@click.pass_context
+def freshness(
+    context: click.Context,
+    views: tuple[str, ...],
+    fail_on: str,
+    url: str | None,
+    webhook_always: bool,
+    output: str,
+    **where: Any,
+) -> None:
+    """Compare the newest event, load and materialization of feature views with their limits.
+
+    The limits are `ttl` and `freshness` in meta.feature_view. Exits with 1 where a view is in error.
+
+        feature-store freshness --project-dir dbt_project
+    """
+    if url:
+        try:
+            webhook.check_url(url)
+        except InputError as error:
+            raise click.UsageError(str(error)) from None
+    elif webhook_always:
+        raise click.UsageError("--webhook-always needs --webhook.")
+    try:
+        results = open_store(**where).get_freshness(views)
+    except FeatureStoreError as error:
+        if url:
+            _tell_failure(url, error)
+        raise
+    document = report(results)
+    if output == "json":
+        print_json(document)
+    else:
+        _print(results)
+    passed = all(result.status == "pass" for result in results)
+    if url and (webhook_always or not passed):
+        webhook.send(url, document)
+    failing = ("error",) if fail_on == "error" else ("error", "warn")
+    if any(result.status in failing for result in results):
+        context.exit(1)
+
+
+def _tell_failure(url: str, error: FeatureStoreError) -> None:
+    """An alarm that falls silent when it cannot look would be none."""
+    try:
+        webhook.send(url, {**report([]), "text": f"Freshness could not be checked: {error}", "error": str(error)})
+    except FeatureStoreError as undelivered:
+        click.echo(f"Error: {undelivered}", err=True)
+
+
+def _print(results: list[Freshness]) -> None:
+    if not results:
+        return click.echo("The project declares no feature view.")
+    print_rows(
+        ["view", "status", "newest event", "newest load", "materialized", "rows", "entities", "past ttl"],
+        [
+            [r.view, r.status, _ago(r.event_age), _ago(r.load_age), _materialized(r), r.rows, r.entities,
+             r.expired_entities]
+            for r in results
+        ],
+    )  # fmt: skip
+    said: dict[str, list[str]] = {}
+    for result in results:
+        for reason in result.reasons:
+            said.setdefault(reason, []).append(result.view)
+    for reason, names in said.items():
+        click.echo(f"{', '.join(names)}: {reason}.")
+    return click.echo(summary(results).partition(";")[0] + ".")
+
+
+def _ago(age: timedelta | None) -> str | None:
+    return None if age is None else f"{format_age(age)} ago"
+
+
+def _materialized(result: Freshness) -> str | None:
+    if not result.online:
+        return "offline"
+    return _ago(result.materialization_age) or ("never" if result.published is False else "unknown")

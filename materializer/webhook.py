@@ -1,0 +1,98 @@
+"""Reports sent to a URL as JSON. Such a URL is often a secret in itself: only its host is ever printed."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import socket
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from materializer.errors import FeatureStoreError, InputError
+
+TIMEOUT_SECONDS = 10.0
+
+
+def check_url(url: str) -> None:
+    """Stop at a webhook URL that cannot be one.
+
+    Raises:
+        InputError: saying what there is and nothing of what was given.
+    """
+    _parsed(url)
+
+
+def send(url: str, report: Mapping[str, Any], timeout: float = TIMEOUT_SECONDS) -> None:
+    """POST a report as JSON. A redirect is not followed: nobody but the host that was named gets the report.
+
+    Args:
+        url: ``https://`` or ``http://``; a user and password in it are sent as basic authentication.
+        timeout: how long each step (connecting, sending, the answer) may take, in seconds.
+
+    Raises:
+        InputError: for a URL that is none.
+        FeatureStoreError: where it was not delivered: anything but an answer of 200 to 299.
+    """
+    parts = _parsed(url)
+    request = urllib.request.Request(
+        parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl(),
+        data=json.dumps(report, ensure_ascii=False, allow_nan=False).encode(),
+        headers={"Content-Type": "application/json; charset=utf-8", "User-Agent": "dbt-feature-store"},
+        method="POST",
+    )
+    if parts.username:
+        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        request.add_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
+    try:
+        with urllib.request.build_opener(_NoRedirect).open(request, timeout=timeout):
+            return
+    except urllib.error.HTTPError as error:
+        error.close()
+        reason = _answer(error)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = _trouble(getattr(error, "reason", error), timeout)
+    raise FeatureStoreError(f"The webhook at {parts.hostname} {reason}: the report was not delivered.")
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Leaves a redirect as the answer that it is."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def _parsed(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole or not url.isascii() or not url.isprintable() or " " in url:
+        raise InputError("The webhook URL is not one: write https://host/path (or http://).")
+    return parts
+
+
+def _answer(error: urllib.error.HTTPError) -> str:
+    if 300 <= error.code < 400:
+        return f"answered with a redirect ({error.code}), which is not followed: give the address it leads to"
+    return f"answered {error.code}"
+
+
+def _trouble(reason: Any, timeout: float) -> str:
+    """What kept a report from arriving. Only words of the system's own: others may hold the URL."""
+    if isinstance(reason, TimeoutError):
+        return f"did not answer within {timeout:g} seconds"
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return f"has a certificate that is not trusted ({reason.verify_message})"
+    if isinstance(reason, ssl.SSLError):
+        return "does not speak TLS as expected"
+    if isinstance(reason, socket.gaierror):
+        return "has a name that is not known here"
+    if isinstance(reason, OSError) and reason.strerror:
+        return f"cannot be reached ({reason.strerror})"
+    return "broke off or gave an answer that is not HTTP"
