@@ -24,15 +24,15 @@ _SPINE = "_fs_entity_df"
 class TrainingSet:
     """The rows of an entity_df with the features they had at their moments, in the same order.
 
-    `sql` is what the warehouse ran. A pandas entity_df comes back as it was, index included, with the features
-    behind its own columns.
+    `sql` is what the warehouse ran, `features` are the names of the columns that it joined. A pandas entity_df comes
+    back as it was, index included, with the features behind its own columns.
     """
 
     def __init__(
         self, table: pa.Table, features: list[str], sql: str, frame: Any = None, not_arrow: str | None = None
     ) -> None:
         self._table = table
-        self._features = features
+        self.features = features
         self._frame = frame
         self._not_arrow = not_arrow
         self.sql = sql
@@ -51,9 +51,9 @@ class TrainingSet:
         """As pandas (extra ``pandas``), features in nullable types: a bigint beside a NULL stays exact."""
         if self._frame is None:
             return to_pandas(self._table)
-        features = to_pandas(self._table.select(self._features))
+        features = to_pandas(self._table.select(self.features))
         result = self._frame.copy()
-        for name in self._features:
+        for name in self.features:
             result[name] = features[name].array
         return result
 

@@ -1,0 +1,65 @@
+{#-- What of a view a training set can have read, in one row: how many rows there are in all, how many of them up to
+     `until` (the newest moment of the spine, text in UTC; none for all), their newest event, and a hash of their content that does not
+     depend on their order. Rows that came later do not change it. --#}
+{% macro _view_fingerprint(reference, features, until=none, filter_by_created_timestamp=true) -%}
+    {%- set view = feature_store._feature_view(reference) -%}
+    {%- set event = feature_store._instant(adapter.quote(view.timestamp.name), view.timestamp.type) -%}
+    {%- set columns = view.entities + [view.timestamp] -%}
+    {%- set bounds = [event ~ " <= timestamp '" ~ until ~ "'"] if until else [] -%}
+    {%- if view.created_timestamp and filter_by_created_timestamp -%}
+        {%- do columns.append(view.created_timestamp) -%}
+        {%- if until -%}
+            {%- do bounds.append(
+                feature_store._instant(adapter.quote(view.created_timestamp.name), view.created_timestamp.type) ~ " <= timestamp '" ~ until ~ "'"
+            ) -%}
+        {%- endif -%}
+    {%- endif -%}
+    {%- for name in features -%}
+        {%- do columns.append(feature_store._column(view.features, name)) -%}
+    {%- endfor -%}
+    {%- set counts = bounds | join(' and ') or 'true' -%}
+select
+    count(*) as rows_in_all,
+    count(case when {{ counts }} then 1 end) as rows_read,
+    max(case when {{ counts }} then {{ event }} end) as newest_event,
+    {{ adapter.dispatch('_content', 'feature_store')(columns, counts) }} as content
+from {{ view.relation }}
+{%- endmacro %}
+
+
+{#-- The same hash for the rows of any relation, over some of its columns. --#}
+{% macro _rows_fingerprint(relation, names) -%}
+    {%- set known = feature_store._columns(relation) -%}
+    {%- set columns = [] -%}
+    {%- for name in names -%}
+        {%- do columns.append(feature_store._column(known, name)) -%}
+    {%- endfor -%}
+select {{ adapter.dispatch('_content', 'feature_store')(columns, 'true') }} as content
+from {{ relation }}
+{%- endmacro %}
+
+
+{#-- Content is told from counts alone where the warehouse has no known hash of any value. --#}
+{% macro default___content(columns, counts) -%}
+    cast(null as varchar)
+{%- endmacro %}
+
+{#-- A sum, so that neither order nor a pair of equal rows is lost. DuckDB hashes 0.0 and -0.0 alike, so signs count. --#}
+{% macro duckdb___content(columns, counts) -%}
+    {%- set terms = [] -%}
+    {%- for column in columns -%}
+        {%- set name = adapter.quote(column.name) -%}
+        {%- set type = column.type | upper -%}
+        {%- if type in ('FLOAT', 'DOUBLE') -%}
+            {%- do terms.extend([name, 'signbit(' ~ name ~ ')']) -%}
+        {%- elif type.startswith('FLOAT[') or type.startswith('DOUBLE[') -%}
+            {#-- The length, since NULL and an empty list are hashed alike too; text only where there is a zero: it costs most. --#}
+            {%- do terms.extend([name, 'len(' ~ name ~ ')', 'case when list_contains(' ~ name ~ ', 0.0) then cast(' ~ name ~ ' as varchar) end']) -%}
+        {%- elif type in ('BOOLEAN', 'TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'VARCHAR', 'BLOB', 'DATE') or type.startswith('TIMESTAMP') -%}
+            {%- do terms.append(name) -%}
+        {%- else -%}
+            {%- do terms.append('cast(' ~ name ~ ' as varchar)') -%}
+        {%- endif -%}
+    {%- endfor -%}
+    cast(sum(case when {{ counts }} then hash({{ terms | join(', ') }}) end) as varchar)
+{%- endmacro %}

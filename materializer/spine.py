@@ -1,0 +1,64 @@
+"""Spines as a user names them: a file, a SELECT, or rows in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet
+
+from materializer.errors import InputError
+
+_READERS = {
+    ".parquet": pyarrow.parquet.read_table,
+    ".csv": pyarrow.csv.read_csv,
+    ".json": pyarrow.json.read_json,
+    ".jsonl": pyarrow.json.read_json,
+}
+
+
+@dataclass(frozen=True)
+class Spine:
+    """A spine that was read: `rows` is a table or SQL text; a file also has its path and the SHA-256 of its bytes."""
+
+    rows: Any
+    path: Path | None = None
+    sha256: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """``file``, ``sql`` or ``rows``."""
+        return "file" if self.path else "sql" if isinstance(self.rows, str) else "rows"
+
+
+def read_spine(given: Any) -> Spine:
+    """What `given` names: a path or SQL text is told apart, anything else is rows.
+
+    Raises:
+        InputError: for a file that is missing, broken or of an unknown kind.
+    """
+    if not isinstance(given, (str, os.PathLike)):
+        return Spine(given)
+    path = Path(given)
+    if isinstance(given, str) and given.lstrip().lower().startswith(("select", "with", "from")) and not path.exists():
+        return Spine(given)
+    if path.suffix not in _READERS:
+        raise InputError(f"--spine is a .parquet, .csv or .jsonl file, or a SELECT; '{given}' is none of them.")
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.")
+    try:
+        return Spine(_READERS[path.suffix](path), path, file_sha256(path))
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
