@@ -1,5 +1,6 @@
 # make demo    the whole way on an example shop: raw data, dbt build, materialize, online and training features
 # make test    lint, then the whole test suite
+# make diff    what changed in the example's features since SINCE (a git revision; default the commit before)
 # Needs Python 3.11 or newer; everything else goes into .venv.
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format stop clean
+.PHONY: help demo test lint format diff stop clean
 
 help:
 	@echo "make demo     run the example: raw data, dbt build, materialize, then features online and for training"
@@ -17,10 +18,18 @@ help:
 	@echo "make test     lint, then the whole test suite"
 	@echo "make lint     ruff: rules and format"
 	@echo "make format   let ruff mend what it can"
+	@echo "make diff     what changed in the example's features since SINCE=HEAD~1"
 	@echo "make clean    remove all that the above made, .venv too"
 
 demo: $(VENV)/.demo
 	@$(BIN)/python dbt_project/demo.py
+
+SINCE ?= HEAD~1
+
+# Needs no warehouse: without one, models are compiled against an empty DuckDB in memory.
+diff: $(VENV)/.demo
+	@cd dbt_project && $(CURDIR)/$(BIN)/dbt --quiet deps --project-dir . --profiles-dir .
+	@$(BIN)/feature-store diff $(SINCE) --project-dir dbt_project
 
 stop:
 	@if [ -x $(BIN)/python ]; then $(BIN)/python dbt_project/demo.py --stop; else echo "Nothing runs: there is no $(VENV)."; fi

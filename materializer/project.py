@@ -63,7 +63,7 @@ def load_project(
 
     target_folder = os.environ.get("DBT_TARGET_PATH") or config.get("target-path") or "target"
     profile = os.environ.get("DBT_PROFILE") or config.get("profile") or name
-    profiles_path = _find_profiles(folder, profiles_dir)
+    profiles_path = find_profiles(folder, profiles_dir)
     profiles = _read_yaml(profiles_path)
     if profile not in profiles:
         known = ", ".join(sorted(str(key) for key in profiles if key != "config")) or "none"
@@ -85,7 +85,7 @@ def load_project(
     )
 
 
-def _find_profiles(folder: Path, profiles_dir: str | os.PathLike[str] | None) -> Path:
+def find_profiles(folder: Path, profiles_dir: str | os.PathLike[str] | None) -> Path:
     named = profiles_dir or os.environ.get("DBT_PROFILES_DIR")
     folders = [Path(named).expanduser()] if named else [folder, Path.cwd(), Path.home() / ".dbt"]
     for candidate in folders:

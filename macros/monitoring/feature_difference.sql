@@ -1,0 +1,46 @@
+{#-- How the latest values of two feature views differ: a row a feature, over the entities that both have. --#}
+{% macro feature_difference(old, new, features=none, sample=none) %}
+    {{- return(adapter.dispatch('feature_difference', 'feature_store')(old, new, features, sample)) -}}
+{% endmacro %}
+
+{% macro default__feature_difference(old, new, features, sample) -%}
+    {%- set plan = feature_store._feature_pairs_plan('feature_difference', old, new, features) -%}
+    {%- do feature_store._check_sample('feature_difference', sample) -%}
+    {%- if plan is none -%}{{- return('') -}}{%- endif -%}
+-- {{ old }} -> {{ new }}
+with
+
+{{ feature_store._feature_pairs(plan, sample) }},
+
+-- one row: the counts of every feature
+_fs_totals as (
+    select
+        count(case when _fs_in_old and _fs_in_new then 1 end) as _fs_both,
+        count(case when not _fs_in_new then 1 end) as _fs_only_old,
+        count(case when not _fs_in_old then 1 end) as _fs_only_new
+        {%- for feature in plan.features %},
+        count(case when _fs_in_old and _fs_in_new and {{ feature.same }} then 1 end) as _fs_same_{{ loop.index }},
+        count(case when _fs_in_old and _fs_in_new and {{ feature.old }} is null then 1 end) as _fs_null_old_{{ loop.index }},
+        count(case when _fs_in_old and _fs_in_new and {{ feature.new }} is null then 1 end) as _fs_null_new_{{ loop.index }}
+        {%- if feature.absolute %},
+        {#- Of NaN and infinity there is no distance: a number minus itself is 0, theirs is not. #}
+        max(case when not ({{ feature.same }}) and {{ feature.absolute }} - {{ feature.absolute }} = 0 then {{ feature.absolute }} end) as _fs_far_{{ loop.index }},
+        max(case when not ({{ feature.same }}) and {{ feature.absolute }} - {{ feature.absolute }} = 0
+            then {{ feature.absolute }} / nullif(abs(cast({{ feature.old }} as double precision)), 0) end) as _fs_ratio_{{ loop.index }}
+        {%- endif %}
+        {%- endfor %}
+    from _fs_pairs
+)
+
+{% for feature in plan.features -%}
+select
+    '{{ adapter.dispatch('_escaped', 'feature_store')(feature.name) }}' as feature,
+    _fs_both as entities, _fs_only_old as only_old, _fs_only_new as only_new,
+    _fs_same_{{ loop.index }} as equal, _fs_both - _fs_same_{{ loop.index }} as differing,
+    _fs_null_old_{{ loop.index }} as null_before, _fs_null_new_{{ loop.index }} as null_after,
+    {{ '_fs_far_' ~ loop.index if feature.absolute else 'cast(null as double precision)' }} as max_absolute,
+    {{ '_fs_ratio_' ~ loop.index if feature.absolute else 'cast(null as double precision)' }} as max_relative
+from _fs_totals
+{{ 'union all' if not loop.last }}
+{% endfor -%}
+{%- endmacro %}

@@ -1,0 +1,106 @@
+"""Manifests without dbt, for what only reads them: models as SQL with ``{{ ref('x') }}`` and ``{{ source('raw', 'x') }}``."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+_REF = re.compile(r"\{\{ *ref\('(\w+)'(?:, v=(\d+))?\) *\}\}")
+_SOURCE = re.compile(r"\{\{ *source\('(\w+)', '(\w+)'\) *\}\}")
+
+
+def manifest(
+    models: dict[str, str | dict[str, Any]],
+    views: dict[str, dict[str, Any]] | None = None,
+    services: dict[str, list[str]] | None = None,
+    schema: str = "main",
+    compiled: bool = True,
+) -> dict[str, Any]:
+    """A manifest of a project ``shop`` on DuckDB.
+
+    Args:
+        models: SQL by name; or a dict with `sql` and more of the node (`columns` as {name: type}, `config`). A version
+            is called ``name.v2``; the greatest version is the latest, unless `latest` says otherwise.
+        views: ``meta.feature_view`` by the model's name, for all its versions.
+        services: feature references by the service's name.
+        compiled: False leaves the compiled SQL out, as ``dbt parse`` does.
+    """
+    found: dict[str, dict[str, Any]] = {
+        name: one if isinstance(one, dict) else {"sql": one} for name, one in models.items()
+    }
+    versions: dict[str, list[int]] = {}
+    for key in found:
+        name, _, version = key.partition(".v")
+        versions.setdefault(name, []).extend([int(version)] if version else [])
+    nodes, sources = {}, {}
+    for key, one in found.items():
+        name, _, version = key.partition(".v")
+        parents = []
+        for ref in _REF.finditer(one["sql"]):
+            number = ref[2] or (max(versions[ref[1]]) if versions.get(ref[1]) else None)
+            parents.append(f"model.shop.{ref[1]}" + (f".v{number}" if number else ""))
+        for source in _SOURCE.finditer(one["sql"]):
+            unique_id = f"source.shop.{source[1]}.{source[2]}"
+            parents.append(unique_id)
+            sources[unique_id] = {
+                "unique_id": unique_id, "resource_type": "source", "name": source[2], "source_name": source[1],
+                "package_name": "shop", "relation_name": f'"shop"."{source[1]}"."{source[2]}"', "columns": {}, "config": {},
+                "description": "", "original_file_path": "models/sources.yml", "tags": [],
+            }  # fmt: skip
+        meta = {"feature_view": views[name]} if name in (views or {}) else {}
+        config = {"materialized": "table", "meta": meta, **one.get("config", {})}
+        nodes[f"model.shop.{key}"] = {
+            "unique_id": f"model.shop.{key}", "resource_type": "model", "name": name, "package_name": "shop",
+            "language": "sql", "config": config, "description": "", "tags": [],
+            "columns": {c: {"name": c, "data_type": t, "description": ""} for c, t in one.get("columns", {}).items()},
+            "database": "shop", "schema": schema, "relation_name": _relation(schema, key), "original_file_path": f"models/{key}.sql",
+            "depends_on": {"nodes": parents, "macros": one.get("macros", [])}, "raw_code": one["sql"],
+            "compiled_code": _compiled(one["sql"], schema, versions) if compiled else None,
+            "version": int(version) if version else None,
+            "latest_version": one.get("latest", max(versions[name])) if version else None,
+        }  # fmt: skip
+    exposures = {
+        f"exposure.shop.{name}": {
+            "unique_id": f"exposure.shop.{name}", "name": name, "type": "ml", "description": "", "tags": [], "owner": {},
+            "config": {"meta": {"features": features}}, "package_name": "shop",
+            "depends_on": {"nodes": [f"model.shop.{feature.split(':')[0]}" for feature in features]},
+        }
+        for name, features in (services or {}).items()
+    }  # fmt: skip
+    return {
+        "metadata": {
+            "dbt_schema_version": "https://schemas.getdbt.com/dbt/manifest/v12.json",
+            "adapter_type": "duckdb",
+            "project_name": "shop",
+        },
+        "nodes": nodes, "sources": sources, "exposures": exposures, "macros": {}, "groups": {}, "disabled": {},
+    }  # fmt: skip
+
+
+def write_manifest(path: Path, content: dict[str, Any]) -> Path:
+    """A manifest as a file; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def bare_project(folder: Path) -> Path:
+    """A folder that is a dbt project ``shop`` as far as settings go, with nothing in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "dbt_project.yml").write_text("name: shop\nversion: 1.0.0\nprofile: shop\n")
+    (folder / "profiles.yml").write_text("shop: {target: dev, outputs: {dev: {type: duckdb, path: shop.duckdb}}}\n")
+    return folder
+
+
+def _relation(schema: str, key: str) -> str:
+    return f'"shop"."{schema}"."{key.replace(".", "_")}"'
+
+
+def _compiled(sql: str, schema: str, versions: dict[str, list[int]]) -> str:
+    def ref(match: re.Match[str]) -> str:
+        number = match[2] or (max(versions[match[1]]) if versions.get(match[1]) else None)
+        return _relation(schema, match[1] + (f".v{number}" if number else ""))
+
+    return _SOURCE.sub(r'"shop"."\1"."\2"', _REF.sub(ref, sql))
