@@ -58,15 +58,20 @@ class MacroRenderer:
         columns: gives the columns of a relation in the warehouse, in order.
     """
 
-    def __init__(self, manifest: Mapping[str, Any], columns: Callable[[Relation], list[Column]]) -> None:
+    def __init__(
+        self,
+        manifest: Mapping[str, Any],
+        columns: Callable[[Relation], list[Column]],
+        _known: _Known | None = None,
+    ) -> None:
         self._manifest = manifest
         self._adapter_type = manifest["metadata"].get("adapter_type", "default")
         self._root = manifest["metadata"].get("project_name")
-        self._sources = _sources(manifest, self._root)
+        self._known = _known or _Known(manifest)
         self._compiled: dict[tuple[str, str], Callable[..., Any]] = {}
         self._columns = columns
         self._context = {
-            PACKAGE: _Namespace(lambda name: self._macro(PACKAGE, name)),
+            PACKAGE: _Namespace(self._own_macro),
             "adapter": self,
             "exceptions": self,
             "execute": True,
@@ -86,13 +91,17 @@ class MacroRenderer:
         """
         return self._macro(PACKAGE, macro)(*args, **kwargs).strip()
 
+    def over(self, columns: Callable[[Relation], list[Column]]) -> MacroRenderer:
+        """The same macros over another connection; what was found out about the project need not be found again."""
+        return MacroRenderer(self._manifest, columns, self._known)
+
     # What the macros use of dbt's `adapter` and `exceptions`.
 
     def dispatch(self, name: str, package: str) -> Callable[..., Any]:
         """dbt's lookup: the project's own versions first, then the package's; in each the dialect before default."""
         for owner in (self._root, package):
             for prefix in (self._adapter_type, "default"):
-                if (owner, f"{prefix}__{name}") in self._sources:
+                if (owner, f"{prefix}__{name}") in self._known.sources:
                     return self._macro(owner, f"{prefix}__{name}")
         raise NotFoundError(f"The dbt package has no macro '{name}' for {self._adapter_type}.")
 
@@ -110,23 +119,46 @@ class MacroRenderer:
         raise InputError(message)
 
     def _ref(self, name: str, v: int | str | None = None) -> Relation:
-        for node in self._manifest["nodes"].values():
-            if node.get("resource_type") != "model" or node["name"] != name or not node.get("relation_name"):
-                continue
-            wanted = v if v is not None else node.get("latest_version")
-            if str(node.get("version")) == str(wanted):
-                return Relation(node["relation_name"])
-        raise NotFoundError(f"The manifest has no model '{name}'{f' of version {v}' if v is not None else ''}.")
+        relation = self._known.relations.get((name, None if v is None else str(v)))
+        if relation is None:
+            raise NotFoundError(f"The manifest has no model '{name}'{f' of version {v}' if v is not None else ''}.")
+        return Relation(relation)
+
+    def _own_macro(self, name: str) -> Callable[..., Any]:
+        return self._feature_views if name == "feature_views" else self._macro(PACKAGE, name)
+
+    def _feature_views(self) -> Any:
+        """The macro of that name, which goes through all models of the project, called once for a manifest."""
+        if self._known.views is None:
+            self._known.views = self._macro(PACKAGE, "feature_views")()
+        return self._known.views
 
     def _macro(self, package: str, name: str) -> Callable[..., Any]:
         if (package, name) not in self._compiled:
-            if (package, name) not in self._sources:
+            if (package, name) not in self._known.sources:
                 raise NotFoundError(f"The dbt package {package} has no macro '{name}': run `dbt deps` and `dbt build`.")
-            code = _code(self._sources[package, name])
+            code = _code(self._known.sources[package, name])
             globals_ = _ENVIRONMENT.make_globals(self._context)
             module = jinja2.Template.from_code(_ENVIRONMENT, code, globals_).module
             self._compiled[package, name] = _catching_return(getattr(module, _PREFIX + name))
         return self._compiled[package, name]
+
+
+class _Known:
+    """What is found out once about a project, whatever its renderers are connected to."""
+
+    def __init__(self, manifest: Mapping[str, Any]) -> None:
+        self.sources = _sources(manifest, manifest["metadata"].get("project_name"))
+        # By name and version; the name alone is the latest version.
+        self.relations: dict[tuple[str, str | None], str] = {}
+        self.views: Any = None
+        for node in manifest["nodes"].values():
+            if node.get("resource_type") == "model" and node.get("relation_name"):
+                version = node.get("version")
+                if version is not None:
+                    self.relations.setdefault((node["name"], str(version)), node["relation_name"])
+                if str(version) == str(node.get("latest_version")):
+                    self.relations.setdefault((node["name"], None), node["relation_name"])
 
 
 @lru_cache(maxsize=1024)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Any
 
 from materializer.errors import DefinitionError, FeatureStoreError, MaterializationError, NotFoundError
 from materializer.feature_view import FeatureView, Registry
+from materializer.macros import MacroRenderer
 from materializer.online.connect import plain_errors
 from materializer.online.published import publish_services
 from materializer.online.topology import OnlineStore
@@ -55,7 +55,7 @@ class Job:
     url: str
     namespace: str
     open_warehouse: Callable[[], AbstractContextManager[Warehouse]]
-    manifest: Mapping[str, Any]
+    macros: MacroRenderer
     registry: Registry
     options: Options
     progress: Progress | None = None
@@ -88,7 +88,7 @@ def materialize(job: Job, views: Sequence[FeatureView]) -> list[ViewResult]:
 def _materialize_one(job: Job, view: FeatureView) -> ViewResult:
     started = time.monotonic()
     latest = job.registry.views[view.name].version if view.name in job.registry.views else view.version
-    run = Run(job.client, job.namespace, job.open_warehouse, job.manifest, latest, job.options, job.progress)
+    run = Run(job.client, job.namespace, job.open_warehouse, job.macros, latest, job.options, job.progress)
     try:
         with plain_errors(job.url):
             result = run.materialize(view)

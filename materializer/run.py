@@ -6,12 +6,11 @@ import os
 import socket
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import redis
@@ -86,7 +85,7 @@ class Run:
         client: OnlineStore,
         namespace: str,
         open_warehouse: Callable[[], AbstractContextManager[Warehouse]],
-        manifest: Mapping[str, Any],
+        macros: MacroRenderer,
         latest_version: int | str | None,
         options: Options,
         progress: Callable[[str, int, int], None] | None = None,
@@ -96,7 +95,7 @@ class Run:
         self._namespace = namespace
         self._open_warehouse = open_warehouse
         self._state_folder: Path | None = None
-        self._manifest = manifest
+        self._macros = macros
         self._latest_version = latest_version
         self._options = options
         self._progress = progress
@@ -152,7 +151,7 @@ class Run:
         self._check_types(view, published.view if published else None)
         now = server_time(self._client, self._namespace)
         moment = self._options.as_of or now
-        latest = MacroRenderer(self._manifest, self._warehouse.columns).render(
+        latest = self._macros.over(self._warehouse.columns).render(
             "latest", view.reference, as_of=moment.replace(tzinfo=None).isoformat(" ", "microseconds")
         )
         rows = difference.current_rows(view, latest, now, expiring=self._options.as_of is None)
