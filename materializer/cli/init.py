@@ -1,9 +1,11 @@
-"""``feature-store init``: a small dbt project that builds and materializes as it is."""
+"""``feature-store init``: a small dbt project that builds and materializes as it is, new or from a Feast repository."""
 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import jinja2
@@ -11,27 +13,41 @@ import jinja2
 from materializer.errors import InputError
 from materializer.macros import package_folder
 
+if TYPE_CHECKING:
+    from materializer.from_feast import Repository, Written
+
 _TEMPLATE = Path(__file__).parent.parent / "templates" / "project"
 
 
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=".")
-@click.option("--name", help="The dbt project's name. Default: the folder's name.")
-def init(folder: Path, name: str | None) -> None:
-    """Write a new dbt project with one feature view into FOLDER.
+@click.option("--name", help="The dbt project's name. Default: the folder's name, or that of Feast's project.")
+@click.option(
+    "--from-feast",
+    "feast",
+    type=click.Path(path_type=Path),
+    help="Write what the Feast repository in this folder defines. Its code is read, not run.",
+)
+def init(folder: Path, name: str | None, feast: Path | None) -> None:
+    """Write a new dbt project with one feature view into FOLDER, or one that is equal to a Feast repository.
 
     \b
         feature-store init my_features
+        feature-store init my_features --from-feast ../feature_repo
     """
+    if feast is not None:
+        from materializer.from_feast import from_feast
+
+        repository, written = from_feast(feast, name)
+        write_files({folder / path: text for path, text in written.files.items()})
+        _say_from_feast(folder, repository, written)
+        return
     name = name or re.sub(r"\W+", "_", folder.resolve().name).strip("_").lower()
     if not re.fullmatch(r"[a-z_]\w*", name):
         raise InputError(f"'{name}' cannot be a dbt project's name: give one with --name, of letters, digits and _.")
-    written = scaffold(folder, name)
-    click.echo(f"Wrote {len(written)} files to {folder}. Next:")
-    click.echo(f"  cd {folder}")
-    click.echo("  dbt deps && dbt build")
-    click.echo("  materialize")
-    click.echo("  feature-store online user_purchases -e user_id=1")
+    written_files = scaffold(folder, name)
+    click.echo(f"Wrote {len(written_files)} files to {folder}. Next:")
+    _say_next(folder, "user_purchases -e user_id=1")
 
 
 def scaffold(folder: Path, name: str) -> list[Path]:
@@ -47,10 +63,56 @@ def scaffold(folder: Path, name: str) -> list[Path]:
         for path in sorted(_TEMPLATE.rglob("*"))
         if path.is_file()
     }
+    write_files(files)
+    return list(files)
+
+
+def write_files(files: dict[Path, str]) -> None:
+    """Write all of these files, or none: none where one of them exists, or where writing one fails.
+
+    Raises:
+        InputError: naming the file that is in the way, or why it cannot be written.
+    """
     for path in files:
         if path.exists():
             raise InputError(f"{path} exists already: choose another folder; nothing was written.")
-    for path, text in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return list(files)
+    made: list[Path] = []
+    try:
+        for path, text in files.items():
+            missing = [folder for folder in path.parents if not folder.exists()]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made += [*reversed(missing), path]
+            path.write_text(text)
+    except OSError as error:
+        for path in reversed(made):
+            with suppress(OSError):
+                path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+        raise InputError(
+            f"{error.filename or path} cannot be written ({error.strerror}): nothing was written."
+        ) from None
+
+
+def _say_next(folder: Path, online: str) -> None:
+    click.echo(f"  cd {folder}")
+    click.echo("  dbt deps && dbt build")
+    click.echo("  materialize")
+    click.echo(f"  feature-store online {online}")
+
+
+def _say_from_feast(folder: Path, repository: Repository, written: Written) -> None:
+    from materializer.from_feast import counts
+
+    files = "1 Python file" if repository.files == 1 else f"{repository.files} Python files"
+    click.echo(f"Read {files} of {repository.folder}, without running them:")
+    rows = [(kind, *map(str, numbers)) for kind, *numbers in counts(written.outcomes)]
+    width = max(len(row[0]) for row in rows)
+    for kind, as_is, noted, none in rows:
+        click.echo(f"  {kind.ljust(width)}  {as_is} written as they are, {noted} with notes, {none} without equal")
+    if repository.unread:
+        click.echo(f"  {len(repository.unread)} pieces of code could not be read")
+    click.echo(
+        f"Wrote {len(written.files)} files to {folder}; {folder / 'FROM_FEAST.md'} says what became of each. Next:"
+    )
+    first = next((model for model in written.models if model.enabled and model.view.online), None)
+    keys = " ".join(f"-e {key}=..." for key in first.keys) if first else ""
+    _say_next(folder, f"{first.name} {keys}" if first else "VIEW -e KEY=VALUE")

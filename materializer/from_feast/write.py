@@ -1,0 +1,329 @@
+"""From a repository's definitions to the files of a dbt project, all as text: nothing is written here."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from materializer.duration import format_duration
+from materializer.from_feast.definitions import Projected, Repository, Service, Source
+from materializer.from_feast.plan import ALL_ROWS, Column, Model, Names, needs_quotes, plan_models, shown_as
+from materializer.from_feast.properties import Line, Row, literal, to_yaml, without_empty
+from materializer.from_feast.types import quoted
+from materializer.macros import package_folder
+
+_TEMPLATES = Path(__file__).parent.parent / "templates"
+_OF_PROJECT = (".gitignore", "packages.yml", "profiles.yml")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one object of the repository. `became` is empty where it has no equal."""
+
+    kind: str
+    name: str
+    where: str
+    became: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Written:
+    """A project as text: its files by their path within it, its models, and what became of each of Feast's objects."""
+
+    name: str
+    files: dict[str, str]
+    models: tuple[Model, ...]
+    outcomes: tuple[Outcome, ...]
+
+
+def write_project(repository: Repository, name: str) -> Written:
+    """The dbt project that says what a Feast repository says."""
+    models = plan_models(repository)
+    sources = _Sources(models, repository)
+    services = _Services(models)
+    exposures = [services.exposure(service, repository) for service in repository.services]
+    everything = [*models, *services.shown]
+    groups = _groups(models)
+    files = _project_files(name, repository)
+    if sources.content:
+        files["models/sources.yml"] = to_yaml({"sources": sources.content}, "Where Feast's data sources are.")
+    if groups:
+        files["models/groups.yml"] = to_yaml({"groups": list(groups.values())}, "The owners of Feast's feature views.")
+    for model in everything:
+        files[f"models/features/{model.name}.sql"] = _sql(model, sources, repository)
+        files[f"models/features/{model.name}.yml"] = to_yaml({"models": [_properties(model, groups)]})
+    if exposures:
+        files["models/services.yml"] = to_yaml({"exposures": exposures}, "Feast's feature services.")
+    outcomes = [
+        *_entities(repository, models),
+        *(
+            Outcome("feature view", m.view.name, m.view.where, f"models/features/{m.name}.sql", m.notes)
+            for m in models
+        ),
+        *services.outcomes,
+        *(Outcome(absent.kind, absent.name, absent.where, "", (absent.why,)) for absent in repository.absent),
+    ]  # fmt: skip
+    return Written(name, files, tuple(everything), tuple(outcomes))
+
+
+def _project_files(name: str, repository: Repository) -> dict[str, str]:
+    environment = jinja2.Environment(keep_trailing_newline=True)
+    values = {
+        "name": name,
+        "package": package_folder().as_posix(),
+        "repository": json.dumps(repository.folder.as_posix(), ensure_ascii=False),
+    }
+    paths = [_TEMPLATES / "project" / file for file in _OF_PROJECT] + [_TEMPLATES / "from_feast" / "dbt_project.yml"]
+    return {path.name: environment.from_string(path.read_text()).render(values) for path in paths}
+
+
+# Sources.
+
+
+class _Sources:
+    """The dbt sources of the views' data sources: each once, however many views read it."""
+
+    def __init__(self, models: list[Model], repository: Repository) -> None:
+        self._names: dict[tuple[str, str], tuple[str, str]] = {}
+        self.content: list[dict[str, object]] = []
+        groups: dict[tuple[str | None, str | None, bool], dict[str, object]] = {}
+        names: dict[str, Names] = {}
+        group_names = Names()
+        for model in models:
+            source, location = model.view.source, model.location
+            key = (source.where, source.name)
+            if location.query or key in self._names:
+                continue
+            place = (location.database, location.schema, location.is_file)
+            if place not in groups:
+                wanted = "feast" if location.is_file else "_".join(filter(None, place[:2])) or "feast_tables"
+                group, _ = group_names.take(wanted)
+                schema = None if location.is_file else location.schema or "{{ target.schema }}"
+                groups[place] = without_empty(name=group, database=location.database, schema=schema) | {"tables": []}
+                names[group] = Names()
+            group = str(groups[place]["name"])
+            table, _ = names[group].take(source.name)
+            self._names[key] = (group, table)
+            groups[place]["tables"].append(_source_table(source, model, table))
+        self.content = list(groups.values())
+
+    def reference(self, source: Source) -> str:
+        """``{{ source('feast', 'driver_stats') }}``."""
+        group, table = self._names[source.where, source.name]
+        return f"{{{{ source('{group}', '{table}') }}}}"
+
+
+def _source_table(source: Source, model: Model, name: str) -> dict[str, object]:
+    location = model.location
+    meta = literal(without_empty(owner=source.owner, tags=dict(source.tags)))
+    if location.file:
+        external = location.file
+        # dbt-duckdb puts names into the braces of a location, and takes another way to name them where they are told.
+        if "{" in external.replace("{{ var('feast_repository') }}", ""):
+            external = external.replace("{{ var('feast_repository') }}", "\0").replace("%", "%%")
+            external = "{{ var('feast_repository') }}".join(
+                f"{{% raw %}}{part}{{% endraw %}}" if part else "" for part in external.split("\0")
+            )
+            meta = {"formatter": "oldstyle"} | meta
+        meta = {"external_location": external} | meta
+    identifier = location.table if location.table and location.table != name else None
+    return without_empty(
+        name=name,
+        description=literal(source.description),
+        identifier=identifier,
+        config={"meta": meta} if meta else None,
+    )
+
+
+# Models.
+
+
+def _sql(model: Model, sources: _Sources, repository: Repository) -> str:
+    view, location = model.view, model.location
+    if model.shows:
+        head = f"-- The view {model.shows} as a feature service takes it, by other join keys or under another name.\n"
+    else:
+        head = f"-- The feature view {view.name} of the Feast repository {repository.project} ({view.where})."
+        head = f"{_one_line(head)}\n"
+    if not model.enabled:
+        head = "{{ config(enabled=false) }}\n\n" + head
+    if view.transformation and not model.shows:
+        code = "\n".join(f"    {line}" for line in view.transformation.replace("#}", "# }").splitlines())
+        head += f"{{# What Feast does with the source's rows:\n\n{code}\n#}}\n"
+    if model.shows:
+        origin = f"{{{{ ref('{model.shows}') }}}}"
+    elif location.query:
+        query = "\n".join(f"    {line}".rstrip() for line in location.query.splitlines())
+        query = f"    {{% raw %}}\n{query}\n    {{% endraw %}}" if re.search(r"{[{%#]", query) else query
+        head += f"with rows_of_source as (\n{query}\n)\n\n"
+        origin = "rows_of_source"
+    else:
+        origin = sources.reference(view.source)
+    columns = model.columns
+    if model.everything and model.shows:
+        columns = tuple(column for column in columns if column.expression != quoted(column.name, model.warehouse))
+    elif model.everything:
+        columns = tuple(column for column in columns if column.name == ALL_ROWS)
+        columns += tuple(Column(new, quoted(old, model.warehouse)) for old, new in view.source.field_mapping.items())
+    selected = ["*"] if model.everything else []
+    selected += [_selected(column, model.warehouse) for column in columns]
+    return head + "select\n    " + ",\n    ".join(selected) + f"\nfrom {origin}\n"
+
+
+def _selected(column: Column, warehouse: str) -> str:
+    name = quoted(column.name, warehouse)
+    return name if column.expression == name else f"{column.expression} as {name}"
+
+
+def _properties(model: Model, groups: dict[str, dict[str, object]]) -> dict[str, object]:
+    view = model.view
+    feature_view = without_empty(
+        entities=Row(literal(key) for key in model.keys),
+        timestamp=literal(model.timestamp) if model.timestamp != "event_timestamp" else "",
+        created_timestamp=literal(model.created or ""),
+        ttl=format_duration(view.ttl) if view.ttl else "",
+        online=None if view.online else False,
+        tags=_short(literal(dict(view.tags))),
+    )
+    config = without_empty(group=groups[view.owner]["name"] if view.owner else "") | {
+        "meta": {"feature_view": feature_view}
+    }
+    columns = [
+        Line(
+            without_empty(
+                name=literal(column.name),
+                quote=True if needs_quotes(column) else None,
+                data_type=column.data_type,
+                description=literal(column.description),
+                config=Line(meta=literal(dict(column.meta))) if column.meta else None,
+            )
+        )
+        for column in model.columns
+    ]
+    tests = [] if model.shows else [{"feature_store.feature_view": {"config": Line(severity="warn")}}]
+    return without_empty(
+        name=model.name, description=literal(view.description), config=config, columns=columns, data_tests=tests
+    )
+
+
+def _short(tags: dict[str, str]) -> dict[str, str]:
+    """On one line where that is readable."""
+    return Line(tags) if len(str(tags)) < 80 else tags
+
+
+def _groups(models: list[Model]) -> dict[str, dict[str, object]]:
+    """A dbt group for each owner of a view."""
+    groups: dict[str, dict[str, object]] = {}
+    for model in models:
+        owner = model.view.owner
+        if owner and owner not in groups:
+            groups[owner] = {"name": literal(owner), "owner": Line(_owner(owner))}
+    return groups
+
+
+def _owner(owner: str) -> dict[str, str]:
+    return literal({"email" if re.fullmatch(r"[^@\s]+@[^@\s]+", owner) else "name": owner})
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"[{}\s]+", " ", text)
+
+
+# Services and entities.
+
+
+class _Services:
+    """Feature services as exposures, and the models that stand for views which they take under other names."""
+
+    def __init__(self, models: list[Model]) -> None:
+        self._models = {model.view.name: model for model in models}
+        self._view_names = {model.name for model in models}
+        self._names = Names(model.name for model in models)
+        self._service_names = Names()
+        self._shown: dict[tuple[str, str, tuple[tuple[str, str], ...]], Model] = {}
+        self.outcomes: list[Outcome] = []
+
+    @property
+    def shown(self) -> list[Model]:
+        return list(self._shown.values())
+
+    def exposure(self, service: Service, repository: Repository) -> dict[str, object]:
+        """A service as dbt has it."""
+        name, note = self._service_names.take(service.name)
+        notes = [note] if note else []
+        references: dict[str, None] = {}
+        for projected in service.features:
+            references |= dict.fromkeys(self._references(projected, notes))
+        if name in self._view_names:
+            notes.append(f"a view has its name: in commands `{name}` means the service")
+        if service.tags:
+            notes.append("its tags are kept as `meta.tags`, where `list_feature_services` does not look for them")
+        depends = dict.fromkeys(f"ref('{reference.partition(':')[0]}')" for reference in references)
+        self.outcomes.append(
+            Outcome("feature service", service.name, service.where, "models/services.yml", (*service.notes, *notes))
+        )
+        return without_empty(
+            name=name,
+            type="ml",
+            description=literal(service.description),
+            owner=Line(_owner(service.owner or repository.project or "feast")),
+            depends_on=list(depends),
+        ) | {"config": {"meta": {"features": list(references)} | without_empty(tags=literal(dict(service.tags)))}}
+
+    def _references(self, projected: Projected, notes: list[str]) -> list[str]:
+        model = self._models.get(projected.view)
+        if model is None:
+            notes.append(f"the features of `{projected.view}` are left out: there is no such view here")
+            return []
+        if not model.enabled:
+            notes.append(f"the features of `{model.name}` are left out until it is enabled")
+            return []
+        wanted = model.features if projected.features is None else projected.features
+        chosen = [model.renamed.get(name, name) for name in wanted]
+        if unknown := [name for name in chosen if name not in model.features and not model.everything]:
+            notes.append(f"`{model.name}` has no feature {', '.join(f'`{name}`' for name in unknown)}: left out")
+            chosen = [name for name in chosen if name not in unknown]
+        if projected.features is None and model.everything:
+            notes.append(
+                f"the features of `{model.name}` are known once it is built: list them then, as `feature-store show "
+                f"{model.name}` has them"
+            )
+        if projected.alias or projected.join_key_map:
+            model = self._show(model, projected, notes)
+        return [f"{model.name}:{feature}" for feature in chosen]
+
+    def _show(self, model: Model, projected: Projected, notes: list[str]) -> Model:
+        renames = {old: new for old, new in projected.join_key_map.items() if new != old}
+        key = (model.name, projected.alias, tuple(sorted(renames.items())))
+        if not renames and projected.alias in ("", model.name):
+            return model
+        if unknown := [old for old in renames if old not in model.keys]:
+            notes.append(f"`{model.name}` has no join key {', '.join(f'`{name}`' for name in unknown)}")
+        if key not in self._shown:
+            self._shown[key], note = shown_as(model, projected.alias, renames, self._names)
+            notes += [note] if note else []
+            if model.everything and renames:
+                notes.append(
+                    f"`{self._shown[key].name}` has the old join key among its features: name the columns in its model"
+                )
+        if self._shown[key].view.online:
+            notes.append(
+                f"`{self._shown[key].name}` is a view of its own, which holds the rows of `{model.name}` online once "
+                "more"
+            )
+        return self._shown[key]
+
+
+def _entities(repository: Repository, models: list[Model]) -> list[Outcome]:
+    outcomes = []
+    for entity in repository.entities:
+        users = [f"`{m.name}`" for m in models if any(e.name == entity.name for e in m.view.entities)]
+        became = f"join key `{entity.join_key}` of {', '.join(users)}" if users else ""
+        notes = list(entity.notes) if users else ["no view has it; an entity is a join key of a view here"]
+        outcomes.append(Outcome("entity", entity.name, entity.where, became, tuple(notes)))
+    return outcomes
