@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from materializer.duration import parse_duration
+from materializer.duration import format_duration, parse_duration
 from materializer.errors import DefinitionError, ProjectError
 from materializer.feature_view import Entity, Feature, FeatureService, FeatureView, Registry
 from materializer.project import Project
 
-_KEYS = ("entities", "timestamp", "created_timestamp", "available_after", "ttl", "online", "tags")
+_KEYS = ("entities", "timestamp", "created_timestamp", "available_after", "ttl", "freshness", "online", "tags")
+_LIMITS = ("warn_after", "error_after")
 _SCHEMA_VERSIONS = ("v12",)
 
 
@@ -28,7 +32,7 @@ def load_manifest(project: Project) -> dict[str, Any]:
     """
     path = project.manifest_path
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = _parse(path.read_bytes())
         version = Path(manifest["metadata"]["dbt_schema_version"]).stem
         manifest["nodes"], manifest["macros"]
     except FileNotFoundError:
@@ -42,6 +46,20 @@ def load_manifest(project: Project) -> dict[str, Any]:
     _check_fresh(project, manifest)
     _check_target(project, manifest)
     return manifest
+
+
+def _parse(text: bytes) -> Any:
+    """JSON as `json.loads` gives it, in half the time: of a million new objects none is garbage to look for."""
+    if not gc.isenabled() or gc.get_freeze_count():
+        return json.loads(text)
+    gc.disable()
+    try:
+        return json.loads(text)
+    finally:
+        # Among the old objects they are looked through last; from the young ones they would be moved up, thrice.
+        gc.freeze()
+        gc.unfreeze()
+        gc.enable()
 
 
 def read_registry(manifest: Mapping[str, Any]) -> Registry:
@@ -109,6 +127,7 @@ def _view(unique_id: str, node: Mapping[str, Any], meta: Any, owners: Mapping[st
         created_timestamp=created,
         available_after=_duration(meta, "available_after", where),
         ttl=_duration(meta, "ttl", where),
+        **_freshness(meta, where),
         online=meta.get("online", True),
         tags={**{tag: "" for tag in node.get("tags") or []}, **{k: str(v) for k, v in meta.get("tags", {}).items()}},
         description=node.get("description", ""),
@@ -149,6 +168,7 @@ def check_meta(where: str, meta: Any) -> None:
     for key in ("ttl", "available_after"):
         if key in meta:
             parse_duration(meta[key], f"{where}.{key}")
+    _freshness(meta, where)
     if not isinstance(meta.get("online", True), bool):
         raise DefinitionError(f"{where} `online` is {meta['online']!r}: it is true or false.")
     if not isinstance(meta.get("tags", {}), dict):
@@ -157,6 +177,37 @@ def check_meta(where: str, meta: Any) -> None:
 
 def _duration(meta: Mapping[str, Any], key: str, where: str) -> Any:
     return parse_duration(meta[key], f"{where}.{key}") if key in meta else None
+
+
+def _freshness(meta: Mapping[str, Any], where: str) -> dict[str, timedelta]:
+    """``meta.feature_view.freshness`` (the macro ``_freshness_limits`` agrees)."""
+    if "freshness" not in meta:
+        return {}
+    freshness, what = meta["freshness"], f"{where}.freshness"
+    if not isinstance(freshness, dict) or not freshness:
+        raise DefinitionError(f"{what} is {freshness!r}: write for example {{warn_after: 1 day, error_after: 3 days}}.")
+    for key in freshness:
+        if key not in _LIMITS:
+            raise DefinitionError(f"{what} has no key '{key}'; its keys are {', '.join(_LIMITS)}.")
+    limits = {key: _limit(value, f"{what}.{key}") for key, value in freshness.items()}
+    if len(limits) == 2 and limits["warn_after"] > limits["error_after"]:
+        raise DefinitionError(
+            f"{what} has warn_after {format_duration(limits['warn_after'])} beyond error_after "
+            f"{format_duration(limits['error_after'])}, so that it would never warn: make it the shorter one."
+        )
+    return limits
+
+
+def _limit(value: Any, what: str) -> timedelta:
+    """``12 hours``, or ``{count: 12, period: hour}`` as dbt writes it for sources."""
+    if isinstance(value, dict):
+        count, period = value.get("count"), value.get("period")
+        if set(value) != {"count", "period"} or type(count) is not int or not isinstance(period, str):
+            raise DefinitionError(
+                f"{what} is {value!r}: write a duration such as '12 hours', or {{count: 12, period: hour}}."
+            )
+        value = f"{count} {period}"
+    return parse_duration(value, what)
 
 
 def _service(exposure: Mapping[str, Any], views: Mapping[str, FeatureView]) -> FeatureService:
@@ -191,20 +242,33 @@ def _check_fresh(project: Project, manifest: Mapping[str, Any]) -> None:
         if node.get("resource_type") == "model" and node.get("package_name") == project.name
     }
     hint = f"run `dbt build` in {project.folder} again"
+    present = {relative: changed for folder in project.model_folders for relative, changed in _files(project, folder)}
     for path, node in own.items():
-        if not (project.folder / path).exists() and (node.get("config") or {}).get("enabled", True):
+        enabled = (node.get("config") or {}).get("enabled", True)
+        if path not in present and not (project.folder / path).exists() and enabled:
             raise ProjectError(f"The manifest is older than the models ({path} is gone): {hint}.")
-    for folder in project.model_folders:
-        for path in (p for pattern in ("*.sql", "*.py", "*.yml", "*.yaml") for p in folder.rglob(pattern)):
-            if path.stat().st_mtime <= written:
-                continue
-            relative = path.relative_to(project.folder).as_posix()
-            if path.suffix in (".yml", ".yaml"):
-                stale = _properties_changed(project, path, manifest)
-            else:
-                stale = relative not in own or own[relative]["checksum"]["checksum"] != _checksum(path)
-            if stale:
-                raise ProjectError(f"The manifest is older than the models ({relative} has changed since): {hint}.")
+    for relative, changed in present.items():
+        if changed <= written:
+            continue
+        path = project.folder / relative
+        if path.suffix in (".yml", ".yaml"):
+            stale = _properties_changed(project, path, manifest)
+        else:
+            stale = relative not in own or own[relative]["checksum"]["checksum"] != _checksum(path)
+        if stale:
+            raise ProjectError(f"The manifest is older than the models ({relative} has changed since): {hint}.")
+
+
+def _files(project: Project, folder: Path) -> Iterator[tuple[str, float]]:
+    """The files of a model folder that dbt reads, as paths relative to the project, and when each was changed last.
+
+    A walk of its own: with thousands of files pathlib's would be most of what reading a manifest takes.
+    """
+    for inside, _, names in os.walk(folder):
+        relative = Path(os.path.relpath(inside, project.folder)).as_posix()
+        for name in names:
+            if name.endswith((".sql", ".py", ".yml", ".yaml")):
+                yield f"{relative}/{name}", os.stat(f"{inside}/{name}").st_mtime  # noqa: PTH116
 
 
 def _checksum(path: Path) -> str:

@@ -15,17 +15,23 @@ from materializer.warehouse import Warehouse
 RESERVED_PREFIX = "_fs_"
 
 
-def with_columns(view: FeatureView, warehouse: Warehouse) -> FeatureView:
+def with_columns(view: FeatureView, warehouse: Warehouse, schema: pa.Schema | None = None) -> FeatureView:
     """The view with the columns and types that its relation has in the warehouse, whatever was declared of them.
+
+    Args:
+        schema: of the relation, where it was asked for already (`Warehouse.schemas`).
 
     Raises:
         NotFoundError: where the relation is not built.
         DefinitionError: where it lacks a join key or timestamp, or a feature has a reserved name.
     """
     relation = Relation(view.relation)
-    if not warehouse.columns(relation):
-        raise NotFoundError(f"Feature view '{view.reference}' is not in the warehouse as {relation}: run `dbt build`.")
-    schema = warehouse.schema(relation)
+    if schema is None:
+        if not warehouse.columns(relation):
+            raise NotFoundError(
+                f"Feature view '{view.reference}' is not in the warehouse as {relation}: run `dbt build`."
+            )
+        schema = warehouse.schema(relation)
     fields = {field.name.lower(): field for field in schema}
 
     def column(name: str, role: str) -> pa.Field:

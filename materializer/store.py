@@ -6,34 +6,31 @@ import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from materializer.catalog import Catalog
 from materializer.duration import parse_duration
-from materializer.errors import InputError, NotFoundError, ProjectError
-from materializer.feature_view import Entity, FeatureService, FeatureView, Registry, entities_of
+from materializer.errors import InputError, NotFoundError
+from materializer.feature_view import FeatureService
 from materializer.historical import TrainingSet, get_historical_features
+from materializer.macros import MacroRenderer
 from materializer.manifest import load_manifest, read_registry
 from materializer.materialize import Job, Progress, materialize, parse_moment, select_views
-from materializer.online import connect
-from materializer.online.connect import plain_errors, public_name
+from materializer.online.connect import plain_errors
 from materializer.online.entity_rows import rows_of
-from materializer.online.published import only_namespace
-from materializer.online.reader import OnlineReader
 from materializer.online.response import OnlineResponse
-from materializer.online.topology import OnlineStore, make_ready
-from materializer.project import Project, load_project
-from materializer.registry import with_columns
+from materializer.online.topology import make_ready
 from materializer.run import Options, ViewResult, new_run_id, server_time
 from materializer.warehouse import open_warehouse
 
 if TYPE_CHECKING:
-    from materializer.lint import Finding
     from materializer.prune import Pruned
+    from materializer.reproduce import Repeated
+    from materializer.training_record import TrainingRecord
 
 
-class FeatureStore:
+class FeatureStore(Catalog):
     """A dbt project's feature views, offline and online.
 
     Example:
@@ -53,108 +50,6 @@ class FeatureStore:
     Raises:
         ProjectError: where a project was named that is none.
     """
-
-    def __init__(
-        self,
-        project_dir: str | os.PathLike[str] | None = None,
-        *,
-        target: str | None = None,
-        profiles_dir: str | os.PathLike[str] | None = None,
-        redis_url: str | None = None,
-        namespace: str | None = None,
-        repo_path: str | os.PathLike[str] | None = None,
-    ) -> None:
-        folder = project_dir or repo_path
-        self._redis_url = connect.redis_url(redis_url)
-        self._namespace = namespace
-        self._project: Project | None = None
-        if folder or (not redis_url and (not namespace or Path("dbt_project.yml").exists())):
-            self._project = load_project(folder, profiles_dir, target)
-            self._namespace = namespace or self._project.namespace
-
-    @property
-    def namespace(self) -> str:
-        """The namespace whose rows this store reads and writes."""
-        if self._namespace is None:
-            with plain_errors(self._redis_url):
-                self._namespace = only_namespace(self._client, public_name(self._redis_url))
-        return self._namespace
-
-    @property
-    def project(self) -> Project:
-        """The dbt project.
-
-        Raises:
-            ProjectError: for a store that only reads online.
-        """
-        if self._project is None:
-            raise ProjectError("This store only reads what is online: give it a project_dir for anything else.")
-        return self._project
-
-    # What exists.
-
-    def list_feature_views(self, tags: Mapping[str, str] | Sequence[str] | None = None) -> list[FeatureView]:
-        """Every feature view, versions included, with its features and their types.
-
-        One that is not built yet comes as it is declared, without types.
-
-        Args:
-            tags: only views that have all of these: a dict of tags and values, or a list of tags.
-        """
-        views = [view for view in self._registry().all_views() if _has_tags(view.tags, tags)]
-        return self._typed(views, unbuilt=True)
-
-    def get_feature_view(self, name: str) -> FeatureView:
-        """The view named ``name`` (its latest version) or ``name.v2``.
-
-        Raises:
-            NotFoundError: naming those there are.
-        """
-        (view,) = self._typed([self._registry().view(name)])
-        return view
-
-    def list_entities(self, tags: Mapping[str, str] | Sequence[str] | None = None) -> list[Entity]:
-        """Every join key of any view, once."""
-        return entities_of(self.list_feature_views(tags))
-
-    def get_entity(self, name: str) -> Entity:
-        """The join key called `name`.
-
-        Raises:
-            NotFoundError: naming those there are.
-        """
-        entities = {entity.name: entity for entity in self.list_entities()}
-        if name not in entities:
-            raise NotFoundError(f"There is no entity '{name}'; there are: {', '.join(sorted(entities)) or 'none'}.")
-        return entities[name]
-
-    def list_feature_services(
-        self, tags: Mapping[str, str] | Sequence[str] | None = None
-    ) -> list[FeatureService]:  # fmt: skip
-        """Every feature service: dbt's exposures of type ``ml``."""
-        services = self._registry().services
-        return [service for _, service in sorted(services.items()) if _has_tags(service.tags, tags)]
-
-    def get_feature_service(self, name: str) -> FeatureService:
-        """The feature service called `name`.
-
-        Raises:
-            NotFoundError: naming those there are.
-        """
-        return self._registry().service(name)
-
-    def lint(self, feature_views: Sequence[str] = ()) -> list[Finding]:
-        """What makes features depend on the moment of the run or on the future, in the compiled SQL.
-
-        Args:
-            feature_views: names; default every view.
-        """
-        from materializer.lint import lint
-
-        manifest = load_manifest(self.project)
-        registry = read_registry(manifest)
-        views = [registry.view(name) for name in feature_views] or registry.all_views()
-        return lint(manifest, views, self.project.folder)
 
     # Offline.
 
@@ -196,6 +91,57 @@ class FeatureStore:
                 allow_exact_matches=allow_exact_matches,
                 filter_by_created_timestamp=filter_by_created_timestamp,
             )
+
+    def save_training_set(
+        self,
+        path: str | os.PathLike[str],
+        entity_df: Any,
+        features: Sequence[str] | str | FeatureService,
+        full_feature_names: bool = False,
+        *,
+        timestamp: str = "event_timestamp",
+        allow_exact_matches: bool = True,
+        filter_by_created_timestamp: bool = True,
+    ) -> TrainingRecord:
+        """Write what `get_historical_features` gives to a file, and beside it ``<path>.json``: what made it.
+
+        Args:
+            path: a ``.parquet`` or ``.csv`` file. The same rows always give the same bytes.
+            entity_df: as in `get_historical_features`, or a Parquet, CSV or JSON-lines file (its path).
+            features, full_feature_names, timestamp, allow_exact_matches, filter_by_created_timestamp: as there.
+
+        Raises:
+            InputError, NotFoundError, WarehouseError: as there, and where a file cannot be read or written.
+        """
+        from materializer.reproduce import save
+        from materializer.training_record import Options
+
+        options = Options(timestamp, full_feature_names, allow_exact_matches, filter_by_created_timestamp)
+        return save(self.project, Path(path), entity_df, features, options)
+
+    def repeat_training_set(
+        self,
+        record: str | os.PathLike[str],
+        path: str | os.PathLike[str],
+        entity_df: Any = None,
+        *,
+        allow_changes: bool = False,
+    ) -> Repeated:
+        """Make a training set again from the record beside it: the same bytes, or an error that says what changed.
+
+        Args:
+            record: the record, ``set.parquet.json``.
+            path: the file to write, with a record of its own beside it.
+            entity_df: the labels, where they were in memory or lie elsewhere now; default those the record names.
+            allow_changes: write it although it is not the same any more.
+
+        Raises:
+            TrainingSetChangedError: where it is not the same; nothing was written, and its `changes` say why.
+            InputError: where the record or the labels are missing or damaged.
+        """
+        from materializer.reproduce import repeat
+
+        return repeat(self.project, Path(record), Path(path), entity_df, allow_changes)
 
     # Online.
 
@@ -293,7 +239,8 @@ class FeatureStore:
             pass  # one that does not open is said once, not by every view
         options = Options(full, allow_shrink, allow_retype, dry_run, moment)
         job = Job(
-            self._client, self._redis_url, self.namespace, lambda: open_warehouse(self.project), manifest, registry,
+            self._client, self._redis_url, self.namespace, lambda: open_warehouse(self.project),
+            MacroRenderer(manifest, lambda relation: []), registry,
             options, progress,
         )  # fmt: skip
         return materialize(job, views)
@@ -318,43 +265,3 @@ class FeatureStore:
             return prune(
                 self._client, self.namespace, registry, keep, server_time(self._client, self.namespace), new_run_id()
             )
-
-    # Parts.
-
-    @cached_property
-    def _client(self) -> OnlineStore:
-        return connect.connect(self._redis_url)
-
-    @cached_property
-    def _reader(self) -> OnlineReader:
-        return OnlineReader(self._client, self.namespace, self._redis_url)
-
-    def _registry(self) -> Registry:
-        """What is declared, or, for a reader without a project, what is published."""
-        if self._project is not None:
-            return read_registry(load_manifest(self._project))
-        with plain_errors(self._redis_url):
-            return self._reader.registry()
-
-    def _typed(self, views: Sequence[FeatureView], unbuilt: bool = False) -> list[FeatureView]:
-        """The views with the warehouse's columns; with `unbuilt`, one that is not there stays as it is declared."""
-        if self._project is None or not views:
-            return list(views)
-        typed = []
-        with open_warehouse(self._project) as warehouse:
-            for view in views:
-                try:
-                    typed.append(with_columns(view, warehouse))
-                except NotFoundError:
-                    if not unbuilt:
-                        raise
-                    typed.append(view)
-        return typed
-
-
-def _has_tags(own: Mapping[str, str], wanted: Mapping[str, str] | Sequence[str] | None) -> bool:
-    if wanted is None:
-        return True
-    if isinstance(wanted, Mapping):
-        return all(own.get(tag) == str(value) for tag, value in wanted.items())
-    return all(tag in own for tag in ([wanted] if isinstance(wanted, str) else wanted))

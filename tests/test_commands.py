@@ -63,18 +63,22 @@ def test_the_names_that_users_import_are_these() -> None:
 
 
 def test_the_store_has_these_methods() -> None:
-    public = {name for name in vars(materializer.FeatureStore) if not name.startswith("_")}
-    assert public >= {
-        "get_entity", "get_feature_service", "get_feature_view", "get_historical_features", "get_online_features",
-        "list_entities", "list_feature_services", "list_feature_views", "materialize", "materialize_incremental",
-        "namespace", "project",
+    public = {name for name in dir(materializer.FeatureStore) if not name.startswith("_")}
+    assert public == {
+        "diff", "get_entity", "get_feature_service", "get_feature_view", "get_freshness", "get_historical_features",
+        "get_lineage", "get_online_features", "get_online_features_async", "get_statistics", "get_surroundings",
+        "has_project", "lint", "list_entities", "list_feature_services", "list_feature_views", "materialize",
+        "materialize_incremental", "namespace", "project", "prune", "repeat_training_set", "save_training_set", "search",
     }  # fmt: skip
     for name in public:
         assert getattr(materializer.FeatureStore, name).__doc__, name
 
 
 def test_the_commands_are_these() -> None:
-    assert set(COMMANDS) >= {"init", "list", "show", "materialize", "online", "training", "doctor"}
+    assert set(COMMANDS) == {
+        "init", "list", "show", "search", "lineage", "diff", "lint", "stats", "freshness", "materialize", "online", "training",
+        "prune", "doctor",
+    }  # fmt: skip
     assert COMMANDS["materialize"] is cli.materialize
 
 
@@ -203,6 +207,18 @@ def test_list_takes_tags(where: tuple[str, ...]) -> None:
     assert [view["name"] for view in views] == ["user_item"]
 
 
+def test_list_takes_a_tags_value_an_owner_and_an_entity(where: tuple[str, ...]) -> None:
+    def listed(*args: str) -> list[str]:
+        return [view["reference"] for view in run("feature-store", "list", *args, "--output", "json", *where).json]
+
+    assert listed("--tag", "team=growth") == ["user_features"] and listed("--tag", "team=other") == []
+    assert listed("--owner", "growth") == ["user_features"]
+    assert listed("--entity", "item_id") == [view for view in listed() if "item" in view]
+    services = run("feature-store", "list", "services", "--entity", "item_id", "--output", "json", *where).json
+    assert [service["name"] for service in services] == ["recommendation"]
+    assert run("feature-store", "list", "services", "--owner", "nobody", "--output", "json", *where).json == []
+
+
 def test_list_needs_no_project_where_redis_has_the_registry(
     online: tuple[str, ...], redis_url: str, namespace: str, tmp_path: Path
 ) -> None:
@@ -223,6 +239,24 @@ def test_show_prints_a_view_and_a_service(where: tuple[str, ...]) -> None:
     assert "What the recommender reads." in out and "  user_features:city" in out
     service = run("feature-store", "show", "recommendation", "--output", "json", *where).json
     assert service["owner"] == "ML"
+
+
+def test_show_tells_where_a_view_stands_in_the_project(where: tuple[str, ...]) -> None:
+    view = run("feature-store", "show", "user_features", "--output", "json", *where).json
+    assert view["file"] == "models/user_features.sql" and "recommendation" in view["used_by"]
+    assert "used by:           " in run("feature-store", "show", "user_features", *where).out
+
+
+def test_show_prints_a_feature_and_an_entity(where: tuple[str, ...]) -> None:
+    feature = run("feature-store", "show", "user_features:city", "--output", "json", *where).json
+    assert (feature["type"], feature["entities"], feature["services"]) == ("string", ["user_id"], ["recommendation"])
+    entity = run("feature-store", "show", "user_id", "--output", "json", *where).json
+    assert entity["type"] == "int64" and {"user_features", "user_item"} <= set(entity["views"])
+    assert "views:" in run("feature-store", "show", "user_id", *where).out
+    refused = run("feature-store", "show", "user_features:ctiy", *where)
+    assert refused.code == 1 and "has no feature 'ctiy'; it has: " in refused.err
+    refused = run("feature-store", "show", "nothing", *where)
+    assert refused.code == 1 and "no feature view 'nothing'" in refused.err and "no service" in refused.err
 
 
 # Values.

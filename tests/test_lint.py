@@ -72,7 +72,7 @@ EXPECTED = {
     "bounded": [],
     "upstream": ["clock"],
     "star": ["select-star"],
-    "star_of_named": [],
+    "star_of_named": ["duplicate"],  # of column_called_now
     "no_timestamp": ["missing-timestamp"],
     "windows_without_load_time": ["load-time"],
     "windows": [],

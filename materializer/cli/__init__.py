@@ -5,13 +5,20 @@ from __future__ import annotations
 import click
 
 from materializer.cli.common import run
+from materializer.cli.diff import diff
 from materializer.cli.doctor import doctor
+from materializer.cli.freshness import freshness
 from materializer.cli.init import init
-from materializer.cli.inspect import list_, show
+from materializer.cli.lineage import lineage
 from materializer.cli.lint import lint
+from materializer.cli.list import list_
 from materializer.cli.materialize import materialize
+from materializer.cli.online import online
 from materializer.cli.prune import prune
-from materializer.cli.read import online, training
+from materializer.cli.search import search
+from materializer.cli.show import show
+from materializer.cli.stats import stats
+from materializer.cli.training import training
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -20,7 +27,9 @@ def feature_store() -> None:
     """dbt is the feature store: training sets, online features and the catalog from dbt models."""
 
 
-for command in (init, list_, show, materialize, online, training, lint, prune, doctor):
+for command in (
+    init, list_, show, search, lineage, stats, freshness, lint, diff, materialize, online, training, prune, doctor,
+):  # fmt: skip
     feature_store.add_command(command)
 
 

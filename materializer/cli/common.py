@@ -95,7 +95,7 @@ def _cell(value: Any) -> str:
         return repr(value)
     if isinstance(value, timedelta):
         return format_duration(value)
-    text = str(value)
+    text = ", ".join(value) if isinstance(value, list) and all(isinstance(v, str) for v in value) else str(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from materializer.errors import ProjectError
 from materializer.feature_view import FeatureView
-from materializer.lint.calls import calls_without_load_time
 from materializer.graph import Graph
+from materializer.lint.calls import calls_without_load_time
+from materializer.lint.duplicates import duplicates, place_of
 from materializer.lint.sql import Spot, check_model, check_output
+from materializer.manifest import read_registry
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,16 @@ def lint(manifest: Mapping[str, Any], views: Sequence[FeatureView], folder: Path
     """
     graph = Graph(manifest)
     findings: dict[tuple[str, str, int, int, str], Finding] = {}
+    checked: dict[str, list[Spot]] = {}
     for view in views:
         for model in graph.upstream_models(view.unique_id):
             if not model.get("compiled_code"):
                 raise ProjectError(
                     f"The manifest holds no compiled SQL of model '{model['name']}': run `dbt build` or `dbt compile`."
                 )
-            spots = check_model(model, graph)
+            if model["unique_id"] not in checked:
+                checked[model["unique_id"]] = check_model(model, graph)
+            spots = list(checked[model["unique_id"]])
             if not view.available_after:  # which says by how much everything may be late
                 spots += calls_without_load_time(model, graph)
             if model["unique_id"] == view.unique_id:
@@ -53,7 +58,23 @@ def lint(manifest: Mapping[str, Any], views: Sequence[FeatureView], folder: Path
                 finding = _finding(spot, model, view, folder)
                 key = (finding.rule, finding.file, finding.line, finding.column, finding.message)
                 findings.setdefault(key, finding)
+    for finding in _duplicates(manifest, graph, views, folder):
+        findings[finding.rule, finding.file, finding.line, finding.column, finding.message] = finding
     return sorted(findings.values(), key=lambda f: (f.view, f.file, f.line, f.column, f.rule))
+
+
+def _duplicates(
+    manifest: Mapping[str, Any], graph: Graph, views: Sequence[FeatureView], folder: Path
+) -> Iterator[Finding]:
+    """Features that two views compute alike, of which at least one was asked for."""
+    for (view, feature), (other, same) in duplicates(graph, read_registry(manifest).all_views(), views):
+        model = graph.nodes[view.unique_id]
+        file, token = place_of(feature, model)
+        message = (
+            f"Feature '{view.reference}:{feature}' computes the same as '{other.reference}:{same}': keep one of "
+            "them, and read it from there."
+        )
+        yield _finding(Spot("duplicate", "warning", 1, 1, message, file, token), model, view, folder)
 
 
 def _undocumented(model: Mapping[str, Any], view: FeatureView) -> list[Spot]:

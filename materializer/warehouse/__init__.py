@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -27,6 +27,9 @@ class Warehouse(Protocol):
 
     def schema(self, relation: Relation) -> pa.Schema:
         """The Arrow types that a relation's rows arrive with."""
+
+    def schemas(self, relations: Sequence[Relation]) -> dict[Relation, pa.Schema]:
+        """The `schema` of those of many relations of which it can be told with few questions; of the others nothing."""
 
     def query(self, sql: str) -> pa.Table:
         """The whole answer of a query."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from materializer.project import Project
 
 # How long a file that another process holds is waited for, in seconds.
 LOCK_PATIENCE = 5.0
+
+
+# From how many relations on their columns are asked for together.
+FEW = 20
 
 
 class DuckDBWarehouse:
@@ -36,6 +41,36 @@ class DuckDBWarehouse:
 
     def schema(self, relation: Relation) -> pa.Schema:
         return self.query(f"select * from {relation} limit 0").schema
+
+    def schemas(self, relations: Sequence[Relation]) -> dict[Relation, pa.Schema]:
+        if len(relations) < FEW:
+            return {}
+        named = {_names(relation): relation for relation in relations}
+        # Of tables only: what a view gives is known when it is read, not from what it once gave.
+        found = self._connection.execute(
+            """
+            select database_name, schema_name, table_name, columns.column_name, columns.data_type
+            from duckdb_columns() as columns
+            join (select distinct table_oid, database_oid from duckdb_tables()) using (table_oid, database_oid)
+            where table_name in (select unnest(?))
+            order by database_oid, table_oid, column_index
+            """,
+            [[names[-1] for names in named if names]],
+        ).fetchall()
+        types = list(dict.fromkeys(row[4] for row in found))
+        if not types:
+            return {}
+        nothing = ", ".join(f"cast(null as {name}) as c{place}" for place, name in enumerate(types))
+        try:
+            arrow = dict(zip(types, self.query(f"select {nothing} limit 0").schema.types, strict=True))
+        except WarehouseError:
+            return {}
+        columns: dict[Relation, list[pa.Field]] = {}
+        for *names, column, data_type in found:
+            relation = named.get(tuple(names))
+            if relation is not None:
+                columns.setdefault(relation, []).append(pa.field(column, arrow[data_type]))
+        return {relation: pa.schema(fields) for relation, fields in columns.items()}
 
     def query(self, sql: str) -> pa.Table:
         try:
@@ -117,6 +152,13 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
             ) from None
         except duckdb.Error as error:
             raise WarehouseError(f"DuckDB cannot open {path}: {_sentence(error)}") from None
+
+
+def _names(relation: Relation) -> tuple[str, ...]:
+    """The database, schema and name of a relation that dbt wrote with all three; empty for any other."""
+    parts = re.findall(r'"((?:[^"]|"")*)"', relation.sql)
+    whole = ".".join('"' + part + '"' for part in parts) == relation.sql
+    return tuple(part.replace('""', '"') for part in parts) if whole and len(parts) == 3 else ()
 
 
 def _refused(error: Exception) -> WarehouseError:
