@@ -266,12 +266,14 @@ class Evaluator(Expressions):
             why = unknown or Unknown("runs over what is not read", self.where(node, scope))
             self._skip(body, Unknown(f"stands in a loop over what {why.reason}", why.where), scope, loop=True)
             return
-        # A list may grow while it is run over.
+        # A list may grow while it is run over, also by what is not known.
+        doubts = self.doubts
         for item in sorted(items, key=repr) if isinstance(items, set) else items:
             self.step()
             try:
-                if unknown := rest_of(items):
+                if self.doubts > doubts and (unknown := rest_of(items)):
                     raise Lost(unknown, loop=True)
+                doubts = self.doubts
                 self._assign(node.target, item, scope)
                 self._run(node.body, scope)
             except Left as leave:
