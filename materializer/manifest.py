@@ -30,21 +30,32 @@ def load_manifest(project: Project) -> dict[str, Any]:
     Raises:
         ProjectError: where it is missing, broken, older than the models, or another target's.
     """
-    path = project.manifest_path
+    manifest = read_manifest(project.manifest_path, f"run `dbt build` in {project.folder}")
+    _check_fresh(project, manifest)
+    _check_target(project, manifest)
+    return manifest
+
+
+def read_manifest(path: Path, mend: str) -> dict[str, Any]:
+    """A manifest of a version that this release knows. `mend` says how to make one.
+
+    Raises:
+        ProjectError: where there is none, or it is not of dbt's making, or of another version.
+    """
     try:
         manifest = _parse(path.read_bytes())
         version = Path(manifest["metadata"]["dbt_schema_version"]).stem
         manifest["nodes"], manifest["macros"]
     except FileNotFoundError:
-        raise ProjectError(f"There is no manifest at {path}: run `dbt build` in {project.folder} first.") from None
+        raise ProjectError(f"There is no manifest at {path}: {mend} first.") from None
+    except OSError as error:
+        raise ProjectError(f"{path} cannot be read: {error.strerror or error}.") from None
     except (ValueError, KeyError, TypeError):
-        raise ProjectError(f"{path} is not a manifest of dbt's: run `dbt build` in {project.folder} again.") from None
+        raise ProjectError(f"{path} is not a manifest of dbt's: {mend} again.") from None
     if version not in _SCHEMA_VERSIONS:
         raise ProjectError(
             f"{path} is of schema version {version}; this release reads {', '.join(_SCHEMA_VERSIONS)} (dbt 1.10, 1.11)."
         )
-    _check_fresh(project, manifest)
-    _check_target(project, manifest)
     return manifest
 
 

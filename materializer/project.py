@@ -86,6 +86,11 @@ def load_project(
 
 
 def find_profiles(folder: Path, profiles_dir: str | os.PathLike[str] | None) -> Path:
+    """The ``profiles.yml`` that dbt would take.
+
+    Raises:
+        ProjectError: where there is none.
+    """
     named = profiles_dir or os.environ.get("DBT_PROFILES_DIR")
     folders = [Path(named).expanduser()] if named else [folder, Path.cwd(), Path.home() / ".dbt"]
     for candidate in folders:

@@ -13,7 +13,7 @@ import yaml
 from materializer.definition_diff.revisions import commit_of, compile_all, repository_of
 from materializer.errors import FeatureStoreError, InputError, NotFoundError, ProjectError
 from materializer.feature_view import FeatureView
-from materializer.manifest import _SCHEMA_VERSIONS, load_manifest, read_registry
+from materializer.manifest import load_manifest, read_manifest, read_registry
 from materializer.project import Project
 
 
@@ -129,7 +129,7 @@ def read_sides(project: Project, profiles: Path, old: Spec, new: Spec) -> tuple[
 def declared_views(project: Project) -> dict[str, FeatureView]:
     """The views that the project's manifest names, as far as there is one that can be read."""
     try:
-        return dict(read_registry({**_read(project.manifest_path), "exposures": {}}).views)
+        return dict(read_registry({**read_manifest(project.manifest_path, "run `dbt build`"), "exposures": {}}).views)
     except FeatureStoreError:
         return {}
 
@@ -141,7 +141,7 @@ def _from_path(path: Path) -> Side:
         raise NotFoundError(
             f"There is no manifest at {path}" + (" or in its target folder" if path.is_dir() else "") + "."
         )
-    return Side(str(path), _read(file), _catalog(file))
+    return Side(str(path), read_manifest(file, "run `dbt compile` there"), _catalog(file))
 
 
 def _manifest_in(folder: Path) -> Path | None:
@@ -154,21 +154,6 @@ def _manifest_in(folder: Path) -> Path | None:
         pass
     candidates = (folder / "manifest.json", folder / target / "manifest.json")
     return next((one for one in candidates if one.is_file()), None)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads(path.read_bytes())
-        version = Path(manifest["metadata"]["dbt_schema_version"]).stem
-        manifest["nodes"], manifest["macros"]
-    except OSError as error:
-        raise ProjectError(f"{path} cannot be read: {error.strerror or error}.") from None
-    except (ValueError, KeyError, TypeError):
-        raise ProjectError(f"{path} is not a manifest of dbt's.") from None
-    if version not in _SCHEMA_VERSIONS:
-        known = ", ".join(_SCHEMA_VERSIONS)
-        raise ProjectError(f"{path} is of schema version {version}; this release reads {known} (dbt 1.10, 1.11).")
-    return manifest
 
 
 def _catalog(manifest: Path) -> dict[str, dict[str, str]]:
