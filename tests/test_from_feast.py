@@ -557,15 +557,18 @@ class Endless(BaseException):
 
 def outcome(code: str, seed: int) -> dict[str, Any] | None:
     """The names of a program that Python ran, with a `secret` that gives and raises what it likes; None if it failed."""
-    chance, steps = random.Random(seed), iter(range(3000))
+    chance, steps = random.Random(seed), iter(range(1000))
 
     def secret(value: Any = None) -> Any:
         if chance.random() < 0.1:
             raise chance.choice([KeyError, ValueError])
         return chance.choice([1, "x", [1], {}, True, None] if value is None else [value, value, [], [1]])
 
-    def trace(*_: Any) -> Any:
-        if next(steps, None) is None:
+    def trace(frame: Any, *_: Any) -> Any:
+        values = [frame.f_globals.get(name) for name in "abcdeg"]
+        if next(steps, None) is None or not is_plain([value for value in values if isinstance(value, list)]):
+            raise Endless
+        if any(len(value) > 10_000 for value in values if isinstance(value, (str, list))):
             raise Endless
         return trace
 

@@ -67,6 +67,8 @@ OTHERS = {
     "view": "select user_id, happened_at as event_timestamp, loaded_at as created_at, amount * 2 as doubled, kind from {{ source('raw', 'events') }}",
     "trained": "{{ feature_store.point_in_time_join(source('raw', 'labels'), ['view:doubled', 'view:kind'], timestamp='asked_at') }}",
     "newest": "{{ feature_store.latest('view') }}",
+    "grown": "{{ config(materialized='incremental', incremental_strategy='delete+insert', unique_key=['user_id', 'item_id', 'event_timestamp']) }}"
+    + call("window_aggregates", shape="'dense'"),
 }
 
 
@@ -94,7 +96,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Graph:
             " 'a' kind, 3::bigint whole, 0.5::double amount, 1.25::decimal(10, 2) price;"
             "create table labels as select 1::bigint user_id, 2::bigint item_id, now() asked_at, true bought"
         )
-    project.dbt("run", "--select", "view")
+    project.dbt("run", "--select", "view", "grown")
     project.dbt("compile")
     return Graph(project.manifest())
 
@@ -154,6 +156,15 @@ def test_a_training_set_takes_features_from_the_view_and_the_rest_from_the_label
 def test_the_latest_rows_of_a_view_are_its_columns(graph: Graph) -> None:
     assert names(trace(graph, "newest", "doubled").values) == {"amount"}
     assert names(trace(graph, "newest", "event_timestamp").values) == {"happened_at"}
+
+
+def test_an_incremental_run_reads_its_own_table_only_to_see_what_it_lacks(graph: Graph) -> None:
+    assert "_fs_touched" in graph.nodes["model.shop.grown"]["compiled_code"]
+    for name, (_, values, filters) in AGGREGATES.items():
+        lineage = trace(graph, "grown", f"{name}_7d")
+        assert names(lineage.values) == values
+        assert names(lineage.filters) >= (filters | {"user_id", "item_id", "happened_at"}) - values
+        assert (Column("source.shop.raw.events", "*") in lineage.counted) == (not values)
 
 
 def test_the_steps_say_what_a_window_computes(graph: Graph) -> None:

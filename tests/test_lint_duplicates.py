@@ -48,6 +48,8 @@ MODELS = {
     "packed": "select user_id, ordered_at, kind, {'v': amount, 'w': order_id} as pack from {raw.orders}",
 }
 
+SALES = {"sales": "select * from {raw.orders} where amount > 100"}
+
 # The same: (one view, the other).
 SAME = {
     "as it is": (BASE, BASE),
@@ -63,6 +65,22 @@ SAME = {
     "through a model that renames": (
         BASE,
         "select buyer as user_id, at as event_timestamp, sum(value) as spent from {stg} where sort = 'sale' group by buyer, at",
+    ),
+    "a filter in a CTE": (
+        BASE,
+        "with s as (select * from {raw.orders} as o where o.kind = 'sale') select s.user_id, s.ordered_at as event_timestamp, sum(s.amount) as total from s group by s.user_id, s.ordered_at",
+    ),
+    "two filters, each in a place of its own": (
+        BASE.replace("kind = 'sale'", "amount > 0 and kind = 'sale'"),
+        "with s as (select * from {raw.orders} where amount > 0) " + BASE.replace("{raw.orders}", "s"),
+    ),
+    "a filter in a model": (
+        BASE.replace("kind = 'sale'", "amount > 100 and kind = 'sale'"),
+        BASE.replace("{raw.orders}", "{sales}"),
+    ),
+    "a filter before a join": (
+        JOINED + " where o.kind = 'sale'",
+        JOINED.replace("{raw.orders} as o", "(select * from {raw.orders} where kind = 'sale') as o"),
     ),
     "literals written otherwise": (
         BASE.replace("amount", "amount * 1.5 + 100"),
@@ -116,8 +134,12 @@ DIFFERENT = {
     "distinct": (BASE.replace("sum(amount)", "count(amount)"), BASE.replace("sum(amount)", "count(distinct amount)")),
     "another filter": (BASE, BASE.replace("'sale'", "'return'")),
     "no filter": (BASE, BASE.replace("where kind = 'sale'", "")),
-    "a filter in a CTE": (BASE, "with s as (select * from {raw.orders} where amount > 0) " + BASE.replace("{raw.orders}", "s")),
-    "a filter in a model": (BASE, BASE.replace("{raw.orders}", "{sales}")),
+    "another filter in a CTE": (BASE, "with s as (select * from {raw.orders} where amount > 0) " + BASE.replace("{raw.orders}", "s")),
+    "another filter in a model": (BASE, BASE.replace("{raw.orders}", "{sales}")),
+    "a filter before and after a window": (WINDOW + " where kind = 'sale'", "select user_id, event_timestamp, spent from (" + WINDOW.replace("select user_id", "select kind, user_id") + ") where kind = 'sale'"),
+    "a filter before and after an outer join": (JOINED.replace("} as o join", "} as o left join") + " where u.country = 'NO'", JOINED.replace("} as o join", "} as o left join").replace("{raw.users} as u", "(select * from {raw.users} where country = 'NO') as u")),
+    "having and a filter": (BASE.replace(" group by", " and amount > 1 group by"), BASE + " having sum(amount) > 1"),
+    "an aggregate of an aggregate": (BASE, "select user_id, event_timestamp, sum(spent) as spent from (" + BASE + ") group by 1, 2"),
     "another filter of the aggregate": (BASE.replace("sum(amount)", "sum(amount) filter (where shop_id = 1)"), BASE.replace("sum(amount)", "sum(amount) filter (where shop_id = 2)")),
     "another group": (BASE, BASE.replace("group by user_id, ordered_at", "group by user_id, ordered_at, shop_id")),
     "another window": (WINDOW, WINDOW.replace("7 days", "30 days")),
@@ -150,7 +172,7 @@ DIFFERENT = {
 @pytest.mark.parametrize("case", SAME)
 def test_the_same_feature_under_another_name_is_found(case: str) -> None:
     one, other = SAME[case]
-    (finding,) = found_in(MODELS | {"first": view(one), "second": view(other)})
+    (finding,) = found_in(MODELS | SALES | {"first": view(one), "second": view(other)})
     assert (finding.rule, finding.severity, finding.view) == ("duplicate", "warning", "second")
     assert "'second:" in finding.message and "'first:" in finding.message
 
@@ -158,8 +180,7 @@ def test_the_same_feature_under_another_name_is_found(case: str) -> None:
 @pytest.mark.parametrize("case", DIFFERENT)
 def test_a_near_miss_is_not_found(case: str) -> None:
     one, other = DIFFERENT[case]
-    sales = {"sales": "select * from {raw.orders} where amount > 100"}
-    assert found_in(MODELS | sales | {"first": view(one), "second": view(other)}) == []
+    assert found_in(MODELS | SALES | {"first": view(one), "second": view(other)}) == []
 
 
 def test_the_entities_must_be_the_same_columns_in_any_order() -> None:
@@ -201,7 +222,7 @@ def test_what_cannot_be_followed_is_like_no_other() -> None:
 # Random chains of SELECTs.
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(15))
 def test_columns_of_one_signature_hold_the_same_values_and_renaming_does_not_change_it(seed: int) -> None:
     chain = write_chain(seed)
     columns = {model: sorted(chain.relations[f"{{{model}}}"]) for model in chain.models}

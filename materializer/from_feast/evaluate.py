@@ -271,8 +271,10 @@ class Evaluator(Expressions):
         for item in sorted(items, key=repr) if isinstance(items, set) else items:
             self.step()
             try:
-                if self.doubts > doubts and (unknown := rest_of(items)):
-                    raise Lost(unknown, loop=True)
+                if self.doubts > doubts:
+                    self.step(len(items) // 20)
+                    if unknown := rest_of(items):
+                        raise Lost(unknown, loop=True)
                 doubts = self.doubts
                 self._assign(node.target, item, scope)
                 self._run(node.body, scope)

@@ -51,13 +51,13 @@ class Expressions(Calls):
         """``features/driver.py:31``."""
         return f"{self.imports.short(scope.path)}:{getattr(node, 'lineno', 1)}"
 
-    def step(self) -> None:
-        """Count one step of reading.
+    def step(self, more: int = 0) -> None:
+        """Count one step of reading, and `more`.
 
         Raises:
             TooLong: where a file takes more than any definitions do.
         """
-        self.steps += 1
+        self.steps += 1 + more
         if self.steps > _STEPS:
             raise TooLong
 
@@ -74,6 +74,8 @@ class Expressions(Calls):
         self.step()
         try:
             value = compute()
+            if isinstance(value, (list, tuple, dict)):
+                self.step(len(value) // 100)
             if allowed.too_long(value):
                 value = Unknown("is longer than can be read", self.where(node, scope))
         except (TooLong, Returned, Raised, Left, Lost, RecursionError, InputError):

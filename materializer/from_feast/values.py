@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import math
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+
+_LARGEST = 100_000
 
 
 @dataclass(frozen=True)
@@ -129,15 +132,16 @@ def project(view: Made | Projection, **changes: Any) -> Projection:
     return replace(view if isinstance(view, Projection) else Projection(view), **changes)
 
 
-def unknown_in(values: Any, seen: frozenset[int] = frozenset()) -> Unknown | None:
+def unknown_in(values: Any, seen: set[int] | None = None) -> Unknown | None:
     """The first value that is unknown, also inside lists and dicts."""
     if isinstance(values, Unknown):
         return values
+    seen = set() if seen is None else seen
     if not isinstance(values, (list, tuple, set, dict)) or id(values) in seen:
         return None
+    # A list may be in another more than once, and in itself.
+    seen.add(id(values))
     items = [*values.keys(), *values.values()] if isinstance(values, dict) else values
-    # A list may hold itself.
-    seen |= {id(values)}
     return next((found for item in items if (found := unknown_in(item, seen))), None)
 
 
@@ -170,14 +174,21 @@ def blank(value: Any, why: Unknown) -> None:
         value[rest] = rest
 
 
-def is_plain(value: Any, seen: frozenset[int] = frozenset()) -> bool:
-    """Whether a value is made of text, numbers, lists and the like alone."""
+def is_plain(value: Any) -> bool:
+    """Whether a value is made of text, numbers, lists and the like alone, and of not too many of them."""
+    return _size(value, {}) <= _LARGEST
+
+
+def _size(value: Any, sizes: dict[int, float]) -> float:
+    """Of how many plain values a value is made, also where it has a list more than once; infinite for others."""
     if isinstance(value, (list, tuple, set, dict)):
-        if id(value) in seen:
-            return True
-        items = [*value.keys(), *value.values()] if isinstance(value, dict) else value
-        return all(is_plain(item, seen | {id(value)}) for item in items)
-    return isinstance(value, (str, bytes, int, float, type(None), range, slice, Path, timedelta, type(...)))
+        if id(value) not in sizes:
+            sizes[id(value)] = math.inf  # where it holds itself
+            items = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+            sizes[id(value)] = 1 + sum(_size(item, sizes) for item in items)
+        return sizes[id(value)]
+    plain = isinstance(value, (str, bytes, int, float, type(None), range, slice, Path, timedelta, type(...)))
+    return 1 if plain else math.inf
 
 
 class Returned(Exception):

@@ -295,7 +295,7 @@ class Select(Relation):
         for clause in ("where", "having", "qualify"):
             if args.get(clause) is not None:
                 steps.append(self._row_step(args[clause].this))
-        steps += [self._row_step(node) for node in self._grouped()]
+        steps += [self._row_step(node) for node in self.grouped()]
         distinct = args.get("distinct")
         if distinct is not None:
             on = distinct.args.get("on")
@@ -319,7 +319,8 @@ class Select(Relation):
             return Step("...", problems=(f"A condition in {self.title} is nested too deeply to be read.",))
         return Step(node, tuple(reading.inputs), tuple(reading.problems))
 
-    def _grouped(self) -> list[exp.Expression]:
+    def grouped(self) -> list[exp.Expression]:
+        """The expressions of GROUP BY, numbers replaced by what they stand for."""
         group = self.select.args.get("group")
         if group is None:
             return []

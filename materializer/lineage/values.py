@@ -144,7 +144,8 @@ class Lineage:
             whole = dict.fromkeys(replace(column, field="") for column in columns if not column.part)
             found[way] = [column for column in whole if column not in taken]
             taken |= set(found[way])
-        found["rows"] = [column for column in found["rows"] if column.name == "*"]
+        # An incremental model may count its own rows; those are made from the others.
+        found["rows"] = [column for column in found["rows"] if column.name == "*" and column.node != self.start.node]
         if self.direction == "upstream":
             found["filter"] = [column for column in found["filter"] if column.name != "*"]
         return found

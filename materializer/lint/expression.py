@@ -37,6 +37,14 @@ class Expressions:
         """The number of a relation's rows."""
         raise NotImplementedError
 
+    def gathered_rows(self, select: Select) -> int:
+        """The number of the rows of a SELECT as its aggregates see them: what it reads, filtered and grouped."""
+        raise NotImplementedError
+
+    def windowed_rows(self, select: Select) -> int:
+        """The number of the rows of a SELECT as its window functions see them."""
+        raise NotImplementedError
+
     def placed(self, select: Select, ref: Ref, entry: Entry | None = None) -> int:
         """The number of a column that a SELECT reads, and of where in its FROM it does."""
         raise NotImplementedError
@@ -73,14 +81,10 @@ class Expressions:
             return self.number("literal", node.is_string, node.name if node.is_string else _plain_number(node.name))
         if isinstance(node, exp.Interval):
             return self.number("interval", *self._interval(node, select))
-        if isinstance(node, (exp.And, exp.Or)):
-            return self.number(
-                type(node).__name__, tuple(sorted({self.expression(one, select) for one in node.flatten()}))
-            )
-        if isinstance(node, exp.Between):
-            low = exp.GTE(this=node.this.copy(), expression=node.args["low"].copy())
-            high = exp.LTE(this=node.this.copy(), expression=node.args["high"].copy())
-            return self.expression(exp.And(this=low, expression=high), select)
+        if isinstance(node, (exp.And, exp.Between)):
+            return self.number("And", tuple(sorted(self.conditions(node, select))))
+        if isinstance(node, exp.Or):
+            return self.number("Or", tuple(sorted({self.expression(one, select) for one in node.flatten()})))
         if isinstance(node, exp.In) and node.expressions:
             return self.number(
                 "in",
@@ -104,12 +108,24 @@ class Expressions:
                 select,
             )
         if isinstance(node, exp.Count) and isinstance(node.this, (exp.Star, exp.Literal)):
-            return self.number("count", ROWS)
+            of = 0 if is_windowed(node) else self.gathered_rows(select)
+            return self.number("count", ROWS, of)
         if isinstance(node, exp.Window):
             return self._window_function(node, select)
         if isinstance(node, exp.DataType):
             return self.number("type", node.sql().upper())
         return self._any(node, select)
+
+    def conditions(self, node: exp.Expression, select: Select) -> frozenset[int]:
+        """The numbers of the conditions that must all hold, each by itself."""
+        node = node.unnest()
+        if isinstance(node, exp.And):
+            return frozenset().union(*(self.conditions(one, select) for one in node.flatten()))
+        if isinstance(node, exp.Between):
+            low = exp.GTE(this=node.this.copy(), expression=node.args["low"].copy())
+            high = exp.LTE(this=node.this.copy(), expression=node.args["high"].copy())
+            return frozenset((self.expression(low, select), self.expression(high, select)))
+        return frozenset((self.expression(node, select),))
 
     def _field(self, node: exp.Struct, select: Select, path: tuple[str, ...]) -> int:
         """A field of a struct that is made here."""
@@ -131,6 +147,8 @@ class Expressions:
                 parts.append((key, tuple(self._part(one, select) for one in value)))
             else:
                 parts.append((key, self._part(value, select)))
+        if isinstance(node, exp.AggFunc) and not is_windowed(node):
+            parts.append(("over", self.gathered_rows(select)))
         return self.number(type(node).__name__, *parts)
 
     def _part(self, value: Any, select: Select) -> Any:
@@ -179,7 +197,16 @@ class Expressions:
             tuple(sorted({self.expression(one, select) for one in partition})),
             tuple(self.expression(one, select) for one in (order.expressions if order else ())),
             None if spec is None else self._any(spec, select),
+            self.windowed_rows(select),
         )
+
+
+def is_windowed(node: exp.Expression) -> bool:
+    """Whether an aggregate stands under OVER."""
+    child, parent = node, node.parent
+    while isinstance(parent, (exp.Filter, exp.WithinGroup, exp.IgnoreNulls, exp.RespectNulls)):
+        child, parent = parent, parent.parent
+    return isinstance(parent, exp.Window) and parent.this is child
 
 
 def _plain_number(text: str) -> str:

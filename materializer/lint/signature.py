@@ -18,7 +18,7 @@ from materializer.lineage.query import Later, SetOperation, Values
 from materializer.lineage.relations import Output, Outside, Ref, Relation
 from materializer.lineage.select import Select
 from materializer.lineage.sources import Derived, Entry, Renamed, compared_by_name
-from materializer.lint.expression import Expressions, Unknown
+from materializer.lint.expression import Expressions, Unknown, is_windowed
 
 
 class Signatures(Expressions):
@@ -28,6 +28,8 @@ class Signatures(Expressions):
         super().__init__()
         self._known: dict[Any, int] = {}
         self._busy: set[Any] = set()
+        # SELECTs that are read as if their condition stood in the SELECT that joins them, and their place there.
+        self._places: dict[Select, int] = {}
 
     def column(self, ref: Ref) -> int:
         """The signature of a column, and of the rows of its relation where these are not just those of a table.
@@ -92,11 +94,7 @@ class Signatures(Expressions):
         window = package.window_column(relation, output.made)
         if window is not None:
             return self._window(relation, window)
-        value = self.expression(output.made.unalias(), relation, ref.path)
-        # What is counted or summed up depends on the rows; a mere selection of columns does not.
-        if self._passes(relation) or self._moments(relation) is not None:
-            return value
-        return self.number("over", value, self.rows(relation))
+        return self.expression(output.made.unalias(), relation, ref.path)
 
     def _column_of_wrapped(self, relation: Relation, ref: Ref) -> int:
         if isinstance(relation, Outside):
@@ -147,6 +145,8 @@ class Signatures(Expressions):
     def placed(self, select: Select, ref: Ref, entry: Entry | None = None) -> int:
         """A column that a SELECT reads; of several relations also which of them it is from."""
         value = self.column(ref)
+        if select in self._places:
+            return self.number("of", self._places[select], value)
         if len(select.entries) < 2 or self._moments(select) is not None:
             return value
         entries = [entry] if entry else [one for one in select.entries if one.relation is ref.relation]
@@ -186,47 +186,96 @@ class Signatures(Expressions):
             branches.append((rows, shown, tuple(values)))
         return self.number("union", relation.query.key, distinct, tuple(branches))
 
-    def _passes(self, select: Select) -> bool:
-        """Whether a SELECT gives one row for each that it reads of a single relation, and nothing else."""
-        args = select.select.args
-        decides = ("where", "group", "having", "qualify", "distinct", "limit", "offset", "fetch", "sample")
-        return len(select.entries) == 1 and not any(args.get(one) for one in decides) and not self._gathers(select)
-
-    def _gathers(self, select: Select) -> bool:
-        """Whether it makes other rows than it reads: one of all (an aggregate), or several of one (unnest)."""
-        for item in select.select.expressions:
-            for node in item.find_all(exp.AggFunc, exp.Explode):
-                if isinstance(node, exp.Explode) or not _is_windowed(node):
-                    return True
-        return False
-
     def _rows_of_select(self, select: Select) -> int:
-        moments = self._moments(select)
-        if moments is not None:
-            return moments
-        if self._passes(select):
-            return self.rows(select.entries[0].relation)
         args = select.select.args
-        parts: list[Any] = [tuple(self._joined(select, entry) for entry in select.entries)]
-        for clause in ("where", "having", "qualify"):
-            node = args.get(clause)
-            parts.append(None if node is None else self.expression(node.this, select))
-        parts.append(args.get("group") and tuple(sorted({self.expression(one, select) for one in select._grouped()})))
+        rows = self.windowed_rows(select)
+        if args.get("qualify") is not None:
+            rows = self.number("qualify", rows, self.conditions(args["qualify"].this, select))
         distinct = args.get("distinct")
+        ordered = tuple(
+            self.expression(one, select) for one in (args["order"].expressions if args.get("order") else ())
+        )
         if distinct is not None:
             on = distinct.args.get("on")
-            chosen = on.expressions if on is not None else None
-            outputs = () if chosen is not None else select.outputs()
+            outputs = select.outputs() if on is None else []
             if outputs is None:
                 raise Unknown
-            values = [self.expression(one, select) for one in chosen or ()]
-            parts.append(tuple(sorted({*values, *(self._value(select, one) for one in outputs)})))
-        for limit in ("limit", "offset", "fetch", "sample"):
-            parts.append(args[limit].sql() if args.get(limit) else None)
-        if args.get("order") is not None and (args.get("limit") or distinct is not None):
-            parts.append(tuple(self.expression(one, select) for one in args["order"].expressions))
-        parts.append(self._gathers(select))
-        return self.number("select", *parts)
+            values = [self.expression(one, select) for one in on.expressions] if on is not None else []
+            values += [self._value(select, one) for one in outputs]
+            rows = self.number("distinct", rows, tuple(sorted(set(values))), ordered if on is not None else ())
+        limits = tuple(args[one].sql() if args.get(one) else None for one in ("limit", "offset", "fetch", "sample"))
+        return self.number("limit", rows, limits, ordered) if any(limits) else rows
+
+    def windowed_rows(self, select: Select) -> int:
+        rows = self.gathered_rows(select)
+        having = select.select.args.get("having")
+        return rows if having is None else self.number("having", rows, self.conditions(having.this, select))
+
+    def gathered_rows(self, select: Select) -> int:
+        return self._once(("gathered", select), lambda: self._gathered_rows(select))
+
+    def _gathered_rows(self, select: Select) -> int:
+        rows = self._moments(select)
+        if rows is None:
+            tables, conditions = self._read(select)
+            single = tables[0][0] if len(tables) == 1 and not conditions else None
+            rows = single if single is not None else self.number("from", tables, tuple(sorted(conditions)))
+        made = [node for item in select.select.expressions for node in _at_this_level(item)]
+        spread = [node for node in made if isinstance(node, exp.Explode)]
+        if spread:
+            rows = self.number("spread", rows, tuple(sorted(self.expression(node, select) for node in spread)))
+        if select.select.args.get("group") is not None:
+            return self.number(
+                "grouped", rows, tuple(sorted({self.expression(one, select) for one in select.grouped()}))
+            )
+        gathers = any(isinstance(node, exp.AggFunc) and not is_windowed(node) for node in made)
+        return self.number("grouped", rows, ()) if gathers else rows
+
+    def _read(self, select: Select) -> tuple[tuple[tuple[Any, ...], ...], frozenset[int]]:
+        """The tables that a SELECT joins and the conditions on their rows, its own and those of subqueries."""
+        where = select.select.args.get("where")
+        conditions = self.conditions(where.this, select) if where is not None else frozenset()
+        if len(select.entries) == 1:
+            inner = self._plain(select.entries[0].relation)
+            if inner is None:
+                return ((self.rows(select.entries[0].relation),),), conditions
+            tables, more = self._read(inner)
+            return tables, conditions | more
+        outer = any(_side(entry) in ("RIGHT", "FULL") for entry in select.entries)
+        tables = []
+        for place, entry in enumerate(select.entries):
+            relation = entry.relation
+            inner = None if outer or _side(entry) or _method(entry) or entry.hidden else self._plain(relation)
+            while inner is not None and len(inner.entries) == 1:
+                conditions |= self._moved(inner, place)
+                relation = inner.entries[0].relation
+                inner = self._plain(relation)
+            tables.append(self._joined(select, entry, relation))
+        return tuple(tables), conditions
+
+    def _plain(self, relation: Relation) -> Select | None:
+        """The SELECT of a relation that only joins and filters rows."""
+        while isinstance(relation, Node):
+            relation.read()
+            if relation.body is None:
+                return None
+            relation = relation.body
+        if not isinstance(relation, Select) or self._moments(relation) is not None:
+            return None
+        decides = ("group", "having", "qualify", "distinct", "limit", "offset", "fetch", "sample")
+        if any(relation.select.args.get(one) for one in decides):
+            return None
+        made = [node for item in relation.select.expressions for node in _at_this_level(item)]
+        return None if any(isinstance(node, exp.Explode) or not is_windowed(node) for node in made) else relation
+
+    def _moved(self, select: Select, place: int) -> frozenset[int]:
+        """The conditions of a SELECT over one table as those of the SELECT that joins it."""
+        where = select.select.args.get("where")
+        self._places[select] = place
+        try:
+            return self.conditions(where.this, select) if where is not None else frozenset()
+        finally:
+            del self._places[select]
 
     def _value(self, select: Select, output: Output) -> int:
         if output.taken:
@@ -235,8 +284,8 @@ class Signatures(Expressions):
             raise Unknown
         return self.expression(output.made.unalias(), select)
 
-    def _joined(self, select: Select, entry: Entry) -> tuple[Any, ...]:
-        rows = self.rows(entry.relation)
+    def _joined(self, select: Select, entry: Entry, relation: Relation) -> tuple[Any, ...]:
+        rows = self.rows(relation)
         if entry.join is None:
             return (rows,)
         args = entry.join.args
@@ -253,7 +302,7 @@ class Signatures(Expressions):
             ]
             equal = [self.number("EQ", pair) for pair in pairs]
             on = equal[0] if len(equal) == 1 else self.number("And", tuple(sorted(equal)))
-        return (rows, (args.get("side") or "").upper(), kind, (args.get("method") or "").upper(), on)
+        return (rows, _side(entry), kind, _method(entry), on)
 
     # The package's windows: the same in every shape.
 
@@ -286,9 +335,18 @@ class Signatures(Expressions):
         return self.number("fs_moments", grain.name, step, self._events(select))
 
 
-def _is_windowed(node: exp.Expression) -> bool:
-    """Whether an aggregate stands under OVER."""
-    parent = node.parent
-    while isinstance(parent, (exp.Filter, exp.WithinGroup, exp.IgnoreNulls, exp.RespectNulls)):
-        parent = parent.parent
-    return isinstance(parent, exp.Window) and parent.this is not None
+def _at_this_level(item: exp.Expression) -> list[exp.Expression]:
+    """The aggregates and unnests of an expression, but not those of subqueries in it."""
+    found = []
+    for node in item.walk(prune=lambda one: isinstance(one, exp.Query)):
+        if isinstance(node, (exp.AggFunc, exp.Explode)) and not isinstance(node, exp.Query):
+            found.append(node)
+    return found
+
+
+def _side(entry: Entry) -> str:
+    return (entry.join.side or "").upper() if entry.join is not None else ""
+
+
+def _method(entry: Entry) -> str:
+    return (entry.join.method or "").upper() if entry.join is not None else ""

@@ -47,16 +47,17 @@ class DuckDBWarehouse:
             return {}
         named = {_names(relation): relation for relation in relations}
         # Of tables only: what a view gives is known when it is read, not from what it once gave.
-        found = self._connection.execute(
-            """
+        query = """
             select database_name, schema_name, table_name, columns.column_name, columns.data_type
             from duckdb_columns() as columns
             join (select distinct table_oid, database_oid from duckdb_tables()) using (table_oid, database_oid)
             where table_name in (select unnest(?))
             order by database_oid, table_oid, column_index
-            """,
-            [[names[-1] for names in named if names]],
-        ).fetchall()
+        """
+        try:
+            found = self._connection.execute(query, [[names[-1] for names in named if names]]).fetchall()
+        except duckdb.Error as error:
+            raise _refused(error) from None
         types = list(dict.fromkeys(row[4] for row in found))
         if not types:
             return {}
