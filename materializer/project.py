@@ -12,6 +12,8 @@ import yaml
 
 from materializer.errors import ProjectError
 
+_OF_THE_PROJECT = ("name", "profile", "target-path", "model-paths")
+
 
 @dataclass(frozen=True)
 class Project:
@@ -57,6 +59,8 @@ def load_project(
     if not config_path.is_file():
         raise ProjectError(f"There is no dbt_project.yml in {folder}: name the dbt project with --project-dir.")
     config = _read_yaml(config_path)
+    # dbt may render hooks and vars with macros; what is asked for here needs none of them.
+    config = _rendered({key: config[key] for key in _OF_THE_PROJECT if key in config}, config_path)
     name = config.get("name")
     if not isinstance(name, str):
         raise ProjectError(f"{config_path} gives the project no name.")
@@ -70,7 +74,7 @@ def load_project(
         raise ProjectError(f"{profiles_path} has no profile '{profile}', which {config_path} names; it has: {known}.")
     settings = _mapping(profiles[profile], f"Profile '{profile}' in {profiles_path}")
     outputs = _mapping(settings.get("outputs"), f"`outputs` of profile '{profile}' in {profiles_path}")
-    target = target or os.environ.get("DBT_TARGET") or settings.get("target") or "default"
+    target = target or os.environ.get("DBT_TARGET") or _rendered(settings.get("target"), profiles_path) or "default"
     if target not in outputs:
         known = ", ".join(sorted(map(str, outputs))) or "none"
         raise ProjectError(f"Profile '{profile}' in {profiles_path} has no target '{target}'; it has: {known}.")
@@ -81,7 +85,10 @@ def load_project(
         model_folders=tuple(folder / path for path in config.get("model-paths") or ["models"]),
         profile=profile,
         target=target,
-        connection=_mapping(outputs[target], f"Target '{target}' of profile '{profile}' in {profiles_path}"),
+        # Only the chosen one: the others may need variables that are not set here.
+        connection=_mapping(
+            _rendered(outputs[target], profiles_path), f"Target '{target}' of profile '{profile}' in {profiles_path}"
+        ),
     )
 
 
@@ -103,7 +110,19 @@ def find_profiles(folder: Path, profiles_dir: str | os.PathLike[str] | None) -> 
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file of dbt's, with ``{{ env_var(...) }}`` rendered."""
+    """A YAML file of dbt's, as it is written."""
+    try:
+        return _mapping(yaml.safe_load(path.read_text()), str(path))
+    except yaml.MarkedYAMLError as error:
+        # Not the error's own text: that quotes the line, which may hold a password.
+        line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
+        raise ProjectError(f"{path} cannot be read: {error.problem}{line}.") from None
+    except (yaml.YAMLError, OSError, UnicodeDecodeError):
+        raise ProjectError(f"{path} cannot be read: it is no YAML file.") from None
+
+
+def _rendered(value: Any, path: Path) -> Any:
+    """A value of the file at `path` with ``{{ env_var(...) }}`` in it rendered."""
 
     def env_var(name: str, default: str | None = None) -> str:
         value = os.environ.get(name, default)
@@ -111,20 +130,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             raise ProjectError(f"{path} needs the environment variable {name}, which is not set.")
         return value
 
+    environment = jinja2.Environment(undefined=jinja2.ChainableUndefined)
+    # dbt's own filters: they choose a type, which `_render` does anyway.
+    environment.filters |= dict.fromkeys(("as_text", "as_bool", "as_number", "as_native"), lambda value: value)
     try:
-        content = _mapping(yaml.safe_load(path.read_text()), str(path))
-        environment = jinja2.Environment(undefined=jinja2.ChainableUndefined)
-        # dbt's own filters: they choose a type, which `_render` does anyway.
-        environment.filters |= dict.fromkeys(("as_text", "as_bool", "as_number", "as_native"), lambda value: value)
-        return _render(content, environment, {"env_var": env_var, "var": lambda _, default=None: default})
-    except yaml.MarkedYAMLError as error:
-        # Not the error's own text: that quotes the line, which may hold a password.
-        line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
-        raise ProjectError(f"{path} cannot be read: {error.problem}{line}.") from None
+        return _render(value, environment, {"env_var": env_var, "var": lambda _, default=None: default})
     except jinja2.TemplateError as error:
         raise ProjectError(f"{path} cannot be rendered: {error.message}.") from None
-    except (yaml.YAMLError, OSError, UnicodeDecodeError):
-        raise ProjectError(f"{path} cannot be read: it is no YAML file.") from None
 
 
 def _mapping(value: Any, what: str) -> dict[str, Any]:

@@ -757,6 +757,20 @@ def test_what_dbt_renders_in_a_profile_is_understood(
     assert FeatureStore(shop.folder, redis_url=redis_url, namespace=namespace).materialize()
 
 
+def test_what_only_dbt_can_render_stands_in_nobodys_way(shop: DbtProject) -> None:
+    """Hooks and vars call macros; another target's password is in a variable that is set elsewhere."""
+    config = shop.folder / "dbt_project.yml"
+    text = config.read_text() + '\non-run-start: "{{ create_udfs() }}"\nvars: {stamp: "{{ run_started_at.date() }}"}\n'
+    config.write_text(text)
+    profiles = shop.folder / "profiles.yml"
+    content = yaml.safe_load(profiles.read_text())
+    content["shop"]["outputs"]["prod"] = {"type": "postgres", "password": "{{ env_var('PROD_PASSWORD') }}"}
+    profiles.write_text(yaml.safe_dump(content))
+    assert FeatureStore(shop.folder).list_feature_views()
+    with pytest.raises(ProjectError, match="needs the environment variable PROD_PASSWORD"):
+        FeatureStore(shop.folder, target="prod")
+
+
 # Redis.
 
 
