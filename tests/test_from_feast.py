@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import sys
+import traceback
 import warnings
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -505,7 +506,7 @@ STATEMENTS = (
 )
 BLOCKS = (
     "if V == V:/B/else:/B;if V:/B;for i in L:/R;for c in [L, L]:/R;for a in [N, V]:/R;try:/B/except KeyError:/B/except Exception:/B"
-    ";try:/B/    d = V/except (TypeError, KeyError):/B/finally:/B;for i in secret([0, 1]):/R;while secret(False):/R"
+    ";try:/B/    d = V/except (TypeError, KeyError):/B/finally:/F;for i in secret([0, 1]):/R;while secret(False):/R"
     ";if secret():/B;try:/    secret()/B/except Exception:/B"
 )
 
@@ -532,7 +533,16 @@ def random_program(rng: random.Random) -> str:
             kinds = ["if V:/    return L", "return L"]
         lines: list[str] = []
         for line in rng.choice(kinds).split("/"):
-            lines += block(depth, loop or line == "R", inside) if line in "BR" else [filled(line)]
+            lines += (
+                [filled(line)]
+                if line not in "BFR"
+                else block(
+                    # Nothing leaves from under `finally`: that would swallow what ends an endless program.
+                    depth,
+                    line != "F" and (loop or line == "R"),
+                    line != "F" and inside,
+                )
+            )
         return lines
 
     def block(depth: int, loop: bool, inside: bool) -> list[str]:
@@ -564,11 +574,18 @@ def outcome(code: str, seed: int) -> dict[str, Any] | None:
             raise chance.choice([KeyError, ValueError])
         return chance.choice([1, "x", [1], {}, True, None] if value is None else [value, value, [], [1]])
 
-    def trace(frame: Any, *_: Any) -> Any:
+    def trace(frame: Any, event: str, _: Any) -> Any:
         values = [frame.f_globals.get(name) for name in "abcdeg"]
-        if next(steps, None) is None or not is_plain([value for value in values if isinstance(value, list)]):
+        lists = [value for value in values if isinstance(value, list)]
+        # An error of Python's own about depth would end the tracing.
+        depth = (
+            len(traceback.StackSummary.extract(traceback.walk_stack(frame), lookup_lines=False))
+            if event == "call"
+            else 0
+        )
+        if depth > 250 or not is_plain(lists) or any(len(v) > 10_000 for v in values if isinstance(v, (str, list))):
             raise Endless
-        if any(len(value) > 10_000 for value in values if isinstance(value, (str, list))):
+        if next(steps, None) is None:
             raise Endless
         return trace
 
