@@ -18,6 +18,7 @@ from materializer import FeatureStore
 from materializer.statistics import FeatureDrift
 from tests.support.command import run
 from tests.support.dbt import DbtFailed, DbtProject, make_project
+from tests.support.receiver import receive
 from tests.support.rendered import Views
 
 BEFORE, NOW = datetime(2024, 1, 5), datetime(2024, 1, 12)
@@ -285,6 +286,18 @@ def test_the_command_says_what_drifts_and_fails_above_a_limit(tested: tuple[DbtP
     assert ran.json["views"][0]["drift"][0]["null_change"] == 0.5
     ran = run("feature-store", "stats", "nulls_of_lists", *where, "--max-null-change", "0.4", "--min-rows", "1001")
     assert ran.code == 0 and "few rows" in ran.out
+
+
+def test_drift_above_a_limit_is_posted_to_a_webhook(tested: tuple[DbtProject, str]) -> None:
+    asked = ("stats", "js_that_moved", "--project-dir", str(tested[0].folder), "--compare", "7 days")
+    with receive() as receiver:
+        assert run("feature-store", *asked, "--max-psi", "0.2", "--webhook", receiver.url).code == 1
+        (over,) = receiver.report["exceeded"]
+        assert (over["view"], over["measure"], over["limit"]) == ("js_that_moved", "psi", 0.2) and over["value"] > 0.2
+        assert receiver.report["text"].startswith("Drift: js_that_moved:feature: psi ")
+    with receive() as receiver:
+        assert run("feature-store", *asked, "--max-psi", "99", "--webhook", receiver.url).code == 0
+        assert not receiver.requests
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import base64
-import json
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,62 +15,14 @@ from materializer import FeatureStoreError, InputError
 from materializer.webhook import check_url, send
 from tests.support.command import run
 from tests.support.dbt import DbtProject
+from tests.support.receiver import SECRET, Receiver, receive, reply
 from tests.support.shop import built_shop, copy_of
-
-SECRET = "/services/T00/B00/s3cret?token=hidden"
-
-
-@dataclass
-class Receiver:
-    """A real HTTP server that answers as told, and what it was sent."""
-
-    port: int = 0
-    answer: Callable[[BaseHTTPRequestHandler], None] = lambda handler: reply(handler, 200)
-    requests: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}{SECRET}"
-
-    @property
-    def report(self) -> Any:
-        """The only report that came."""
-        ((method, path, headers, body),) = self.requests
-        assert (method, path) == ("POST", SECRET)
-        assert headers["Content-Type"] == "application/json; charset=utf-8"
-        return json.loads(body)
-
-
-def reply(handler: BaseHTTPRequestHandler, code: int, **headers: str) -> None:
-    handler.send_response(code, "s3cret of the server")
-    for name, value in headers.items():
-        handler.send_header(name, value)
-    handler.send_header("Content-Length", "0")
-    handler.end_headers()
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    receiver = Receiver()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            receiver.requests.append((self.command, self.path, dict(self.headers), body))
-            receiver.answer(self)
-
-        do_GET = do_POST  # noqa: N815 - what a redirect that is followed would come back as
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    receiver.port = server.server_address[1]
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield receiver
-    server.shutdown()
-    server.server_close()
+    with receive() as receiver:
+        yield receiver
 
 
 def refused(url: str, timeout: float = 5) -> str:

@@ -56,6 +56,25 @@ output_option = click.option(
 )
 
 
+def webhook_option(when: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``--webhook URL``, passed on as `url`; `when` says what makes a command post its report there."""
+
+    def checked(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:
+        from materializer import webhook
+
+        try:
+            if url:
+                webhook.check_url(url)
+        except InputError as error:
+            raise click.UsageError(str(error)) from None
+        return url or None
+
+    return click.option(
+        "--webhook", "url", envvar="FEATURE_STORE_WEBHOOK_URL", metavar="URL", callback=checked,
+        help=f"POST the report there {when}. Default: FEATURE_STORE_WEBHOOK_URL.",
+    )  # fmt: skip
+
+
 def open_store(
     project_dir: str | None,
     profiles_dir: str | None,

@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from materializer import webhook
-from materializer.cli.common import open_store, output_option, print_json, print_rows, store_options
+from materializer.cli.common import open_store, output_option, print_json, print_rows, store_options, webhook_option
 from materializer.cli.doctor import format_age
-from materializer.errors import FeatureStoreError, InputError
+from materializer.errors import FeatureStoreError
 from materializer.freshness import Freshness, report, summary
 
 
@@ -18,8 +18,7 @@ from materializer.freshness import Freshness, report, summary
 @click.argument("views", nargs=-1, metavar="[VIEW ...]")
 @click.option("--fail-on", type=click.Choice(["error", "warn"]), default="error", show_default=True,
               help="Exit with 1 from this status on.")  # fmt: skip
-@click.option("--webhook", "url", envvar="FEATURE_STORE_WEBHOOK_URL", metavar="URL",
-              help="POST the report there when a view does not pass. Default: FEATURE_STORE_WEBHOOK_URL.")  # fmt: skip
+@webhook_option("when a view does not pass")
 @click.option("--webhook-always", is_flag=True, help="POST the report of every run.")
 @store_options
 @output_option
@@ -39,12 +38,7 @@ def freshness(
 
         feature-store freshness --project-dir dbt_project
     """
-    if url:
-        try:
-            webhook.check_url(url)
-        except InputError as error:
-            raise click.UsageError(str(error)) from None
-    elif webhook_always:
+    if webhook_always and not url:
         raise click.UsageError("--webhook-always needs --webhook.")
     try:
         results = open_store(**where).get_freshness(views)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from materializer.cli.common import open_store, output_option, print_json, print_rows, store_options
+from materializer import webhook
+from materializer.cli.common import open_store, output_option, print_json, print_rows, store_options, webhook_option
 
 if TYPE_CHECKING:
     from materializer.statistics import Exceeded, FeatureDrift, FeatureStatistics, Statistics
@@ -30,6 +31,7 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 )
 @click.option("--min-rows", type=click.IntRange(1), default=100, show_default=True,
               help="With --compare: with fewer rows in either period no limit counts.")  # fmt: skip
+@webhook_option("when drift is above a limit")
 @store_options
 @output_option
 @click.pass_context
@@ -44,6 +46,7 @@ def stats(
     max_js: float | None,
     max_null_change: float | None,
     min_rows: int,
+    url: str | None,
     output: str,
     **where: Any,
 ) -> None:
@@ -66,6 +69,7 @@ def stats(
     names = _asked(views, features) or {view.reference: [] for view in store.list_feature_views()}
     found = [store.get_statistics(view, of or None, start, end, compare) for view, of in names.items()]
     exceeded = [over for one in found for over in one.exceeded(**limits, few_rows=min_rows)]
+    said = [f"{o.view}:{o.feature}: {o.measure} {o.value:.4g} is above {o.limit:g}" for o in exceeded]
     if output == "json":
         document: dict[str, Any] = {"views": [one.to_dict() for one in found]}
         if compare is not None:
@@ -76,9 +80,12 @@ def stats(
             if number:
                 click.echo()
             _print_figures(one) if one.drift is None else _print_drift(one, exceeded, min_rows)
-        for over in exceeded:
-            click.echo(f"{over.view}:{over.feature}: {over.measure} {over.value:.4g} is above {over.limit:g}", err=True)
+        for line in said:
+            click.echo(line, err=True)
     if exceeded:
+        if url:
+            over = [asdict(one) for one in exceeded]
+            webhook.send(url, {"text": f"Drift: {'; '.join(said)}.", "exceeded": over})
         context.exit(1)
 
 
