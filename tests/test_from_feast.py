@@ -567,7 +567,15 @@ class Endless(BaseException):
 
 def outcome(code: str, seed: int) -> dict[str, Any] | None:
     """The names of a program that Python ran, with a `secret` that gives and raises what it likes; None if it failed."""
-    chance, steps = random.Random(seed), iter(range(1000))
+    chance, steps, ended = random.Random(seed), iter(range(1000)), []
+
+    def end() -> None:
+        ended.append(True)
+        raise Endless
+
+    def go_on() -> None:
+        if ended:
+            raise Endless
 
     def secret(value: Any = None) -> Any:
         if chance.random() < 0.1:
@@ -584,12 +592,14 @@ def outcome(code: str, seed: int) -> dict[str, Any] | None:
             else 0
         )
         if depth > 250 or not is_plain(lists) or any(len(v) > 10_000 for v in values if isinstance(v, (str, list))):
-            raise Endless
+            end()
         if next(steps, None) is None:
-            raise Endless
+            end()
         return trace
 
-    names: dict[str, Any] = {"__name__": "m", "secret": secret}
+    # Python traces no further once a program was ended: nothing may run on under a `finally`, for as long as memory lasts.
+    code = re.sub(r"^( *)finally:$", r"\g<0>\n\1    go_on()", code, flags=re.MULTILINE)
+    names: dict[str, Any] = {"__name__": "m", "secret": secret, "go_on": go_on}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         compiled = compile(code.removeprefix("from outside import secret\n"), "m", "exec")
