@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 
 from materializer.feature_view import FeatureView
@@ -33,6 +32,8 @@ class Known:
 
 def fingerprint(view: FeatureView, expiring: bool) -> str:
     """Of all that a row's bytes depend on beside its values; the digest function is DuckDB's, so its version counts."""
+    import duckdb
+
     parts = [_FORMAT, duckdb.__version__, str(view.ttl), str(expiring), view.timestamp, str(view.created_timestamp)]
     parts += [f"{part.name} {part.dtype}" for part in view.schema]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -140,7 +140,7 @@ def test_an_ended_diff_leaves_nothing_behind(repository: DbtProject, monkeypatch
         seen.append(git(repository.folder, "worktree", "list").count("\n"))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(revisions, "_run_dbt", end)
+    monkeypatch.setattr(revisions, "run_dbt", end)
     ran = run("feature-store", "diff", "v1", "main", cwd=repository.folder)
     assert (ran.code, ran.out, ran.err) == (1, "", "\nStopped.\n") and seen == [3]
     assert state(repository) == before

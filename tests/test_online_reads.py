@@ -444,6 +444,13 @@ def test_a_reader_outlives_a_restart_of_redis(tmp_path: Path, private_redis: Pat
 
 READ_ALONE = """
 import sys, time
+
+class NotInstalled:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("dbt", "duckdb"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, NotInstalled())
 started = time.perf_counter()
 from materializer import FeatureStore
 imported = time.perf_counter() - started
@@ -455,7 +462,7 @@ print(heavy, f"imported in {imported:.2f} s", file=sys.stderr)
 """
 
 
-def test_a_reader_needs_neither_project_nor_dbt(
+def test_a_reader_needs_neither_project_nor_dbt_nor_a_warehouse_driver(
     own: tuple[DbtProject, FeatureStore, FeatureStore], redis_url: str, namespace: str, tmp_path: Path
 ) -> None:
     shop, _, _ = own

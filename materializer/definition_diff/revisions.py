@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from materializer.dbt_process import run_dbt
 from materializer.errors import ProjectError, WarehouseError
 from materializer.project import Project
 from materializer.warehouse import open_warehouse
@@ -95,7 +95,7 @@ def compile_all(
                 "--select", "resource_type:model", "resource_type:snapshot",
             ]  # fmt: skip
             jobs.append([*([command, *common] for command in commands), compiling])
-        answers = _run_dbt(jobs, room, home)
+        answers = run_dbt(jobs, home)
         names = [commit[0] if commit else "the working tree" for commit in commits]
         return [_read(*one) for one in zip(targets, answers, names, strict=True)], notes
 
@@ -106,22 +106,6 @@ def _read(target: Path, errors: list[str], name: str) -> Compiled:
         why = errors[0].rstrip(".") if errors else "it gave no manifest"
         raise ProjectError(f"dbt cannot read the project at {name}: {why}.")
     return Compiled(json.loads(path.read_bytes()), tuple(errors))
-
-
-def _run_dbt(jobs: list[list[list[str]]], room: Path, home: Path) -> list[list[str]]:
-    (room / "jobs.json").write_text(json.dumps(jobs))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("DBT_ENGINE_")}
-    for name in ("DBT_TARGET_PATH", "DBT_LOG_PATH", "DBT_PROJECT_DIR", "DBT_PROFILES_DIR", "DBT_TARGET", "DBT_PROFILE"):
-        environment.pop(name, None)
-    worker = "materializer.definition_diff.dbt_worker"
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", worker, str(room / "jobs.json")],
-        cwd=home, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-    )  # fmt: skip
-    if not (room / "answers.json").is_file():
-        last = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
-        raise ProjectError(f"dbt did not run: {last}")
-    return json.loads((room / "answers.json").read_text())
 
 
 @contextmanager

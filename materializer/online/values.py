@@ -10,14 +10,16 @@ from collections.abc import Callable
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from materializer.errors import DefinitionError
 from materializer.types import is_list
+
+if TYPE_CHECKING:
+    import duckdb
 
 _SCALARS = (
     pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_string, pa.types.is_binary,
@@ -90,6 +92,8 @@ def encode(column: pa.Array) -> pa.Array:
 
 def _duckdb() -> duckdb.DuckDBPyConnection:
     """A connection of the thread's own: one that is shared refuses whoever comes second."""
+    import duckdb
+
     if not hasattr(_threads, "connection"):
         _threads.connection = duckdb.connect(":memory:", config={"threads": 1})
     return _threads.connection

@@ -63,6 +63,14 @@ def open_warehouse(project: Project) -> AbstractContextManager[Warehouse]:
 
 
 def _duckdb(project: Project) -> AbstractContextManager[Warehouse]:
-    from materializer.warehouse.duckdb import open_duckdb
+    try:
+        from materializer.warehouse.duckdb import open_duckdb
+    except ModuleNotFoundError as error:
+        if error.name != "duckdb":
+            raise
+        raise WarehouseError(
+            f"Target '{project.target}' is a DuckDB warehouse, and duckdb is not installed beside this package: "
+            "pip install 'dbt-feature-store[duckdb]'."
+        ) from None
 
     return open_duckdb(project)
