@@ -18,7 +18,7 @@ from materializer.online.connect import plain_errors, public_name
 from materializer.online.published import only_namespace
 from materializer.online.reader import OnlineReader
 from materializer.online.topology import OnlineStore
-from materializer.project import Project, load_project
+from materializer.project import Project, load_project, project_in_reach
 from materializer.registry import with_columns
 from materializer.warehouse import open_warehouse
 
@@ -44,14 +44,14 @@ class Catalog:
         redis_url: str | None = None,
         namespace: str | None = None,
         repo_path: str | os.PathLike[str] | None = None,
+        vars: Mapping[str, Any] | None = None,
     ) -> None:
         folder = project_dir or repo_path
         self._redis_url = connect.redis_url(redis_url)
         self._namespace = namespace
-        self._profiles_dir = profiles_dir
         self._project: Project | None = None
-        if folder or (not redis_url and (not namespace or Path("dbt_project.yml").exists())):
-            self._project = load_project(folder, profiles_dir, target)
+        if folder or (not redis_url and (not namespace or project_in_reach())):
+            self._project = load_project(folder, profiles_dir, target, vars)
             self._namespace = namespace or self._project.namespace
 
     @property
@@ -226,7 +226,7 @@ class Catalog:
         """
         from materializer.definition_diff import diff
 
-        return diff(self.project, old, new, profiles_dir=self._profiles_dir, data=data, sample=sample)
+        return diff(self.project, old, new, data=data, sample=sample)
 
     def get_freshness(self, views: Sequence[str] | str | None = None) -> list[Freshness]:
         """How old each view's newest event, load and materialization are, and whether that is within its limits.

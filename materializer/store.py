@@ -39,13 +39,15 @@ class FeatureStore(Catalog):
         {'user_id': [1], 'age': [34]}
 
     Args:
-        project_dir: the dbt project; default ``DBT_PROJECT_DIR``, else the current folder. Without one (only
-            `redis_url` or `namespace` given, no ``dbt_project.yml`` in reach) the store is a reader of what is online.
+        project_dir: the dbt project; default ``DBT_PROJECT_DIR``, else the current folder or its nearest parent that
+            is one. Without one (only `redis_url` or `namespace` given, no ``dbt_project.yml`` in reach) the store is a
+            reader of what is online.
         target: of the dbt profile.
         profiles_dir: where ``profiles.yml`` lives.
         redis_url: default ``FEATURE_STORE_REDIS_URL``, else ``redis://127.0.0.1:6379/0``.
         namespace: default ``<dbt project>.<target>``; a reader takes the only one there is.
         repo_path: Feast's name for `project_dir`.
+        vars: what dbt is given with ``--vars``.
 
     Raises:
         ProjectError: where a project was named that is none.

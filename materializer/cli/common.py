@@ -13,6 +13,7 @@ import click
 
 from materializer.duration import format_duration
 from materializer.errors import FeatureStoreError, InputError
+from materializer.project import parse_variables, project_in_reach
 from materializer.store import FeatureStore
 
 
@@ -43,6 +44,7 @@ def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--project-dir", help="The dbt project. Default: DBT_PROJECT_DIR, else the current folder."),
             click.option("--profiles-dir", help="The folder of profiles.yml. Default: as dbt finds it."),
             click.option("--target", "-t", help="The target of the dbt profile. Default: the profile's own."),
+            click.option("--vars", "variables", metavar="YAML", help="dbt's --vars, such as '{schema: pr_7}'."),
             click.option("--redis-url", help="Default: FEATURE_STORE_REDIS_URL, else redis://127.0.0.1:6379/0."),
             click.option("--namespace", help="Default: <dbt project>.<target>."),
         )
@@ -81,17 +83,19 @@ def open_store(
     target: str | None,
     redis_url: str | None,
     namespace: str | None,
+    variables: str | None = None,
     reader: bool = False,
 ) -> FeatureStore:
     """The store that the common options name. A `reader` needs no project where none is named and none is here."""
-    folder = project_dir or os.environ.get("DBT_PROJECT_DIR")
-    if reader and not folder and not os.path.exists("dbt_project.yml"):  # noqa: PTH110
+    folder = project_dir or project_in_reach()
+    if reader and not folder:
         from materializer.online.connect import redis_url as default_url
 
         return FeatureStore(redis_url=default_url(redis_url), namespace=namespace)
     return FeatureStore(
-        folder or ".", target=target, profiles_dir=profiles_dir, redis_url=redis_url, namespace=namespace
-    )
+        folder or ".", target=target, profiles_dir=profiles_dir, redis_url=redis_url, namespace=namespace,
+        vars=parse_variables(variables),
+    )  # fmt: skip
 
 
 def print_json(value: Any) -> None:

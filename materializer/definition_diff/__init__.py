@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from materializer.errors import FeatureStoreError, InputError, WarehouseError
 from materializer.feature_view import FeatureView
 from materializer.macros import Relation
 from materializer.manifest import load_manifest
-from materializer.project import Project, find_profiles
+from materializer.project import Project
 from materializer.warehouse import open_warehouse
 
 __all__ = ["Diff", "diff"]
@@ -36,7 +35,6 @@ def diff(
     old: str | Path | FeatureView | None,
     new: str | Path | FeatureView | None = None,
     *,
-    profiles_dir: str | os.PathLike[str] | None = None,
     data: bool = False,
     sample: int | None = None,
 ) -> Diff:
@@ -60,7 +58,7 @@ def diff(
         raise InputError(
             "Values can only be compared where both sides are built: between two versions of a view, or two manifests."
         )
-    sides = read_sides(project, find_profiles(project.folder, profiles_dir), first, second)
+    sides = read_sides(project, first, second)
     found = _diff_manifests(*sides)
     return _with_values(project, found, *sides, sample) if data else found
 

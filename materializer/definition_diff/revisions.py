@@ -57,7 +57,7 @@ def repository_of(folder: Path) -> Path:
 
 
 def compile_all(
-    project: Project, profiles: Path, commits: Sequence[tuple[str, str] | None]
+    project: Project, commits: Sequence[tuple[str, str] | None]
 ) -> tuple[list[Compiled], list[str]]:  # fmt: skip
     """The manifests of a project at some commits, and notes; None stands for the working tree as it is.
 
@@ -65,7 +65,6 @@ def compile_all(
     there and free, an empty one in memory answers. Nothing is written to the working tree or its index.
 
     Args:
-        profiles: the ``profiles.yml`` in use.
         commits: revisions as the user named them, each with its commit.
 
     Raises:
@@ -73,7 +72,7 @@ def compile_all(
     """
     with ExitStack() as cleared:
         room = Path(cleared.enter_context(tempfile.TemporaryDirectory(prefix="feature-store-diff-"))).resolve()
-        home, profiles_dir, notes = _warehouse_untouched(project, profiles, room)
+        home, profiles_dir, notes = _warehouse_untouched(project, room)
         jobs, targets = [], []
         for number, commit in enumerate(commits):
             folder = project.folder
@@ -85,7 +84,8 @@ def compile_all(
             targets.append(room / f"target{number}")
             common = [
                 "--project-dir", str(folder), "--profiles-dir", str(profiles_dir), "--profile", project.profile,
-                "--target", project.target, "--target-path", str(targets[-1]), "--log-path", str(room / "logs"),
+                "--target", project.target, "--vars", json.dumps(project.variables),
+                "--target-path", str(targets[-1]), "--log-path", str(room / "logs"),
                 "--quiet", "--log-level-file", "none", "--no-send-anonymous-usage-stats", "--no-version-check",
             ]  # fmt: skip
             compiling = [
@@ -178,23 +178,23 @@ def _text(path: Path) -> str:
     return path.read_text() if path.is_file() else ""
 
 
-def _warehouse_untouched(project: Project, profiles: Path, room: Path) -> tuple[Path, Path, list[str]]:
+def _warehouse_untouched(project: Project, room: Path) -> tuple[Path, Path, list[str]]:
     """Where to run dbt and with which profiles folder, so that a DuckDB file is opened read-only; and notes.
 
     A relative path in a profile follows the folder where dbt runs. Other warehouses are only read by ``dbt compile``.
     """
-    path = str(project.connection.get("path", ":memory:"))
-    if project.connection.get("type") != "duckdb" or path.startswith("md:"):
-        return project.folder, profiles.parent, []
+    if project.connection.get("type") != "duckdb" or str(project.connection.get("path")).startswith("md:"):
+        return project.folder, project.profiles_path.parent, []
     notes = []
-    homes = [home for home in (project.folder, Path.cwd()) if path != ":memory:" and (home / path).is_file()]
+    built = project.database_file is not None and project.database_file.is_file()
+    homes = [project.working_folder] if built else []
     try:
         with open_warehouse(project):
             pass
     except WarehouseError as error:
         notes = [f"Models were compiled against an empty warehouse. {error}"] if homes else []
         homes = []
-    content = yaml.safe_load(profiles.read_text())
+    content = yaml.safe_load(project.profiles_path.read_text())
     output = content[project.profile]["outputs"][project.target]
     if homes:
         output["config_options"] = {**(output.get("config_options") or {}), "access_mode": "READ_ONLY"}

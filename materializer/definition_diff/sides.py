@@ -100,7 +100,7 @@ def spec_of(project: Project, given: str | Path | FeatureView, views: Mapping[st
     )
 
 
-def read_sides(project: Project, profiles: Path, old: Spec, new: Spec) -> tuple[Side, Side]:
+def read_sides(project: Project, old: Spec, new: Spec) -> tuple[Side, Side]:
     """Read two sides; git revisions and the working tree are compiled by dbt.
 
     Raises:
@@ -109,7 +109,7 @@ def read_sides(project: Project, profiles: Path, old: Spec, new: Spec) -> tuple[
     specs = [old, new]
     to_compile = [spec for spec in specs if isinstance(spec, (Revision, WorkingTree))]
     commits = [(spec.name, spec.commit) if isinstance(spec, Revision) else None for spec in to_compile]
-    manifests, notes = compile_all(project, profiles, commits) if commits else ([], [])
+    manifests, notes = compile_all(project, commits) if commits else ([], [])
     compiled = iter(manifests)
     sides = []
     for spec in specs:

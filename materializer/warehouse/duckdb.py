@@ -14,6 +14,7 @@ import pyarrow as pa
 from materializer.errors import WarehouseError
 from materializer.macros import Column, Relation
 from materializer.project import Project
+from materializer.warehouse.duckdb_profile import ProfileSettings, profile_settings
 
 # How long a file that another process holds is waited for, in seconds.
 LOCK_PATIENCE = 5.0
@@ -102,42 +103,30 @@ class DuckDBWarehouse:
 
 @contextmanager
 def open_duckdb(project: Project) -> Iterator[DuckDBWarehouse]:
-    """Open the DuckDB file of a project's target, read-only.
+    """Open the DuckDB of a project's target as dbt-duckdb opens it (its attached databases, settings, secrets, file
+    systems), but read-only.
 
     Raises:
-        WarehouseError: where there is no such file, or another process holds it longer than `LOCK_PATIENCE`.
+        WarehouseError: where there is no such file, another process holds it longer than `LOCK_PATIENCE`, or something
+            that the profile names cannot be had.
     """
-    path = _database_file(project)
-    connection = _connect(path)
+    settings = profile_settings(project)
+    connection = _connect(settings)
     try:
-        # Zoned timestamps must not depend on where this runs.
-        connection.execute("set TimeZone = 'UTC'")
+        settings.apply(connection)
         # DuckDB draws its own on stdout after two seconds, also in a pipe and into the middle of JSON.
         connection.execute("set enable_progress_bar = false")
-        yield DuckDBWarehouse(connection, path)
+        yield DuckDBWarehouse(connection, settings.state_beside)
     finally:
         connection.close()
 
 
-def _database_file(project: Project) -> Path:
-    path = str(project.connection.get("path", ":memory:"))
-    if path == ":memory:":
-        raise WarehouseError(
-            f"Target '{project.target}' is an in-memory DuckDB, which is gone once dbt ends: give it a `path`."
-        )
-    # dbt takes a relative path from where it is run, which is most often the project's folder.
-    candidates = [project.folder / path, Path.cwd() / path]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    raise WarehouseError(f"There is no DuckDB file {candidates[0]}: run `dbt build` in {project.folder} first.")
-
-
-def _connect(path: Path) -> duckdb.DuckDBPyConnection:
+def _connect(settings: ProfileSettings) -> duckdb.DuckDBPyConnection:
+    path = settings.database
     deadline = time.monotonic() + LOCK_PATIENCE
     while True:
         try:
-            return duckdb.connect(str(path), read_only=True)
+            return duckdb.connect(path, read_only=path != ":memory:", config=dict(settings.config))
         except duckdb.IOException as error:
             if "lock" not in str(error).lower():
                 raise WarehouseError(f"DuckDB cannot open {path}: {_sentence(error)}") from None

@@ -1,0 +1,252 @@
+"""What a dbt-duckdb profile says of its connection, applied as dbt-duckdb does; databases are attached read-only.
+
+Code is never taken from a profile: `plugins` and `module_paths` are left alone. What dbt built as a table can be read
+without them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from materializer.errors import WarehouseError
+from materializer.project import Project
+
+# What would change values or the form in which they arrive, whatever a profile says of it.
+_OURS = {
+    "TimeZone": "UTC",
+    "Calendar": "gregorian",
+    "default_order": "ascending",
+    "default_null_order": "nulls_last",
+    "default_collation": "",
+    "arrow_large_buffer_size": "false",
+    "arrow_lossless_conversion": "false",
+    "arrow_output_list_view": "false",
+    "produce_arrow_string_view": "false",
+}
+# Settings that dbt-duckdb passes on and that are no settings of a database that is only read.
+_NOT_FOR_READING = ("access_mode",)
+# Kinds of attached databases that are files.
+_FILES = ("duckdb", "sqlite", "ducklake")
+_UNQUOTED = ("type", "provider", "extra_http_headers")
+# How long a database that is to be attached and is locked is waited for, in seconds.
+_PATIENCE = 5.0
+
+
+@dataclass(frozen=True)
+class ProfileSettings:
+    """How to open a target's DuckDB: the file or ``:memory:``, and what to do with the connection then."""
+
+    project: Project = field(repr=False)
+    database: str
+    state_beside: Path
+    config: Mapping[str, Any] = field(repr=False)
+
+    def apply(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Extensions, secrets, file systems, attached databases and settings, in dbt-duckdb's order; then our own.
+
+        Raises:
+            WarehouseError: naming the one that cannot be had.
+        """
+        profile = self.project.connection
+        for extension in _list(profile, "extensions"):
+            _load(connection, extension)
+        secrets = _list(profile, "secrets")
+        if profile.get("use_credential_provider") == "aws":
+            secrets = [*secrets, {"type": "s3", "provider": "credential_chain"}]
+        for number, secret in enumerate(secrets, 1):
+            _create_secret(connection, secret, number)
+        for filesystem in _list(profile, "filesystems"):
+            _register(connection, filesystem)
+        for attached in _list(profile, "attach"):
+            self._attach(connection, attached)
+        for name, value in _mapping(profile, "settings").items():
+            if name not in _NOT_FOR_READING:
+                _set(connection, name, value)
+        for name, value in _OURS.items():
+            connection.execute(f"set {name} = '{value}'")
+        # A view over a file that dbt wrote by a relative path finds it from wherever this runs.
+        folder = str(self.project.working_folder)
+        (paths,) = connection.execute("select current_setting('file_search_path')").fetchall()[0]
+        _set(connection, "file_search_path", ",".join(filter(None, (paths, folder))))
+
+    def _attach(self, connection: duckdb.DuckDBPyConnection, attached: Any) -> None:
+        if not isinstance(attached, dict) or not isinstance(attached.get("path"), str):
+            raise WarehouseError(f"Target '{self.project.target}' has an `attach` without a `path`.")
+        named = attached["path"]
+        _refuse_motherduck(self.project, named)
+        kind = str(attached.get("type") or _mapping(attached, "options").get("type") or "duckdb").lower()
+        path = self._local(named) if kind in _FILES else named
+        sql = f"attach if not exists '{_escaped(path)}'"
+        if attached.get("alias"):
+            sql += f" as {attached['alias']}"
+        given = _mapping(attached, "options")
+        options = {key: value for key, value in given.items() if key.lower() not in ("type", "secret", "read_only")}
+        words = [f"{key} {value}" for key in ("type", "secret") if (value := attached.get(key) or given.get(key))]
+        for key, value in options.items():
+            if isinstance(value, bool):
+                words += [key] if value else []
+            elif value is not None:
+                words.append(f"{key} {_literal(value)}")
+        sql += f" ({', '.join(['read_only', *words])})"
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                connection.execute(sql)
+                return
+            except duckdb.Error as error:
+                locked = "lock" in str(error).lower()
+                if locked and time.monotonic() < deadline:
+                    time.sleep(0.1)
+                    continue
+                said = "it is locked by another process" if locked else str(error).strip().splitlines()[0]
+                raise WarehouseError(
+                    f"Target '{self.project.target}' attaches {named.partition('?')[0]}, and DuckDB cannot: {said}"
+                ) from None
+
+    def _local(self, path: str) -> str:
+        scheme, colon, rest = path.rpartition(":")
+        if "://" in path or (colon and scheme not in _FILES):
+            return path
+        return f"{scheme}{colon}{self.project.resolve(rest)}"  # x.duckdb, ducklake:meta.ducklake, sqlite:x.db
+
+
+def profile_settings(project: Project) -> ProfileSettings:
+    """How the target's DuckDB is to be opened.
+
+    Raises:
+        WarehouseError: where there is no such file, or it is of a kind that cannot be read.
+    """
+    profile = project.connection
+    if profile.get("remote"):
+        raise WarehouseError(f"Target '{project.target}' is a remote DuckDB server; this release reads files.")
+    text = str(profile.get("path", ":memory:"))
+    _refuse_motherduck(project, text)
+    config = {key: value for key, value in _mapping(profile, "config_options").items() if key != "access_mode"}
+    if text.startswith(":memory:"):
+        return ProfileSettings(project, ":memory:", _attached_file(project), config)
+    file = project.database_file
+    if file is None:
+        raise WarehouseError(f"Target '{project.target}' is DuckDB at {text}; this release reads local files.")
+    if not file.is_file():
+        raise WarehouseError(f"There is no DuckDB file {file}: run `dbt build` in {project.folder} first.")
+    prefix = "ducklake:" if text.startswith("ducklake:") else ""
+    return ProfileSettings(project, f"{prefix}{file}", file, config)
+
+
+def _attached_file(project: Project) -> Path:
+    """The file that the models of an in-memory target are built into: the attached one that is its `database`."""
+    attached = [one for one in _list(project.connection, "attach") if isinstance(one, dict)]
+    wanted = project.connection.get("database")
+    for one in sorted(attached, key=lambda one: one.get("alias") != wanted):
+        path = str(one.get("path", ""))
+        if path and "://" not in path:
+            return project.resolve(path.rpartition(":")[2])
+    raise WarehouseError(
+        f"Target '{project.target}' is an in-memory DuckDB, which is gone once dbt ends: give it a `path`."
+    )
+
+
+def _refuse_motherduck(project: Project, path: str) -> None:
+    if path.startswith(("md:", "motherduck:")):
+        raise WarehouseError(
+            f"Target '{project.target}' uses MotherDuck ({path.partition('?')[0]}); this release reads DuckDB files."
+        )
+
+
+def _load(connection: duckdb.DuckDBPyConnection, extension: Any) -> None:
+    """Load an extension; one that is not installed yet is installed first, as dbt-duckdb does."""
+    name, repository = extension, None
+    if isinstance(extension, dict):
+        name, repository = extension.get("name"), extension.get("repo")
+    try:
+        try:
+            connection.load_extension(str(name))
+        except duckdb.Error:
+            if repository:
+                connection.execute(f"install {name} from {repository}")
+            else:
+                connection.install_extension(str(name))
+            connection.load_extension(str(name))
+    except duckdb.Error as error:
+        said = str(error).strip().splitlines()[0]
+        raise WarehouseError(f"The profile's DuckDB extension '{name}' cannot be loaded: {said}") from None
+
+
+def _create_secret(connection: duckdb.DuckDBPyConnection, secret: Any, number: int) -> None:
+    """For this connection alone, also where the profile wants it kept."""
+    if not isinstance(secret, dict) or not secret.get("type"):
+        raise WarehouseError(f"Secret {number} of the profile has no `type`.")
+    name = secret.get("name") or f"_dbt_secret_{number}"
+    parts = []
+    for key, value in secret.items():
+        if key in ("name", "persistent") or value is None:
+            continue
+        if key == "scope":
+            parts += [f"scope '{_escaped(one)}'" for one in (value if isinstance(value, list) else [value])]
+        elif isinstance(value, dict):
+            items = (f"'{_escaped(k)}': '{_escaped(v)}'" for k, v in value.items())
+            parts.append(f"{key} map {{{', '.join(items)}}}")
+        elif isinstance(value, list):
+            parts.append(f"{key} array [{', '.join(_literal(str(one)) for one in value)}]")
+        else:
+            parts.append(f"{key} {value}" if key in _UNQUOTED else f"{key} '{_escaped(value)}'")
+    try:
+        connection.execute(f"create or replace temporary secret {name} ({', '.join(parts)})")
+    except duckdb.Error as error:
+        # Not the error's own text, which may quote it.
+        raise WarehouseError(
+            f"DuckDB refused secret '{name}' of the profile, of type {secret['type']} ({type(error).__name__})."
+        ) from None
+
+
+def _register(connection: duckdb.DuckDBPyConnection, filesystem: Any) -> None:
+    arguments = dict(filesystem) if isinstance(filesystem, dict) else {}
+    name = arguments.pop("fs", None)
+    try:
+        import fsspec
+
+        connection.register_filesystem(fsspec.filesystem(name, **arguments))
+    except ImportError as error:
+        raise WarehouseError(f"The profile's file system '{name}' needs a package: install {error.name}.") from None
+    except Exception as error:
+        raise WarehouseError(f"The profile's file system '{name}' cannot be used ({type(error).__name__}).") from None
+
+
+def _set(connection: duckdb.DuckDBPyConnection, name: str, value: Any) -> None:
+    try:
+        connection.execute(f"set {name} = '{_escaped(value)}'")
+    except duckdb.Error as error:
+        said = "it is no setting of DuckDB" if isinstance(error, duckdb.CatalogException) else type(error).__name__
+        raise WarehouseError(f"DuckDB refused the profile's setting '{name}': {said}.") from None
+
+
+def _list(profile: Mapping[str, Any], key: str) -> list[Any]:
+    value = profile.get(key) or []
+    if not isinstance(value, list):
+        raise WarehouseError(f"`{key}` of the profile is no list: see dbt-duckdb's documentation.")
+    return value
+
+
+def _mapping(given: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = given.get(key) or {}
+    if not isinstance(value, dict):
+        raise WarehouseError(f"`{key}` of the profile is no mapping: see dbt-duckdb's documentation.")
+    return value
+
+
+def _literal(value: Any) -> str:
+    if not isinstance(value, str):
+        return str(value)
+    text = value.strip()
+    quoted = len(text) >= 2 and text[0] == text[-1] and text[0] in "'\""
+    return value if quoted else f"'{_escaped(value)}'"
+
+
+def _escaped(value: Any) -> str:
+    return str(value).replace("'", "''")
