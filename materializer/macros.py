@@ -1,13 +1,16 @@
 """Renders the dbt package's macros without dbt: the same files, hence the same SQL, in milliseconds.
 
 The macros are taken from the manifest (what dbt itself used) or, where a project does not install the package, from
-the copy that travels with this distribution. Only what the package's macros use of dbt's context is given to them.
+the copy that travels with this distribution. They are looked up as dbt does: `dispatch:` of dbt_project.yml, the
+project's own versions, its `vars:` and ``--vars``. What only dbt has (its adapter, a model's `config`) is refused by
+name where a macro of the project's own uses it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,12 +20,20 @@ from typing import Any, NoReturn
 import jinja2
 
 from materializer.errors import InputError, NotFoundError
+from materializer.macro_context import ONLY_DBT, Adapter, Exceptions, Lazy, Namespace, OnlyDbt
+from materializer.project import Project
+from materializer.rendering import basic_context
 
 PACKAGE = "feature_store"
 _MACRO = re.compile(r"({%-?\s*macro\s+)(\w+)")
 # Jinja does not export names that begin with an underscore; dbt renames macros for the same reason.
 _PREFIX = "dbt_macro__"
-_ENVIRONMENT = jinja2.Environment(extensions=["jinja2.ext.do"])
+# What `ref()` can name.
+REFERABLE = ("model", "seed", "snapshot")
+_UNSET = object()
+_ENVIRONMENT = jinja2.Environment(extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"])
+# dbt's adapters that build on another one, whose macros count before the default ones.
+_PARENTS = {"databricks": "spark", "redshift": "postgres", "fabric": "sqlserver"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,24 @@ class Relation:
 
     def __str__(self) -> str:
         return self.sql
+
+    @property
+    def database(self) -> str | None:
+        return self._part(-3)
+
+    @property
+    def schema(self) -> str | None:
+        return self._part(-2)
+
+    @property
+    def identifier(self) -> str | None:
+        return self._part(-1)
+
+    name = table = identifier
+
+    def _part(self, place: int) -> str | None:
+        parts = re.findall(r'"((?:[^"]|"")*)"|`([^`]*)`', self.sql)
+        return (parts[place][0].replace('""', '"') or parts[place][1]) if len(parts) >= -place else None
 
 
 @dataclass(frozen=True)
@@ -65,23 +94,14 @@ class MacroRenderer:
         _known: _Known | None = None,
     ) -> None:
         self._manifest = manifest
-        self._adapter_type = manifest["metadata"].get("adapter_type", "default")
+        self.adapter_type = str(manifest["metadata"].get("adapter_type") or "default")
         self._root = manifest["metadata"].get("project_name")
         self._known = _known or _Known(manifest)
         self._compiled: dict[tuple[str, str], Callable[..., Any]] = {}
         self._columns = columns
-        self._context = {
-            PACKAGE: _Namespace(self._own_macro),
-            "adapter": self,
-            "exceptions": self,
-            "execute": True,
-            "graph": {"nodes": manifest["nodes"]},
-            "model": {},
-            "ref": self._ref,
-            "return": _return,
-            "run_query": lambda sql: None,
-            "var": lambda name, default=None: default,
-        }
+        # None for a manifest that is not this project's own: then nothing is known of its settings.
+        self._project: Project | None = getattr(manifest, "project", None)
+        self._context = self._macros_of_dbt() | self._dbt_context() | self._macros_by_name()
 
     def render(self, macro: str, *args: Any, **kwargs: Any) -> str:
         """The SQL that a public macro gives for these arguments.
@@ -89,7 +109,13 @@ class MacroRenderer:
         Raises:
             InputError: with the sentence that would have stopped ``dbt compile``.
         """
-        return self._macro(PACKAGE, macro)(*args, **kwargs).strip()
+        try:
+            return self._macro(PACKAGE, macro)(*args, **kwargs).strip()
+        except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
+            raise InputError(
+                f"The dbt macro '{macro}' cannot be rendered: {' '.join(str(error).split()) or type(error).__name__}. "
+                "Does the project override a macro of the package with one that needs dbt itself?"
+            ) from None
 
     def over(self, columns: Callable[[Relation], list[Column]]) -> MacroRenderer:
         """The same macros over another connection; what was found out about the project need not be found again."""
@@ -97,17 +123,29 @@ class MacroRenderer:
 
     # What the macros use of dbt's `adapter` and `exceptions`.
 
-    def dispatch(self, name: str, package: str) -> Callable[..., Any]:
-        """dbt's lookup: the project's own versions first, then the package's; in each the dialect before default."""
-        for owner in (self._root, package):
-            for prefix in (self._adapter_type, "default"):
-                if (owner, f"{prefix}__{name}") in self._known.sources:
-                    return self._macro(owner, f"{prefix}__{name}")
-        raise NotFoundError(f"The dbt package has no macro '{name}' for {self._adapter_type}.")
+    def dispatch(self, macro_name: str, macro_namespace: str | None = None) -> Callable[..., Any]:
+        """dbt's lookup: the packages as `dispatch:` lists them, else the project's own versions, then the package's; in
+        each the dialect before default."""
+        found = self._known.sources
+        for owner in self._search_order(macro_namespace):
+            for prefix in (self.adapter_type, _PARENTS.get(self.adapter_type), "default"):
+                name = f"{prefix}__{macro_name}"
+                if owner is None and name in self._context:
+                    return self._context[name]
+                for package in self._internal if owner == "dbt" else (owner,):
+                    if (package, name) in found:
+                        return self._macro(package, name)
+        raise NotFoundError(f"The dbt package has no macro '{macro_name}' for {self.adapter_type}.")
+
+    def _search_order(self, namespace: str | None) -> Sequence[str | None]:
+        order = self._project.dispatch.get(namespace or "") if self._project else None
+        if order:
+            return order
+        return (self._root, namespace) if namespace and namespace != "dbt" else (None,)
 
     def quote(self, name: str) -> str:
         """A name as a quoted identifier."""
-        mark = "`" if self._adapter_type in ("spark", "databricks", "bigquery") else '"'
+        mark = "`" if self.adapter_type in ("spark", "databricks", "bigquery") else '"'
         return f"{mark}{name}{mark}"
 
     def get_columns_in_relation(self, relation: Relation) -> list[Column]:
@@ -118,11 +156,91 @@ class MacroRenderer:
         """What stops ``dbt compile`` stops the call here."""
         raise InputError(message)
 
-    def _ref(self, name: str, v: int | str | None = None) -> Relation:
-        relation = self._known.relations.get((name, None if v is None else str(v)))
+    # What dbt's templates read.
+
+    def _dbt_context(self) -> dict[str, Any]:
+        where = "A macro of the dbt project"
+        project = self._project
+        target = project.target_context if project else OnlyDbt("target")
+        return {
+            **{name: OnlyDbt(name) for name in ONLY_DBT},
+            **basic_context(where, {}),
+            "adapter": Adapter(self),
+            "dbt_version": self._manifest["metadata"].get("dbt_version"),
+            "exceptions": Exceptions(self.raise_compiler_error),
+            "execute": True,
+            "graph": {"nodes": self._manifest["nodes"], "sources": self._manifest.get("sources") or {},
+                      "exposures": self._manifest.get("exposures") or {}},
+            "local_md5": lambda value: hashlib.md5(str(value).encode(), usedforsecurity=False).hexdigest(),
+            "log": lambda *_, **__: "",
+            "model": {},
+            "print": lambda *_: "",
+            "project_name": self._root,
+            "ref": self._ref,
+            "return": _return,
+            "run_query": lambda sql: None,
+            "schema": target["schema"] if project else OnlyDbt("schema"),
+            "database": target["database"] if project else OnlyDbt("database"),
+            "source": self._source,
+            "target": target,
+            "var": self._var if project else lambda name, default=None: default,
+        }  # fmt: skip
+
+    def _macros_of_dbt(self) -> dict[str, Any]:
+        """dbt's own macros and its adapter's, which come first."""
+        owners = reversed(self._internal)
+        return {name: Lazy(self._macro, owner, name) for owner in owners for name in self._known.names.get(owner, ())}
+
+    def _macros_by_name(self) -> dict[str, Any]:
+        """The packages, and before them the macros of the project itself."""
+        packages = [package for package in self._known.names if package not in self._internal]
+        own = {name: Lazy(self._macro, str(self._root), name) for name in self._known.names.get(self._root, ())}
+        return {
+            "dbt": Namespace(lambda name: self._macro(self._owner_in_dbt(name), name)),
+            **{package: Namespace(self._finder(package)) for package in packages},
+            PACKAGE: Namespace(self._own_macro),
+            **own,
+        }
+
+    def _finder(self, package: str) -> Callable[[str], Callable[..., Any]]:
+        return lambda name: self._macro(package, name)
+
+    @property
+    def _internal(self) -> tuple[str, ...]:
+        """The packages of dbt's own macros, the adapter's first."""
+        parent = _PARENTS.get(self.adapter_type)
+        return (f"dbt_{self.adapter_type}", *([f"dbt_{parent}"] if parent else []), "dbt")
+
+    def _owner_in_dbt(self, name: str) -> str:
+        return next((owner for owner in self._internal if (owner, name) in self._known.sources), "dbt")
+
+    def _var(self, name: str, default: Any = _UNSET) -> Any:
+        """``--vars``, else those of the project, else those of all projects; a text is rendered, as dbt does."""
+        assert self._project is not None
+        own = self._project.project_vars.get(str(self._root))
+        for known in (self._project.variables, own if isinstance(own, dict) else {}, self._project.project_vars):
+            if name in known:
+                value = known[name]
+                if isinstance(value, str) and "{" in value:
+                    return _ENVIRONMENT.from_string(value).render(self._context)
+                return value
+        if default is _UNSET:
+            raise InputError(f"A macro of the dbt project needs the variable '{name}': pass it with --vars, as to dbt.")
+        return default
+
+    def _ref(self, *names: str, v: int | str | None = None, version: int | str | None = None) -> Relation:
+        *package, name = names
+        v = v if v is not None else version
+        relation = self._known.relations.get((*package, name, None if v is None else str(v)))
         if relation is None:
             raise NotFoundError(f"The manifest has no model '{name}'{f' of version {v}' if v is not None else ''}.")
         return Relation(relation)
+
+    def _source(self, source: str, table: str) -> Relation:
+        for node in (self._manifest.get("sources") or {}).values():
+            if (node.get("source_name"), node.get("name")) == (source, table) and node.get("relation_name"):
+                return Relation(node["relation_name"])
+        raise NotFoundError(f"The manifest has no source '{source}.{table}'.")
 
     def _own_macro(self, name: str) -> Callable[..., Any]:
         return self._feature_views if name == "feature_views" else self._macro(PACKAGE, name)
@@ -148,33 +266,30 @@ class _Known:
     """What is found out once about a project, whatever its renderers are connected to."""
 
     def __init__(self, manifest: Mapping[str, Any]) -> None:
-        self.sources = _sources(manifest, manifest["metadata"].get("project_name"))
-        # By name and version; the name alone is the latest version.
-        self.relations: dict[tuple[str, str | None], str] = {}
+        root = manifest["metadata"].get("project_name")
+        self.sources = _sources(manifest, root)
+        # The macros of each package.
+        self.names: dict[str | None, list[str]] = {}
+        for package, name in self.sources:
+            self.names.setdefault(package, []).append(name)
+        # By name and version, or package, name and version; without a version it is the latest, without a package the
+        # project's own one comes first.
+        self.relations: dict[tuple[str | None, ...], str] = {}
         self.views: Any = None
-        for node in manifest["nodes"].values():
-            if node.get("resource_type") == "model" and node.get("relation_name"):
-                version = node.get("version")
-                if version is not None:
-                    self.relations.setdefault((node["name"], str(version)), node["relation_name"])
-                if str(version) == str(node.get("latest_version")):
-                    self.relations.setdefault((node["name"], None), node["relation_name"])
+        nodes = sorted(manifest["nodes"].values(), key=lambda node: node.get("package_name") != root)
+        for node in nodes:
+            if node.get("resource_type") in REFERABLE and node.get("relation_name"):
+                package, name, version = node.get("package_name"), node.get("name"), node.get("version")
+                versions = [None] if version is None or str(version) == str(node.get("latest_version")) else []
+                for one in [*([str(version)] if version is not None else []), *versions]:
+                    self.relations.setdefault((name, one), node["relation_name"])
+                    self.relations.setdefault((package, name, one), node["relation_name"])
 
 
 @lru_cache(maxsize=1024)
 def _code(source: str) -> CodeType:
     """A macro's file, compiled: that takes many times longer than to run it, and every call needs some thirty."""
     return _ENVIRONMENT.compile(_MACRO.sub(rf"\1{_PREFIX}\2", source))
-
-
-class _Namespace:
-    """``feature_store.some_macro`` inside a template."""
-
-    def __init__(self, find: Callable[[str], Callable[..., Any]]) -> None:
-        self._find = find
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        return self._find(name)
 
 
 def package_folder() -> Path:
@@ -187,7 +302,7 @@ def _sources(manifest: Mapping[str, Any], root: str | None) -> dict[tuple[str, s
     found = {
         (macro["package_name"], macro["name"]): macro["macro_sql"]
         for macro in manifest["macros"].values()
-        if macro["package_name"] in (PACKAGE, root)
+        if all(isinstance(macro.get(key), str) for key in ("package_name", "name", "macro_sql"))
     }
     if any(package == PACKAGE for package, _ in found):
         return found

@@ -24,7 +24,15 @@ _LIMITS = ("warn_after", "error_after")
 _SCHEMA_VERSIONS = ("v12",)
 
 
-def load_manifest(project: Project) -> dict[str, Any]:
+class ProjectManifest(dict[str, Any]):
+    """A project's own manifest. What dbt leaves out of it (`vars:`, `dispatch:`, the target) `project` has."""
+
+    def __init__(self, content: Mapping[str, Any], project: Project) -> None:
+        super().__init__(content)
+        self.project = project
+
+
+def load_manifest(project: Project) -> ProjectManifest:
     """The project's ``target/manifest.json``, checked to be of a version we know, fresh, and of this target.
 
     Raises:
@@ -33,7 +41,7 @@ def load_manifest(project: Project) -> dict[str, Any]:
     manifest = read_manifest(project.manifest_path, f"run `dbt build` in {project.folder}")
     _check_fresh(project, manifest)
     _check_target(project, manifest)
-    return manifest
+    return ProjectManifest(manifest, project)
 
 
 def read_manifest(path: Path, mend: str) -> dict[str, Any]:

@@ -55,6 +55,8 @@ def _concat(nodes: Iterable[Any]) -> Any:
         value = ast.literal_eval(raw)
     except (ValueError, SyntaxError, MemoryError):
         value = str(raw)
+    if isinstance(raw, _Bool) and raw.lower() in ("true", "false"):
+        return raw.lower() == "true"  # dbt wants it with a capital letter
     if isinstance(raw, _Bool) and not isinstance(value, bool):
         raise jinja2.TemplateError("a value given to as_bool is no boolean")
     if isinstance(raw, _Number) and (isinstance(value, bool) or not isinstance(value, (int, float))):

@@ -1,0 +1,84 @@
+"""What a macro finds when it is rendered without dbt: namespaces, `adapter`, `exceptions`, and what is not to be had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from materializer.errors import InputError
+
+# Of dbt's context: what it knows only while it runs.
+ONLY_DBT = (
+    "api", "builtins", "config", "context", "dbt_metadata_envs", "flags", "invocation_args_dict", "invocation_id",
+    "load_agate_table", "load_result", "on_run_end_results", "pre_hooks", "post_hooks", "render", "run_started_at",
+    "selected_resources", "sql", "store_raw_result", "store_result", "submit_python_job", "this", "thread_id", "try_or_compiler_error",
+    "validate", "write",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Lazy:
+    """A macro that is compiled when it is called."""
+
+    find: Callable[[str, str], Callable[..., Any]]
+    package: str
+    name: str
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.find(self.package, self.name)(*args, **kwargs)
+
+
+class Adapter:
+    """What the store offers of dbt's `adapter`."""
+
+    def __init__(self, renderer: Any) -> None:
+        self.dispatch = renderer.dispatch
+        self.quote = renderer.quote
+        self.get_columns_in_relation = renderer.get_columns_in_relation
+        self.type = lambda: renderer.adapter_type
+
+    def __getattr__(self, name: str) -> Any:
+        return OnlyDbt(f"adapter.{name}")
+
+
+class Exceptions:
+    """What the store offers of dbt's `exceptions`."""
+
+    def __init__(self, stop: Callable[[str], NoReturn]) -> None:
+        self.raise_compiler_error = stop
+        self.warn = lambda message: ""
+
+    def __getattr__(self, name: str) -> Any:
+        return OnlyDbt(f"exceptions.{name}")
+
+
+class OnlyDbt:
+    """Something of dbt's context that the store has not: whatever a macro does with it stops with a sentence."""
+
+    def __init__(self, name: str) -> None:
+        self.__name = name
+
+    def __getattr__(self, name: str) -> OnlyDbt:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return OnlyDbt(f"{self.__name}.{name}")
+
+    def __refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise InputError(
+            f"A macro of the dbt project uses `{self.__name}`, which only dbt has: the store renders the package's "
+            "macros without dbt, so a version of the project's own may not need it."
+        )
+
+    __call__ = __str__ = __iter__ = __bool__ = __len__ = __getitem__ = __eq__ = __add__ = __radd__ = __refuse  # type: ignore[assignment]
+    __hash__ = object.__hash__
+
+
+class Namespace:
+    """``feature_store.some_macro`` inside a template."""
+
+    def __init__(self, find: Callable[[str], Callable[..., Any]]) -> None:
+        self._find = find
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return self._find(name)
