@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from materializer.errors import NotFoundError, ProjectError
+from materializer.errors import FeatureStoreError, NotFoundError, ProjectError
 from materializer.feature_view import Entity, FeatureService, FeatureView, Registry, entities_of
 from materializer.macros import Relation
 from materializer.manifest import load_manifest, read_registry
@@ -19,7 +20,7 @@ from materializer.online.published import only_namespace
 from materializer.online.reader import OnlineReader
 from materializer.online.topology import OnlineStore
 from materializer.project import Project, load_project, project_in_reach
-from materializer.registry import with_columns
+from materializer.registry import broken_services, with_columns
 from materializer.warehouse import open_warehouse
 
 if TYPE_CHECKING:
@@ -184,25 +185,33 @@ class Catalog:
             InputError: for what is no reference.
             NotFoundError: for an unknown view, feature, model or column, naming those there are.
         """
+        from materializer.compiled import with_compiled
         from materializer.graph import Graph
         from materializer.lineage import lineage_of
         from materializer.lineage.built import built_columns
 
+        manifest = with_compiled(self.project, load_manifest(self.project))
         with built_columns(self.project) as built:
-            return lineage_of(Graph(load_manifest(self.project), built), reference, downstream)
+            return lineage_of(Graph(manifest, built), reference, downstream)
 
     def lint(self, feature_views: Sequence[str] = ()) -> list[Finding]:
-        """What makes features depend on the moment of the run or on the future, in the compiled SQL.
+        """What makes features depend on the moment of the run or on the future, in the compiled SQL; and services that
+        name what there is not.
+
+        What dbt did not compile in its last run is taken from an earlier one, or compiled here.
 
         Args:
-            feature_views: names; default every view.
+            feature_views: names; default every view, and every service.
         """
-        from materializer.lint import lint
+        from materializer.compiled import compile_missing, with_compiled
+        from materializer.lint import broken, lint
 
-        manifest = load_manifest(self.project)
+        manifest = with_compiled(self.project, load_manifest(self.project))
         registry = read_registry(manifest)
         views = [registry.view(name) for name in feature_views] or registry.all_views()
-        return lint(manifest, views, self.project.folder)
+        compile_missing(self.project, manifest, [view.unique_id for view in views])
+        services = [] if feature_views else broken(manifest, broken_services(registry, self._built(registry)))
+        return [*services, *lint(manifest, views, self.project.folder)]
 
     def diff(
         self,
@@ -295,6 +304,18 @@ class Catalog:
             return read_registry(load_manifest(self._project))
         with plain_errors(self._redis_url):
             return self._reader.registry()
+
+    def _built(self, registry: Registry) -> list[FeatureView]:
+        """The views that the warehouse has, with their columns; none where it cannot be asked."""
+        views = []
+        try:
+            with open_warehouse(self.project) as warehouse:
+                for view in registry.all_views():
+                    with suppress(FeatureStoreError):
+                        views.append(with_columns(view, warehouse))
+        except FeatureStoreError:
+            return []
+        return views
 
     def _typed(self, views: Sequence[FeatureView], unbuilt: bool = False) -> list[FeatureView]:
         """The views with the warehouse's columns; with `unbuilt`, one that is not there stays as it is declared."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -9,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from materializer.errors import InputError, NotFoundError
+from materializer.errors import DefinitionError, InputError, NotFoundError
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,12 @@ class FeatureView:
         for feature in self.features:
             if feature.name == name:
                 return feature
-        names = ", ".join(f.name for f in self.features) or "none"
-        raise NotFoundError(f"Feature view '{self.reference}' has no feature '{name}'; it has: {names}.")
+        names = [one.name for one in self.features]
+        near = difflib.get_close_matches(name, names, 1)
+        hint = f" (did you mean '{near[0]}'?)" if near else ""
+        raise NotFoundError(
+            f"Feature view '{self.reference}' has no feature '{name}'{hint}; it has: {', '.join(names) or 'none'}."
+        )
 
 
 def entities_of(views: Iterable[FeatureView]) -> list[Entity]:
@@ -120,6 +125,8 @@ class Registry:
     services: Mapping[str, FeatureService]
     # Why a model that someone may ask for by name is not among the views: {"old_view": "is disabled"}.
     absent: Mapping[str, str] = field(default_factory=dict)
+    # Services that name what there is not: a sentence for each.
+    broken: Mapping[str, str] = field(default_factory=dict)
 
     def all_views(self) -> list[FeatureView]:
         """Every view once, versions included, by reference."""
@@ -142,9 +149,12 @@ class Registry:
 
         Raises:
             NotFoundError: naming those there are.
+            DefinitionError: for one that names what is not a view or feature.
         """
         if name in self.services:
             return self.services[name]
+        if name in self.broken:
+            raise DefinitionError(self.broken[name])
         raise NotFoundError(f"There is no feature service '{name}'; there are: {_names(self.services)}.")
 
     def references(self, features: Any) -> list[str]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from materializer.macros import REFERABLE
+
 
 class Graph:
     """Models, seeds, snapshots and sources by unique id and by the name of their relation in SQL.
@@ -112,11 +114,11 @@ class Graph:
 
     @cached_property
     def feature_views(self) -> dict[str, str]:
-        """The models that are feature views: their references by unique id."""
+        """The models, seeds and snapshots that are feature views: their references by unique id."""
         return {
             unique_id: reference_of(node)
             for unique_id, node in self.nodes.items()
-            if node.get("resource_type") == "model" and "feature_view" in meta_of(node)
+            if node.get("resource_type") in REFERABLE and "feature_view" in meta_of(node)
         }
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What a macro finds when it is rendered without dbt: namespaces, `adapter`, `exceptions`, and what is not to be had."""
+"""What a macro finds when it is rendered without dbt: namespaces, `adapter`, `exceptions`, and what is not there."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from materializer.errors import InputError
 ONLY_DBT = (
     "api", "builtins", "config", "context", "dbt_metadata_envs", "flags", "invocation_args_dict", "invocation_id",
     "load_agate_table", "load_result", "on_run_end_results", "pre_hooks", "post_hooks", "render", "run_started_at",
-    "selected_resources", "sql", "store_raw_result", "store_result", "submit_python_job", "this", "thread_id", "try_or_compiler_error",
-    "validate", "write",
+    "selected_resources", "sql", "store_raw_result", "store_result", "submit_python_job", "this", "thread_id",
+    "try_or_compiler_error", "validate", "write",
 )  # fmt: skip
 
 

@@ -103,14 +103,14 @@ class MacroRenderer:
         self._project: Project | None = getattr(manifest, "project", None)
         self._context = self._macros_of_dbt() | self._dbt_context() | self._macros_by_name()
 
-    def render(self, macro: str, *args: Any, **kwargs: Any) -> str:
-        """The SQL that a public macro gives for these arguments.
+    def render(self, macro: str, *args: Any, package: str = PACKAGE, **kwargs: Any) -> str:
+        """The SQL that a public macro gives for these arguments; `package` is another one than this store's own.
 
         Raises:
             InputError: with the sentence that would have stopped ``dbt compile``.
         """
         try:
-            return self._macro(PACKAGE, macro)(*args, **kwargs).strip()
+            return self._macro(package, macro)(*args, **kwargs).strip()
         except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
             raise InputError(
                 f"The dbt macro '{macro}' cannot be rendered: {' '.join(str(error).split()) or type(error).__name__}. "
@@ -290,6 +290,13 @@ class _Known:
 def _code(source: str) -> CodeType:
     """A macro's file, compiled: that takes many times longer than to run it, and every call needs some thirty."""
     return _ENVIRONMENT.compile(_MACRO.sub(rf"\1{_PREFIX}\2", source))
+
+
+def dbt_macro(manifest: Mapping[str, Any], root: str, name: str) -> str | None:
+    """The package whose macro takes the place of one of dbt's own: the project itself, one it installs, or None."""
+    owners = {macro.get("package_name") for macro in manifest["macros"].values() if macro.get("name") == name}
+    installed = sorted(str(owner) for owner in owners if owner and not str(owner).startswith("dbt"))
+    return root if root in owners else next(iter(installed), None)
 
 
 def package_folder() -> Path:

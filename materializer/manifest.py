@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import difflib
 import gc
-import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from materializer.duration import format_duration, parse_duration
 from materializer.errors import DefinitionError, ProjectError
 from materializer.feature_view import Entity, Feature, FeatureService, FeatureView, Registry
+from materializer.macros import REFERABLE
+from materializer.manifest_age import check_fresh
+from materializer.manifest_shape import shaped
+from materializer.manifest_target import check_target
 from materializer.project import Project
 
 _KEYS = ("entities", "timestamp", "created_timestamp", "available_after", "ttl", "freshness", "online", "tags")
@@ -39,8 +39,8 @@ def load_manifest(project: Project) -> ProjectManifest:
         ProjectError: where it is missing, broken, older than the models, or another target's.
     """
     manifest = read_manifest(project.manifest_path, f"run `dbt build` in {project.folder}")
-    _check_fresh(project, manifest)
-    _check_target(project, manifest)
+    check_fresh(project, manifest)
+    check_target(project, manifest, lambda seen_by: ProjectManifest(manifest, seen_by))
     return ProjectManifest(manifest, project)
 
 
@@ -58,13 +58,13 @@ def read_manifest(path: Path, mend: str) -> dict[str, Any]:
         raise ProjectError(f"There is no manifest at {path}: {mend} first.") from None
     except OSError as error:
         raise ProjectError(f"{path} cannot be read: {error.strerror or error}.") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ProjectError(f"{path} is not a manifest of dbt's: {mend} again.") from None
     if version not in _SCHEMA_VERSIONS:
         raise ProjectError(
             f"{path} is of schema version {version}; this release reads {', '.join(_SCHEMA_VERSIONS)} (dbt 1.10, 1.11)."
         )
-    return manifest
+    return shaped(manifest, str(path), mend)
 
 
 def _parse(text: bytes) -> Any:
@@ -84,15 +84,17 @@ def _parse(text: bytes) -> Any:
 def read_registry(manifest: Mapping[str, Any]) -> Registry:
     """The feature views and services that a manifest declares. Their types are not known yet.
 
+    A service that names what is not a view does not stop the others: it is among the registry's `broken` ones.
+
     Raises:
-        DefinitionError: for a mistyped, missing or wrong key in ``meta.feature_view``, an ephemeral view, or a
-            service that names what is not a view.
+        DefinitionError: for a mistyped, missing or wrong key in ``meta.feature_view``, an ephemeral view, or one on a
+            source.
     """
-    owners = {group["name"]: group for group in manifest.get("groups", {}).values()}
+    owners = {group["name"]: group for group in (manifest.get("groups") or {}).values()}
     views: dict[str, FeatureView] = {}
     for unique_id, node in sorted(manifest["nodes"].items()):
         meta = _meta(node)
-        if node.get("resource_type") == "model" and "feature_view" in meta:
+        if is_view(node):
             view = _view(unique_id, node, meta["feature_view"], owners)
             for reference in {view.reference} | ({view.name} if view.latest else set()):
                 if reference in views:
@@ -101,24 +103,39 @@ def read_registry(manifest: Mapping[str, Any]) -> Registry:
                         f"{unique_id}: rename one of the models."
                     )
                 views[reference] = view
-    services = {}
-    for exposure in manifest.get("exposures", {}).values():
+    for source in (manifest.get("sources") or {}).values():
+        if "feature_view" in _meta(source):
+            raise DefinitionError(
+                f"Source '{source.get('source_name')}.{source.get('name')}' says meta.feature_view, but a feature view "
+                "is what dbt builds: select from it in a model, and say it there."
+            )
+    services, broken = {}, {}
+    for exposure in (manifest.get("exposures") or {}).values():
         if exposure.get("type") == "ml":
-            services[exposure["name"]] = _service(exposure, views)
+            try:
+                services[exposure["name"]] = _service(exposure, views)
+            except DefinitionError as error:
+                broken[exposure["name"]] = str(error)
     absent = {}
     for nodes in (manifest.get("disabled") or {}).values():
         for node in nodes:
-            if node.get("resource_type") == "model" and node["name"] not in views and "feature_view" in _meta(node):
+            if is_view(node) and node["name"] not in views:
                 absent[node["name"]] = "is disabled: remove `enabled: false` from its configuration and run `dbt build`"
-    return Registry(views, services, absent)
+    return Registry(views, services, absent, broken)
+
+
+def is_view(node: Mapping[str, Any]) -> bool:
+    """Whether a node is a feature view: a model, seed or snapshot with ``meta.feature_view``."""
+    return node.get("resource_type") in REFERABLE and "feature_view" in _meta(node)
 
 
 def _meta(node: Mapping[str, Any]) -> Mapping[str, Any]:
-    return (node.get("config") or {}).get("meta") or node.get("meta") or {}
+    meta = (node.get("config") or {}).get("meta") or node.get("meta")
+    return meta if isinstance(meta, dict) else {}
 
 
 def _view(unique_id: str, node: Mapping[str, Any], meta: Any, owners: Mapping[str, Any]) -> FeatureView:
-    where = f"Model '{node['name']}': meta.feature_view"
+    where = f"{node['resource_type'].capitalize()} '{node['name']}': meta.feature_view"
     check_meta(where, meta)
     if node["config"].get("materialized") == "ephemeral":
         raise DefinitionError(
@@ -237,117 +254,18 @@ def _service(exposure: Mapping[str, Any], views: Mapping[str, FeatureView]) -> F
     for reference in features:
         view = reference.split(":")[0]
         if view not in views:
+            near = difflib.get_close_matches(view, views, 1)
+            hint = f" (did you mean '{near[0]}'?)" if near else ""
             known = ", ".join(sorted(views)) or "none"
             raise DefinitionError(
-                f"Exposure '{name}' names '{reference}', but there is no feature view '{view}'; there are: {known}."
+                f"Exposure '{name}' names '{reference}', but there is no feature view '{view}'{hint}; "
+                f"there are: {known}."
             )
     owner = exposure.get("owner") or {}
     return FeatureService(
         name=name,
         features=tuple(features),
-        description=exposure.get("description", ""),
+        description=exposure.get("description") or "",
         owner=owner.get("name") or owner.get("email"),
         tags={tag: "" for tag in exposure.get("tags") or []},
     )
-
-
-def _check_fresh(project: Project, manifest: Mapping[str, Any]) -> None:
-    """Compare the project's files with what dbt read. Times only choose which files to look into: a copied or freshly
-    checked-out file is not stale as long as it says the same."""
-    written = project.manifest_path.stat().st_mtime
-    own = {
-        node["original_file_path"]: node
-        for node in (*manifest["nodes"].values(), *(n for ns in (manifest.get("disabled") or {}).values() for n in ns))
-        if node.get("resource_type") == "model" and node.get("package_name") == project.name
-    }
-    hint = f"run `dbt build` in {project.folder} again"
-    present = {relative: changed for folder in project.model_folders for relative, changed in _files(project, folder)}
-    for path, node in own.items():
-        enabled = (node.get("config") or {}).get("enabled", True)
-        if path not in present and not (project.folder / path).exists() and enabled:
-            raise ProjectError(f"The manifest is older than the models ({path} is gone): {hint}.")
-    for relative, changed in present.items():
-        if changed <= written:
-            continue
-        path = project.folder / relative
-        if path.suffix in (".yml", ".yaml"):
-            stale = _properties_changed(project, path, manifest)
-        else:
-            stale = relative not in own or own[relative]["checksum"]["checksum"] != _checksum(path)
-        if stale:
-            raise ProjectError(f"The manifest is older than the models ({relative} has changed since): {hint}.")
-
-
-def _files(project: Project, folder: Path) -> Iterator[tuple[str, float]]:
-    """The files of a model folder that dbt reads, as paths relative to the project, and when each was changed last.
-
-    A walk of its own: with thousands of files pathlib's would be most of what reading a manifest takes.
-    """
-    for inside, _, names in os.walk(folder):
-        relative = Path(os.path.relpath(inside, project.folder)).as_posix()
-        for name in names:
-            if name.endswith((".sql", ".py", ".yml", ".yaml")):
-                yield f"{relative}/{name}", os.stat(f"{inside}/{name}").st_mtime  # noqa: PTH116
-
-
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes().decode().strip().encode()).hexdigest()
-
-
-def _properties_changed(project: Project, path: Path, manifest: Mapping[str, Any]) -> bool:
-    """Whether a properties file declares a feature view or service otherwise than the manifest does."""
-    try:
-        content = yaml.safe_load(path.read_text()) or {}
-        models, exposures = content.get("models") or [], content.get("exposures") or []
-    except (yaml.YAMLError, AttributeError):
-        return True
-    disabled = [node for nodes in (manifest.get("disabled") or {}).values() for node in nodes]
-    # Where the model's SQL or dbt_project.yml may say it, a properties file may be silent.
-    elsewhere = "feature_view" in (project.folder / "dbt_project.yml").read_text()
-    views: dict[str, list[Any]] = {}
-    for node in (*manifest["nodes"].values(), *disabled):
-        if node.get("resource_type") == "model":
-            silent = elsewhere or "feature_view" in (node.get("raw_code") or "")
-            views.setdefault(node["name"], []).extend([_meta(node).get("feature_view"), *([None] if silent else [])])
-    services: dict[str, list[Any]] = {}
-    for exposure in (*manifest.get("exposures", {}).values(), *disabled):
-        services.setdefault(exposure["name"], [None]).append(_meta(exposure).get("features"))
-    return any(_declares_otherwise(model, "feature_view", views) for model in models) or any(
-        _declares_otherwise(exposure, "features", services)
-        for exposure in exposures
-        if isinstance(exposure, dict) and exposure.get("type") == "ml"
-    )
-
-
-def _declares_otherwise(entry: Any, key: str, known: Mapping[str, list[Any]]) -> bool:
-    declared = _meta(entry).get(key) if isinstance(entry, dict) else None
-    if "{{" in str(declared):  # only dbt can tell what it says
-        return False
-    return declared not in known.get(entry.get("name") if isinstance(entry, dict) else None, [None])
-
-
-def _check_target(project: Project, manifest: Mapping[str, Any]) -> None:
-    """The manifest does not name its target, but the relations in it do."""
-    database, schema = target_location(project)
-    for node in manifest["nodes"].values():
-        if node.get("resource_type") != "model" or "feature_view" not in _meta(node):
-            continue
-        config = node["config"]
-        other_database = not config.get("database") and database and node.get("database") != database
-        other_schema = not config.get("schema") and schema and node.get("schema") != schema
-        if other_database or other_schema:
-            raise ProjectError(
-                f"The manifest was made for another target: it has {node['name']} in "
-                f"{node.get('database')}.{node.get('schema')}, but target '{project.target}' is {database}.{schema}. "
-                f"Run `dbt build --target {project.target}` first."
-            )
-
-
-def target_location(project: Project) -> tuple[str | None, str | None]:
-    """The database and schema where a target builds its models, as far as its profile says."""
-    connection = project.connection
-    database = connection.get("database") or connection.get("dbname")
-    if connection.get("type") == "duckdb" and not database:
-        path = str(connection.get("path", ":memory:"))
-        database = "memory" if path == ":memory:" else Path(path).stem
-    return database, connection.get("schema") or ("main" if connection.get("type") == "duckdb" else None)

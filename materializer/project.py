@@ -42,6 +42,9 @@ class Project:
     project_vars: Mapping[str, Any] = field(default_factory=dict, repr=False)
     # `dispatch:` of dbt_project.yml: where macros are looked up, by the package that they are of.
     dispatch: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    # The targets of the profile, and the one that it takes where none is named.
+    targets: tuple[str, ...] = ()
+    default_target: str | None = None
     seed_folders: tuple[Path, ...] = ()
     snapshot_folders: tuple[Path, ...] = ()
 
@@ -211,8 +214,13 @@ def _load(
     settings = _mapping(profiles[profile], f"Profile '{profile}' in {profiles_path}")
     outputs = _mapping(settings.get("outputs"), f"`outputs` of profile '{profile}' in {profiles_path}")
     target = target or dbt_setting("TARGET")
-    if not target:
-        target = render(settings.get("target"), context, profiles_path, ("target",)) or "default"
+    default_target = None
+    try:
+        default_target = render(settings.get("target"), context, profiles_path, ("target",)) or "default"
+    except ProjectError:
+        if not target:
+            raise
+    target = target or default_target
     if not isinstance(target, str) or target not in outputs:
         known = ", ".join(sorted(map(str, outputs))) or "none"
         raise ProjectError(f"Profile '{profile}' in {profiles_path} has no target '{target}'; it has: {known}.")
@@ -240,6 +248,8 @@ def _load(
         target=target,
         connection=connection,
         profiles_path=profiles_path,
+        targets=tuple(map(str, outputs)),
+        default_target=default_target if isinstance(default_target, str) else None,
         variables=variables,
         project_vars=_mapping(raw.get("vars"), f"`vars` in {config_path}"),
         dispatch=_search_orders(config.get("dispatch"), config_path),

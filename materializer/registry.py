@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import pyarrow as pa
 
 from materializer.errors import DefinitionError, NotFoundError
-from materializer.feature_view import Entity, Feature, FeatureView
+from materializer.feature_view import Entity, Feature, FeatureView, Registry, split_reference
 from materializer.macros import Relation
 from materializer.types import plain_type
 from materializer.warehouse import Warehouse
@@ -72,3 +73,24 @@ def with_columns(view: FeatureView, warehouse: Warehouse, schema: pa.Schema | No
         timestamp=timestamp.name,
         created_timestamp=created.name if created is not None else None,
     )
+
+
+def broken_services(registry: Registry, typed: Iterable[FeatureView]) -> dict[str, str]:
+    """The services that name what is not a view, or a feature that its view has not: a sentence for each.
+
+    Args:
+        typed: views with the warehouse's columns; features of others are not looked up.
+    """
+    known: Mapping[str, FeatureView] = {view.reference: view for view in typed}
+    found = dict(registry.broken)
+    for service in registry.services.values():
+        for reference in service.features:
+            name, feature = split_reference(reference)
+            view = known.get(registry.view(name).reference)
+            if view is not None and feature not in [one.name for one in view.features]:
+                try:
+                    view.feature(feature)
+                except NotFoundError as error:
+                    found[service.name] = f"Exposure '{service.name}' names '{reference}': {error}"
+                    break
+    return dict(sorted(found.items()))

@@ -192,7 +192,7 @@ def _view_facts(
         )  # fmt: skip
         (row,) = warehouse.query(sql).to_pylist()
         node = manifest["nodes"][view.unique_id]
-        compiled = node.get("compiled_code")
+        compiled = _compiled(node)
         facts.append(
             ViewFacts(
                 name=name,
@@ -211,6 +211,13 @@ def _view_facts(
             )
         )
     return facts
+
+
+def _compiled(node: Mapping[str, Any]) -> str | None:
+    """A view's compiled SQL, where it is the same after every run: an incremental model's is not."""
+    if (node.get("config") or {}).get("materialized") == "incremental" or "is_incremental" in (node["raw_code"] or ""):
+        return None
+    return node.get("compiled_code")
 
 
 def _definition(node: Mapping[str, Any], view: FeatureView) -> str:

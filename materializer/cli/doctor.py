@@ -10,6 +10,7 @@ import click
 
 from materializer.cli.common import open_store, output_option, print_json, store_options
 from materializer.errors import FeatureStoreError
+from materializer.feature_view import FeatureView
 from materializer.manifest import load_manifest, read_registry
 from materializer.memory import read_log
 from materializer.online import health
@@ -17,7 +18,7 @@ from materializer.online.connect import connect, plain_errors, redis_url
 from materializer.online.health import Finding
 from materializer.online.published import read_published
 from materializer.online.topology import OnlineStore
-from materializer.registry import with_columns
+from materializer.registry import broken_services, with_columns
 from materializer.run import check_storable
 from materializer.warehouse import open_warehouse
 
@@ -45,10 +46,12 @@ def doctor(context: click.Context, output: str, **where: Any) -> None:
 
     found: dict[str, Any] = {}
 
-    def project() -> str:
+    def project() -> Finding:
         found["store"] = open_store(**where)
         found["project"] = found["store"].project
-        return f"{found['project'].name}, target {found['project'].target}, in {found['project'].folder}"
+        said = f"{found['project'].name}, target {found['project'].target}, in {found['project'].folder}"
+        notes = found["project"].notes
+        return ". ".join((said, *notes)), bool(notes)
 
     def manifest() -> str:
         found["registry"] = read_registry(load_manifest(found["project"]))
@@ -56,12 +59,17 @@ def doctor(context: click.Context, output: str, **where: Any) -> None:
         return f"{len(views)} feature views, {len(services)} feature services"
 
     def warehouse() -> str:
-        with open_warehouse(found["project"]):
-            return f"{found['project'].connection.get('type')} opens"
+        project = found["project"]
+        with open_warehouse(project):
+            where = f" ({project.database_file})" if project.database_file else ""
+            return f"{project.connection.get('type')} opens{where}"
 
     if check("project", project) and check("manifest", manifest) and check("warehouse", warehouse):
+        typed: list[FeatureView] = []
         for view in found["registry"].all_views():
-            check(f"view {view.reference}", lambda view=view: _view(found["project"], view))
+            check(f"view {view.reference}", lambda view=view: _view(found["project"], view, typed))
+        for name, sentence in broken_services(found["registry"], typed).items():
+            findings.append({"check": f"service {name}", "ok": False, "warning": False, "message": sentence})
     url = redis_url(where["redis_url"])
     if check("redis", lambda: _redis(url, health.topology)):
         check("redis eviction", lambda: _redis(url, lambda store, _: health.eviction(store)))
@@ -81,9 +89,10 @@ def doctor(context: click.Context, output: str, **where: Any) -> None:
         context.exit(1)
 
 
-def _view(project: Any, view: Any) -> str:
+def _view(project: Any, view: FeatureView, typed: list[FeatureView]) -> str:
     with open_warehouse(project) as warehouse:
         view = with_columns(view, warehouse)
+    typed.append(view)
     if view.online:
         check_storable(view)
     return f"{len(view.features)} features by {', '.join(view.join_keys)}"

@@ -18,7 +18,7 @@ from materializer.manifest import read_registry
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to mend. `line` and `column` count from 1, in `file` relative to the dbt project."""
+    """One thing to mend, in a view or service. `line` and `column` count from 1, in `file` relative to the dbt project."""
 
     rule: str
     severity: str
@@ -36,7 +36,7 @@ def lint(manifest: Mapping[str, Any], views: Sequence[FeatureView], folder: Path
     (CTEs whose names begin with ``_fs_``) is taken as right.
 
     Raises:
-        ProjectError: where the manifest holds no compiled SQL.
+        ProjectError: where a model was not compiled.
     """
     graph = Graph(manifest)
     findings: dict[tuple[str, str, int, int, str], Finding] = {}
@@ -45,7 +45,7 @@ def lint(manifest: Mapping[str, Any], views: Sequence[FeatureView], folder: Path
         for model in graph.upstream_models(view.unique_id):
             if not model.get("compiled_code"):
                 raise ProjectError(
-                    f"The manifest holds no compiled SQL of model '{model['name']}': run `dbt build` or `dbt compile`."
+                    f"There is no compiled SQL of model '{model['name']}': run `dbt build` or `dbt compile`."
                 )
             if model["unique_id"] not in checked:
                 checked[model["unique_id"]] = check_model(model, graph)
@@ -61,6 +61,15 @@ def lint(manifest: Mapping[str, Any], views: Sequence[FeatureView], folder: Path
     for finding in _duplicates(manifest, graph, views, folder):
         findings[finding.rule, finding.file, finding.line, finding.column, finding.message] = finding
     return sorted(findings.values(), key=lambda f: (f.view, f.file, f.line, f.column, f.rule))
+
+
+def broken(manifest: Mapping[str, Any], services: Mapping[str, str]) -> list[Finding]:
+    """Services that name what there is not, by the sentence that says what."""
+    files = {
+        exposure["name"]: exposure.get("original_file_path") or ""
+        for exposure in (manifest.get("exposures") or {}).values()
+    }
+    return [Finding("service", "error", name, files.get(name, ""), 1, 1, services[name]) for name in services]
 
 
 def _duplicates(
