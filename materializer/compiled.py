@@ -1,4 +1,4 @@
-"""Compiled SQL that the manifest does not hold, as after a run of a few models: from ``target/compiled``, or from dbt."""
+"""Compiled SQL that the manifest does not hold, as after a run of some models: from ``target/compiled`` or from dbt."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ def with_compiled(project: Project, manifest: ProjectManifest) -> ProjectManifes
     A file counts where the model has not been changed since it was written.
     """
     for node in manifest["nodes"].values():
-        if node.get("resource_type") in ("model", "snapshot") and not node.get("compiled_code"):
+        if node.get("resource_type") == "model" and not node.get("compiled_code"):
             node["compiled_code"] = _left_over(project, node)
     return manifest
 
 
 def compile_missing(project: Project, manifest: ProjectManifest, unique_ids: Sequence[str]) -> None:
-    """Let dbt compile the project once, into a folder of its own, where one of these or a model above it still lacks its
-    compiled SQL. Where dbt is not there or fails, they stay without."""
+    """Let dbt compile the project, in a folder of its own, where one of these or a model above it has no compiled SQL.
+
+    Where dbt is not there or fails, they stay without.
+    """
     graph = Graph(manifest)
     missing = {
         model["unique_id"]

@@ -126,13 +126,28 @@ def _properties_changed(project: Project, path: Path, manifest: Mapping[str, Any
 
 
 def _declarations(entry: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """What an entry of a properties file says of a view, or of each of its versions: a version's own word counts."""
+    """What an entry of a properties file says of a view, or of each of its versions, where dbt merges both."""
     name, declared = entry.get("name"), _meta(entry).get("feature_view")
     versions = [version for version in _entries(entry.get("versions")) if "v" in version]
     if not versions:
         yield _key(name, None), declared
     for version in versions:
-        yield _key(name, version["v"]), _meta(version).get("feature_view", declared)
+        said = {"it": declared} if declared is not None else {}
+        own = {"it": _meta(version)["feature_view"]} if "feature_view" in _meta(version) else {}
+        yield _key(name, version["v"]), _merged(said, own).get("it")
+
+
+def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """As dbt merges a version's configuration into its model's: mappings key by key, lists one before the other."""
+    merged = dict(under)
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(merged.get(key, {}), dict):
+            merged[key] = _merged(merged.get(key, {}), value)
+        elif isinstance(value, list) and isinstance(merged.get(key), list):
+            merged[key] = [*value, *merged[key]]
+        else:
+            merged[key] = value
+    return merged
 
 
 def _differs(declared: Any, known: list[Any]) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from materializer.compiled import with_compiled
 from materializer.definition_diff.revisions import commit_of, compile_all, repository_of
 from materializer.errors import FeatureStoreError, InputError, NotFoundError, ProjectError
 from materializer.feature_view import FeatureView
@@ -116,7 +117,13 @@ def read_sides(project: Project, old: Spec, new: Spec) -> tuple[Side, Side]:
         if isinstance(spec, Path):
             sides.append(_from_path(spec))
         elif isinstance(spec, CurrentManifest):
-            sides.append(Side(f"the project {project.name}", load_manifest(project), _catalog(project.manifest_path)))
+            sides.append(
+                Side(
+                    f"the project {project.name}",
+                    with_compiled(project, load_manifest(project)),
+                    _catalog(project.manifest_path),
+                )
+            )
         else:
             name = f"{spec.name} ({spec.commit[:7]})" if isinstance(spec, Revision) else "the working tree"
             made = next(compiled)

@@ -18,7 +18,7 @@ from materializer.manifest import read_registry
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to mend, in a view or service. `line` and `column` count from 1, in `file` relative to the dbt project."""
+    """One thing to mend, in a view or service. `line` and `column` count from 1, in `file` of the dbt project."""
 
     rule: str
     severity: str
