@@ -148,6 +148,8 @@ def render(value: Any, context: Mapping[str, Any], path: Path, keys: tuple[Any, 
     try:
         template = _ENVIRONMENT.from_string(value)
         rendered = _concat(template.root_render_func(template.new_context(dict(context))))
+        if isinstance(rendered, jinja2.Undefined):  # which dbt refuses when it looks at the connection
+            raise jinja2.TemplateError(f"'{rendered._undefined_name}' is undefined")
     except ProjectError:
         raise
     except Exception as error:
@@ -156,8 +158,6 @@ def render(value: Any, context: Mapping[str, Any], path: Path, keys: tuple[Any, 
         what = error.message if isinstance(error, jinja2.TemplateError) else type(error).__name__
         where = ".".join(map(str, keys))
         raise ProjectError(f"{path} cannot be rendered{f' (`{where}`)' if where else ''}: {what}.") from None
-    if isinstance(rendered, jinja2.Undefined):
-        return ""
     return _PLACEHOLDER.sub(lambda match: os.environ[match[1]], rendered) if isinstance(rendered, str) else rendered
 
 
