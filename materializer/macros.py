@@ -247,7 +247,7 @@ class MacroRenderer:
         return own.get(name) or self._macro(PACKAGE, name)
 
     def _view_relation(self, reference: str) -> Relation:
-        """The macro ``_ref``: dbt can only take a reference apart while it parses; here it is one of the views or none."""
+        """The macro ``_ref``: what it names is looked up among the views, whatever its name looks like."""
         view = self._feature_views().get(reference)
         return Relation(view["relation"]) if view else self._macro(PACKAGE, "_ref")(reference)
 

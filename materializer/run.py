@@ -25,7 +25,7 @@ from materializer.memory import Memory, ViewMemory
 from materializer.online import scripts
 from materializer.online.keys import marker_key, revision_key
 from materializer.online.lease import Lease
-from materializer.online.published import Published, publish_view, published_view
+from materializer.online.published import Published, publish_view, published_view, read_from_elsewhere
 from materializer.online.rows import Rows, encode_rows, row_keys
 from materializer.online.topology import OnlineStore, masters, node_of, on_every_master
 from materializer.online.values import check_key_type, check_value_type
@@ -184,7 +184,7 @@ class Run:
             view, latest, rows, pending, folder, remembered if not why_full else None, known, fingerprint,
             why_full, count["new"], count["changed"], count["gone"],
             before["n"] - count["changed"] - count["gone"],
-            null_keys["n"], policy, published, tuple(markers),
+            null_keys["n"], policy, published, tuple(markers), f"{view.relation} of {self._warehouse.place}",
         )  # fmt: skip
         watermark = published.watermark if published else None
         newest = _iso(count["newest"])
@@ -351,7 +351,7 @@ class Run:
         rows = plan.new + plan.changed + plan.unchanged
         publish_view(
             writer, self._namespace, plan.view, self._latest_version, rows=rows, watermark=self._watermarks[1],
-            as_of=self._options.as_of, known=None if plan.why_full else plan.published,
+            as_of=self._options.as_of, known=None if plan.why_full else plan.published, read_from=plan.read_from,
         )  # fmt: skip
 
     def _finish(self, plan: Plan, writer: Writer, refused: list[pa.Table]) -> None:
@@ -420,6 +420,7 @@ class Plan:
     policy: str | None
     published: Published | None
     markers: tuple[str, ...]
+    read_from: str
 
     @property
     def known_rows(self) -> int:
@@ -455,6 +456,8 @@ class Plan:
             )
         if self.null_keys:
             said.append(f"{self.null_keys:,} rows of '{name}' have a NULL join key and are not written.")
+        if elsewhere := read_from_elsewhere(name, self.published and self.published.read_from, self.read_from):
+            said.append(elsewhere)
         return tuple(said)
 
     def clean_up(self) -> None:

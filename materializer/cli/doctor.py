@@ -10,16 +10,17 @@ import click
 
 from materializer.cli.common import open_store, output_option, print_json, store_options
 from materializer.errors import FeatureStoreError
-from materializer.feature_view import FeatureView
+from materializer.feature_view import FeatureView, Registry
 from materializer.manifest import load_manifest, read_registry
 from materializer.memory import read_log
 from materializer.online import health
 from materializer.online.connect import connect, plain_errors, redis_url
 from materializer.online.health import Finding
-from materializer.online.published import read_published
+from materializer.online.published import published_view, read_from_elsewhere, read_published
 from materializer.online.topology import OnlineStore
 from materializer.registry import broken_services, with_columns
 from materializer.run import check_storable
+from materializer.store import FeatureStore
 from materializer.warehouse import open_warehouse
 
 
@@ -75,7 +76,7 @@ def doctor(context: click.Context, output: str, **where: Any) -> None:
         check("redis eviction", lambda: _redis(url, lambda store, _: health.eviction(store)))
         check("redis persistence", lambda: _redis(url, lambda store, _: health.persistence(store)))
         if "store" in found:
-            check("online", lambda: _online(url, found["store"].namespace))
+            check("online", lambda: _online(url, found["store"], found.get("registry")))
     if "registry" in found:
         check("runs", lambda: _runs(found["project"], found["store"].namespace))
 
@@ -103,13 +104,25 @@ def _redis(url: str, look: Callable[[OnlineStore, str], str | Finding]) -> str |
         return look(connect(url), url)
 
 
-def _online(url: str, namespace: str) -> str:
+def _online(url: str, store: FeatureStore, registry: Registry | None) -> str | Finding:
+    namespace = store.namespace
     with plain_errors(url):
-        _, published = read_published(connect(url), namespace)
-    views = published.all_views()
-    if not views:
-        return f"nothing is published in namespace {namespace} yet: run `materialize`"
-    return f"{len(views)} feature views are published in namespace {namespace}"
+        client = connect(url)
+        _, published = read_published(client, namespace)
+        views = published.all_views()
+        if not views:
+            return f"nothing is published in namespace {namespace} yet: run `materialize`"
+        said = f"{len(views)} feature views are published in namespace {namespace}"
+        if registry is None:
+            return said
+        with open_warehouse(store.project) as warehouse:
+            place = warehouse.place
+        for view in registry.all_views():
+            known = published_view(client, namespace, view.reference)
+            elsewhere = known and read_from_elsewhere(view.reference, known.read_from, f"{view.relation} of {place}")
+            if elsewhere:
+                return f"{said}. {elsewhere}", True
+    return said
 
 
 def _runs(project: Any, namespace: str) -> str | Finding:

@@ -34,6 +34,8 @@ class Published:
     watermark: str | None
     definition: Mapping[str, Any]
     told: bool
+    # Which relation of which warehouse its rows were read from; None where an older release wrote it.
+    read_from: str | None = None
 
 
 def publish_view(
@@ -45,16 +47,19 @@ def publish_view(
     watermark: str | None,
     as_of: datetime | None,
     known: Published | None,
+    read_from: str | None = None,
 ) -> None:
     """Make a view visible to readers, once its rows are complete. `as_of` becomes its readers' clock.
 
-    `known` is what is published of it already: where that stays as it is, readers are not sent to look again.
+    `read_from` names the relation and warehouse of its rows, for the next run from another one to notice. `known` is
+    what is published of it already: where that stays as it is, readers are not sent to look again.
     """
     entry = {
         **_to_json(view, latest_version),
         "rows": rows,
         "watermark": watermark,
         "as_of": as_of.isoformat(timespec="microseconds") if as_of else None,
+        "read_from": read_from,
     }
 
     def write(told: bool) -> None:
@@ -85,12 +90,23 @@ def published_view(store: OnlineStore, namespace: str, reference: str) -> Publis
             published["watermark"],
             _definition(published),
             published.get("told", False),
+            published.get("read_from"),
         )
 
 
 def published_texts(store: OnlineStore, namespace: str) -> dict[str, bytes]:
     """What is published of every view, as the JSON that it is."""
     return {name.decode(): text for name, text in _hash(store, registry_key(namespace)).items()}
+
+
+def read_from_elsewhere(reference: str, before: str | None, now: str) -> str | None:
+    """A sentence where a view's rows online were read from another warehouse or schema than `now`; else None."""
+    if before is None or before == now:
+        return None
+    return (
+        f"The rows of '{reference}' were last read from {before}, and now from {now}: two that share a namespace "
+        "overwrite each other; give each its own --namespace."
+    )
 
 
 def withdraw_view(store: OnlineStore, namespace: str, reference: str) -> None:
@@ -234,7 +250,8 @@ def _to_json(view: FeatureView, latest_version: int | str | None) -> dict[str, A
 
 def _definition(entry: Mapping[str, Any]) -> dict[str, Any]:
     """What readers go by: all but what each run says anew."""
-    return {name: value for name, value in entry.items() if name not in ("rows", "watermark", "published_at", "told")}
+    anew = ("rows", "watermark", "published_at", "told", "read_from")
+    return {name: value for name, value in entry.items() if name not in anew}
 
 
 def _from_json(published: Mapping[str, Any]) -> FeatureView:

@@ -17,10 +17,11 @@ from materializer.project import Project
 class Warehouse(Protocol):
     """An open connection to a warehouse. It reads; nothing here writes to a user's tables.
 
-    `state_folder` is where the materializer keeps its memory.
+    `state_folder` is where the materializer keeps its memory, `place` says which warehouse it is.
     """
 
     state_folder: Path
+    place: str
 
     def columns(self, relation: Relation) -> list[Column]:
         """The columns of a relation in order; empty where it does not exist."""

@@ -30,6 +30,7 @@ class DuckDBWarehouse:
     def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         self._connection = connection
         self.state_folder = path.with_name(path.name + ".feature_store")
+        self.place = str(path)
 
     def columns(self, relation: Relation) -> list[Column]:
         try:
