@@ -49,6 +49,8 @@ def materialize(
             raise click.UsageError(f"--select takes tag:<name>, not '{text}'.")
         tags.append(tag)
     store = open_store(**where)
+    for note in store.project.notes:
+        click.echo(f"Warning: {note}", err=True)
     failure: FeatureStoreError | None = None
     with progress_bars() as progress:
         try:

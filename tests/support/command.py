@@ -45,7 +45,8 @@ class Ran:
 
 def environment(**extra: str) -> dict[str, str]:
     """This process's environment without what would lead a command elsewhere."""
-    return {name: value for name, value in os.environ.items() if name not in FOREIGN} | extra
+    own = {name: value for name, value in os.environ.items() if not name.startswith("DBT_ENGINE_")}
+    return {name: value for name, value in own.items() if name not in FOREIGN} | extra
 
 
 def run(program: str, *args: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Ran:
