@@ -19,7 +19,7 @@ _fs_events as (
         {% for value in spec['values'] -%}
         {{ value.sql }} as {{ value.column }}{{ ',\n        ' if not loop.last }}
         {%- endfor %}
-    from {{ spec.relation.render() if scope and scope.name == 'batch' and spec.relation is not string else spec.relation }}
+    from {{ spec.relation }}
     where {% for key in spec.entities -%}
         {{ key }} is not null and {% endfor -%}
         {{ spec.event }} is not null

@@ -74,13 +74,13 @@ _fs_touched as (
         {% endfor -%}
         min(wanted._fs_at) as _fs_first,
         max(wanted._fs_at) + {{ feature_store._interval(spec.longest) }}{{ ' + ' ~ feature_store._interval(grain.step) if grain.step }} as _fs_last
-    from (select {{ body.columns }}, {{ adapter.quote(scope.witness.column) }} as _fs_count {{ body.source }}) as wanted
+    from (select {{ body.columns }}, {{ feature_store._quoted(scope.witness.column) }} as _fs_count {{ body.source }}) as wanted
     left join {{ this }} as there
         on {% for key in spec.entities -%}
         there.{{ key }} = wanted.{{ key }}
         and {% endfor -%}
-        {{ feature_store._instant('there.' ~ adapter.quote(scope.there.name), scope.there.type) }} = wanted._fs_at
-    where there.{{ adapter.quote(scope.witness.column) }} is distinct from wanted._fs_count
+        {{ feature_store._instant('there.' ~ feature_store._quoted(scope.there.name), scope.there.type) }} = wanted._fs_at
+    where there.{{ feature_store._quoted(scope.witness.column) }} is distinct from wanted._fs_count
     group by {% for key in spec.entities %}wanted.{{ key }}{{ ', ' if not loop.last }}{% endfor %}
 )
 {%- endmacro %}

@@ -1,9 +1,9 @@
 {#-- A whole feature model: `entities..., event_timestamp, <name>_<window>, ...`, with a row at each moment of the grain. --#}
 {% macro window_aggregates(relation, entities, timestamp, aggregates, windows, grain='change', created_timestamp=none, shape=none) %}
-    {{- return(adapter.dispatch('window_aggregates', 'feature_store')(relation, entities, timestamp, aggregates, windows, grain, created_timestamp, shape)) -}}
+    {{- return(adapter.dispatch('_fs_window_aggregates', 'feature_store')(relation, entities, timestamp, aggregates, windows, grain, created_timestamp, shape)) -}}
 {% endmacro %}
 
-{% macro default__window_aggregates(relation, entities, timestamp, aggregates, windows, grain, created_timestamp, shape) -%}
+{% macro default___fs_window_aggregates(relation, entities, timestamp, aggregates, windows, grain, created_timestamp, shape) -%}
     {%- set spec = feature_store._window_spec('window_aggregates', relation, entities, timestamp, aggregates, windows, created_timestamp) -%}
     {%- set grain = feature_store._grain(grain, spec) -%}
     {%- set plan = feature_store._window_plan('window_aggregates', spec, shape, grain) -%}

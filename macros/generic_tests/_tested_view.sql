@@ -4,15 +4,17 @@
     {%- if not execute -%}
         {%- do return(none) -%}
     {%- endif -%}
-    {#-- 'model.shop.user_features.v2' -> 'user_features.v2' --#}
-    {%- set reference = (model.attached_node or '').split('.')[2:] | join('.') -%}
-    {%- if reference not in feature_store.feature_views() -%}
+    {%- set node = graph.nodes.get(model.attached_node or '') or {} -%}
+    {%- if 'feature_view' not in ((node.config or {}).get('meta') or {}) -%}
         {%- do exceptions.raise_compiler_error(
-            "The test '" ~ test_name ~ "' is for feature views, and '" ~ (reference or model.name)
+            "The test '" ~ test_name ~ "' is for feature views, and '" ~ (node.name or model.name)
             ~ "' is none: declare config.meta.feature_view on the model."
         ) -%}
     {%- endif -%}
-    {%- do return(feature_store._feature_view(reference)) -%}
+    {%- set reference = node.name if node.version is none or node.version is undefined else node.name ~ '.v' ~ node.version -%}
+    {%- do return(feature_store._view_with_columns(
+        reference, feature_store._declared_view(node), ref(node.name) if node.version is none or node.version is undefined else ref(node.name, v=node.version)
+    )) -%}
 {% endmacro %}
 
 

@@ -16,8 +16,8 @@
     {%- set window = feature_store._duration(longest_window, "The test 'feature_view' on '" ~ view.reference ~ "': longest_window") if longest_window is not none else none -%}
     {%- set created = view.created_timestamp -%}
     {%- set keys = feature_store._names(view.entities) -%}
-    {%- set event_column = adapter.quote(view.timestamp.name) -%}
-    {%- set created_column = adapter.quote(created.name) if created else none -%}
+    {%- set event_column = feature_store._quoted(view.timestamp.name) -%}
+    {%- set created_column = feature_store._quoted(created.name) if created else none -%}
     {%- set names = keys ~ ', ' ~ event_column ~ (', ' ~ created_column if created else '') -%}
 with
 
@@ -32,7 +32,7 @@ feature_view as (
 
 {% if events is not none -%}
 {%- set events_column = events_timestamp or view.timestamp.name -%}
-{%- set event = feature_store._instant(adapter.quote(events_column), (feature_store._column(feature_store._columns(events), events_column) or {}).type) -%}
+{%- set event = feature_store._instant(feature_store._quoted(events_column), (feature_store._column(feature_store._columns(events), events_column) or {}).type) -%}
 -- a window ends its length after the newest event that it holds
 limits as (
     select
@@ -53,7 +53,7 @@ problems as (
     {% for column in view.entities -%}
     select {{ feature_store._text("join key '" ~ column.name ~ "' is NULL") }} as broken_rule, {{ names }}, 1 as row_count
     from feature_view
-    where {{ adapter.quote(column.name) }} is null
+    where {{ feature_store._quoted(column.name) }} is null
 
     union all
 

@@ -1,21 +1,17 @@
-{#-- Every feature view of the project: {reference: view}. The only reader of dbt's graph; a dbt unit test overrides it
-     (the graph is empty there) with the same shape, of which only `entities` is required. --#}
+{#-- Every feature view of the project: {reference: view}. A dbt unit test overrides it (dbt shows it no graph) with the same shape, of
+     which only `entities` is required. --#}
 {% macro feature_views() %}
+    {%- if execute and graph.nodes is not defined -%}
+        {%- do exceptions.raise_compiler_error(
+            'In a unit test dbt shows no models, so it has to say what the feature views are: '
+            ~ 'overrides: {macros: {feature_store.feature_views: {user_features: {entities: [user_id]}}}}, '
+            ~ 'with the keys of meta.feature_view (docs/unit-tests.md).'
+        ) -%}
+    {%- endif -%}
     {%- set views = {} -%}
     {%- for node in (graph.nodes.values() if execute else []) if node.resource_type == 'model' -%}
-        {%- set meta = node.config.get('meta') or {} -%}
-        {%- if 'feature_view' in meta -%}
-            {%- do feature_store._check_feature_view(node.name, meta.feature_view) -%}
-            {%- set view = dict(meta.feature_view) -%}
-            {%- do view.update({
-                'name': node.name,
-                'version': node.version,
-                'description': node.description,
-                'owner': node.config.get('group'),
-                'dbt_tags': node.tags,
-                'relation': node.relation_name,
-                'columns': node.columns.values() | list,
-            }) -%}
+        {%- if 'feature_view' in (node.config.get('meta') or {}) -%}
+            {%- set view = feature_store._declared_view(node) -%}
             {%- if node.version is not none -%}
                 {%- do views.update({node.name ~ '.v' ~ node.version: view}) -%}
             {%- endif -%}
@@ -25,6 +21,39 @@
         {%- endif -%}
     {%- endfor -%}
     {%- do return(views) -%}
+{% endmacro %}
+
+
+{#-- What a node of dbt's graph declares as a feature view, checked. --#}
+{% macro _declared_view(node) %}
+    {%- do feature_store._check_feature_view(node.name, node.config.meta.feature_view) -%}
+    {%- set view = dict(node.config.meta.feature_view) -%}
+    {%- do view.update({
+        'name': node.name,
+        'unique_id': node.unique_id,
+        'version': node.version,
+        'description': node.description,
+        'owner': node.config.get('group'),
+        'dbt_tags': node.tags,
+        'relation': node.relation_name,
+        'columns': node.columns.values() | list,
+    }) -%}
+    {%- do return(view) -%}
+{% endmacro %}
+
+
+{#-- The feature view that a reference means, as `feature_views` has it; none where there is none. What the model depends on is looked at
+     first: going through all models for each view of a large project would take most of the time dbt needs for it. --#}
+{% macro _find_view(reference) %}
+    {%- for unique_id in (model.depends_on.nodes if graph.nodes is defined and model.depends_on is defined else []) -%}
+        {%- set node = graph.nodes.get(unique_id) or {} -%}
+        {%- if node.resource_type == 'model' and 'feature_view' in (node.config.get('meta') or {}) and (
+                node.name ~ '.v' ~ node.version == reference if node.version is not none and node.name != reference
+                else node.name == reference and node.version in (none, node.latest_version)) -%}
+            {%- do return(feature_store._declared_view(node)) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- do return(feature_store.feature_views().get(reference)) -%}
 {% endmacro %}
 
 
@@ -39,7 +68,16 @@
     {%- elif meta.entities is string or meta.entities is mapping or meta.entities is not sequence or not meta.entities
             or meta.entities | reject('string') | list or meta.entities | unique(case_sensitive=true) | list | length != meta.entities | length -%}
         {%- set problem.text = '`entities` is ' ~ meta.entities ~ ': list one or more different column names' -%}
+    {%- elif name | lower in ('registry', 'services') or (name | lower).startswith('_fs_') -%}
+        {%- do exceptions.raise_compiler_error(
+            "Feature view '" ~ name ~ "' has a name that the store keeps for itself (registry, services, and all that begin with _fs_): rename the model."
+        ) -%}
     {%- endif -%}
+    {%- for key in meta.entities if problem.text is none and ((key | lower).startswith('_fs_') or key | lower == 'event_timestamp'
+            or key | lower in [(meta.timestamp or '') | lower, (meta.created_timestamp or '') | lower]) -%}
+        {%- set problem.text = "`entities` has '" ~ key ~ "', but " ~ ('names that begin with _fs_ are kept for the store\'s own fields'
+            if (key | lower).startswith('_fs_') else 'that is a name for moments, not for a join key') ~ ': rename it' -%}
+    {%- endfor -%}
     {%- if problem.text is none -%}
         {%- for key, value in meta.items() -%}
             {%- if key not in known -%}
