@@ -1,5 +1,5 @@
 {#-- Reads and checks what a window macro is given, once, into plain data that the SQL below is written from:
-       {relation, built, entities, event, event_type, known, windows, longest, aggregates, values, outputs}
+       {relation, built, entities, key_columns, event, event_type, known, windows, longest, aggregates, values, outputs}
      `entities` are quoted names; `event` and `known` (none without a load time) are SQL for instants; `windows` are durations;
      `values` are the expressions the events bring along, each once; `outputs` has one entry a column, in their order. --#}
 {% macro _window_spec(macro_name, relation, entities, timestamp, aggregates, windows, created_timestamp) %}
@@ -50,7 +50,9 @@
     {%- endfor -%}
     {%- set values = feature_store._window_values(macro_name, relation, from_events, columns, aggregates) -%}
     {%- set keys = [] -%}
+    {%- set key_columns = [] -%}
     {%- for name in entities -%}
+        {%- do key_columns.append(found[name]) -%}
         {%- do keys.append(feature_store._quoted(found[name].name)) -%}
     {%- endfor -%}
     {%- do return({
@@ -58,6 +60,7 @@
         'built': columns | length > 0,
         'names': entities,
         'entities': keys,
+        'key_columns': key_columns,
         'event': feature_store._instant(feature_store._quoted(found[timestamp].name), found[timestamp].type),
         'event_type': found[timestamp].type or '',
         'known': feature_store._instant(feature_store._quoted(found[created_timestamp].name), found[created_timestamp].type) if created_timestamp else none,
@@ -154,6 +157,9 @@
         ) -%}
     {%- endfor -%}
     {%- set types = feature_store._expression_types(from_events, columns, values.values() | list) -%}
+    {%- for value in values.values() -%}
+        {%- do value.update({'type': types[value.column]}) -%}
+    {%- endfor -%}
     {%- for aggregate in aggregates -%}
         {%- set kind = feature_store._number_kind(types[aggregate.value]) -%}
         {%- do aggregate.update({

@@ -1,9 +1,26 @@
 {% test feature_view(model, longest_window=none, events=none, events_timestamp=none) %}
     {%- set view = feature_store._tested_view('feature_view') -%}
     {%- if view -%}
-        {{- feature_store._test_feature_view(model, view, longest_window, events, events_timestamp) -}}
+        {%- set sql = feature_store._test_feature_view(model, view, longest_window, events, events_timestamp) -%}
+        {%- do feature_store._name_broken_rules(view, sql) -%}
+        {{- sql -}}
     {%- endif -%}
 {% endtest %}
+
+
+{#-- dbt itself prints only how many rows a test found: while a test runs, the rules that they break are said as a warning before it. --#}
+{% macro _name_broken_rules(view, sql) %}
+    {%- if execute and flags.WHICH in ('test', 'build') -%}
+        {%- set counted -%}
+            select broken_rule, sum(row_count) as row_count from (
+            {{ sql }}
+            ) as problems group by broken_rule order by broken_rule asc nulls last
+        {%- endset -%}
+        {%- for row in run_query(counted) or [] -%}
+            {%- do exceptions.warn("Feature view '" ~ view.reference ~ "': " ~ row[0] ~ ' (rows: ' ~ row[1] ~ ')') -%}
+        {%- endfor -%}
+    {%- endif -%}
+{% endmacro %}
 
 
 {% macro _test_feature_view(relation, view, longest_window, events, events_timestamp) -%}
@@ -13,7 +30,8 @@
             ~ ' only rows that wait for a window to pass may lie in the future.'
         ) -%}
     {%- endif -%}
-    {%- set window = feature_store._duration(longest_window, "The test 'feature_view' on '" ~ view.reference ~ "': longest_window") if longest_window is not none else none -%}
+    {%- set window = feature_store._duration(longest_window, "The test 'feature_view' on '" ~ view.reference ~ "': longest_window") if longest_window is not none
+        else feature_store._longest_ahead(model.attached_node) -%}
     {%- set created = view.created_timestamp -%}
     {%- set keys = feature_store._names(view.entities) -%}
     {%- set event_column = feature_store._quoted(view.timestamp.name) -%}
@@ -22,7 +40,7 @@
 with
 
 feature_view as (
-    select {{ keys }},
+    select {{ feature_store._exact_keys(view.entities) }},
         {{ feature_store._instant(event_column, view.timestamp.type) }} as {{ event_column }}
         {%- if created %},
         {{ feature_store._instant(created_column, created.type) }} as {{ created_column }}
@@ -50,6 +68,13 @@ limits as (
 {%- endif %}
 
 problems as (
+    {% for request in feature_store._wrong_requests(view) -%}
+    select {{ feature_store._text(request) }} as broken_rule, {% for column in view.entities + [view.timestamp] + ([created] if created else []) -%}
+        null as {{ feature_store._quoted(column.name) }}, {% endfor %}1 as row_count
+
+    union all
+
+    {% endfor -%}
     {% for column in view.entities -%}
     select {{ feature_store._text("join key '" ~ column.name ~ "' is NULL") }} as broken_rule, {{ names }}, 1 as row_count
     from feature_view

@@ -45,7 +45,7 @@
     {%- if lines -%}
         {%- do exceptions.raise_compiler_error(
             macro_name ~ ": dbt has to know the views of feature service '" ~ service ~ "' while it parses, when nobody knows the service yet:"
-            ~ ' put these lines at the top of the model.\n' ~ lines | unique | join('\n')
+            ~ ' put these lines at the top of the model.\n' ~ lines | unique(case_sensitive=true) | join('\n')
         ) -%}
     {%- endif -%}
     {%- do return(features) -%}

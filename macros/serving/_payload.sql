@@ -90,6 +90,6 @@ _fs_rows_{{ view.slug }} as (
     {%- elif type.startswith('STRUCT') or type.startswith('MAP') or type == 'INTERVAL' -%}
         {{ expression }} desc nulls last, cast({{ expression }} as varchar) desc nulls last
     {%- else -%}
-        {{ expression }} desc nulls last
+        {{ feature_store._exact(expression, data_type) }} desc nulls last
     {%- endif -%}
 {%- endmacro %}

@@ -15,11 +15,11 @@ with
 
 -- {{ view.reference }}: each entity's newest event among the rows that can be seen now
 _fs_hits_{{ view.slug }} as (
-    select {{ feature_store._names(view.entities) }}, max({{ event }}) as _fs_event
+    select {{ feature_store._exact_keys(view.entities) }}, max({{ event }}) as _fs_event
     from {{ view.relation }}
     where {{ feature_store._visible_now(view, now, '') }}
         {%- for key in view.entities %} and {{ feature_store._quoted(key.name) }} is not null{% endfor %}
-    group by {{ feature_store._names(view.entities) }}
+    group by {{ feature_store._exact_keys(view.entities, named=false) }}
 ),
 
 {{ feature_store._payload(view, visible=feature_store._visible_now(view, now, 'v.')) }}

@@ -21,7 +21,7 @@
 
 {#-- The rows that can ever be in force, with the moment from which they are. --#}
 {% macro _known(view, knowledge, strictly_before) -%}
-    {%- set keys = feature_store._names(view.entities) -%}
+    {%- set keys = feature_store._exact_keys(view.entities) -%}
 -- {{ view.reference }}: when each of its rows can first be seen
 _fs_known_{{ view.slug }} as (
     select
@@ -111,7 +111,7 @@ _fs_steps_{{ view.slug }} as (
 {% endif %}
 -- {{ view.reference }}: the row in force at each row's moment
 _fs_in_force_{{ view.slug }} as (
-    select asked._fs_row, {{ feature_store._names(view.entities, 'asked.') }}, seen._fs_event{{ ', seen._fs_created' if knowledge }}
+    select asked._fs_row, {{ feature_store._names(view.entities, 'seen.') }}, seen._fs_event{{ ', seen._fs_created' if knowledge }}
     from _fs_spine as asked
     asof join _fs_{{ 'steps' if knowledge else 'known' }}_{{ view.slug }} as seen
         on {% for key in view.entities -%}
