@@ -3,7 +3,7 @@
      `entities` are quoted names; `event` and `known` (none without a load time) are SQL for instants; `windows` are durations;
      `values` are the expressions the events bring along, each once; `outputs` has one entry a column, in their order. --#}
 {% macro _window_spec(macro_name, relation, entities, timestamp, aggregates, windows, created_timestamp) %}
-    {%- set columns = feature_store._columns(relation) -%}
+    {%- set columns = feature_store._columns(feature_store._history(relation) if relation is string else relation) -%}
     {%- set entities = [entities] if entities is string else entities -%}
     {%- if not entities or entities is mapping or entities is not sequence or entities | reject('string') | list
             or entities | unique | list | length != entities | length -%}
