@@ -75,7 +75,7 @@ class MacroRenderer:
             "adapter": self,
             "exceptions": self,
             "execute": True,
-            "graph": {"nodes": manifest["nodes"]},
+            "graph": {"nodes": manifest["nodes"], "exposures": manifest.get("exposures") or {}},
             "model": {},
             "ref": self._ref,
             "return": _return,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tests.support.dbt import PACKAGE, DbtProject, make_project
 
 # What a profile may set, each of it against the order, the comparison or the arithmetic that the macros would have by default.
@@ -35,16 +37,14 @@ AGGREGATES: list[dict[str, str]] = [
     {"name": "kinds", "function": "count_distinct", "expression": "kind"},
     {"name": "total", "function": "sum", "expression": "n"},
     {"name": "spent", "function": "sum", "expression": "v -- net", "where": "n > 5 or kind = 'X' -- paid"},
-    {"name": "mean", "function": "avg", "expression": "n / 2"},
+    {"name": "mean", "function": "avg", "expression": "n"},
     {"name": "least", "function": "min", "expression": "kind"},
     {"name": "most", "function": "max", "expression": "/* the ) highest */ kind;"},
     {"name": "opened", "function": "first", "expression": "kind"},
     {"name": "closed", "function": "last", "expression": "kind"},
     {"name": "odd", "function": "max", "expression": '"say ""hi"" "'},
 ]
-# The same without a function over doubles, whose sums in a range join may differ in their last digits, and without `n / 2`, which is
-# the user's own expression and means what her settings make of it.
-CALL = "'user_key', 'at', {aggregates!r}, ['2 hours', '1 day']"
+CALL = f"'user_key', 'at', {AGGREGATES!r}, ['2 hours', '1 day']"
 WINDOWS = {
     "w_change": "grain='change'",
     "w_event": "grain='event'",
@@ -55,13 +55,11 @@ WINDOWS = {
 
 
 def _call(text: str = "ref('events')", then: str = "") -> str:
-    aggregates = [one for one in AGGREGATES if one["name"] != "mean"]
-    return f"{{{{ feature_store.window_aggregates({text}, {CALL.format(aggregates=aggregates)}{', ' + then if then else ''}) }}}}"
+    return f"{{{{ feature_store.window_aggregates({text}, {CALL}{', ' + then if then else ''}) }}}}"
 
 
 def _as_of(then: str, spine: str = "ref('labels')") -> str:
-    aggregates = [one for one in AGGREGATES if one["name"] != "mean"]
-    return f"{{{{ feature_store.aggregate_as_of({spine}, ref('events'), {CALL.format(aggregates=aggregates)}, {then}) }}}}"
+    return f"{{{{ feature_store.aggregate_as_of({spine}, ref('events'), {CALL}, {then}) }}}}"
 
 
 MICROBATCH = (
@@ -79,19 +77,30 @@ DEPENDS = """-- depends_on: {{ ref('users', v='golden') }}
 """
 
 
-def _view(name: str, tests: bool = True, **more: Any) -> dict[str, Any]:
+TESTED = ("w_known", "users", "dash-ed", "quoted", "live", "live_windows")
+
+
+def _view(name: str, **more: Any) -> dict[str, Any]:
     meta = {"feature_view": {"entities": more.pop("entities", ["user_key"]), **more.pop("view", {})}}
     entry = {"name": name, "config": {"meta": meta}, **more}
-    return {**entry, "data_tests": ["feature_store.feature_view"]} if tests else entry
+    return {**entry, "data_tests": ["feature_store.feature_view"]} if name in TESTED else entry
+
+
+def _service(name: str, features: list[str]) -> dict[str, Any]:
+    owner = {"name": "x", "email": "x@example.com"}
+    return {"name": name, "type": "ml", "owner": owner, "config": {"meta": {"features": features}}}
+
+
+def unit_tests() -> dict[str, Any]:
+    """The unit tests of the page docs/unit-tests.md."""
+    return yaml.safe_load((PACKAGE / "docs" / "unit-tests.md").read_text().split("```yaml\n")[1].split("```")[0])
 
 
 def files() -> dict[str, Any]:
     """The models by their paths."""
     small = "{{ config(materialized='table') }} select 'a' as user_key, timestamptz '2026-01-01 00:00+00' as event_timestamp, %s as x"
     views = [_view(name) for name in WINDOWS] + [_view(name) for name in ("clicks.v2", "clicks", "dash-ed", "my.view")]
-    views.append(
-        _view("users", latest_version="2024-01", versions=[{"v": "golden"}, {"v": 1.5}, {"v": "2024-01"}])
-    )
+    views.append(_view("users", latest_version="2024-01", versions=[{"v": "golden"}, {"v": 1.5}, {"v": "2024-01"}]))
     views.append(_view("quoted", entities=['k"ey'], view={"timestamp": 'a"t', "created_timestamp": 'made"'}))
     models = {
         "events": EVENTS,
@@ -100,7 +109,7 @@ def files() -> dict[str, Any]:
             " timestamptz '2026-01-01 00:20:00+00' + to_minutes(cast(i * 70 as bigint)) as event_timestamp"
             " from range(60) t(i)"
         ),
-        "odd_labels": "select *, user_key as \"k\"\"ey\" from {{ ref('labels') }}",
+        "odd_labels": 'select *, user_key as "k""ey" from {{ ref(\'labels\') }}',
         **{name: _call(then=then) for name, then in WINDOWS.items()},
         "w_text": _call("'(select * from ' ~ ref('events') ~ '); '"),
         "w_bare": _call("'select * from ' ~ ref('events') ~ ' -- all of them'"),
@@ -112,12 +121,13 @@ def files() -> dict[str, Any]:
         "my.view": small % 6,
         "clicks": small % 7,
         "quoted": (
-            "{{ config(materialized='table') }} select 'a' as \"k\"\"ey\", timestamptz '2026-01-01 00:00+00' as \"a\"\"t\","
-            " timestamp '2026-01-01' as \"made\"\"\", 8 as \"fea\"\"ture\""
+            '{{ config(materialized=\'table\') }} select \'a\' as "k""ey", timestamptz \'2026-01-01 00:00+00\' as "a""t",'
+            ' timestamp \'2026-01-01\' as "made""", 8 as "fea""ture"'
         ),
         "t_windows": f"{{{{ feature_store.point_in_time_join(ref('labels'), {ASKED}) }}}}",
         "t_named": f"{{{{ feature_store.point_in_time_join(ref('odd_labels'), {NAMED}, full_feature_names=true) }}}}",
-        "t_service": DEPENDS + "{{ feature_store.point_in_time_join(ref('odd_labels'), 'odd_names', full_feature_names=true) }}",
+        "t_service": DEPENDS
+        + "{{ feature_store.point_in_time_join(ref('odd_labels'), 'odd_names', full_feature_names=true) }}",
         "t_text": (
             "{{ feature_store.point_in_time_join('select user_key, event_timestamp from ' ~ ref('labels') ~ ' -- labels', "
             f"{ASKED}) }}}}"
@@ -126,11 +136,40 @@ def files() -> dict[str, Any]:
         "t_range": _as_of("shape='range', created_timestamp='loaded'"),
         "l_change": "{{ feature_store.latest('w_change') }}",
         "l_quoted": "{{ feature_store.latest('quoted') }}",
+        "u_bought": (
+            "{{ config(materialized='incremental', incremental_strategy='delete+insert', unique_key=['user_id', 'event_timestamp']) }}\n"
+            "{{ feature_store.window_aggregates(ref('bought'), 'user_id', 'bought_on', [{'name': 'n', 'function': 'count'}], '7 days') }}"
+        ),
+        "bought": "select 1 as user_id, timestamp '2026-01-01' as bought_on",
+        # Rows that wait for their windows lie in the future; those of the model under `live` lie too far.
+        "live_events": "select 'a' as user_key, now() as happened, 1 as n",
+        "live_windows": (
+            "{{ feature_store.window_aggregates(ref('live_events'), 'user_key', 'happened', [{'name': 'n', 'function': 'count'}],"
+            " ['2 hours', '30 days']) }}"
+        ),
+        "live": "select user_key, event_timestamp, n_30d as bought_lately from {{ ref('live_windows') }}",
+        "too_late": "select user_key, event_timestamp + interval 1 hour as event_timestamp, bought_lately from {{ ref('live') }}",
+        "t_unit": "{{ feature_store.point_in_time_join(ref('unit_labels'), ['ages:age']) }}",
+        "t_unit_service": (
+            "-- depends_on: {{ ref('ages') }}\n{{ feature_store.point_in_time_join(ref('unit_labels'), 'of_ages') }}"
+        ),
+        "unit_labels": "select 1 as user_id, timestamp '2026-01-01' as event_timestamp",
+        "ages": "select 1 as user_id, timestamp '2026-01-01' as event_timestamp, 40 as age",
         # The rows of a batch of labels, with the whole history.
         "b_windows": MICROBATCH + f"{{{{ feature_store.point_in_time_join(ref('labels'), {ASKED}) }}}}",
         "b_dense": MICROBATCH + _as_of("shape='dense'"),
         "b_event": MICROBATCH + _call("'(select * from ' ~ ref('events') ~ ')'", "grain='event'"),
     }
+    views.append(_view("ages", entities=["user_id"]))
+    views.extend([_view("live_windows"), _view("live")])
+    failing = _view("too_late")
+    warned = {
+        "feature_store.feature_view": {
+            "name": "the_test_of_too_late",
+            "config": {"severity": "warn", "store_failures": True},
+        }
+    }
+    views.append({**failing, "data_tests": [warned]})
     timed = {name: {"name": name, "config": {"event_time": "event_timestamp"}} for name in ("w_change", "w_known")}
     for view in views:
         view["config"].update(timed.get(view["name"], {}).get("config", {}))
@@ -138,14 +177,13 @@ def files() -> dict[str, Any]:
         "models/views.yml": {
             "models": views,
             "exposures": [
-                {
-                    "name": "odd_names",
-                    "type": "ml",
-                    "owner": {"name": "x", "email": "x@example.com"},
-                    "config": {"meta": {"features": SERVICE}},
-                }
+                _service("of_ages", ["ages:age"]),
+                # `too_late` has no such feature, and nobody is a view.
+                _service("broken", ["too_late:bought_latly", "nobody:x"]),
+                _service("odd_names", SERVICE),
             ],
         },
+        "models/unit_tests.yml": unit_tests(),
         # A project's own macros of the names that the package's have.
         "macros/own.sql": "".join(
             f"{{% macro {prefix}{name}() %}}select 'not the package'{{% endmacro %}}\n"
@@ -158,7 +196,6 @@ def files() -> dict[str, Any]:
 
 def edge_project(folder: Path) -> DbtProject:
     """The project, built under plain settings (target ``dev``) and under hostile ones (target ``hostile``, ``hostile.duckdb``)."""
-    assert PACKAGE
     project = make_project(folder, files())
     outputs = {
         "dev": {"type": "duckdb", "path": str(project.warehouse), "threads": 1},
