@@ -16,7 +16,7 @@ from materializer import InputError
 from materializer.macros import MacroRenderer, Relation
 from materializer.project import load_project
 from materializer.warehouse import open_warehouse
-from tests.support.dbt import DbtProject
+from tests.support.dbt import PACKAGE, DbtProject
 from tests.support.edges import AGGREGATES, HOSTILE, NAMED, SERVICE, WINDOWS, edge_project
 from tests.support.rendered import Views
 
@@ -216,6 +216,12 @@ def test_every_order_by_says_its_direction_and_where_null_stands(project: DbtPro
     texts += [path.read_text() for path in (project.folder / "target" / "compiled" / "shop").rglob("[wtlb]_*.sql")]
     assert sum(text.lower().count("order by") for text in texts) > 100
     assert [term for text in texts for term in _terms_without_order(text)] == []
+
+
+def test_names_are_quoted_in_one_place() -> None:
+    """dbt's own `adapter.quote` leaves a quotation mark inside a name as it is."""
+    files = [path for path in (PACKAGE / "macros").rglob("*.sql") if "adapter.quote(" in path.read_text()]
+    assert [path.name for path in files] == ["_names.sql"]
 
 
 def test_that_test_sees_a_term_without_its_order() -> None:

@@ -24,14 +24,14 @@
 
 
 {% macro _test_feature_view(relation, view, longest_window, events, events_timestamp) -%}
-    {%- if events is not none and longest_window is none -%}
+    {%- set window = feature_store._duration(longest_window, "The test 'feature_view' on '" ~ view.reference ~ "': longest_window") if longest_window is not none
+        else feature_store._longest_ahead(model.attached_node) -%}
+    {%- if events is not none and window is none -%}
         {%- do exceptions.raise_compiler_error(
             "The test 'feature_view' on '" ~ view.reference ~ "' has `events` but no `longest_window`:"
             ~ ' only rows that wait for a window to pass may lie in the future.'
         ) -%}
     {%- endif -%}
-    {%- set window = feature_store._duration(longest_window, "The test 'feature_view' on '" ~ view.reference ~ "': longest_window") if longest_window is not none
-        else feature_store._longest_ahead(model.attached_node) -%}
     {%- set created = view.created_timestamp -%}
     {%- set keys = feature_store._names(view.entities) -%}
     {%- set event_column = feature_store._quoted(view.timestamp.name) -%}
@@ -69,34 +69,34 @@ limits as (
 
 problems as (
     {% for request in feature_store._wrong_requests(view) -%}
-    select {{ feature_store._text(request) }} as broken_rule, {% for column in view.entities + [view.timestamp] + ([created] if created else []) -%}
+    select {{ feature_store._literal(request) }} as broken_rule, {% for column in view.entities + [view.timestamp] + ([created] if created else []) -%}
         null as {{ feature_store._quoted(column.name) }}, {% endfor %}1 as row_count
 
     union all
 
     {% endfor -%}
     {% for column in view.entities -%}
-    select {{ feature_store._text("join key '" ~ column.name ~ "' is NULL") }} as broken_rule, {{ names }}, 1 as row_count
+    select {{ feature_store._literal("join key '" ~ column.name ~ "' is NULL") }} as broken_rule, {{ names }}, 1 as row_count
     from feature_view
     where {{ feature_store._quoted(column.name) }} is null
 
     union all
 
     {% endfor -%}
-    select {{ feature_store._text("event timestamp '" ~ view.timestamp.name ~ "' is NULL") }} as broken_rule, {{ names }}, 1 as row_count
+    select {{ feature_store._literal("event timestamp '" ~ view.timestamp.name ~ "' is NULL") }} as broken_rule, {{ names }}, 1 as row_count
     from feature_view
     where {{ event_column }} is null
 
     union all
 
     {% if created -%}
-    select {{ feature_store._text("created timestamp '" ~ created.name ~ "' is NULL") }} as broken_rule, {{ names }}, 1 as row_count
+    select {{ feature_store._literal("created timestamp '" ~ created.name ~ "' is NULL") }} as broken_rule, {{ names }}, 1 as row_count
     from feature_view
     where {{ created_column }} is null
 
     union all
 
-    select {{ feature_store._text("created timestamp '" ~ created.name ~ "' lies in the future") }} as broken_rule, {{ names }}, 1 as row_count
+    select {{ feature_store._literal("created timestamp '" ~ created.name ~ "' lies in the future") }} as broken_rule, {{ names }}, 1 as row_count
     from feature_view
     cross join limits
     where {{ created_column }} > limits.present_moment
@@ -105,7 +105,7 @@ problems as (
 
     {% endif -%}
     select
-        {{ feature_store._text(
+        {{ feature_store._literal(
             "event timestamp '" ~ view.timestamp.name ~ "' lies "
             ~ ('in the future' if window is none else 'beyond the newest event and ' ~ window.text)
         ) }} as broken_rule,
@@ -117,7 +117,7 @@ problems as (
 
     union all
 
-    select {{ feature_store._text('several rows have the same keys and timestamps') }} as broken_rule, {{ names }}, count(*) as row_count
+    select {{ feature_store._literal('several rows have the same keys and timestamps') }} as broken_rule, {{ names }}, count(*) as row_count
     from feature_view
     group by {{ names }}
     having count(*) > 1

@@ -73,7 +73,7 @@
             "Feature view '" ~ name ~ "' has a name that the store keeps for itself (registry, services, and all that begin with _fs_): rename the model."
         ) -%}
     {%- endif -%}
-    {%- for key in meta.entities if problem.text is none and ((key | lower).startswith('_fs_') or key | lower == 'event_timestamp'
+    {%- for key in (meta.entities if problem.text is none else []) if ((key | lower).startswith('_fs_') or key | lower == 'event_timestamp'
             or key | lower in [(meta.timestamp or '') | lower, (meta.created_timestamp or '') | lower]) -%}
         {%- set problem.text = "`entities` has '" ~ key ~ "', but " ~ ('names that begin with _fs_ are kept for the store\'s own fields'
             if (key | lower).startswith('_fs_') else 'that is a name for moments, not for a join key') ~ ': rename it' -%}
