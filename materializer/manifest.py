@@ -136,6 +136,11 @@ def _meta(node: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _view(unique_id: str, node: Mapping[str, Any], meta: Any, owners: Mapping[str, Any]) -> FeatureView:
     where = f"{node['resource_type'].capitalize()} '{node['name']}': meta.feature_view"
+    if node["name"].lower() in ("registry", "services") or node["name"].lower().startswith("_fs_"):
+        raise DefinitionError(
+            f"Feature view '{node['name']}' has a name that the store keeps for itself (registry, services, "
+            "and all that begin with _fs_): rename it."
+        )
     check_meta(where, meta)
     if node["config"].get("materialized") == "ephemeral":
         raise DefinitionError(
@@ -198,6 +203,17 @@ def check_meta(where: str, meta: Any) -> None:
         or len(set(entities)) != len(entities)
     ):
         raise DefinitionError(f"{where} `entities` is {entities!r}: list one or more different column names.")
+    moments = {str(meta[key]).lower() for key in ("timestamp", "created_timestamp") if meta.get(key)}
+    for name in entities:
+        if name.lower().startswith("_fs_"):
+            raise DefinitionError(
+                f"{where} `entities` has '{name}', but names that begin with _fs_ are kept for the "
+                "store's own fields: rename it."
+            )
+        if name.lower() in {"event_timestamp", *moments}:
+            raise DefinitionError(
+                f"{where} `entities` has '{name}', but that is a name for moments, not for a join key: rename it."
+            )
     for key in ("timestamp", "created_timestamp"):
         if key in meta and not isinstance(meta[key], str):
             raise DefinitionError(f"{where} `{key}` is {meta[key]!r}: give the name of a column.")

@@ -1,13 +1,65 @@
-{#-- The columns of a relation in the warehouse, in order: [{name, type}]. Empty while dbt parses, for text, and for a
-     relation that is not built yet. --#}
+{#-- The columns of a relation in the warehouse, in order: [{name, type}]. Empty while dbt parses, for the name of a CTE, and
+     for what is not built yet. Of a query given as text the warehouse says them, as soon as all that it reads is there. --#}
 {% macro _columns(relation) %}
     {%- set columns = [] -%}
-    {%- if execute and relation is not string and relation is not none -%}
+    {%- if execute and relation is string -%}
+        {%- set query = feature_store._query_text(relation) -%}
+        {%- for name, type in (adapter.dispatch('_columns_of_query', 'feature_store')(query) if query else {}).items() -%}
+            {%- do columns.append({'name': name, 'type': type}) -%}
+        {%- endfor -%}
+    {%- elif execute and relation is not none -%}
         {%- for column in adapter.get_columns_in_relation(relation) -%}
             {%- do columns.append({'name': column.name, 'type': column.dtype}) -%}
         {%- endfor -%}
     {%- endif -%}
     {%- do return(columns) -%}
+{% endmacro %}
+
+
+{#-- {column: type} of a query in parentheses; empty where it cannot be known without an error. --#}
+{% macro default___columns_of_query(query) %}
+    {%- do return({}) -%}
+{% endmacro %}
+
+{#-- DuckDB takes a query apart without looking for its tables, so that they can be looked for first: dbt compiles models, and unit tests,
+     before what they read is there. A table that is a file by its name is taken to be there. --#}
+{% macro duckdb___columns_of_query(query) %}
+    {%- set missing -%}
+        with
+        parsed as (
+            select json_serialize_sql({{ feature_store._literal('select * from ' ~ query ~ ' as query') }}) as tree
+        ),
+        parts as (
+            select json_tree.key, json_tree.path, json_tree.type, json_tree.value
+            from parsed, json_tree(parsed.tree)
+        ),
+        named as (
+            select lower(value ->> 'catalog_name') as c, lower(value ->> 'schema_name') as s, lower(value ->> 'table_name') as t
+            from parts
+            where type = 'OBJECT' and value ->> 'type' = 'BASE_TABLE'
+        ),
+        known as (
+            select lower(database_name) as c, lower(schema_name) as s, lower(table_name) as t from duckdb_tables()
+            union all
+            select lower(database_name), lower(schema_name), lower(view_name) from duckdb_views()
+            union all
+            select '', '', lower(value ->> '$') from parts where key = 'key' and path like '%cte_map.map%'
+        )
+        select count(*)
+        from named
+        where
+            not exists (
+                select 1 from known
+                where known.t = named.t and (named.s in ('', known.s, known.c) or known.s = '') and named.c in ('', known.c)
+            )
+            and not regexp_matches(t, '\.(parquet|csv|tsv|json|jsonl|ndjson)(\.[a-z0-9]+)?$')
+        union all
+        select count(*) from parsed where tree ->> 'error' = 'true'
+    {%- endset -%}
+    {%- for row in run_query(missing) or [] if row[0] -%}
+        {%- do return({}) -%}
+    {%- endfor -%}
+    {%- do return(adapter.dispatch('_types_of_query', 'feature_store')('select * from ' ~ query ~ ' as query')) -%}
 {% endmacro %}
 
 

@@ -11,15 +11,15 @@ _fs_source as (
 _fs_events as (
 {%- endif %}
     select
-        {{ spec.entities | join(', ') }},
+        {{ feature_store._exact_keys(spec.key_columns) }},
         {{ spec.event }} as _fs_event,
         {%- if spec.known %}
         greatest({{ spec.event }}, {{ spec.known }}) as _fs_from,
         {%- endif %}
         {% for value in spec['values'] -%}
-        {{ value.sql }} as {{ value.column }}{{ ',\n        ' if not loop.last }}
+        {{ feature_store._exact(value.sql, value.type) }} as {{ value.column }}{{ ',\n        ' if not loop.last }}
         {%- endfor %}
-    from {{ spec.relation.render() if scope and scope.name == 'batch' and spec.relation is not string else spec.relation }}
+    from {{ spec.relation }}
     where {% for key in spec.entities -%}
         {{ key }} is not null and {% endfor -%}
         {{ spec.event }} is not null

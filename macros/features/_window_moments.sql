@@ -108,8 +108,8 @@ _fs_steps as (
         select
             {{ entities }},
             _fs_first,
-            max(_fs_last) over (partition by {{ entities }} order by _fs_first) as _fs_until,
-            coalesce(lead(_fs_first) over (partition by {{ entities }} order by _fs_first), _fs_last + {{ feature_store._interval(spec.longest) }}) as _fs_next
+            max(_fs_last) over (partition by {{ entities }} order by _fs_first asc nulls last) as _fs_until,
+            coalesce(lead(_fs_first) over (partition by {{ entities }} order by _fs_first asc nulls last), _fs_last + {{ feature_store._interval(spec.longest) }}) as _fs_next
         from _fs_stays
     ) as stays
 )

@@ -109,6 +109,6 @@
         {%- endfor -%}
     {%- endfor -%}
     {%- for output in spec.outputs -%}
-    {{ homes[output.column] }}.{{ adapter.quote(output.column) }}{{ ',\n    ' if not loop.last }}
+    {{ homes[output.column] }}.{{ feature_store._quoted(output.column) }}{{ ',\n    ' if not loop.last }}
     {%- endfor -%}
 {%- endmacro %}

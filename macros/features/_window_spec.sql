@@ -1,14 +1,22 @@
 {#-- Reads and checks what a window macro is given, once, into plain data that the SQL below is written from:
-       {relation, built, entities, event, event_type, known, windows, longest, aggregates, values, outputs}
+       {relation, built, entities, key_columns, event, event_type, known, windows, longest, aggregates, values, outputs}
      `entities` are quoted names; `event` and `known` (none without a load time) are SQL for instants; `windows` are durations;
      `values` are the expressions the events bring along, each once; `outputs` has one entry a column, in their order. --#}
 {% macro _window_spec(macro_name, relation, entities, timestamp, aggregates, windows, created_timestamp) %}
-    {%- set columns = feature_store._columns(relation) -%}
+    {%- set columns = feature_store._columns(feature_store._history(relation) if relation is string else relation) -%}
     {%- set entities = [entities] if entities is string else entities -%}
     {%- if not entities or entities is mapping or entities is not sequence or entities | reject('string') | list
             or entities | unique | list | length != entities | length -%}
         {%- do exceptions.raise_compiler_error(macro_name ~ ': entities is ' ~ entities ~ '; give one column name, or a list of different ones.') -%}
     {%- endif -%}
+    {%- set from_events = feature_store._from(feature_store._history(relation), '_fs_source') -%}
+    {%- do feature_store._check_reserved_names(columns, macro_name ~ ': the relation of the events') -%}
+    {%- for name in entities if name | lower == 'event_timestamp' or (name | lower).startswith('_fs_') -%}
+        {%- do exceptions.raise_compiler_error(
+            macro_name ~ ": the key '" ~ name ~ "' has " ~ ('the name of the column of moments' if name | lower == 'event_timestamp'
+            else "a name that is kept for the store's own fields (they begin with _fs_)") ~ ': rename it.'
+        ) -%}
+    {%- endfor -%}
     {%- set found = {} -%}
     {%- for name in entities + [timestamp] + ([created_timestamp] if created_timestamp else []) -%}
         {%- set column = feature_store._column(columns, name) -%}
@@ -40,19 +48,22 @@
     {%- for window in durations -%}
         {%- do window_of.update({window.slug: window}) -%}
     {%- endfor -%}
-    {%- set values = feature_store._window_values(macro_name, relation, columns, aggregates) -%}
+    {%- set values = feature_store._window_values(macro_name, relation, from_events, columns, aggregates) -%}
     {%- set keys = [] -%}
+    {%- set key_columns = [] -%}
     {%- for name in entities -%}
-        {%- do keys.append(adapter.quote(found[name].name)) -%}
+        {%- do key_columns.append(found[name]) -%}
+        {%- do keys.append(feature_store._quoted(found[name].name)) -%}
     {%- endfor -%}
     {%- do return({
-        'relation': relation ~ ' as _fs_source' if relation is string and relation.strip().startswith('(') else relation,
+        'relation': from_events,
         'built': columns | length > 0,
         'names': entities,
         'entities': keys,
-        'event': feature_store._instant(adapter.quote(found[timestamp].name), found[timestamp].type),
+        'key_columns': key_columns,
+        'event': feature_store._instant(feature_store._quoted(found[timestamp].name), found[timestamp].type),
         'event_type': found[timestamp].type or '',
-        'known': feature_store._instant(adapter.quote(found[created_timestamp].name), found[created_timestamp].type) if created_timestamp else none,
+        'known': feature_store._instant(feature_store._quoted(found[created_timestamp].name), found[created_timestamp].type) if created_timestamp else none,
         'windows': durations,
         'window_of': window_of,
         'longest': durations | sort(attribute='seconds') | last,
@@ -105,10 +116,17 @@
         {%- for key in ('expression', 'where') if aggregate[key] is defined and (aggregate[key] is not string or not aggregate[key].strip()) -%}
             {%- do exceptions.raise_compiler_error(where ~ ': ' ~ key ~ ' is ' ~ aggregate[key] ~ '; write SQL text, or leave it out.') -%}
         {%- endfor -%}
+        {%- if (aggregate.name | lower).startswith('_fs_') -%}
+            {%- do exceptions.raise_compiler_error(where ~ " has a name that begins with _fs_, which is kept for the store's own fields: rename it.") -%}
+        {%- endif -%}
         {%- if aggregate.name | lower in checked | map(attribute='name') | map('lower') -%}
             {%- do exceptions.raise_compiler_error(where ~ ' stands twice; give each aggregate a name of its own.') -%}
         {%- endif -%}
-        {%- do checked.append(dict(aggregate)) -%}
+        {%- set aggregate = dict(aggregate) -%}
+        {%- for key in ('expression', 'where') if aggregate[key] is defined -%}
+            {%- do aggregate.update({key: feature_store._expression(aggregate[key], where ~ ': ' ~ key)}) -%}
+        {%- endfor -%}
+        {%- do checked.append(aggregate) -%}
     {%- endfor -%}
     {%- do return(checked) -%}
 {% endmacro %}
@@ -117,7 +135,7 @@
 {#-- The expressions the events bring along, each once, as [{column, sql, type}]; every aggregate learns the column of its own
      (`value`), and of the condition under which an event takes part (`taken`), which first and last need beside it: for them a
      NULL is a value. --#}
-{% macro _window_values(macro_name, relation, columns, aggregates) %}
+{% macro _window_values(macro_name, relation, from_events, columns, aggregates) %}
     {%- set values = {} -%}
     {%- for aggregate in aggregates -%}
         {%- for key in ['value'] + (['taken'] if aggregate.function in ('first', 'last') else []) -%}
@@ -138,7 +156,10 @@
             ~ '; it has: ' ~ columns | map(attribute='name') | join(', ') ~ '.'
         ) -%}
     {%- endfor -%}
-    {%- set types = feature_store._expression_types(relation, columns, values.values() | list) -%}
+    {%- set types = feature_store._expression_types(from_events, columns, values.values() | list) -%}
+    {%- for value in values.values() -%}
+        {%- do value.update({'type': types[value.column]}) -%}
+    {%- endfor -%}
     {%- for aggregate in aggregates -%}
         {%- set kind = feature_store._number_kind(types[aggregate.value]) -%}
         {%- do aggregate.update({

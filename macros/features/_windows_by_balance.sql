@@ -26,9 +26,9 @@
         {{ entities }},
         {{ from }} as _fs_from,
         _fs_event,
-        max(_fs_event) over (partition by {{ entities }}, {{ value }} order by {{ from }}, _fs_event rows between unbounded preceding and 1 preceding) as _fs_before,
-        max(_fs_event) over (partition by {{ entities }}, {{ value }} order by {{ from }}, _fs_event rows between unbounded preceding and current row) as _fs_latest,
-        lead({{ from }}) over (partition by {{ entities }}, {{ value }} order by {{ from }}, _fs_event) as _fs_next
+        max(_fs_event) over (partition by {{ entities }}, {{ value }} order by {{ from }} asc nulls last, _fs_event asc nulls last rows between unbounded preceding and 1 preceding) as _fs_before,
+        max(_fs_event) over (partition by {{ entities }}, {{ value }} order by {{ from }} asc nulls last, _fs_event asc nulls last rows between unbounded preceding and current row) as _fs_latest,
+        lead({{ from }}) over (partition by {{ entities }}, {{ value }} order by {{ from }} asc nulls last, _fs_event asc nulls last) as _fs_next
     from _fs_events
     where {{ value }} is not null
 ),
@@ -78,7 +78,7 @@ _fs_by_balance as (
         {% for output in outputs -%}
         {%- set value = output.aggregate.value -%}
         {%- set counted = '_distinct_' if output.aggregate.function == 'count_distinct' else '_count_' -%}
-        {{ feature_store._difference(output.aggregate, 'coalesce(' ~ value ~ counted ~ output.window.slug ~ ', 0)', value ~ '_sum_' ~ output.window.slug) }} as {{ adapter.quote(output.column) }}{{ ',\n        ' if not loop.last }}
+        {{ feature_store._difference(output.aggregate, 'coalesce(' ~ value ~ counted ~ output.window.slug ~ ', 0)', value ~ '_sum_' ~ output.window.slug) }} as {{ feature_store._quoted(output.column) }}{{ ',\n        ' if not loop.last }}
         {%- endfor %}
     from _fs_balances
     where _fs_asked = 1

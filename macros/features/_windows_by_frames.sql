@@ -40,18 +40,18 @@ _fs_frames as (
         _fs_row is not null as _fs_asked,
         _fs_row,
         {% else -%}
-        lag(_fs_at) over (partition by {{ entities }} order by _fs_at) is distinct from _fs_at as _fs_asked,
+        lag(_fs_at) over (partition by {{ entities }} order by _fs_at asc nulls last) is distinct from _fs_at as _fs_asked,
         {{ entities }},
         _fs_at,
         {% endif -%}
         {%- for output in outputs -%}
-        {{ feature_store._frame_aggregate(output.aggregate, ' over _fs_' ~ output.window.slug) }} as {{ adapter.quote(output.column) }}{{ ',\n        ' if not loop.last }}
+        {{ feature_store._frame_aggregate(output.aggregate, ' over _fs_' ~ output.window.slug) }} as {{ feature_store._quoted(output.column) }}{{ ',\n        ' if not loop.last }}
         {%- endfor %}
     from _fs_timeline
     window
         {% for window in spec.windows -%}
         _fs_{{ window.slug }} as (
-            partition by {{ entities }} order by _fs_at
+            partition by {{ entities }} order by _fs_at asc nulls last
             range between {{ feature_store._interval(window) }} - interval '1 microsecond' preceding and {{ "interval '1 microsecond' preceding" if strictly_before else 'current row' }}
         ){{ ',\n        ' if not loop.last }}
         {%- endfor %}

@@ -6,7 +6,7 @@ _fs_by_range as (
     select
         moment._fs_row,
         {% for output in outputs -%}
-        {{ feature_store._range_aggregate(output.aggregate, 'event._fs_event > moment._fs_at - ' ~ feature_store._interval(output.window)) }} as {{ adapter.quote(output.column) }}{{ ',\n        ' if not loop.last }}
+        {{ feature_store._range_aggregate(output.aggregate, 'event._fs_event > moment._fs_at - ' ~ feature_store._interval(output.window)) }} as {{ feature_store._quoted(output.column) }}{{ ',\n        ' if not loop.last }}
         {%- endfor %}
     from _fs_moments as moment
     left join _fs_events as event
@@ -23,7 +23,7 @@ _fs_by_range as (
 {#-- first and last go by event time, then by the greatest value; a NULL is a value, the lowest. --#}
 {% macro _range_aggregate(aggregate, inside) -%}
     {%- if aggregate.function in ('first', 'last') -%}
-        (array_agg(event.{{ aggregate.value }} order by event._fs_event{{ ' desc' if aggregate.function == 'last' }}, event.{{ aggregate.value }} desc nulls last) filter (where event.{{ aggregate.taken }} = 1 and {{ inside }}))[1]
+        (array_agg(event.{{ aggregate.value }} order by event._fs_event {{ 'desc' if aggregate.function == 'last' else 'asc' }} nulls last, event.{{ aggregate.value }} desc nulls last) filter (where event.{{ aggregate.taken }} = 1 and {{ inside }}))[1]
     {%- else -%}
         {{ feature_store._aggregate(aggregate, 'event.', ' filter (where ' ~ inside ~ ')') }}
     {%- endif -%}

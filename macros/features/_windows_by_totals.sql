@@ -34,7 +34,7 @@ _fs_by_totals as (
             {%- set total = output.aggregate.value ~ '_' ~ kind -%}
             {%- do inside.update({kind: 'max(' ~ total ~ ") filter (where _fs_border = 'now') - max(" ~ total ~ ") filter (where _fs_border = '" ~ output.window.slug ~ "')"}) -%}
         {%- endfor -%}
-        {{ feature_store._difference(output.aggregate, inside.count, inside.sum) }} as {{ adapter.quote(output.column) }}{{ ',\n        ' if not loop.last }}
+        {{ feature_store._difference(output.aggregate, inside.count, inside.sum) }} as {{ feature_store._quoted(output.column) }}{{ ',\n        ' if not loop.last }}
         {%- endfor %}
     from _fs_totals
     where _fs_asked = 1
@@ -88,7 +88,7 @@ select
         sum({{ total }}) over in_order as {{ total }}{{ ',\n        ' if not loop.last }}
         {%- endfor %}
     from {{ relation }}
-    window in_order as (partition by {{ spec.entities | join(', ') }} order by _fs_at, _fs_asked rows between unbounded preceding and current row)
+    window in_order as (partition by {{ spec.entities | join(', ') }} order by _fs_at asc nulls last, _fs_asked asc nulls last rows between unbounded preceding and current row)
 {%- endmacro %}
 
 {#-- Totals that run on from one entity to the next: their differences within an entity are the same, and DuckDB computes a window
@@ -107,6 +107,6 @@ select
     from (
         select *
         from {{ relation }}
-        order by {{ spec.entities | join(', ') }}, _fs_at, _fs_asked
+        order by {{ spec.entities | join(' asc nulls last, ') }} asc nulls last, _fs_at asc nulls last, _fs_asked asc nulls last
     ) as in_order
 {%- endmacro %}

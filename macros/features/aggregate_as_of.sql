@@ -1,11 +1,12 @@
 {#-- `spine.*` and the windows at the spine's own moments, from raw events. Rows out = rows in, in their order. --#}
 {% macro aggregate_as_of(spine, relation, entities, timestamp, aggregates, windows, spine_timestamp='event_timestamp', allow_exact_matches=true, created_timestamp=none, shape=none) %}
-    {{- return(adapter.dispatch('aggregate_as_of', 'feature_store')(spine, relation, entities, timestamp, aggregates, windows, spine_timestamp, allow_exact_matches, created_timestamp, shape)) -}}
+    {{- return(adapter.dispatch('_fs_aggregate_as_of', 'feature_store')(spine, relation, entities, timestamp, aggregates, windows, spine_timestamp, allow_exact_matches, created_timestamp, shape)) -}}
 {% endmacro %}
 
-{% macro default__aggregate_as_of(spine, relation, entities, timestamp, aggregates, windows, spine_timestamp, allow_exact_matches, created_timestamp, shape) -%}
+{% macro default___fs_aggregate_as_of(spine, relation, entities, timestamp, aggregates, windows, spine_timestamp, allow_exact_matches, created_timestamp, shape) -%}
     {%- set spec = feature_store._window_spec('aggregate_as_of', relation, entities, timestamp, aggregates, windows, created_timestamp) -%}
     {%- set spine_columns = feature_store._columns(spine) -%}
+    {%- do feature_store._check_reserved_names(spine_columns, 'The spine') -%}
     {%- set moment = feature_store._spine_timestamp(spine_columns, spine_timestamp) -%}
     {%- set keys = [] -%}
     {%- for name in spec.names -%}
@@ -15,7 +16,7 @@
                 "aggregate_as_of: the spine has no column '" ~ name ~ "'; it has: " ~ spine_columns | map(attribute='name') | join(', ') ~ '.'
             ) -%}
         {%- endif -%}
-        {%- do keys.append(adapter.quote(column.name if column else name) ~ ' as ' ~ spec.entities[loop.index0]) -%}
+        {%- do keys.append(feature_store._quoted(column.name if column else name) ~ ' as ' ~ spec.entities[loop.index0]) -%}
     {%- endfor -%}
     {%- for output in spec.outputs if feature_store._column(spine_columns, output.column) -%}
         {%- do exceptions.raise_compiler_error("aggregate_as_of: the spine already has a column '" ~ output.column ~ "'; rename it there, or the aggregate.") -%}
@@ -30,12 +31,12 @@ with
 -- the spine, each row with its place, so that every row comes back once and in order
 _fs_spine as {{ adapter.dispatch('_materialized', 'feature_store')() }}(
     select *, row_number() over () as _fs_row
-    from {{ spine ~ ' as _fs_labels' if spine is string and spine.strip().startswith('(') else spine }}
+    from {{ feature_store._from(spine, '_fs_labels') }}
 ),
 
 -- the moments it asks for, in UTC
 _fs_moments as (
-    select {{ keys | join(', ') }}, {{ feature_store._instant(adapter.quote(moment.name), moment.type) }} as _fs_at, _fs_row
+    select {{ keys | join(', ') }}, {{ feature_store._instant(feature_store._quoted(moment.name), moment.type) }} as _fs_at, _fs_row
     from _fs_spine
 ),
 
@@ -43,7 +44,7 @@ _fs_moments as (
 
 select
     {% for column in spine_columns -%}
-    _fs_spine.{{ adapter.quote(column.name) }},
+    _fs_spine.{{ feature_store._quoted(column.name) }},
     {% else -%}
     _fs_spine.* exclude (_fs_row),
     {% endfor -%}
@@ -52,5 +53,5 @@ from _fs_spine
 {%- for part in parts %}
 join {{ part.cte }} on {{ part.cte }}._fs_row = _fs_spine._fs_row
 {%- endfor %}
-order by _fs_spine._fs_row
+order by _fs_spine._fs_row asc nulls last
 {%- endmacro %}

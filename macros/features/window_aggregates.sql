@@ -1,9 +1,10 @@
 {#-- A whole feature model: `entities..., event_timestamp, <name>_<window>, ...`, with a row at each moment of the grain. --#}
 {% macro window_aggregates(relation, entities, timestamp, aggregates, windows, grain='change', created_timestamp=none, shape=none) %}
-    {{- return(adapter.dispatch('window_aggregates', 'feature_store')(relation, entities, timestamp, aggregates, windows, grain, created_timestamp, shape)) -}}
+    {%- do feature_store._state_windows(windows, grain) -%}
+    {{- return(adapter.dispatch('_fs_window_aggregates', 'feature_store')(relation, entities, timestamp, aggregates, windows, grain, created_timestamp, shape)) -}}
 {% endmacro %}
 
-{% macro default__window_aggregates(relation, entities, timestamp, aggregates, windows, grain, created_timestamp, shape) -%}
+{% macro default___fs_window_aggregates(relation, entities, timestamp, aggregates, windows, grain, created_timestamp, shape) -%}
     {%- set spec = feature_store._window_spec('window_aggregates', relation, entities, timestamp, aggregates, windows, created_timestamp) -%}
     {%- set grain = feature_store._grain(grain, spec) -%}
     {%- set plan = feature_store._window_plan('window_aggregates', spec, shape, grain) -%}
@@ -29,6 +30,21 @@ select
 {{ body.source }}
 {{ feature_store._in_scope(spec, scope, body.table) }}
 {%- endmacro %}
+
+
+{#-- Says in the model's own `meta`, while dbt parses, how far its rows may lie ahead of its newest event:
+     `feature_store_windows_30d: {grain: change, ahead: 30 days}`. The test `feature_view` reads it, on this model and on those made from it. --#}
+{% macro _state_windows(windows, grain) %}
+    {%- if not execute and config is defined and grain != 'event' -%}
+        {%- set durations = feature_store._window_durations('window_aggregates', windows) | sort(attribute='seconds') -%}
+        {#- A row of grain `every` comes up to a step late, and no step is longer than the shortest window. -#}
+        {%- set seconds = durations[-1].seconds + (0 if grain == 'change' else durations[0].seconds) -%}
+        {%- do config(meta={'feature_store_windows_' ~ durations[-1].slug: {
+            'grain': 'change' if grain == 'change' else 'every',
+            'ahead': durations[-1].text if grain == 'change' else seconds ~ ' seconds',
+        }}) -%}
+    {%- endif -%}
+{% endmacro %}
 
 
 {#-- From the events to the values at the moments of the grain: {ctes, parts, table, columns, source}; `table` has keys and `_fs_at`,

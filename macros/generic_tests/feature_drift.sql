@@ -28,7 +28,7 @@
 with
 
 measured as (
-    {{ adapter.dispatch('feature_drift_measures', 'feature_store')(
+    {{ adapter.dispatch('_fs_feature_drift_measures', 'feature_store')(
         view, relation, feature_store._measured_features(view, [feature]), {'period': period, 'end': none}
     ) | indent(4) }}
 )

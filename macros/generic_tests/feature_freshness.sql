@@ -8,7 +8,7 @@
 
 {% macro _test_feature_freshness(relation, view, max_age) -%}
     {%- set age = feature_store._duration(max_age, "The test 'feature_freshness' on '" ~ view.reference ~ "': max_age") -%}
-    {%- set event = feature_store._instant(adapter.quote(view.timestamp.name), view.timestamp.type) -%}
+    {%- set event = feature_store._instant(feature_store._quoted(view.timestamp.name), view.timestamp.type) -%}
 with
 
 -- rows in the future do not count: a single one of them would hide that the others are old

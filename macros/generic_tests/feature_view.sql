@@ -1,28 +1,46 @@
 {% test feature_view(model, longest_window=none, events=none, events_timestamp=none) %}
     {%- set view = feature_store._tested_view('feature_view') -%}
     {%- if view -%}
-        {{- feature_store._test_feature_view(model, view, longest_window, events, events_timestamp) -}}
+        {%- set sql = feature_store._test_feature_view(model, view, longest_window, events, events_timestamp) -%}
+        {%- do feature_store._name_broken_rules(view, sql) -%}
+        {{- sql -}}
     {%- endif -%}
 {% endtest %}
 
 
+{#-- dbt itself prints only how many rows a test found: while a test runs, the rules that they break are said as a warning before it. --#}
+{% macro _name_broken_rules(view, sql) %}
+    {%- if execute and flags.WHICH in ('test', 'build') -%}
+        {%- set counted -%}
+            select broken_rule, sum(row_count) as row_count from (
+            {{ sql }}
+            ) as problems group by broken_rule order by broken_rule asc nulls last
+        {%- endset -%}
+        {%- for row in run_query(counted) or [] -%}
+            {%- do exceptions.warn("Feature view '" ~ view.reference ~ "': " ~ row[0] ~ ' (rows: ' ~ row[1] ~ ')') -%}
+        {%- endfor -%}
+    {%- endif -%}
+{% endmacro %}
+
+
 {% macro _test_feature_view(relation, view, longest_window, events, events_timestamp) -%}
-    {%- if events is not none and longest_window is none -%}
+    {%- set window = feature_store._duration(longest_window, "The test 'feature_view' on '" ~ view.reference ~ "': longest_window") if longest_window is not none
+        else feature_store._longest_ahead(model.attached_node) -%}
+    {%- if events is not none and window is none -%}
         {%- do exceptions.raise_compiler_error(
             "The test 'feature_view' on '" ~ view.reference ~ "' has `events` but no `longest_window`:"
             ~ ' only rows that wait for a window to pass may lie in the future.'
         ) -%}
     {%- endif -%}
-    {%- set window = feature_store._duration(longest_window, "The test 'feature_view' on '" ~ view.reference ~ "': longest_window") if longest_window is not none else none -%}
     {%- set created = view.created_timestamp -%}
     {%- set keys = feature_store._names(view.entities) -%}
-    {%- set event_column = adapter.quote(view.timestamp.name) -%}
-    {%- set created_column = adapter.quote(created.name) if created else none -%}
+    {%- set event_column = feature_store._quoted(view.timestamp.name) -%}
+    {%- set created_column = feature_store._quoted(created.name) if created else none -%}
     {%- set names = keys ~ ', ' ~ event_column ~ (', ' ~ created_column if created else '') -%}
 with
 
 feature_view as (
-    select {{ keys }},
+    select {{ feature_store._exact_keys(view.entities) }},
         {{ feature_store._instant(event_column, view.timestamp.type) }} as {{ event_column }}
         {%- if created %},
         {{ feature_store._instant(created_column, created.type) }} as {{ created_column }}
@@ -32,7 +50,7 @@ feature_view as (
 
 {% if events is not none -%}
 {%- set events_column = events_timestamp or view.timestamp.name -%}
-{%- set event = feature_store._instant(adapter.quote(events_column), (feature_store._column(feature_store._columns(events), events_column) or {}).type) -%}
+{%- set event = feature_store._instant(feature_store._quoted(events_column), (feature_store._column(feature_store._columns(events), events_column) or {}).type) -%}
 -- a window ends its length after the newest event that it holds
 limits as (
     select
@@ -50,28 +68,35 @@ limits as (
 {%- endif %}
 
 problems as (
-    {% for column in view.entities -%}
-    select {{ feature_store._text("join key '" ~ column.name ~ "' is NULL") }} as broken_rule, {{ names }}, 1 as row_count
-    from feature_view
-    where {{ adapter.quote(column.name) }} is null
+    {% for request in feature_store._wrong_requests(view) -%}
+    select {{ feature_store._literal(request) }} as broken_rule, {% for column in view.entities + [view.timestamp] + ([created] if created else []) -%}
+        null as {{ feature_store._quoted(column.name) }}, {% endfor %}1 as row_count
 
     union all
 
     {% endfor -%}
-    select {{ feature_store._text("event timestamp '" ~ view.timestamp.name ~ "' is NULL") }} as broken_rule, {{ names }}, 1 as row_count
+    {% for column in view.entities -%}
+    select {{ feature_store._literal("join key '" ~ column.name ~ "' is NULL") }} as broken_rule, {{ names }}, 1 as row_count
+    from feature_view
+    where {{ feature_store._quoted(column.name) }} is null
+
+    union all
+
+    {% endfor -%}
+    select {{ feature_store._literal("event timestamp '" ~ view.timestamp.name ~ "' is NULL") }} as broken_rule, {{ names }}, 1 as row_count
     from feature_view
     where {{ event_column }} is null
 
     union all
 
     {% if created -%}
-    select {{ feature_store._text("created timestamp '" ~ created.name ~ "' is NULL") }} as broken_rule, {{ names }}, 1 as row_count
+    select {{ feature_store._literal("created timestamp '" ~ created.name ~ "' is NULL") }} as broken_rule, {{ names }}, 1 as row_count
     from feature_view
     where {{ created_column }} is null
 
     union all
 
-    select {{ feature_store._text("created timestamp '" ~ created.name ~ "' lies in the future") }} as broken_rule, {{ names }}, 1 as row_count
+    select {{ feature_store._literal("created timestamp '" ~ created.name ~ "' lies in the future") }} as broken_rule, {{ names }}, 1 as row_count
     from feature_view
     cross join limits
     where {{ created_column }} > limits.present_moment
@@ -80,7 +105,7 @@ problems as (
 
     {% endif -%}
     select
-        {{ feature_store._text(
+        {{ feature_store._literal(
             "event timestamp '" ~ view.timestamp.name ~ "' lies "
             ~ ('in the future' if window is none else 'beyond the newest event and ' ~ window.text)
         ) }} as broken_rule,
@@ -92,7 +117,7 @@ problems as (
 
     union all
 
-    select {{ feature_store._text('several rows have the same keys and timestamps') }} as broken_rule, {{ names }}, count(*) as row_count
+    select {{ feature_store._literal('several rows have the same keys and timestamps') }} as broken_rule, {{ names }}, count(*) as row_count
     from feature_view
     group by {{ names }}
     having count(*) > 1

@@ -1,10 +1,30 @@
 {#-- 'user_features' or 'user_features.v2' -> the relation that holds the view, as a ref, so that dbt draws the edge. --#}
-{% macro _ref(reference) %}
-    {%- set parts = reference.split('.v') -%}
-    {%- if parts | length == 2 and parts[1].isdecimal() -%}
-        {%- do return(ref(parts[0], v=parts[1] | int)) -%}
+{% macro _ref(reference, view=none) %}
+    {%- if view and view.name -%}
+        {%- do return(ref(view.name) if view.version is none else ref(view.name, v=view.version)) -%}
     {%- endif -%}
-    {%- do return(ref(reference)) -%}
+    {#- While dbt parses, nobody knows the views yet. A version is what follows the last `.v`, unless a model's file has the whole name. -#}
+    {%- set name, version = reference.rsplit('.v', 1) if '.v' in reference else (reference, '') -%}
+    {%- if not name or not version or feature_store._is_file(reference) -%}
+        {%- do return(ref(reference)) -%}
+    {%- endif -%}
+    {%- do return(ref(name, v=version | int if version.isdecimal() else version)) -%}
+{% endmacro %}
+
+
+{#-- Whether the project has a model's file of that name that is not said to be a version of another model. --#}
+{% macro _is_file(name) %}
+    {%- set found = namespace(file=false, version=false) -%}
+    {%- if ref.manifest is defined -%}
+        {%- for path, file in ref.manifest.files.items() -%}
+            {%- if path.endswith('/' ~ name ~ '.sql') or path.endswith('/' ~ name ~ '.py') -%}
+                {%- set found.file = true -%}
+            {%- elif file.dict_from_yaml is defined and file.dict_from_yaml and ('defined_in: ' ~ name) in (file.contents or '') -%}
+                {%- set found.version = true -%}
+            {%- endif -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {%- do return(found.file and not found.version) -%}
 {% endmacro %}
 
 
@@ -13,20 +33,26 @@
      ordered_features}.
      Columns are {name, type}. While a view is not built yet its declared columns stand in, as far as they go. --#}
 {% macro _feature_view(reference) %}
-    {%- set relation = feature_store._ref(reference) -%}
     {%- if not execute -%}
+        {%- do feature_store._ref(reference) -%}
         {%- do return(none) -%}
     {%- endif -%}
-    {%- set views = feature_store.feature_views() -%}
-    {%- if reference not in views -%}
+    {%- set view = feature_store._find_view(reference) -%}
+    {%- if view is none -%}
         {%- do exceptions.raise_compiler_error(
-            "There is no feature view '" ~ reference ~ "'; there are: " ~ (views.keys() | sort | join(', ') or 'none')
+            "There is no feature view '" ~ reference ~ "'; there are: " ~ (feature_store.feature_views().keys() | sort | join(', ') or 'none')
             ~ '. A feature view is a model with config.meta.feature_view.'
         ) -%}
     {%- endif -%}
-    {%- set view = views[reference] -%}
+    {%- do return(feature_store._view_with_columns(reference, view, feature_store._ref(reference, view))) -%}
+{% endmacro %}
+
+
+{#-- The same from what is declared (of `feature_views`) and the relation that holds it. --#}
+{% macro _view_with_columns(reference, view, relation) %}
     {%- set columns = feature_store._columns(relation) -%}
     {%- set built = columns | length > 0 -%}
+    {%- do feature_store._check_reserved_names(columns, "Feature view '" ~ reference ~ "'") -%}
     {%- if not built -%}
         {%- for column in view.columns or [] -%}
             {%- do columns.append({'name': column.name, 'type': column.data_type}) -%}
@@ -56,8 +82,8 @@
     {%- set limits = feature_store._freshness_limits(view.freshness, where ~ 'freshness') if view.freshness else {} -%}
     {%- do return({
         'reference': reference,
-        'slug': reference.replace('.', '__'),
-        'relation': relation,
+        'slug': feature_store._slug(reference),
+        'relation': feature_store._history(relation),
         'built': built,
         'entities': entities,
         'timestamp': found[view.timestamp or 'event_timestamp'],

@@ -1,27 +1,21 @@
-{#-- Every feature view of the project: {reference: view}. The only reader of dbt's graph; a dbt unit test overrides it
-     (the graph is empty there) with the same shape, of which only `entities` is required. --#}
+{#-- Every feature view of the project: {reference: view}. A dbt unit test overrides it (dbt shows it no graph) with the same shape, of
+     which only `entities` is required. --#}
 {% macro feature_views() %}
+    {%- if execute and graph.nodes is not defined -%}
+        {%- do exceptions.raise_compiler_error(
+            'In a unit test dbt shows no models, so it has to say what the feature views are: '
+            ~ 'overrides: {macros: {feature_store.feature_views: {user_features: {entities: [user_id]}}}}, '
+            ~ 'with the keys of meta.feature_view (docs/unit-tests.md).'
+        ) -%}
+    {%- endif -%}
     {%- set views = {} -%}
-    {%- for node in (graph.nodes.values() if execute else []) if node.resource_type in ('model', 'seed', 'snapshot') -%}
-        {%- set meta = node.config.get('meta') or {} -%}
-        {%- if 'feature_view' in meta -%}
-            {%- do feature_store._check_feature_view(node.name, meta.feature_view, node.resource_type) -%}
-            {%- set view = dict(meta.feature_view) -%}
-            {%- do view.update({
-                'name': node.name,
-                'version': node.get('version'),
-                'description': node.description,
-                'owner': node.config.get('group'),
-                'dbt_tags': node.tags,
-                'relation': node.relation_name,
-                'columns': node.columns.values() | list,
-            }) -%}
-            {%- if node.get('version') is not none -%}
-                {%- do views.update({node.name ~ '.v' ~ node.version: view}) -%}
-            {%- endif -%}
-            {%- if node.get('version') is none or node.version == node.latest_version -%}
-                {%- do views.update({node.name: view}) -%}
-            {%- endif -%}
+    {%- for node in (graph.nodes.values() if execute else []) if feature_store._is_view(node) -%}
+        {%- set view = feature_store._declared_view(node) -%}
+        {%- if view.version is not none -%}
+            {%- do views.update({view.name ~ '.v' ~ view.version: view}) -%}
+        {%- endif -%}
+        {%- if view.latest -%}
+            {%- do views.update({view.name: view}) -%}
         {%- endif -%}
     {%- endfor -%}
     {%- for source in ((graph.sources or {}).values() if execute else []) if 'feature_view' in (source.config.get('meta') or {}) -%}
@@ -31,6 +25,47 @@
         ) -%}
     {%- endfor -%}
     {%- do return(views) -%}
+{% endmacro %}
+
+
+{#-- Whether a node of dbt's graph is a feature view: a model, seed or snapshot that says so. --#}
+{% macro _is_view(node) %}
+    {%- do return(node.resource_type in ('model', 'seed', 'snapshot') and 'feature_view' in (node.config.get('meta') or {})) -%}
+{% endmacro %}
+
+
+{#-- What a node of dbt's graph declares as a feature view, checked. --#}
+{% macro _declared_view(node) %}
+    {%- do feature_store._check_feature_view(node.name, node.config.meta.feature_view, node.resource_type) -%}
+    {%- set view = dict(node.config.meta.feature_view) -%}
+    {%- do view.update({
+        'name': node.name,
+        'unique_id': node.unique_id,
+        'version': node.get('version'),
+        'latest': node.get('version') is none or node.version == node.latest_version,
+        'description': node.description,
+        'owner': node.config.get('group'),
+        'dbt_tags': node.tags,
+        'relation': node.relation_name,
+        'columns': node.columns.values() | list,
+    }) -%}
+    {%- do return(view) -%}
+{% endmacro %}
+
+
+{#-- The feature view that a reference means, as `feature_views` has it; none where there is none. What the model depends on is looked at
+     first: going through all models for each view of a large project would take most of the time dbt needs for it. --#}
+{% macro _find_view(reference) %}
+    {%- for unique_id in (model.depends_on.nodes if graph.nodes is defined and model.depends_on is defined else []) -%}
+        {%- set node = graph.nodes.get(unique_id) or {} -%}
+        {%- if feature_store._is_view(node) -%}
+            {%- set view = feature_store._declared_view(node) -%}
+            {%- if (view.latest and view.name == reference) or (view.version is not none and view.name ~ '.v' ~ view.version == reference) -%}
+                {%- do return(view) -%}
+            {%- endif -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- do return(feature_store.feature_views().get(reference)) -%}
 {% endmacro %}
 
 
@@ -45,7 +80,16 @@
     {%- elif meta.entities is string or meta.entities is mapping or meta.entities is not sequence or not meta.entities
             or meta.entities | reject('string') | list or meta.entities | unique(case_sensitive=true) | list | length != meta.entities | length -%}
         {%- set problem.text = '`entities` is ' ~ meta.entities ~ ': list one or more different column names' -%}
+    {%- elif name | lower in ('registry', 'services') or (name | lower).startswith('_fs_') -%}
+        {%- do exceptions.raise_compiler_error(
+            "Feature view '" ~ name ~ "' has a name that the store keeps for itself (registry, services, and all that begin with _fs_): rename it."
+        ) -%}
     {%- endif -%}
+    {%- for key in (meta.entities if problem.text is none else []) if ((key | lower).startswith('_fs_') or key | lower == 'event_timestamp'
+            or key | lower in [(meta.timestamp or '') | lower, (meta.created_timestamp or '') | lower]) -%}
+        {%- set problem.text = "`entities` has '" ~ key ~ "', but " ~ ('names that begin with _fs_ are kept for the store\'s own fields'
+            if (key | lower).startswith('_fs_') else 'that is a name for moments, not for a join key') ~ ': rename it' -%}
+    {%- endfor -%}
     {%- if problem.text is none -%}
         {%- for key, value in meta.items() -%}
             {%- if key not in known -%}

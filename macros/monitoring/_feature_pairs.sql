@@ -35,8 +35,8 @@
         {%- set place = loop.index -%}
         {%- do planned.append({
             'name': first.name,
-            'old_column': adapter.quote(first.name),
-            'new_column': adapter.quote(second.name),
+            'old_column': feature_store._quoted(first.name),
+            'new_column': feature_store._quoted(second.name),
             'old': '_fs_old_' ~ place,
             'new': '_fs_new_' ~ place,
             'same': feature_store._same_value('_fs_old_' ~ place, '_fs_new_' ~ place, first.type, second.type),
@@ -63,14 +63,14 @@ _fs_new as (
 _fs_entities as (
     select
         {{ keys }},
-        md5(concat({% for key in plan.old.entities %}{{ adapter.quote(key.name) }}{{ ", ':', " if not loop.last }}{% endfor %})) as _fs_hash
+        md5(concat({% for key in plan.old.entities %}{{ feature_store._quoted(key.name) }}{{ ", ':', " if not loop.last }}{% endfor %})) as _fs_hash
     from (
         select {{ keys }} from _fs_old
         union
         select {{ keys }} from _fs_new
     ) as entities
     {%- if sample %}
-    order by _fs_hash, {{ keys }}
+    order by _fs_hash asc nulls last, {{ feature_store._in_order(plan.old.entities) }}
     limit {{ sample }}
     {%- endif %}
 ),
@@ -80,8 +80,8 @@ _fs_pairs as (
     select
         {{ feature_store._names(plan.old.entities, 'entity.') }},
         entity._fs_hash,
-        before.{{ adapter.quote(plan.old.entities[0].name) }} is not null as _fs_in_old,
-        after.{{ adapter.quote(plan.old.entities[0].name) }} is not null as _fs_in_new
+        before.{{ feature_store._quoted(plan.old.entities[0].name) }} is not null as _fs_in_old,
+        after.{{ feature_store._quoted(plan.old.entities[0].name) }} is not null as _fs_in_new
         {%- for feature in plan.features %},
         before.{{ feature.old_column }} as {{ feature.old }},
         after.{{ feature.new_column }} as {{ feature.new }}
@@ -89,11 +89,11 @@ _fs_pairs as (
     from _fs_entities as entity
     left join _fs_old as before
         on {% for key in plan.old.entities -%}
-        before.{{ adapter.quote(key.name) }} = entity.{{ adapter.quote(key.name) }}{{ ' and ' if not loop.last }}
+        before.{{ feature_store._quoted(key.name) }} = entity.{{ feature_store._quoted(key.name) }}{{ ' and ' if not loop.last }}
         {%- endfor %}
     left join _fs_new as after
         on {% for key in plan.old.entities -%}
-        after.{{ adapter.quote(key.name) }} = entity.{{ adapter.quote(key.name) }}{{ ' and ' if not loop.last }}
+        after.{{ feature_store._quoted(key.name) }} = entity.{{ feature_store._quoted(key.name) }}{{ ' and ' if not loop.last }}
         {%- endfor %}
 )
 {%- endmacro %}

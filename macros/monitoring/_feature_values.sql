@@ -20,7 +20,7 @@
     {%- for column in columns | unique(attribute='name', case_sensitive=true) -%}
         {%- set feature = {'number': loop.index, 'name': column.name, 'type': column.type} -%}
         {%- do feature.update(feature_store._feature_kind(column.type)) -%}
-        {%- do feature.update({'cell': feature_store._feature_cell(adapter.quote(column.name), feature)}) -%}
+        {%- do feature.update({'cell': feature_store._feature_cell(feature_store._quoted(column.name), feature)}) -%}
         {%- do measured.append(feature) -%}
     {%- endfor -%}
     {%- do return(measured) -%}
@@ -155,7 +155,7 @@ _fs_values as (
 
 {#-- The condition on a view's rows: known and due now, and with their event from `start` up to, not including, `end`. --#}
 {% macro _in_period(view, start, end) -%}
-    {%- set event = feature_store._instant(adapter.quote(view.timestamp.name), view.timestamp.type) -%}
+    {%- set event = feature_store._instant(feature_store._quoted(view.timestamp.name), view.timestamp.type) -%}
     {{ feature_store._visible_now(view, feature_store._now(), '') }}
     {%- if start %}
             and {{ event }} >= {{ start }}

@@ -1,9 +1,9 @@
 {#-- How the latest values of two feature views differ: a row a feature, over the entities that both have. --#}
 {% macro feature_difference(old, new, features=none, sample=none) %}
-    {{- return(adapter.dispatch('feature_difference', 'feature_store')(old, new, features, sample)) -}}
+    {{- return(adapter.dispatch('_fs_feature_difference', 'feature_store')(old, new, features, sample)) -}}
 {% endmacro %}
 
-{% macro default__feature_difference(old, new, features, sample) -%}
+{% macro default___fs_feature_difference(old, new, features, sample) -%}
     {%- set plan = feature_store._feature_pairs_plan('feature_difference', old, new, features) -%}
     {%- do feature_store._check_sample('feature_difference', sample) -%}
     {%- if plan is none -%}{{- return('') -}}{%- endif -%}

@@ -1,9 +1,9 @@
 {#-- A few entities for each feature whose latest values differ between two views: a row an entity and feature. --#}
 {% macro feature_difference_examples(old, new, features=none, sample=none, examples=3) %}
-    {{- return(adapter.dispatch('feature_difference_examples', 'feature_store')(old, new, features, sample, examples)) -}}
+    {{- return(adapter.dispatch('_fs_feature_difference_examples', 'feature_store')(old, new, features, sample, examples)) -}}
 {% endmacro %}
 
-{% macro default__feature_difference_examples(old, new, features, sample, examples) -%}
+{% macro default___fs_feature_difference_examples(old, new, features, sample, examples) -%}
     {%- set plan = feature_store._feature_pairs_plan('feature_difference_examples', old, new, features) -%}
     {%- do feature_store._check_sample('feature_difference_examples', sample) -%}
     {%- if plan is none -%}{{- return('') -}}{%- endif -%}
@@ -19,7 +19,7 @@ select
     {{ feature_store._value_text(feature.old) }} as old_value,
     {{ feature_store._value_text(feature.new) }} as new_value
 from (
-    select *, row_number() over (order by _fs_hash, {{ keys }}) as _fs_place
+    select *, row_number() over (order by _fs_hash asc nulls last, {{ feature_store._in_order(plan.old.entities) }}) as _fs_place
     from _fs_pairs
     where _fs_in_old and _fs_in_new and not ({{ feature.same }})
 ) as differing

@@ -4,7 +4,7 @@
     {%- if execute -%}
         {%- do feature_store._check_reserved_names(found.features, "Feature view '" ~ view ~ "'") -%}
         {%- set periods = feature_store._compared_periods('feature_drift_measures', period, start, end, baseline_start, baseline_end) -%}
-        {{- adapter.dispatch('feature_drift_measures', 'feature_store')(found, found.relation, feature_store._measured_features(found, features), periods) -}}
+        {{- adapter.dispatch('_fs_feature_drift_measures', 'feature_store')(found, found.relation, feature_store._measured_features(found, features), periods) -}}
     {%- endif -%}
 {% endmacro %}
 
@@ -36,8 +36,8 @@
 
 
 {#-- `relation` is the view's own, or what a test's `where` leaves of it. --#}
-{% macro default__feature_drift_measures(view, relation, features, periods) -%}
-{%- set event = feature_store._instant(adapter.quote(view.timestamp.name), view.timestamp.type) -%}
+{% macro default___fs_feature_drift_measures(view, relation, features, periods) -%}
+{%- set event = feature_store._instant(feature_store._quoted(view.timestamp.name), view.timestamp.type) -%}
 {%- set visible = feature_store._visible_now(view, feature_store._now(), '') -%}
 {%- set number = feature_store._cell_number('v.whole', 'v.number', 'f.scale') -%}
 {%- set nan = "cast('NaN' as " ~ feature_store._double() ~ ')' -%}
@@ -87,7 +87,7 @@ _fs_ordered as (
         v.feature_no,
         {{ number }} as x,
         sum(v.row_count) over (
-            partition by v.feature_no order by {{ number }} rows between unbounded preceding and current row
+            partition by v.feature_no order by {{ number }} asc nulls last rows between unbounded preceding and current row
         ) as rows_so_far,
         sum(v.row_count) over (partition by v.feature_no) as all_rows
     from _fs_values as v
@@ -113,7 +113,7 @@ _fs_texts as (
     select
         v.feature_no,
         v.label,
-        row_number() over (partition by v.feature_no order by row(-v.row_count, v.label)) as place
+        row_number() over (partition by v.feature_no order by v.row_count desc nulls last, v.label asc nulls last) as place
     from _fs_values as v
     join _fs_features as f
         on f.feature_no = v.feature_no
@@ -215,5 +215,5 @@ left join _fs_totals as t
     on t.feature_no = f.feature_no
 left join _fs_measured as m
     on m.feature_no = f.feature_no
-order by f.feature_no
+order by f.feature_no asc nulls last
 {%- endmacro %}

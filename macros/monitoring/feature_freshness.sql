@@ -9,16 +9,16 @@
         {%- do found.append(feature_store._feature_view(reference)) -%}
     {%- endfor -%}
     {%- if execute -%}
-        {{- adapter.dispatch('feature_freshness', 'feature_store')(found, as_of) -}}
+        {{- adapter.dispatch('_fs_feature_freshness', 'feature_store')(found, as_of) -}}
     {%- endif -%}
 {% endmacro %}
 
 
-{% macro default__feature_freshness(views, as_of) -%}
+{% macro default___fs_feature_freshness(views, as_of) -%}
     {%- set now = "timestamp '" ~ as_of ~ "'" if as_of else feature_store._now() -%}
 with
 {%- for view in views %}
-    {%- set event = feature_store._instant(adapter.quote(view.timestamp.name), view.timestamp.type) %}
+    {%- set event = feature_store._instant(feature_store._quoted(view.timestamp.name), view.timestamp.type) %}
 
 -- {{ view.reference }}: what each entity has of the rows that a reader can see now. Rows that are not due or not known
 -- yet do not count: a single one of them would hide that the others are old.
@@ -27,13 +27,13 @@ _fs_entities_{{ view.slug }} as (
         count(*) as rows_visible,
         max({{ event }}) as newest_event,
         {% if view.created_timestamp -%}
-        max({{ feature_store._instant(adapter.quote(view.created_timestamp.name), view.created_timestamp.type) }}) as newest_load
+        max({{ feature_store._instant(feature_store._quoted(view.created_timestamp.name), view.created_timestamp.type) }}) as newest_load
         {%- else -%}
         cast(null as timestamp) as newest_load
         {%- endif %}
     from {{ view.relation }}
     where {{ feature_store._visible_now(view, now, '') }}
-        {%- for key in view.entities %} and {{ adapter.quote(key.name) }} is not null{% endfor %}
+        {%- for key in view.entities %} and {{ feature_store._quoted(key.name) }} is not null{% endfor %}
     group by {{ feature_store._names(view.entities) }}
 ),
 _fs_view_{{ view.slug }} as (

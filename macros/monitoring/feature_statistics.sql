@@ -16,12 +16,12 @@
         {%- set start = feature_store._moment(start, 'feature_statistics: start') -%}
         {%- set end = feature_store._moment(end, 'feature_statistics: end') -%}
         {%- do feature_store._check_period(start, end, 'The period') -%}
-        {{- adapter.dispatch('feature_statistics', 'feature_store')(found, feature_store._measured_features(found, features), start, end, buckets, top) -}}
+        {{- adapter.dispatch('_fs_feature_statistics', 'feature_store')(found, feature_store._measured_features(found, features), start, end, buckets, top) -}}
     {%- endif -%}
 {% endmacro %}
 
 
-{% macro default__feature_statistics(view, features, start, end, buckets, top) -%}
+{% macro default___fs_feature_statistics(view, features, start, end, buckets, top) -%}
 {%- set quantiles = [1, 5, 25, 50, 75, 95, 99] -%}
 {%- set number = feature_store._cell_number('v.whole', 'v.number', 'f.scale') -%}
 {%- set is_null = 'v.whole is null and v.number is null and v.label is null' -%}
@@ -64,7 +64,7 @@ _fs_numbers as (
         {{ number }} as x,
         v.row_count,
         sum(v.row_count) over (
-            partition by v.feature_no order by {{ number }} rows between unbounded preceding and current row
+            partition by v.feature_no order by {{ number }} asc nulls last rows between unbounded preceding and current row
         ) as rows_so_far,
         c.finite_count
     from _fs_values as v
@@ -112,7 +112,7 @@ _fs_shapes as (
 _fs_ranked as (
     select
         v.*,
-        row_number() over (partition by v.feature_no order by row(-v.row_count, v.whole, v.number, v.label)) as place
+        row_number() over (partition by v.feature_no order by v.row_count desc nulls last, v.whole asc nulls last, v.number asc nulls last, v.label asc nulls last) as place
     from _fs_values as v
     join _fs_features as f
         on f.feature_no = v.feature_no
@@ -126,7 +126,7 @@ _fs_tops as (
         v.feature_no,
         '[' || string_agg(
             '{"value": ' || {{ feature_store._json_text(feature_store._cell_text('v.whole', 'v.number', 'v.label', 'f')) | indent(12) }}
-            || ', "count": ' || cast(v.row_count as varchar) || '}', ', ' order by v.place
+            || ', "count": ' || cast(v.row_count as varchar) || '}', ', ' order by v.place asc nulls last
         ) || ']' as top_values
     from _fs_ranked as v
     join _fs_features as f
@@ -191,7 +191,7 @@ left join _fs_shapes as s
     on s.feature_no = f.feature_no
 left join _fs_tops as t
     on t.feature_no = f.feature_no
-order by f.feature_no
+order by f.feature_no asc nulls last
 {%- endmacro %}
 
 

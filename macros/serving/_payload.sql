@@ -4,16 +4,16 @@
      Such ties are looked for among narrow columns first: sorting whole rows would cost every table for what few have.
      `outer_joined` says that a LEFT JOIN follows, whose result is read with `_after_outer_join`. --#}
 {% macro _payload(view, knowledge=false, visible=none, outer_joined=false) -%}
-    {%- set event = feature_store._instant('v.' ~ adapter.quote(view.timestamp.name), view.timestamp.type) -%}
+    {%- set event = feature_store._instant('v.' ~ feature_store._quoted(view.timestamp.name), view.timestamp.type) -%}
     {%- set own = feature_store._names(view.entities) ~ ', _fs_event' ~ (', _fs_created' if knowledge else '') -%}
     {%- set hit = feature_store._names(view.entities, 'hit.') ~ ', hit._fs_event' ~ (', hit._fs_created' if knowledge else '') -%}
     {%- set picked = view.picked -%}
     {%- set fetched = [] -%}
     {%- for name in picked -%}
         {%- set type = (feature_store._column(view.features, name) or {}).type if outer_joined else none -%}
-        {%- do fetched.append(feature_store._before_outer_join('v.' ~ adapter.quote(name), adapter.quote(name), type)) -%}
+        {%- do fetched.append(feature_store._before_outer_join('v.' ~ feature_store._quoted(name), feature_store._quoted(name), type)) -%}
     {%- endfor -%}
-    {%- set created = feature_store._instant('v.' ~ adapter.quote(view.created_timestamp.name), view.created_timestamp.type) if view.created_timestamp else none -%}
+    {%- set created = feature_store._instant('v.' ~ feature_store._quoted(view.created_timestamp.name), view.created_timestamp.type) if view.created_timestamp else none -%}
 -- {{ view.reference }}: their features, and which of them stand for several rows
 _fs_fetched_{{ view.slug }} as (
     select {{ hit }}
@@ -34,12 +34,12 @@ _fs_rows_{{ view.slug }} as (
     where not exists (
         select 1 from _fs_tied_{{ view.slug }} as tied
         where {% for key in view.entities -%}
-        tied.{{ adapter.quote(key.name) }} = hit.{{ adapter.quote(key.name) }} and {% endfor -%}
+        tied.{{ feature_store._quoted(key.name) }} = hit.{{ feature_store._quoted(key.name) }} and {% endfor -%}
         tied._fs_event = hit._fs_event{{ ' and tied._fs_created = hit._fs_created' if knowledge }}
     )
     union all
     select {{ own }}
-        {%- for name in picked %}, {{ adapter.quote(name) }}{% endfor %}
+        {%- for name in picked %}, {{ feature_store._quoted(name) }}{% endfor %}
     from (
         select {{ hit }}
             {%- for expression in fetched %}, {{ expression }}{% endfor %},
@@ -50,9 +50,9 @@ _fs_rows_{{ view.slug }} as (
                     {{ created }} desc nulls last{{ ',' if view.ordered_features }}
                     {% endif -%}
                     {%- for column in view.ordered_features -%}
-                    {{ adapter.dispatch('_greatest_first', 'feature_store')('v.' ~ adapter.quote(column.name), column.type) }}{{ ',' if not loop.last }}
+                    {{ adapter.dispatch('_greatest_first', 'feature_store')('v.' ~ feature_store._quoted(column.name), column.type) }}{{ ',' if not loop.last }}
                     {% else -%}
-                    {{ '1' if not (created and not knowledge) }}
+                    {{ '1 asc nulls last' if not (created and not knowledge) }}
                     {% endfor -%}
             ) as _fs_rank
         {{ feature_store._hit_join(view, '_fs_tied_' ~ view.slug, event, created if knowledge else none, visible) | indent(4) }}
@@ -66,7 +66,7 @@ _fs_rows_{{ view.slug }} as (
     from {{ hits }} as hit
     join (select * from {{ view.relation }}) as v
         on {% for key in view.entities -%}
-        v.{{ adapter.quote(key.name) }} = hit.{{ adapter.quote(key.name) }} and {% endfor -%}
+        v.{{ feature_store._quoted(key.name) }} = hit.{{ feature_store._quoted(key.name) }} and {% endfor -%}
         {{ event }} = hit._fs_event
         {%- if created %} and {{ created }} = hit._fs_created{% endif %}
         {%- if visible %} and {{ visible }}{% endif %}
@@ -82,14 +82,14 @@ _fs_rows_{{ view.slug }} as (
 {% macro duckdb___greatest_first(expression, data_type) -%}
     {%- set type = (data_type or '') | upper -%}
     {%- if type in ('FLOAT', 'DOUBLE', 'REAL') -%}
-        {{ expression }} desc nulls last, signbit({{ expression }})
+        {{ expression }} desc nulls last, signbit({{ expression }}) asc nulls last
     {%- elif type.endswith(']') -%}
-        list_transform({{ expression }}, lambda e: {'given': e is not null, 'value': e}) desc nulls last, cast({{ expression }} as varchar) desc
+        list_transform({{ expression }}, lambda e: {'given': e is not null, 'value': e}) desc nulls last, cast({{ expression }} as varchar) desc nulls last
     {%- elif type.startswith('ENUM') -%}
         cast({{ expression }} as varchar) desc nulls last
     {%- elif type.startswith('STRUCT') or type.startswith('MAP') or type == 'INTERVAL' -%}
-        {{ expression }} desc nulls last, cast({{ expression }} as varchar) desc
+        {{ expression }} desc nulls last, cast({{ expression }} as varchar) desc nulls last
     {%- else -%}
-        {{ expression }} desc nulls last
+        {{ feature_store._exact(expression, data_type) }} desc nulls last
     {%- endif -%}
 {%- endmacro %}

@@ -1,14 +1,13 @@
 {% macro latest(view, as_of=none) %}
     {%- set found = feature_store._feature_view(view) -%}
     {%- if execute -%}
-        {%- do feature_store._check_reserved_names(found.features, "Feature view '" ~ view ~ "'") -%}
-        {{- adapter.dispatch('latest', 'feature_store')(found, as_of) -}}
+        {{- adapter.dispatch('_fs_latest', 'feature_store')(found, as_of) -}}
     {%- endif -%}
 {% endmacro %}
 
 
-{% macro default__latest(view, as_of) -%}
-    {%- set event = feature_store._instant(adapter.quote(view.timestamp.name), view.timestamp.type) -%}
+{% macro default___fs_latest(view, as_of) -%}
+    {%- set event = feature_store._instant(feature_store._quoted(view.timestamp.name), view.timestamp.type) -%}
     {%- set now = "timestamp '" ~ as_of ~ "'" if as_of else feature_store._now() -%}
     {%- set columns = view.entities + [view.timestamp] + ([view.created_timestamp] if view.created_timestamp else []) + view.features -%}
     {%- do view.update({'picked': columns[view.entities | length:] | map(attribute='name') | list}) -%}
@@ -16,11 +15,11 @@ with
 
 -- {{ view.reference }}: each entity's newest event among the rows that can be seen now
 _fs_hits_{{ view.slug }} as (
-    select {{ feature_store._names(view.entities) }}, max({{ event }}) as _fs_event
+    select {{ feature_store._exact_keys(view.entities) }}, max({{ event }}) as _fs_event
     from {{ view.relation }}
     where {{ feature_store._visible_now(view, now, '') }}
-        {%- for key in view.entities %} and {{ adapter.quote(key.name) }} is not null{% endfor %}
-    group by {{ feature_store._names(view.entities) }}
+        {%- for key in view.entities %} and {{ feature_store._quoted(key.name) }} is not null{% endfor %}
+    group by {{ feature_store._exact_keys(view.entities, named=false) }}
 ),
 
 {{ feature_store._payload(view, visible=feature_store._visible_now(view, now, 'v.')) }}
@@ -31,9 +30,9 @@ from _fs_rows_{{ view.slug }}
 
 
 {% macro _visible_now(view, now, prefix) -%}
-    {%- set event = feature_store._instant(prefix ~ adapter.quote(view.timestamp.name), view.timestamp.type) -%}
+    {%- set event = feature_store._instant(prefix ~ feature_store._quoted(view.timestamp.name), view.timestamp.type) -%}
     {{ event }}{{ ' + ' ~ feature_store._interval(view.available_after) if view.available_after }} <= {{ now }}
-    {%- if view.created_timestamp %} and {{ feature_store._instant(prefix ~ adapter.quote(view.created_timestamp.name), view.created_timestamp.type) }} <= {{ now }}{% endif -%}
+    {%- if view.created_timestamp %} and {{ feature_store._instant(prefix ~ feature_store._quoted(view.created_timestamp.name), view.created_timestamp.type) }} <= {{ now }}{% endif -%}
 {%- endmacro %}
 
 

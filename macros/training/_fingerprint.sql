@@ -3,14 +3,14 @@
      depend on their order. Rows that came later do not change it. --#}
 {% macro _view_fingerprint(reference, features, until=none, filter_by_created_timestamp=true) -%}
     {%- set view = feature_store._feature_view(reference) -%}
-    {%- set event = feature_store._instant(adapter.quote(view.timestamp.name), view.timestamp.type) -%}
+    {%- set event = feature_store._instant(feature_store._quoted(view.timestamp.name), view.timestamp.type) -%}
     {%- set columns = view.entities + [view.timestamp] -%}
     {%- set bounds = [event ~ " <= timestamp '" ~ until ~ "'"] if until else [] -%}
     {%- if view.created_timestamp and filter_by_created_timestamp -%}
         {%- do columns.append(view.created_timestamp) -%}
         {%- if until -%}
             {%- do bounds.append(
-                feature_store._instant(adapter.quote(view.created_timestamp.name), view.created_timestamp.type) ~ " <= timestamp '" ~ until ~ "'"
+                feature_store._instant(feature_store._quoted(view.created_timestamp.name), view.created_timestamp.type) ~ " <= timestamp '" ~ until ~ "'"
             ) -%}
         {%- endif -%}
     {%- endif -%}
@@ -48,7 +48,7 @@ from {{ relation }}
 {% macro duckdb___content(columns, counts) -%}
     {%- set terms = [] -%}
     {%- for column in columns -%}
-        {%- set name = adapter.quote(column.name) -%}
+        {%- set name = feature_store._quoted(column.name) -%}
         {%- set type = column.type | upper -%}
         {%- if type in ('FLOAT', 'DOUBLE') -%}
             {%- do terms.extend([name, 'signbit(' ~ name ~ ')']) -%}

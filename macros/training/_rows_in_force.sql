@@ -4,7 +4,7 @@
      A row shows from the moment `_fs_visible` on: the latest of its event time (one microsecond later where the join is
      strictly before), its load time, and its event time plus `available_after`. --#}
 {% macro _visible_from(view, knowledge, strictly_before) -%}
-    {%- set event = feature_store._instant(adapter.quote(view.timestamp.name), view.timestamp.type) -%}
+    {%- set event = feature_store._instant(feature_store._quoted(view.timestamp.name), view.timestamp.type) -%}
     {%- set shown = event -%}
     {%- if view.available_after -%}
         {%- set shown = event ~ ' + ' ~ feature_store._interval(view.available_after) -%}
@@ -12,7 +12,7 @@
         {%- set shown = event ~ " + interval '1 microsecond'" -%}
     {%- endif -%}
     {%- if knowledge -%}
-        greatest({{ shown }}, {{ feature_store._instant(adapter.quote(view.created_timestamp.name), view.created_timestamp.type) }})
+        greatest({{ shown }}, {{ feature_store._instant(feature_store._quoted(view.created_timestamp.name), view.created_timestamp.type) }})
     {%- else -%}
         {{ shown }}
     {%- endif -%}
@@ -21,20 +21,20 @@
 
 {#-- The rows that can ever be in force, with the moment from which they are. --#}
 {% macro _known(view, knowledge, strictly_before) -%}
-    {%- set keys = feature_store._names(view.entities) -%}
+    {%- set keys = feature_store._exact_keys(view.entities) -%}
 -- {{ view.reference }}: when each of its rows can first be seen
 _fs_known_{{ view.slug }} as (
     select
         {{ keys }},
-        {{ feature_store._instant(adapter.quote(view.timestamp.name), view.timestamp.type) }} as _fs_event,
+        {{ feature_store._instant(feature_store._quoted(view.timestamp.name), view.timestamp.type) }} as _fs_event,
         {% if knowledge -%}
-        {{ feature_store._instant(adapter.quote(view.created_timestamp.name), view.created_timestamp.type) }} as _fs_created,
+        {{ feature_store._instant(feature_store._quoted(view.created_timestamp.name), view.created_timestamp.type) }} as _fs_created,
         {% endif -%}
         {{ feature_store._visible_from(view, knowledge, strictly_before) }} as _fs_visible
     from {{ view.relation }}
     {%- if knowledge %}
     -- never known, never seen; and `greatest` would pass over a missing event time
-    where {{ adapter.quote(view.created_timestamp.name) }} is not null and {{ adapter.quote(view.timestamp.name) }} is not null
+    where {{ feature_store._quoted(view.created_timestamp.name) }} is not null and {{ feature_store._quoted(view.timestamp.name) }} is not null
     {%- endif %}
 )
 {%- endmacro %}
@@ -50,7 +50,7 @@ _fs_known_{{ view.slug }} as (
 {#-- One sort and running maxima, no join between spine and history: for warehouses without ASOF. --#}
 {% macro default___rows_in_force(view, knowledge, strictly_before) -%}
     {%- set keys = feature_store._names(view.entities) -%}
-    {%- set order = 'order by _fs_visible, _fs_asked rows between unbounded preceding and current row' -%}
+    {%- set order = 'order by _fs_visible asc nulls last, _fs_asked asc nulls last rows between unbounded preceding and current row' -%}
 {{ feature_store._known(view, knowledge, strictly_before) }},
 
 -- {{ view.reference }}: rows and questions on one time line; at the same moment the rows stand first
@@ -105,17 +105,17 @@ _fs_steps_{{ view.slug }} as (
     select {{ keys }}, _fs_event, _fs_created, _fs_visible
     from _fs_known_{{ view.slug }}
     qualify (_fs_event, _fs_created) = max((_fs_event, _fs_created)) over (
-        partition by {{ keys }} order by _fs_visible range between unbounded preceding and current row
+        partition by {{ keys }} order by _fs_visible asc nulls last range between unbounded preceding and current row
     )
 ),
 {% endif %}
 -- {{ view.reference }}: the row in force at each row's moment
 _fs_in_force_{{ view.slug }} as (
-    select asked._fs_row, {{ feature_store._names(view.entities, 'asked.') }}, seen._fs_event{{ ', seen._fs_created' if knowledge }}
+    select asked._fs_row, {{ feature_store._names(view.entities, 'seen.') }}, seen._fs_event{{ ', seen._fs_created' if knowledge }}
     from _fs_spine as asked
     asof join _fs_{{ 'steps' if knowledge else 'known' }}_{{ view.slug }} as seen
         on {% for key in view.entities -%}
-        asked.{{ adapter.quote(key.name) }} = seen.{{ adapter.quote(key.name) }} and {% endfor -%}
+        asked.{{ feature_store._quoted(key.name) }} = seen.{{ feature_store._quoted(key.name) }} and {% endfor -%}
         asked._fs_moment >= seen._fs_visible
     {{- feature_store._ttl(view) }}
 )

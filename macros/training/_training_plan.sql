@@ -1,15 +1,18 @@
 {#-- Reads and checks the arguments of a training set: {spine, spine_columns, moment, views, picks}.
      Its parts in the SQL are called `_fs_<part>_<slug of the view>`: no view can be named so that they clash. --#}
 {% macro _training_plan(spine, features, timestamp, full_feature_names) %}
-    {%- if features is string -%}
-        {%- set features = [features] -%}
+    {#- A text without a colon is the name of a feature service; while dbt parses, nobody knows it. -#}
+    {%- set service = features if features is string and ':' not in features else none -%}
+    {%- if service and not execute -%}
+        {%- do return(none) -%}
     {%- endif -%}
+    {%- set features = feature_store._service_features('point_in_time_join', service) if service else [features] if features is string else features -%}
     {%- if not features -%}
         {%- do exceptions.raise_compiler_error("point_in_time_join needs at least one feature, written 'view:feature'.") -%}
     {%- endif -%}
     {%- set picked = {} -%}
     {%- for feature in features -%}
-        {%- set parts = feature.split(':') -%}
+        {%- set parts = (feature ~ '').split(':') -%}
         {%- if parts | length != 2 or not parts[0] or not parts[1] -%}
             {%- do exceptions.raise_compiler_error("'" ~ feature ~ "' is not a feature reference: write 'view:feature', for example 'user_features:age'.") -%}
         {%- endif -%}
@@ -24,8 +27,10 @@
         {%- do return(none) -%}
     {%- endif -%}
 
+    {%- set slugs = [] -%}
     {%- for view in views.values() -%}
-        {%- do feature_store._check_reserved_names(view.features, "Feature view '" ~ view.reference ~ "'") -%}
+        {%- do view.update({'slug': feature_store._slug(view.reference, slugs)}) -%}
+        {%- do slugs.append(view.slug) -%}
     {%- endfor -%}
     {%- set spine_columns = feature_store._columns(spine) -%}
     {%- do feature_store._check_reserved_names(spine_columns, 'The spine') -%}
@@ -38,7 +43,7 @@
         {%- if column is none and view.features -%}
             {%- do exceptions.raise_compiler_error(
                 "Feature view '" ~ reference ~ "' has no feature '" ~ name ~ "'; it has: "
-                ~ view.features | map(attribute='name') | join(', ') ~ '.'
+                ~ view.features | map(attribute='name') | join(', ') ~ '.' ~ (" Feature service '" ~ service ~ "' asks for it." if service else '')
             ) -%}
         {%- endif -%}
         {%- set output = reference.replace('.', '_') ~ '__' ~ name if full_feature_names else name -%}
@@ -74,9 +79,9 @@
 
     {%- set moment = feature_store._spine_timestamp(spine_columns, timestamp) -%}
     {%- do return({
-        'spine': spine ~ ' as _fs_labels' if spine is string and spine.startswith('(') else spine,
+        'spine': feature_store._from(spine, '_fs_labels'),
         'spine_columns': spine_columns,
-        'moment': feature_store._instant(adapter.quote(moment.name), moment.type),
+        'moment': feature_store._instant(feature_store._quoted(moment.name), moment.type),
         'views': views.values() | list,
         'picks': picks,
     }) -%}

@@ -2,16 +2,16 @@
     {#-- The plan reads the views with ref(), also while dbt parses: that is what draws the edges of the DAG. --#}
     {%- set plan = feature_store._training_plan(spine, features, timestamp, full_feature_names) -%}
     {%- if execute -%}
-        {{- adapter.dispatch('point_in_time_join', 'feature_store')(plan, not allow_exact_matches, filter_by_created_timestamp) -}}
+        {{- adapter.dispatch('_fs_point_in_time_join', 'feature_store')(plan, not allow_exact_matches, filter_by_created_timestamp) -}}
     {%- endif -%}
 {% endmacro %}
 
 
-{% macro default__point_in_time_join(plan, strictly_before, filter_by_created_timestamp) -%}
+{% macro default___fs_point_in_time_join(plan, strictly_before, filter_by_created_timestamp) -%}
 with
 
 -- the labels, each with its place (so that every row comes back once, in order) and its moment in UTC
-_fs_spine as (
+_fs_spine as {{ adapter.dispatch('_materialized', 'feature_store')() }}(
     select
         *,
         row_number() over () as _fs_row,
@@ -34,12 +34,12 @@ _fs_hits_{{ view.slug }} as (
 
 select
     {% for column in plan.spine_columns -%}
-    _fs_spine.{{ adapter.quote(column.name) }},
+    _fs_spine.{{ feature_store._quoted(column.name) }},
     {% else -%}
     _fs_spine.* exclude (_fs_row, _fs_moment),
     {% endfor -%}
     {%- for pick in plan.picks -%}
-    {{ feature_store._after_outer_join('_fs_rows_' ~ pick.view ~ '.' ~ adapter.quote(pick.column), pick.type) }} as {{ adapter.quote(pick.output) }}{{ ',\n    ' if not loop.last }}
+    {{ feature_store._after_outer_join('_fs_rows_' ~ pick.view ~ '.' ~ feature_store._quoted(pick.column), pick.type) }} as {{ feature_store._quoted(pick.output) }}{{ ',\n    ' if not loop.last }}
     {%- endfor %}
 from _fs_spine
 {%- for view in plan.views %}
@@ -47,9 +47,9 @@ left join _fs_in_force_{{ view.slug }}
     on _fs_in_force_{{ view.slug }}._fs_row = _fs_spine._fs_row
 left join _fs_rows_{{ view.slug }}
     on {% for key in view.entities -%}
-    _fs_rows_{{ view.slug }}.{{ adapter.quote(key.name) }} = _fs_in_force_{{ view.slug }}.{{ adapter.quote(key.name) }} and {% endfor -%}
+    _fs_rows_{{ view.slug }}.{{ feature_store._quoted(key.name) }} = _fs_in_force_{{ view.slug }}.{{ feature_store._quoted(key.name) }} and {% endfor -%}
     _fs_rows_{{ view.slug }}._fs_event = _fs_in_force_{{ view.slug }}._fs_event
     {%- if view.created_timestamp is not none and filter_by_created_timestamp %} and _fs_rows_{{ view.slug }}._fs_created = _fs_in_force_{{ view.slug }}._fs_created{% endif %}
 {%- endfor %}
-order by _fs_spine._fs_row
+order by _fs_spine._fs_row asc nulls last
 {%- endmacro %}

@@ -1,0 +1,27 @@
+{#-- A value that is compared, grouped or ordered, so that texts are told apart by their bytes whatever collation the profile sets. --#}
+{% macro _exact(expression, data_type) %}
+    {{- return(adapter.dispatch('_exact', 'feature_store')(expression, data_type)) -}}
+{% endmacro %}
+
+{% macro default___exact(expression, data_type) -%}
+    {{ expression }}
+{%- endmacro %}
+
+{#-- The collation becomes a part of the column's type: it holds in all that is made from it. --#}
+{% macro duckdb___exact(expression, data_type) -%}
+    {%- if (data_type or '') | upper == 'VARCHAR' -%}
+        {{ expression if expression.replace('"', '').replace('.', '').isidentifier() else '(' ~ expression ~ ')' }} collate posix
+    {%- else -%}
+        {{ expression }}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#-- Key columns (of `_columns`) as they are selected and, where `named` is false, as they are grouped by. --#}
+{% macro _exact_keys(columns, named=true) -%}
+    {%- for column in columns -%}
+        {%- set name = feature_store._quoted(column.name) -%}
+        {%- set exact = feature_store._exact(name, column.type) -%}
+        {{ exact ~ (' as ' ~ name if named and exact != name else '') }}{{ ', ' if not loop.last }}
+    {%- endfor -%}
+{%- endmacro %}
