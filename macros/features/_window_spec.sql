@@ -1,5 +1,5 @@
 {#-- Reads and checks what a window macro is given, once, into plain data that the SQL below is written from:
-       {relation, built, entities, event, event_type, known, windows, longest, aggregates, values, outputs}
+       {relation, built, entities, entity_types, event, event_type, known, windows, longest, aggregates, values, outputs}
      `entities` are quoted names; `event` and `known` (none without a load time) are SQL for instants; `windows` are durations;
      `values` are the expressions the events bring along, each once; `outputs` has one entry a column, in their order. --#}
 {% macro _window_spec(macro_name, relation, entities, timestamp, aggregates, windows, created_timestamp) %}
@@ -42,14 +42,17 @@
     {%- endfor -%}
     {%- set values = feature_store._window_values(macro_name, relation, columns, aggregates) -%}
     {%- set keys = [] -%}
+    {%- set key_types = [] -%}
     {%- for name in entities -%}
         {%- do keys.append(adapter.quote(found[name].name)) -%}
+        {%- do key_types.append(found[name].type) -%}
     {%- endfor -%}
     {%- do return({
         'relation': relation ~ ' as _fs_source' if relation is string and relation.strip().startswith('(') else relation,
         'built': columns | length > 0,
         'names': entities,
         'entities': keys,
+        'entity_types': key_types,
         'event': feature_store._instant(adapter.quote(found[timestamp].name), found[timestamp].type),
         'event_type': found[timestamp].type or '',
         'known': feature_store._instant(adapter.quote(found[created_timestamp].name), found[created_timestamp].type) if created_timestamp else none,

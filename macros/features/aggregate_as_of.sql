@@ -15,7 +15,8 @@
                 "aggregate_as_of: the spine has no column '" ~ name ~ "'; it has: " ~ spine_columns | map(attribute='name') | join(', ') ~ '.'
             ) -%}
         {%- endif -%}
-        {%- do keys.append(adapter.quote(column.name if column else name) ~ ' as ' ~ spec.entities[loop.index0]) -%}
+        {%- set own = adapter.quote(column.name if column else name) -%}
+        {%- do keys.append(feature_store._key(own, column.type if column else none, spec.entity_types[loop.index0]) ~ ' as ' ~ spec.entities[loop.index0]) -%}
     {%- endfor -%}
     {%- for output in spec.outputs if feature_store._column(spine_columns, output.column) -%}
         {%- do exceptions.raise_compiler_error("aggregate_as_of: the spine already has a column '" ~ output.column ~ "'; rename it there, or the aggregate.") -%}
@@ -33,7 +34,7 @@ _fs_spine as {{ adapter.dispatch('_materialized', 'feature_store')() }}(
     from {{ spine ~ ' as _fs_labels' if spine is string and spine.strip().startswith('(') else spine }}
 ),
 
--- the moments it asks for, in UTC
+-- the moments it asks for, in UTC, and their keys in the types of the events
 _fs_moments as (
     select {{ keys | join(', ') }}, {{ feature_store._instant(adapter.quote(moment.name), moment.type) }} as _fs_at, _fs_row
     from _fs_spine

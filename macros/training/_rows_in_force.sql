@@ -47,6 +47,15 @@ _fs_known_{{ view.slug }} as (
 {%- endmacro %}
 
 
+{#-- The spine's keys in the view's types, under the view's names. --#}
+{% macro _asked_keys(view) -%}
+    {%- for key in view.entities -%}
+        {%- set name = adapter.quote(key.name) -%}
+        {{ view.asked[loop.index0] }}{{ ' as ' ~ name if view.asked[loop.index0] != name }}{{ ', ' if not loop.last }}
+    {%- endfor -%}
+{%- endmacro %}
+
+
 {#-- One sort and running maxima, no join between spine and history: for warehouses without ASOF. --#}
 {% macro default___rows_in_force(view, knowledge, strictly_before) -%}
     {%- set keys = feature_store._names(view.entities) -%}
@@ -58,7 +67,7 @@ _fs_timeline_{{ view.slug }} as (
     select {{ keys }}, _fs_visible, 0 as _fs_asked, null as _fs_row, _fs_event{{ ', _fs_created' if knowledge }}
     from _fs_known_{{ view.slug }}
     union all
-    select {{ keys }}, _fs_moment as _fs_visible, 1 as _fs_asked, _fs_row, null as _fs_event{{ ', null as _fs_created' if knowledge }}
+    select {{ feature_store._asked_keys(view) }}, _fs_moment as _fs_visible, 1 as _fs_asked, _fs_row, null as _fs_event{{ ', null as _fs_created' if knowledge }}
     from _fs_spine
     where _fs_moment is not null  -- it would stand behind every row
 ),
@@ -111,11 +120,11 @@ _fs_steps_{{ view.slug }} as (
 {% endif %}
 -- {{ view.reference }}: the row in force at each row's moment
 _fs_in_force_{{ view.slug }} as (
-    select asked._fs_row, {{ feature_store._names(view.entities, 'asked.') }}, seen._fs_event{{ ', seen._fs_created' if knowledge }}
+    select asked._fs_row, {{ feature_store._names(view.entities, 'seen.') }}, seen._fs_event{{ ', seen._fs_created' if knowledge }}
     from _fs_spine as asked
     asof join _fs_{{ 'steps' if knowledge else 'known' }}_{{ view.slug }} as seen
         on {% for key in view.entities -%}
-        asked.{{ adapter.quote(key.name) }} = seen.{{ adapter.quote(key.name) }} and {% endfor -%}
+        asked.{{ view.asked[loop.index0] }} = seen.{{ adapter.quote(key.name) }} and {% endfor -%}
         asked._fs_moment >= seen._fs_visible
     {{- feature_store._ttl(view) }}
 )

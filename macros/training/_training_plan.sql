@@ -1,4 +1,5 @@
-{#-- Reads and checks the arguments of a training set: {spine, spine_columns, moment, views, picks}.
+{#-- Reads and checks the arguments of a training set: {spine, spine_columns, moment, casts, views, picks}.
+     A view's `asked` are its join keys in the spine, in its own types; `casts` are those that had to be made: {sql: name}.
      Its parts in the SQL are called `_fs_<part>_<slug of the view>`: no view can be named so that they clash. --#}
 {% macro _training_plan(spine, features, timestamp, full_feature_names) %}
     {%- if features is string -%}
@@ -72,11 +73,25 @@
         {%- endfor -%}
     {%- endfor -%}
 
+    {#- The spine's keys as each view has them: its own column, or, where the types differ, a cast of it that the spine brings along. -#}
+    {%- set casts = {} -%}
+    {%- for view in views.values() -%}
+        {%- set asked = [] -%}
+        {%- for key in view.entities -%}
+            {%- set column = feature_store._column(spine_columns, key.name) or {'name': key.name, 'type': none} -%}
+            {%- set own = adapter.quote(column.name) -%}
+            {%- set sql = feature_store._key(own, column.type, key.type) -%}
+            {%- do asked.append(own if sql == own else casts.setdefault(sql, '_fs_key_' ~ (casts | length + 1))) -%}
+        {%- endfor -%}
+        {%- do view.update({'asked': asked}) -%}
+    {%- endfor -%}
+
     {%- set moment = feature_store._spine_timestamp(spine_columns, timestamp) -%}
     {%- do return({
         'spine': spine ~ ' as _fs_labels' if spine is string and spine.startswith('(') else spine,
         'spine_columns': spine_columns,
         'moment': feature_store._instant(adapter.quote(moment.name), moment.type),
+        'casts': casts,
         'views': views.values() | list,
         'picks': picks,
     }) -%}
