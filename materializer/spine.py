@@ -9,23 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet
 
 from materializer.errors import InputError
+from materializer.text_files import read_csv, read_json_lines
 
 _READERS = {
     ".parquet": pyarrow.parquet.read_table,
-    ".csv": pyarrow.csv.read_csv,
-    ".json": pyarrow.json.read_json,
-    ".jsonl": pyarrow.json.read_json,
+    ".csv": read_csv,
+    ".json": read_json_lines,
+    ".jsonl": read_json_lines,
 }
 
 
 @dataclass(frozen=True)
 class Spine:
-    """A spine that was read: `rows` is a table or SQL text; a file also has its path and the SHA-256 of its bytes."""
+    """A spine that was read: `rows` is a table, the rows of a text file, or SQL text.
+
+    A file also has its path and the SHA-256 of its bytes.
+    """
 
     rows: Any
     path: Path | None = None
@@ -54,7 +56,7 @@ def read_spine(given: Any) -> Spine:
         raise InputError(f"There is no file {path}.")
     try:
         return Spine(_READERS[path.suffix](path), path, file_sha256(path))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, ValueError, OSError) as error:
         raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 from materializer.errors import WarehouseError
 from materializer.macros import Column, Relation
 from materializer.project import Project
+from materializer.warehouse import SQL_TYPE
 
 # How long a file that another process holds is waited for, in seconds.
 LOCK_PATIENCE = 5.0
@@ -70,7 +71,9 @@ class DuckDBWarehouse:
         for *names, column, data_type in found:
             relation = named.get(tuple(names))
             if relation is not None:
-                columns.setdefault(relation, []).append(pa.field(column, arrow[data_type]))
+                columns.setdefault(relation, []).append(
+                    pa.field(column, arrow[data_type], metadata={SQL_TYPE: data_type})
+                )
         return {relation: pa.schema(fields) for relation, fields in columns.items()}
 
     def query(self, sql: str) -> pa.Table:
