@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
@@ -191,10 +192,12 @@ def pick_features(registry: Registry, references: Iterable[str], full_feature_na
     """
     picks: list[Pick] = []
     taken: dict[str, str] = {}
+    names = cache(lambda name: {feature.name for feature in registry.view(name).features})
     for reference in references:
         view_name, feature_name = split_reference(reference)
         view = registry.view(view_name)
-        view.feature(feature_name)
+        if feature_name not in names(view_name):
+            view.feature(feature_name)  # says what there is
         output = f"{view_name.replace('.', '_')}__{feature_name}" if full_feature_names else feature_name
         if output in taken:
             raise InputError(

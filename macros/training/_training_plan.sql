@@ -25,17 +25,20 @@
         {%- do return(none) -%}
     {%- endif -%}
 
+    {%- set features_of = {} -%}
     {%- for view in views.values() -%}
         {%- do feature_store._check_reserved_names(view.features, "Feature view '" ~ view.reference ~ "'") -%}
+        {%- do features_of.update({view.reference: feature_store._by_name(view.features)}) -%}
     {%- endfor -%}
     {%- set spine_columns = feature_store._columns(spine) -%}
     {%- do feature_store._check_reserved_names(spine_columns, 'The spine') -%}
+    {%- set in_spine = feature_store._by_name(spine_columns) -%}
     {%- set outputs = {} -%}
     {%- set picks = [] -%}
     {%- for feature in features -%}
         {%- set reference, name = feature.split(':') -%}
         {%- set view = views[reference] -%}
-        {%- set column = feature_store._column(view.features, name) -%}
+        {%- set column = features_of[view.reference].get(name | lower) -%}
         {%- if column is none and view.features -%}
             {%- do exceptions.raise_compiler_error(
                 "Feature view '" ~ reference ~ "' has no feature '" ~ name ~ "'; it has: "
@@ -49,7 +52,7 @@
                 ~ "': ask for each once, and with full_feature_names=true where two views share a name."
             ) -%}
         {%- endif -%}
-        {%- if feature_store._column(spine_columns, output) -%}
+        {%- if output | lower in in_spine -%}
             {%- do exceptions.raise_compiler_error(
                 "The spine already has a column '" ~ output ~ "', the name of feature '" ~ feature
                 ~ "': rename it there or pass full_feature_names=true."
@@ -60,12 +63,8 @@
     {%- endfor -%}
 
     {%- for view in views.values() -%}
-        {%- set wanted = [] -%}
-        {%- for pick in picks if pick.view == view.slug -%}
-            {%- do wanted.append(pick.column) -%}
-        {%- endfor -%}
-        {%- do view.update({'picked': wanted}) -%}
-        {%- for key in view.entities if spine_columns and feature_store._column(spine_columns, key.name) is none -%}
+        {%- do view.update({'picked': picks | selectattr('view', 'equalto', view.slug) | map(attribute='column') | list}) -%}
+        {%- for key in view.entities if spine_columns and key.name | lower not in in_spine -%}
             {%- do exceptions.raise_compiler_error(
                 "The spine has no column '" ~ key.name ~ "', a join key of feature view '" ~ view.reference ~ "'; it has: "
                 ~ spine_columns | map(attribute='name') | join(', ') ~ '.'
@@ -78,7 +77,7 @@
     {%- for view in views.values() -%}
         {%- set asked = [] -%}
         {%- for key in view.entities -%}
-            {%- set column = feature_store._column(spine_columns, key.name) or {'name': key.name, 'type': none} -%}
+            {%- set column = in_spine.get(key.name | lower, {'name': key.name, 'type': none}) -%}
             {%- set own = adapter.quote(column.name) -%}
             {%- set sql = feature_store._key(own, column.type, key.type) -%}
             {%- do asked.append(own if sql == own else casts.setdefault(sql, '_fs_key_' ~ (casts | length + 1))) -%}
