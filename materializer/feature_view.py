@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from materializer.errors import InputError, NotFoundError
+from materializer.errors import InputError, NotFoundError, worded
 
 
 @dataclass(frozen=True)
@@ -200,13 +200,20 @@ def pick_features(registry: Registry, references: Iterable[str], full_feature_na
             view.feature(feature_name)  # says what there is
         output = f"{view_name.replace('.', '_')}__{feature_name}" if full_feature_names else feature_name
         if output in taken:
-            raise InputError(
-                f"Both '{taken[output]}' and '{reference}' would be called '{output}': "
-                "ask for each once, and with full_feature_names=True where two views share a name."
-            )
+            raise _named_alike(taken[output], reference, output)
         taken[output] = reference
         picks.append(Pick(view, feature_name, output))
     return picks
+
+
+def _named_alike(first: str, second: str, output: str) -> InputError:
+    return worded(
+        InputError,
+        lambda say: (
+            f"Both '{first}' and '{second}' would be called '{output}': "
+            f"ask for each once, and with {say.full_feature_names} where two views share a name."
+        ),
+    )
 
 
 def _names(things: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from materializer.errors import InputError
+from materializer.errors import InputError, worded
 from materializer.feature_view import FeatureView, Pick, Registry, pick_features, split_reference
 from materializer.join_keys import cast_for_all, column_of, portable
 from materializer.macros import MacroRenderer, Relation
@@ -191,7 +191,8 @@ def to_table(entity_df: Any) -> pa.Table:
             return entity_df.to_arrow_table()
         return pa.table(entity_df)
     except (pa.ArrowException, AttributeError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"entity_df cannot be read as a table: {' '.join(str(error).split())}") from None
+        told = " ".join(str(error).split())
+        raise worded(InputError, lambda say: f"{say.the_spine} cannot be read as a table: {told}") from None
 
 
 def _table_of(columns: Mapping[Any, Any]) -> pa.Table:
@@ -258,12 +259,17 @@ def spine_timestamp(schema: pa.Schema, named: str) -> str:
         kind = schema.field(named).type
         if pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_null(kind):
             return named
-        raise InputError(f"Column '{named}' of entity_df is {kind}, not a timestamp: convert it first.")
+        raise worded(
+            InputError, lambda say: f"Column '{named}' of {say.spine} is {kind}, not a timestamp: convert it first."
+        )
     if len(times) == 1 and named == "event_timestamp":
         return times[0]
-    raise InputError(
-        f"entity_df has no column '{named}' to join on: name its moments with timestamp=... "
-        f"(its timestamp columns: {', '.join(times) or 'none'}; all columns: {', '.join(schema.names)})."
+    raise worded(
+        InputError,
+        lambda say: (
+            f"{say.the_spine} has no column '{named}' to join on: name its moments with {say.timestamp} "
+            f"(its timestamp columns: {', '.join(times) or 'none'}; all columns: {', '.join(schema.names)})."
+        ),
     )
 
 
@@ -271,14 +277,20 @@ def _check_spine(schema: pa.Schema, picks: list[Pick]) -> None:
     for pick in picks:
         for key in pick.view.join_keys:
             if key not in schema.names:
-                raise InputError(
-                    f"entity_df has no column '{key}', a join key of feature view '{pick.view.reference}'; "
-                    f"it has: {', '.join(schema.names)}."
+                raise worded(
+                    InputError,
+                    lambda say, pick=pick, key=key: (
+                        f"{say.the_spine} has no column '{key}', a join key of feature view '{pick.view.reference}'; "
+                        f"it has: {', '.join(schema.names)}."
+                    ),
                 )
         if pick.output in schema.names:
-            raise InputError(
-                f"entity_df already has a column '{pick.output}', the name of feature "
-                f"'{pick.view.reference}:{pick.feature}': rename it there or pass full_feature_names=True."
+            raise worded(
+                InputError,
+                lambda say, pick=pick: (
+                    f"{say.the_spine} already has a column '{pick.output}', the name of feature "
+                    f"'{pick.view.reference}:{pick.feature}': rename it there or pass {say.full_feature_names}."
+                ),
             )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from materializer.errors import InputError
+from materializer.errors import InputError, worded
 from materializer.text_files import read_csv, read_json_lines
 
 _READERS = {
@@ -51,7 +51,12 @@ def read_spine(given: Any) -> Spine:
     if isinstance(given, str) and given.lstrip().lower().startswith(("select", "with", "from")) and not path.exists():
         return Spine(given)
     if path.suffix not in _READERS:
-        raise InputError(f"--spine is a .parquet, .csv or .jsonl file, or a SELECT; '{given}' is none of them.")
+        raise worded(
+            InputError,
+            lambda say: (
+                f"{say.spine_option} is a .parquet, .csv or .jsonl file, or a SELECT; '{given}' is none of them."
+            ),
+        )
     if not path.is_file():
         raise InputError(f"There is no file {path}.")
     try:

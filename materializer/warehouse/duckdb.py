@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from materializer.warehouse import SQL_TYPE
 # How long a file that another process holds is waited for, in seconds.
 LOCK_PATIENCE = 5.0
 
+
+_connecting = threading.Lock()
 
 # From how many relations on their columns are asked for together.
 FEW = 20
@@ -140,7 +143,9 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
     deadline = time.monotonic() + LOCK_PATIENCE
     while True:
         try:
-            return duckdb.connect(str(path), read_only=True)
+            # The first connection to a file is not whole before `connect` returns, and threads share what it opens.
+            with _connecting:
+                return duckdb.connect(str(path), read_only=True)
         except duckdb.IOException as error:
             if "lock" not in str(error).lower():
                 raise WarehouseError(f"DuckDB cannot open {path}: {_sentence(error)}") from None
