@@ -162,14 +162,16 @@ def get_historical_features(
     if result.num_rows != answer.num_rows:
         raise AssertionError("the point-in-time join changed the number of rows")
     if table is None:
+        # In SQL what does not fit matches nothing; whoever asks from here is told. Of the largest type the upper half
+        # does not arrive as it is.
+        unclear = {column.name for column in warehouse.columns(spine) if column.dtype == "UHUGEINT"}
         for key, dtypes in keys.items():
-            cast_for_all(
-                answer.column(key), dtypes, key
-            )  # in SQL what does not fit matches nothing; here it is refused
+            if key not in unclear:
+                cast_for_all(answer.column(key), dtypes, key)
     columns = dict(zip(answer.column_names, answer.columns, strict=True))
     joined = {name: to_plain(columns[name]) for name in names}
-    own = {name: column for name, column in zip(result.column_names, result.columns, strict=True) if name not in joined}
-    result = pa.table([*own.values(), *joined.values()], names=[*own, *joined])
+    own = [pair for pair in zip(result.column_names, result.columns, strict=True) if pair[0] not in joined]
+    result = pa.table([*(column for _, column in own), *joined.values()], names=[*(name for name, _ in own), *joined])
     return TrainingSet(result, names, sql, frame, not_arrow)
 
 
@@ -188,7 +190,7 @@ def to_table(entity_df: Any) -> pa.Table:
         if type(entity_df).__module__.partition(".")[0] == "polars":
             return _table_of_polars(entity_df)
         if hasattr(entity_df, "to_arrow_table"):
-            return entity_df.to_arrow_table()
+            return _table_of_duckdb(entity_df)
         return pa.table(entity_df)
     except (pa.ArrowException, AttributeError, TypeError, ValueError, OverflowError) as error:
         told = " ".join(str(error).split())
@@ -208,6 +210,17 @@ def _table_of_pandas(frame: Any) -> pa.Table:
     except OverflowError:
         columns = [column_of(frame.iloc[:, place], from_pandas=True) for place in range(frame.shape[1])]
         return pa.table(columns, names=[str(name) for name in frame.columns])
+
+
+def _table_of_duckdb(relation: Any) -> pa.Table:
+    """Unsigned 128-bit integers as text: Arrow is handed the upper half of them as negative numbers."""
+    names = ['"' + name.replace('"', '""') + '"' for name in relation.columns]
+    if "UHUGEINT" not in map(str, relation.types):
+        return relation.to_arrow_table()
+    casts = zip(names, map(str, relation.types), strict=True)
+    return relation.project(
+        ", ".join(f"cast({name} as varchar) as {name}" if kind == "UHUGEINT" else name for name, kind in casts)
+    ).to_arrow_table()
 
 
 def _table_of_polars(frame: Any) -> pa.Table:

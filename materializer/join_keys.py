@@ -226,7 +226,9 @@ def _quick_cast(column: Any, dtype: pa.DataType, target: pa.DataType) -> Any:
     """The casts that Arrow makes by our rules, whole columns at once; None for any other, and where one fails."""
     given = column.type
     integer = pa.types.is_integer(dtype) or (target != plain_type(dtype) and dtype != UUID)
-    if pa.types.is_integer(given):
+    if dtype == UHUGEINT:
+        right = False
+    elif pa.types.is_integer(given):
         right = integer or pa.types.is_string(dtype)
     elif pa.types.is_string(given):
         right = integer and pc.all(pc.match_substring_regex(column, r"^-?(0|[1-9][0-9]{0,17})$")).as_py() is not False

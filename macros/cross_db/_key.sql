@@ -27,7 +27,7 @@
     {%- set cast = 'try_cast(' ~ x ~ ' as ' ~ wanted ~ ')' -%}
 
     {%- if to == 'other' or (has, to) == ('text', 'enum') -%}
-        {{ expression }}
+        {{ x if to == 'enum' else expression }}
     {%- elif has == 'null' or (has, to) in (('integer', 'integer'), ('integer', 'decimal')) -%}
         {{ cast }}
     {%- elif to in ('text', 'enum') and has in ('text', 'enum', 'integer', 'decimal', 'boolean', 'date', 'uuid') -%}

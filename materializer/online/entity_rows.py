@@ -44,6 +44,8 @@ def rows_of(entity_rows: Any) -> list[Mapping[str, Any]]:
     """
     if hasattr(entity_rows, "iloc"):  # pandas
         entity_rows = {str(name): entity_rows[name].tolist() for name in entity_rows.columns}
+    elif hasattr(entity_rows, "to_dicts"):  # polars
+        return entity_rows.to_dicts()
     elif hasattr(entity_rows, "to_arrow_table") or hasattr(entity_rows, "__arrow_c_stream__"):
         table = entity_rows.to_arrow_table() if hasattr(entity_rows, "to_arrow_table") else pa.table(entity_rows)
         return _decoded_rows(table)
