@@ -155,7 +155,7 @@ class FeatureStore(Catalog):
 
         Args:
             features: references ``view:feature``, or a feature service or its name.
-            entity_rows: a dict of join keys for each entity, a dict of lists, or a frame (pandas, polars, Arrow, DuckDB).
+            entity_rows: a dict of join keys for each entity, a dict of lists, or a frame (pandas, polars, Arrow ...).
             full_feature_names: call values ``view__feature``.
 
         Raises:

@@ -201,7 +201,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> FeatureSt
         for place, name in enumerate(("tinyint", "bigint", "text")):
             warehouse.execute(
                 f"create table mixed_{place} as select k_{name} as k, event_timestamp, n_{name} as m_{place} from by_{name}"
-                f" union all select '44', timestamp '2023-01-01', 44"
+                f" union all select cast('44' as {TYPES[name][0]}), timestamp '2023-01-01', 44"
             )
             views[f"mixed_{place}"] = {"entities": ["k"]}
         warehouse.execute("insert into mixed_1 values (300, timestamp '2023-01-01', 300)")
