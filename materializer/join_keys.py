@@ -162,8 +162,8 @@ def carrier(dtype: pa.DataType) -> pa.DataType:
 
 
 def type_name(dtype: pa.DataType) -> str:
-    """A key's type in words: Arrow's, but for those of the warehouse that Arrow has no word for."""
-    return {UUID: "uuid", HUGEINT: "hugeint", UHUGEINT: "uhugeint"}.get(dtype, str(dtype))
+    """A type in words: Arrow's own, but for two that it has none for."""
+    return {UUID: "uuid", UHUGEINT: "uhugeint"}.get(dtype, str(dtype))
 
 
 def column_of(values: Sequence[Any], **options: Any) -> pa.Array:

@@ -19,15 +19,21 @@
 
 {% macro duckdb___key(expression, given, wanted) -%}
     {%- set to = feature_store._key_kind(wanted) -%}
-    {%- set has = feature_store._key_kind(given) if given else 'text' -%}
-    {%- set x = expression if given else 'cast(' ~ expression ~ ' as varchar)' -%}
+    {%- set has = feature_store._key_kind(given) if given else 'unknown' -%}
+    {%- set x = expression -%}
     {%- if has == 'binary' and not (to in ('uuid', 'binary')) -%}
         {%- set x, has = 'try(decode(' ~ x ~ '))', 'text' -%}
     {%- endif -%}
     {%- set cast = 'try_cast(' ~ x ~ ' as ' ~ wanted ~ ')' -%}
 
     {%- if to == 'other' or (has, to) == ('text', 'enum') -%}
-        {{ x if to == 'enum' else expression }}
+        {{ expression }}
+    {%- elif has == 'unknown' and to in ('text', 'enum') -%}
+        cast({{ x }} as varchar)
+    {%- elif has == 'unknown' -%}
+        {#- The warehouse knows the type when it runs; what is not of the kind that is wanted goes by its text. -#}
+        {%- set same = feature_store._integer_types() if to == 'integer' else [wanted | upper] -%}
+        case when typeof({{ x }}) in ('{{ same | join("', '") }}') then {{ cast }} else {{ feature_store._key('cast(' ~ x ~ ' as varchar)', 'VARCHAR', wanted) }} end
     {%- elif has == 'null' or (has, to) in (('integer', 'integer'), ('integer', 'decimal')) -%}
         {{ cast }}
     {%- elif to in ('text', 'enum') and has in ('text', 'enum', 'integer', 'decimal', 'boolean', 'date', 'uuid') -%}
@@ -87,7 +93,7 @@
 {#-- integer, decimal, float, text, enum, boolean, date, timestamp, uuid, binary, null, or other. --#}
 {% macro _key_kind(data_type) %}
     {%- set type = data_type | upper -%}
-    {%- if type in ('TINYINT', 'SMALLINT', 'INTEGER', 'INT', 'BIGINT', 'HUGEINT', 'UTINYINT', 'USMALLINT', 'UINTEGER', 'UBIGINT', 'UHUGEINT') -%}
+    {%- if type in feature_store._integer_types() -%}
         {%- do return('integer') -%}
     {%- elif type.endswith(']') -%}
         {%- do return('other') -%}
@@ -103,4 +109,9 @@
         {%- do return('timestamp') -%}
     {%- endif -%}
     {%- do return({'BOOLEAN': 'boolean', 'DATE': 'date', 'UUID': 'uuid', 'BLOB': 'binary', '"NULL"': 'null'}.get(type, 'other')) -%}
+{% endmacro %}
+
+
+{% macro _integer_types() %}
+    {%- do return(['TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'HUGEINT', 'UTINYINT', 'USMALLINT', 'UINTEGER', 'UBIGINT', 'UHUGEINT']) -%}
 {% endmacro %}

@@ -16,6 +16,7 @@ from redis.exceptions import NoPermissionError
 
 from materializer.errors import NotFoundError, OnlineStoreError, worded
 from materializer.feature_view import Entity, Feature, FeatureService, FeatureView, Registry
+from materializer.join_keys import type_name
 from materializer.online import scripts
 from materializer.online.keys import registry_key, revision_key, services_key, unescape
 from materializer.online.topology import OnlineStore, masters, node_of
@@ -274,7 +275,7 @@ def _service(name: str, published: Mapping[str, Any]) -> FeatureService:
 
 
 def _part(part: Entity | Feature) -> dict[str, str]:
-    return {"name": part.name, "type": str(part.dtype), "description": part.description}
+    return {"name": part.name, "type": type_name(part.dtype), "description": part.description}
 
 
 def _seconds(duration: timedelta | None) -> int | None:
