@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from materializer.errors import InputError, worded
 from materializer.feature_view import FeatureView, Pick, Registry, pick_features, split_reference
-from materializer.join_keys import cast_for_all, column_of, portable
+from materializer.join_keys import cast_for_all, column_of, portable, table_of_duckdb
 from materializer.macros import MacroRenderer, Relation
 from materializer.registry import with_columns
 from materializer.text_files import FileRows
@@ -190,7 +190,7 @@ def to_table(entity_df: Any) -> pa.Table:
         if type(entity_df).__module__.partition(".")[0] == "polars":
             return _table_of_polars(entity_df)
         if hasattr(entity_df, "to_arrow_table"):
-            return _table_of_duckdb(entity_df)
+            return table_of_duckdb(entity_df)
         return pa.table(entity_df)
     except (pa.ArrowException, AttributeError, TypeError, ValueError, OverflowError) as error:
         told = " ".join(str(error).split())
@@ -210,17 +210,6 @@ def _table_of_pandas(frame: Any) -> pa.Table:
     except OverflowError:
         columns = [column_of(frame.iloc[:, place], from_pandas=True) for place in range(frame.shape[1])]
         return pa.table(columns, names=[str(name) for name in frame.columns])
-
-
-def _table_of_duckdb(relation: Any) -> pa.Table:
-    """Unsigned 128-bit integers as text: Arrow is handed the upper half of them as negative numbers."""
-    names = ['"' + name.replace('"', '""') + '"' for name in relation.columns]
-    if "UHUGEINT" not in map(str, relation.types):
-        return relation.to_arrow_table()
-    casts = zip(names, map(str, relation.types), strict=True)
-    return relation.project(
-        ", ".join(f"cast({name} as varchar) as {name}" if kind == "UHUGEINT" else name for name, kind in casts)
-    ).to_arrow_table()
 
 
 def _table_of_polars(frame: Any) -> pa.Table:

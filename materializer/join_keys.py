@@ -185,6 +185,17 @@ def column_of(values: Sequence[Any], **options: Any) -> pa.Array:
         return pa.array([None if value is None else Decimal(value) for value in whole], dtype)
 
 
+def table_of_duckdb(relation: Any) -> pa.Table:
+    """Unsigned 128-bit integers as text: Arrow is handed the upper half of them as negative numbers."""
+    names = ['"' + name.replace('"', '""') + '"' for name in relation.columns]
+    if "UHUGEINT" not in map(str, relation.types):
+        return relation.to_arrow_table()
+    casts = zip(names, map(str, relation.types), strict=True)
+    return relation.project(
+        ", ".join(f"cast({name} as varchar) as {name}" if kind == "UHUGEINT" else name for name, kind in casts)
+    ).to_arrow_table()
+
+
 def _python_value(value: Any) -> Any:
     """A value of numpy's or pandas' as Python's own; None for NULL, NaN, NaT and NA."""
     kind = type(value).__name__

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from materializer.errors import InputError
-from materializer.join_keys import OutOfRangeError, as_key, key_text, refused
+from materializer.join_keys import OutOfRangeError, as_key, key_text, refused, table_of_duckdb
 from materializer.types import to_plain
 
 
@@ -47,8 +47,8 @@ def rows_of(entity_rows: Any) -> list[Mapping[str, Any]]:
     elif hasattr(entity_rows, "to_dicts"):  # polars
         return entity_rows.to_dicts()
     elif hasattr(entity_rows, "to_arrow_table") or hasattr(entity_rows, "__arrow_c_stream__"):
-        table = entity_rows.to_arrow_table() if hasattr(entity_rows, "to_arrow_table") else pa.table(entity_rows)
-        return _decoded_rows(table)
+        duckdb = hasattr(entity_rows, "to_arrow_table")
+        return _decoded_rows(table_of_duckdb(entity_rows) if duckdb else pa.table(entity_rows))
     if isinstance(entity_rows, Mapping):
         if any(isinstance(values, (str, bytes)) or not hasattr(values, "__len__") for values in entity_rows.values()):
             raise InputError("entity_rows as one dict has a list of values for each join key: {'user_id': [1, 2]}.")
