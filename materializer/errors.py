@@ -2,11 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 
 class FeatureStoreError(Exception):
-    """The base of all of them; the command line prints it and exits with 1."""
+    """The base of all of them; the command line prints it and exits with 1.
+
+    `on_command_line` is the message in the command line's words, where these differ from Python's.
+    """
+
+    on_command_line: str | None = None
+
+
+@dataclass(frozen=True)
+class Words:
+    """What an argument is called where a message appears."""
+
+    spine: str
+    spine_option: str
+    timestamp: str
+    full_feature_names: str
+    allow_changes: str
+    namespace: str
+
+    @property
+    def the_spine(self) -> str:
+        """At the beginning of a sentence."""
+        return "The spine" if self.spine == "the spine" else self.spine
+
+
+PYTHON = Words(
+    "entity_df", "entity_df", "timestamp=...", "full_feature_names=True", "allow_changes=True", "namespace=..."
+)
+COMMAND_LINE = Words("the spine", "--spine", "--timestamp", "--full-feature-names", "--allow-changes", "--namespace")
+
+_Error = TypeVar("_Error", bound=FeatureStoreError)
+
+
+def worded(error: Callable[[str], _Error], text: Callable[[Words], str]) -> _Error:
+    """An error whose message is in the words of the place where it appears."""
+    made = error(text(PYTHON))
+    made.on_command_line = text(COMMAND_LINE)
+    return made
 
 
 class DefinitionError(FeatureStoreError):

@@ -6,11 +6,12 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
 
-from materializer.errors import DefinitionError, InputError, NotFoundError
+from materializer.errors import DefinitionError, InputError, NotFoundError, worded
 
 
 @dataclass(frozen=True)
@@ -201,19 +202,28 @@ def pick_features(registry: Registry, references: Iterable[str], full_feature_na
     """
     picks: list[Pick] = []
     taken: dict[str, str] = {}
+    names = cache(lambda name: {feature.name for feature in registry.view(name).features})
     for reference in references:
         view_name, feature_name = split_reference(reference)
         view = registry.view(view_name)
-        view.feature(feature_name)
+        if feature_name not in names(view_name):
+            view.feature(feature_name)  # says what there is
         output = f"{view_name.replace('.', '_')}__{feature_name}" if full_feature_names else feature_name
         if output in taken:
-            raise InputError(
-                f"Both '{taken[output]}' and '{reference}' would be called '{output}': "
-                "ask for each once, and with full_feature_names=True where two views share a name."
-            )
+            raise _named_alike(taken[output], reference, output)
         taken[output] = reference
         picks.append(Pick(view, feature_name, output))
     return picks
+
+
+def _named_alike(first: str, second: str, output: str) -> InputError:
+    return worded(
+        InputError,
+        lambda say: (
+            f"Both '{first}' and '{second}' would be called '{output}': "
+            f"ask for each once, and with {say.full_feature_names} where two views share a name."
+        ),
+    )
 
 
 def _names(things: Mapping[str, Any]) -> str:

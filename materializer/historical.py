@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from materializer.errors import InputError
-from materializer.feature_view import Pick, Registry, pick_features, split_reference
+from materializer.errors import InputError, worded
+from materializer.feature_view import FeatureView, Pick, Registry, pick_features, split_reference
+from materializer.join_keys import cast_for_all, column_of, portable, table_of_duckdb
 from materializer.macros import MacroRenderer, Relation
 from materializer.registry import with_columns
-from materializer.types import cast_keys, to_plain
+from materializer.text_files import FileRows
+from materializer.types import to_plain
 from materializer.warehouse import Warehouse
 
 _SPINE = "_fs_entity_df"
@@ -116,19 +118,20 @@ def get_historical_features(
 ) -> TrainingSet:
     """See `materializer.FeatureStore.get_historical_features`."""
     references = registry.references(features)
-    views = {
-        view.reference: with_columns(view, warehouse)
-        for view in (registry.view(split_reference(reference)[0]) for reference in references)
-    }
+    asked = [registry.view(name) for name in dict.fromkeys(split_reference(reference)[0] for reference in references)]
+    views = {view.reference: with_columns(view, warehouse) for view in asked}
     known = Registry(
         {name: views.get(view.reference, view) for name, view in registry.views.items()},
         registry.services,
         registry.absent,
     )
     picks = pick_features(known, references, full_feature_names)
+    keys = key_types(list(views.values()))
     frame = entity_df if type(entity_df).__module__.partition(".")[0] == "pandas" else None
 
     not_arrow = None
+    if isinstance(entity_df, FileRows):
+        entity_df = entity_df.table(keys, timestamp)
     if isinstance(entity_df, str):
         spine = Relation(f"({entity_df.strip().rstrip(';')}\n) as _fs_labels")  # the text may end in a comment
         schema = warehouse.schema(spine)
@@ -136,13 +139,13 @@ def get_historical_features(
     else:
         table, not_arrow = _readable_columns(frame) if frame is not None else (to_table(entity_df), None)
         schema = _without_values_as_timestamps(table, timestamp)
-        needed = {timestamp, *(key for pick in picks for key in pick.view.join_keys)}
+        needed = {timestamp, *keys}
         if not_arrow and needed & set(frame.columns) - set(schema.names):
             raise InputError(not_arrow)
     moment = spine_timestamp(schema, timestamp)
     _check_spine(schema, picks)
     if table is not None:
-        spine = warehouse.register(_SPINE, _narrow(table, picks, moment))
+        spine = warehouse.register(_SPINE, _narrow(table, keys, moment))
 
     sql = MacroRenderer(manifest, warehouse.columns).render(
         "point_in_time_join",
@@ -158,12 +161,17 @@ def get_historical_features(
     result = answer if table is None else table
     if result.num_rows != answer.num_rows:
         raise AssertionError("the point-in-time join changed the number of rows")
-    for name in names:
-        column = to_plain(answer.column(name))
-        if table is None:
-            result = result.set_column(result.schema.get_field_index(name), name, column)
-        else:
-            result = result.append_column(name, column)
+    if table is None:
+        # In SQL what does not fit matches nothing; whoever asks from here is told. Of the largest type the upper half
+        # does not arrive as it is.
+        unclear = {column.name for column in warehouse.columns(spine) if column.dtype == "UHUGEINT"}
+        for key, dtypes in keys.items():
+            if key not in unclear:
+                cast_for_all(answer.column(key), dtypes, key)
+    columns = dict(zip(answer.column_names, answer.columns, strict=True))
+    joined = {name: to_plain(columns[name]) for name in names}
+    own = [pair for pair in zip(result.column_names, result.columns, strict=True) if pair[0] not in joined]
+    result = pa.table([*(column for _, column in own), *joined.values()], names=[*(name for name, _ in own), *joined])
     return TrainingSet(result, names, sql, frame, not_arrow)
 
 
@@ -173,16 +181,46 @@ def to_table(entity_df: Any) -> pa.Table:
         if isinstance(entity_df, pa.Table):
             return entity_df
         if isinstance(entity_df, dict):
-            return pa.table(entity_df)
+            return _table_of(entity_df)
         if isinstance(entity_df, list):
-            return pa.Table.from_pylist(entity_df)
+            names = dict.fromkeys(name for row in entity_df for name in row)
+            return _table_of({name: [row.get(name) for row in entity_df] for name in names})
         if type(entity_df).__module__.partition(".")[0] == "pandas":
-            return pa.Table.from_pandas(entity_df, preserve_index=False)
+            return _table_of_pandas(entity_df)
+        if type(entity_df).__module__.partition(".")[0] == "polars":
+            return _table_of_polars(entity_df)
         if hasattr(entity_df, "to_arrow_table"):
-            return entity_df.to_arrow_table()
+            return table_of_duckdb(entity_df)
         return pa.table(entity_df)
-    except (pa.ArrowException, AttributeError, TypeError, ValueError) as error:
-        raise InputError(f"entity_df cannot be read as a table: {' '.join(str(error).split())}") from None
+    except (pa.ArrowException, AttributeError, TypeError, ValueError, OverflowError) as error:
+        told = " ".join(str(error).split())
+        raise worded(InputError, lambda say: f"{say.the_spine} cannot be read as a table: {told}") from None
+
+
+def _table_of(columns: Mapping[Any, Any]) -> pa.Table:
+    try:
+        return pa.table(columns)
+    except OverflowError:
+        return pa.table({name: column_of(values) for name, values in columns.items()})
+
+
+def _table_of_pandas(frame: Any) -> pa.Table:
+    try:
+        return pa.Table.from_pandas(frame, preserve_index=False)
+    except OverflowError:
+        columns = [column_of(frame.iloc[:, place], from_pandas=True) for place in range(frame.shape[1])]
+        return pa.table(columns, names=[str(name) for name in frame.columns])
+
+
+def _table_of_polars(frame: Any) -> pa.Table:
+    """What Arrow has no type for, 128-bit integers and Python objects, value by value."""
+    odd = {
+        name for name, dtype in frame.schema.items() if str(dtype).partition("(")[0] in ("Int128", "UInt128", "Object")
+    }
+    if not odd:
+        return pa.table(frame)
+    return pa.table({name: column_of(frame[name].to_list()) if name in odd else frame[name].to_arrow()
+                     for name in frame.columns})  # fmt: skip
 
 
 def _readable_columns(frame: Any) -> tuple[pa.Table, str | None]:
@@ -198,8 +236,8 @@ def _readable_columns(frame: Any) -> tuple[pa.Table, str | None]:
         columns = {}
         for name in frame.columns:
             try:
-                columns[str(name)] = pa.array(frame[name], from_pandas=True)
-            except (pa.ArrowException, TypeError, ValueError):
+                columns[str(name)] = column_of(frame[name], from_pandas=True)
+            except (pa.ArrowException, TypeError, ValueError, OverflowError):
                 continue
         return pa.table(columns), str(error)
 
@@ -223,12 +261,17 @@ def spine_timestamp(schema: pa.Schema, named: str) -> str:
         kind = schema.field(named).type
         if pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_null(kind):
             return named
-        raise InputError(f"Column '{named}' of entity_df is {kind}, not a timestamp: convert it first.")
+        raise worded(
+            InputError, lambda say: f"Column '{named}' of {say.spine} is {kind}, not a timestamp: convert it first."
+        )
     if len(times) == 1 and named == "event_timestamp":
         return times[0]
-    raise InputError(
-        f"entity_df has no column '{named}' to join on: name its moments with timestamp=... "
-        f"(its timestamp columns: {', '.join(times) or 'none'}; all columns: {', '.join(schema.names)})."
+    raise worded(
+        InputError,
+        lambda say: (
+            f"{say.the_spine} has no column '{named}' to join on: name its moments with {say.timestamp} "
+            f"(its timestamp columns: {', '.join(times) or 'none'}; all columns: {', '.join(schema.names)})."
+        ),
     )
 
 
@@ -236,27 +279,44 @@ def _check_spine(schema: pa.Schema, picks: list[Pick]) -> None:
     for pick in picks:
         for key in pick.view.join_keys:
             if key not in schema.names:
-                raise InputError(
-                    f"entity_df has no column '{key}', a join key of feature view '{pick.view.reference}'; "
-                    f"it has: {', '.join(schema.names)}."
+                raise worded(
+                    InputError,
+                    lambda say, pick=pick, key=key: (
+                        f"{say.the_spine} has no column '{key}', a join key of feature view '{pick.view.reference}'; "
+                        f"it has: {', '.join(schema.names)}."
+                    ),
                 )
         if pick.output in schema.names:
-            raise InputError(
-                f"entity_df already has a column '{pick.output}', the name of feature "
-                f"'{pick.view.reference}:{pick.feature}': rename it there or pass full_feature_names=True."
+            raise worded(
+                InputError,
+                lambda say, pick=pick: (
+                    f"{say.the_spine} already has a column '{pick.output}', the name of feature "
+                    f"'{pick.view.reference}:{pick.feature}': rename it there or pass {say.full_feature_names}."
+                ),
             )
 
 
-def _narrow(table: pa.Table, picks: list[Pick], moment: str) -> pa.Table:
+def key_types(views: Sequence[FeatureView]) -> dict[str, list[pa.DataType]]:
+    """The types that the views have for each join key: more than one where they differ."""
+    types: dict[str, list[pa.DataType]] = {}
+    for view in views:
+        for entity in view.entities:
+            known = types.setdefault(entity.name, [])
+            if entity.dtype not in known:
+                known.append(entity.dtype)
+    return types
+
+
+def _narrow(table: pa.Table, keys: Mapping[str, Sequence[pa.DataType]], moment: str) -> pa.Table:
     """Only what the join needs: join keys as the views have them, and moments in whole microseconds.
 
-    The other columns never travel: they are put back beside the answer, which has the same rows in the same order.
+    Where views differ in a key's type it stays as it was given, and the macro casts it for each of them. The other
+    columns never travel: they are put back beside the answer, which has the same rows in the same order.
     """
     columns: dict[str, Any] = {}
-    for pick in picks:
-        for entity in pick.view.entities:
-            if entity.name not in columns:
-                columns[entity.name] = cast_keys(table.column(entity.name), entity.dtype, entity.name)
+    for name, dtypes in keys.items():
+        cast = cast_for_all(table.column(name), dtypes, name)
+        columns[name] = cast[0] if len(dtypes) == 1 else portable(table.column(name))
     moments = table.column(moment)
     empty = moments.null_count == len(moments)
     columns[moment] = pa.nulls(len(moments), pa.timestamp("us")) if empty else to_plain(moments)

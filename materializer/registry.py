@@ -9,11 +9,14 @@ import pyarrow as pa
 
 from materializer.errors import DefinitionError, NotFoundError
 from materializer.feature_view import Entity, Feature, FeatureView, Registry, split_reference
+from materializer.join_keys import HUGEINT, UHUGEINT, UUID
 from materializer.macros import Relation
 from materializer.types import plain_type
-from materializer.warehouse import Warehouse
+from materializer.warehouse import SQL_TYPE, Warehouse
 
 RESERVED_PREFIX = "_fs_"
+# Types of the warehouse that other types of Arrow arrive for; as keys they are told apart.
+_KEY_TYPES = {"UUID": UUID, "HUGEINT": HUGEINT, "UHUGEINT": UHUGEINT}
 
 
 def with_columns(view: FeatureView, warehouse: Warehouse, schema: pa.Schema | None = None) -> FeatureView:
@@ -28,11 +31,15 @@ def with_columns(view: FeatureView, warehouse: Warehouse, schema: pa.Schema | No
     """
     relation = Relation(view.relation)
     if schema is None:
-        if not warehouse.columns(relation):
+        described = warehouse.columns(relation)
+        if not described:
             raise NotFoundError(
                 f"Feature view '{view.reference}' is not in the warehouse as {relation}: run `dbt build`."
             )
         schema = warehouse.schema(relation)
+        named = {column.name: column.dtype for column in described}
+    else:
+        named = {field.name: (field.metadata or {}).get(SQL_TYPE, b"").decode() for field in schema}
     fields = {field.name.lower(): field for field in schema}
 
     def column(name: str, role: str) -> pa.Field:
@@ -43,7 +50,10 @@ def with_columns(view: FeatureView, warehouse: Warehouse, schema: pa.Schema | No
             )
         return fields[name.lower()]
 
-    entities = [replace(entity, dtype=plain_type(column(entity.name, "join key").type)) for entity in view.entities]
+    def key_type(field: pa.Field) -> pa.DataType:
+        return _KEY_TYPES.get(named.get(field.name, ""), plain_type(field.type))
+
+    entities = [replace(entity, dtype=key_type(column(entity.name, "join key"))) for entity in view.entities]
     timestamp = column(view.timestamp, "event timestamp")
     created = column(view.created_timestamp, "created timestamp") if view.created_timestamp else None
     for field in filter(None, (timestamp, created)):

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from materializer import __version__
-from materializer.errors import FeatureStoreError, InputError
+from materializer.errors import COMMAND_LINE, FeatureStoreError, InputError, worded
 from materializer.feature_view import FeatureView, Registry, split_reference
 from materializer.git import git_state
 from materializer.graph import Graph
@@ -85,10 +85,12 @@ def repeat(project: Project, source: Path, path: Path, spine: Any = None, allow_
             causes = changes or ("nothing that was recorded explains it, so a view may give other rows on every read",)
             if old.git_dirty and old.git_revision == new.git_revision:
                 causes += ("the project already had uncommitted changes when it was made",)
-            raise TrainingSetChangedError(
-                f"{old.output.file} cannot be made again as it was: {output_difference(old.output, new.output)}. "
-                f"Since then: {'; '.join(causes)}. Nothing was written: --allow-changes writes it all the same.",
-                changes,
+            raise worded(
+                lambda text: TrainingSetChangedError(text, changes),
+                lambda say: (
+                    f"{old.output.file} cannot be made again as it was: {output_difference(old.output, new.output)}. "
+                    f"Since then: {'; '.join(causes)}. Nothing was written: {say.allow_changes} writes it all the same."
+                ),
             )
         _put_in_place(partial, path, new)
     return Repeated(new, same, changes)
@@ -101,12 +103,23 @@ def _check_path(path: Path) -> None:
 
 def _recorded_spine(record: TrainingRecord, source: Path) -> Any:
     if record.spine.kind == "rows":
-        raise InputError(f"{record.output.file} was made from rows in memory: give them again, with --spine as a file.")
+        raise worded(
+            InputError,
+            lambda say: (
+                f"{record.output.file} was made from rows in memory: give them again, with {say.spine_option}"
+                + (" as a file." if say is COMMAND_LINE else ".")
+            ),
+        )
     if record.spine.path is None:
         return record.spine.sql
     path = source.parent / record.spine.path
     if not path.is_file():
-        raise InputError(f"{path}, the spine that {source.name} names, is not there any more: name it with --spine.")
+        raise worded(
+            InputError,
+            lambda say: (
+                f"{path}, the spine that {source.name} names, is not there any more: name it with {say.spine_option}."
+            ),
+        )
     return path
 
 

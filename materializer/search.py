@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from materializer.feature_view import FeatureService, FeatureView, entities_of
+from materializer.join_keys import type_name
 
 # What a word counts where it is found; a name says more about a thing than a sentence on it.
 _WEIGHTS = {
@@ -123,7 +124,7 @@ def _things(views: Sequence[FeatureView], services: Iterable[FeatureService]) ->
                 keys, dtype, view.owner, feature.description,
             )  # fmt: skip
     for entity in entities_of(views):
-        dtype = str(entity.dtype) if entity.dtype else None
+        dtype = type_name(entity.dtype) if entity.dtype else None
         texts = {"name": entity.name, "description": entity.description, "type": _type_words(dtype)}
         yield _Thing("entity", entity.name, texts, frozenset({entity.name}), dtype, None, entity.description)
     by_reference = {view.reference: view for view in views} | {view.name: view for view in views if view.latest}

@@ -9,23 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet
 
-from materializer.errors import InputError
+from materializer.errors import InputError, worded
+from materializer.text_files import read_csv, read_json_lines
 
 _READERS = {
     ".parquet": pyarrow.parquet.read_table,
-    ".csv": pyarrow.csv.read_csv,
-    ".json": pyarrow.json.read_json,
-    ".jsonl": pyarrow.json.read_json,
+    ".csv": read_csv,
+    ".json": read_json_lines,
+    ".jsonl": read_json_lines,
 }
 
 
 @dataclass(frozen=True)
 class Spine:
-    """A spine that was read: `rows` is a table or SQL text; a file also has its path and the SHA-256 of its bytes."""
+    """A spine that was read: `rows` is a table, the rows of a text file, or SQL text.
+
+    A file also has its path and the SHA-256 of its bytes.
+    """
 
     rows: Any
     path: Path | None = None
@@ -49,12 +51,17 @@ def read_spine(given: Any) -> Spine:
     if isinstance(given, str) and given.lstrip().lower().startswith(("select", "with", "from")) and not path.exists():
         return Spine(given)
     if path.suffix not in _READERS:
-        raise InputError(f"--spine is a .parquet, .csv or .jsonl file, or a SELECT; '{given}' is none of them.")
+        raise worded(
+            InputError,
+            lambda say: (
+                f"{say.spine_option} is a .parquet, .csv or .jsonl file, or a SELECT; '{given}' is none of them."
+            ),
+        )
     if not path.is_file():
         raise InputError(f"There is no file {path}.")
     try:
         return Spine(_READERS[path.suffix](path), path, file_sha256(path))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, ValueError, OSError) as error:
         raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,14 +150,14 @@ class FeatureStore(Catalog):
     def get_online_features(
         self,
         features: Sequence[str] | str | FeatureService,
-        entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]],
+        entity_rows: Any,
         full_feature_names: bool = False,
     ) -> OnlineResponse:
         """The features of these entities as of the last materialization. Needs Redis alone.
 
         Args:
             features: references ``view:feature``, or a feature service or its name.
-            entity_rows: a dict of join keys for each entity, or a dict of lists.
+            entity_rows: a dict of join keys for each entity, a dict of lists, or a frame (pandas, polars, Arrow ...).
             full_feature_names: call values ``view__feature``.
 
         Raises:
@@ -171,7 +171,7 @@ class FeatureStore(Catalog):
     async def get_online_features_async(
         self,
         features: Sequence[str] | str | FeatureService,
-        entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]],
+        entity_rows: Any,
         full_feature_names: bool = False,
     ) -> OnlineResponse:
         """As `get_online_features`, with the same arguments, answers and errors, for asyncio.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from materializer.errors import InputError
-
 
 def plain_type(dtype: pa.DataType) -> pa.DataType:
     """The type that values of `dtype` are given back as.
@@ -53,30 +51,3 @@ def to_plain(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
     if pa.types.is_timestamp(dtype) and dtype.unit == "ns":
         column = pc.floor_temporal(column, 1, "microsecond")
     return column.cast(target)
-
-
-def cast_keys(column: pa.ChunkedArray | pa.Array, dtype: pa.DataType, name: str) -> pa.ChunkedArray | pa.Array:
-    """Join keys as the view has them: text that spells a number is that number, but 'abc' or 1.5 is refused.
-
-    Raises:
-        InputError: naming the key, its type and a value that does not fit.
-    """
-    column = to_plain(column)
-    if column.type.equals(dtype):
-        return column
-    # Arrow would also take True for 1, and a timestamp for its microseconds.
-    foreign = pa.types.is_boolean(column.type) or pa.types.is_temporal(column.type) != pa.types.is_temporal(dtype)
-    fits = not foreign or pa.types.is_string(dtype) or pa.types.is_string(column.type) or pa.types.is_null(column.type)
-    if fits:
-        try:
-            return column.cast(dtype)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
-            pass
-    for value in column.drop_null().unique().to_pylist():
-        try:
-            fits and pa.array([value], column.type).cast(dtype)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
-            fits = False
-        if not fits:
-            raise InputError(f"Join key '{name}' is of type {dtype}, but {value!r} was given for it.")
-    raise InputError(f"Join key '{name}' is of type {dtype}, but it was given as {column.type}.")

@@ -197,12 +197,11 @@ def test_a_missing_join_key_is_named(refused: Callable[..., str], online: Featur
 
     spine = tmp_path / "labels.csv"
     spine.write_text("user_id,event_timestamp\n1,2024-06-01 00:00:00\n")
-    expected = (
-        "entity_df has no column 'item_id', a join key of feature view 'user_item'; it has: user_id, event_timestamp"
-    )
-    assert expected in refused("feature-store", "training", "--spine", str(spine), "-f", "user_item:affinity")
+    expected = "has no column 'item_id', a join key of feature view 'user_item'; it has: user_id, event_timestamp"
+    ran = refused("feature-store", "training", "--spine", str(spine), "-f", "user_item:affinity")
+    assert f"The spine {expected}" in ran
     for labels in (USERS, USERS.to_pandas(), "select 1 as user_id, now() as event_timestamp"):
-        with pytest.raises(InputError, match="no column 'item_id'"):
+        with pytest.raises(InputError, match=f"^entity_df {expected}"):
             online.get_historical_features(labels, ["user_item:affinity"])
 
 
@@ -237,6 +236,40 @@ def test_a_key_that_is_not_text_in_any_encoding_is_refused(online: FeatureStore)
 
 def test_an_entity_of_the_command_line_without_a_value_is_refused(refused: Callable[..., str]) -> None:
     assert "write for example user_id=1" in refused("feature-store", "online", "user_features:age", "-e", "1")
+
+
+@pytest.mark.parametrize(
+    "entity, expected",
+    [
+        ("user_id=1,user_id=2", "'user_id=1,user_id=2' has 'user_id' twice: give each entity an --entity of its own."),
+        ('{"user_id": 1, "user_id": 2}', "has 'user_id' twice"),
+        ("user_id=1,foo=2", "'foo' is no join key of user_features; the join keys are: user_id."),
+        ('{"user_id": 1, "foo": 2}', "'foo' is no join key of user_features"),
+        ("user_id=1,2", "Join key 'user_id' is of type int64, but '1,2' was given for it."),
+        ("{user_id: 1}", "is no JSON object such as"),
+    ],
+)
+def test_an_entity_of_the_command_line_that_is_not_meant_is_refused(
+    refused: Callable[..., str], online: FeatureStore, entity: str, expected: str
+) -> None:
+    assert expected in refused("feature-store", "online", "user_features:age", "-e", entity)
+
+
+def test_messages_speak_the_words_of_the_place_they_appear_in(
+    refused: Callable[..., str], online: FeatureStore, tmp_path: Path
+) -> None:
+    spine = tmp_path / "labels.csv"
+    spine.write_text("user_id,at,then,age\n1,2024-06-01 00:00:00,2024-06-01 00:00:00,3\n")
+    asked = ("training", "--spine", str(spine), "-f", "user_features:age")
+    said = refused("feature-store", *asked)
+    assert "The spine has no column 'event_timestamp' to join on: name its moments with --timestamp (" in said
+    assert "pass --full-feature-names." in refused("feature-store", *asked, "--timestamp", "at")
+    said = refused("feature-store", "online", "user_features:age", "item_features:age", "-e", "user_id=1,item_id=b")
+    assert "with --full-feature-names where" in said
+    with pytest.raises(InputError, match=r"^entity_df has no column .* name its moments with timestamp=\.\.\. "):
+        online.get_historical_features({"user_id": [1]}, ["user_features:age"])
+    with pytest.raises(InputError, match="with full_feature_names=True where"):
+        online.get_online_features(["user_features:age", "item_features:age"], [{"user_id": 1, "item_id": "b"}])
 
 
 # Spines.
@@ -295,7 +328,7 @@ def test_a_spine_file_that_cannot_be_read_is_named(refused: Callable[..., str], 
         if content is not None:
             path.write_bytes(content)
         sentence = refused("feature-store", "training", "--spine", str(path), "-f", "user_features:age")
-        assert name in sentence or "entity_df" in sentence, sentence
+        assert name in sentence or "The spine" in sentence, sentence
     (tmp_path / "folder.parquet").mkdir()
     assert "There is no file" in refused("feature-store", "training", "-f", "user_features:age",
                                          "--spine", str(tmp_path / "folder.parquet"))  # fmt: skip

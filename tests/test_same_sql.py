@@ -25,6 +25,11 @@ VIEWS: dict[str, tuple[dict[str, Any], str]] = {
         {"entities": ["user_id", "item"], "timestamp": "at", "created_timestamp": "made"},
         "select 1 as user_id, 'i' as item, now()::timestamp_ns as at, now() as made, true as flag",
     ),
+    "typed": (
+        {"entities": ["user_id", "item"]},
+        "select '1' as user_id, 'i'::enum('i', 'j') as item, now() as event_timestamp, 1 as z",
+    ),
+    "exact": ({}, "select 1::decimal(10, 2) as user_id, now() as event_timestamp, 1 as w"),
 }
 
 # The arguments after the spine, by the name of the model.
@@ -35,6 +40,7 @@ TRAINING: dict[str, dict[str, Any]] = {
     "t_strictly_before": {"features": ["rich:a", "plain:b"], "allow_exact_matches": False},
     "t_unfiltered": {"features": ["rich:a", "pairs:flag"], "filter_by_created_timestamp": False},
     "t_other_time": {"features": ["plain:a"], "timestamp": "other_time"},
+    "t_other_key_types": {"features": ["typed:z", "exact:w", "plain:a"]},
     "t_versions": {"features": ["prices.v1:p", "prices:p"], "full_feature_names": True},
 }
 

@@ -70,3 +70,13 @@
     {%- endfor -%}
     {%- do return(none) -%}
 {% endmacro %}
+
+
+{#-- Columns (of `_columns`) by their names in lower case, to look many of them up. --#}
+{% macro _by_name(columns) %}
+    {%- set found = {} -%}
+    {%- for column in columns -%}
+        {%- do found.setdefault(column.name | lower, column) -%}
+    {%- endfor -%}
+    {%- do return(found) -%}
+{% endmacro %}

@@ -16,7 +16,8 @@
                 "aggregate_as_of: the spine has no column '" ~ name ~ "'; it has: " ~ spine_columns | map(attribute='name') | join(', ') ~ '.'
             ) -%}
         {%- endif -%}
-        {%- do keys.append(feature_store._quoted(column.name if column else name) ~ ' as ' ~ spec.entities[loop.index0]) -%}
+        {%- set own = feature_store._quoted(column.name if column else name) -%}
+        {%- do keys.append(feature_store._key(own, column.type if column else none, spec.key_columns[loop.index0].type) ~ ' as ' ~ spec.entities[loop.index0]) -%}
     {%- endfor -%}
     {%- for output in spec.outputs if feature_store._column(spine_columns, output.column) -%}
         {%- do exceptions.raise_compiler_error("aggregate_as_of: the spine already has a column '" ~ output.column ~ "'; rename it there, or the aggregate.") -%}
@@ -34,7 +35,7 @@ _fs_spine as {{ adapter.dispatch('_materialized', 'feature_store')() }}(
     from {{ feature_store._from(spine, '_fs_labels') }}
 ),
 
--- the moments it asks for, in UTC
+-- the moments it asks for, in UTC, and their keys in the types of the events
 _fs_moments as (
     select {{ keys | join(', ') }}, {{ feature_store._instant(feature_store._quoted(moment.name), moment.type) }} as _fs_at, _fs_row
     from _fs_spine

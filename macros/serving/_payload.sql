@@ -9,8 +9,9 @@
     {%- set hit = feature_store._names(view.entities, 'hit.') ~ ', hit._fs_event' ~ (', hit._fs_created' if knowledge else '') -%}
     {%- set picked = view.picked -%}
     {%- set fetched = [] -%}
+    {%- set features = feature_store._by_name(view.features) if outer_joined else {} -%}
     {%- for name in picked -%}
-        {%- set type = (feature_store._column(view.features, name) or {}).type if outer_joined else none -%}
+        {%- set type = features.get(name | lower, {}).type if outer_joined else none -%}
         {%- do fetched.append(feature_store._before_outer_join('v.' ~ feature_store._quoted(name), feature_store._quoted(name), type)) -%}
     {%- endfor -%}
     {%- set created = feature_store._instant('v.' ~ feature_store._quoted(view.created_timestamp.name), view.created_timestamp.type) if view.created_timestamp else none -%}

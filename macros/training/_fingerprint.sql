@@ -14,8 +14,9 @@
             ) -%}
         {%- endif -%}
     {%- endif -%}
+    {%- set known = feature_store._by_name(view.features) -%}
     {%- for name in features -%}
-        {%- do columns.append(feature_store._column(view.features, name)) -%}
+        {%- do columns.append(known[name | lower]) -%}
     {%- endfor -%}
     {%- set counts = bounds | join(' and ') or 'true' -%}
 select
@@ -29,10 +30,10 @@ from {{ view.relation }}
 
 {#-- The same hash for the rows of any relation, over some of its columns. --#}
 {% macro _rows_fingerprint(relation, names) -%}
-    {%- set known = feature_store._columns(relation) -%}
+    {%- set known = feature_store._by_name(feature_store._columns(relation)) -%}
     {%- set columns = [] -%}
     {%- for name in names -%}
-        {%- do columns.append(feature_store._column(known, name)) -%}
+        {%- do columns.append(known[name | lower]) -%}
     {%- endfor -%}
 select {{ adapter.dispatch('_content', 'feature_store')(columns, 'true') }} as content
 from {{ relation }}

@@ -47,6 +47,15 @@ _fs_known_{{ view.slug }} as (
 {%- endmacro %}
 
 
+{#-- The spine's keys in the view's types, under the view's names. --#}
+{% macro _asked_keys(view) -%}
+    {%- for key in view.entities -%}
+        {%- set name = feature_store._quoted(key.name) -%}
+        {{ view.asked[loop.index0] }}{{ ' as ' ~ name if view.asked[loop.index0] != name }}{{ ', ' if not loop.last }}
+    {%- endfor -%}
+{%- endmacro %}
+
+
 {#-- One sort and running maxima, no join between spine and history: for warehouses without ASOF. --#}
 {% macro default___rows_in_force(view, knowledge, strictly_before) -%}
     {%- set keys = feature_store._names(view.entities) -%}
@@ -58,7 +67,7 @@ _fs_timeline_{{ view.slug }} as (
     select {{ keys }}, _fs_visible, 0 as _fs_asked, null as _fs_row, _fs_event{{ ', _fs_created' if knowledge }}
     from _fs_known_{{ view.slug }}
     union all
-    select {{ keys }}, _fs_moment as _fs_visible, 1 as _fs_asked, _fs_row, null as _fs_event{{ ', null as _fs_created' if knowledge }}
+    select {{ feature_store._asked_keys(view) }}, _fs_moment as _fs_visible, 1 as _fs_asked, _fs_row, null as _fs_event{{ ', null as _fs_created' if knowledge }}
     from _fs_spine
     where _fs_moment is not null  -- it would stand behind every row
 ),
@@ -115,7 +124,7 @@ _fs_in_force_{{ view.slug }} as (
     from _fs_spine as asked
     asof join _fs_{{ 'steps' if knowledge else 'known' }}_{{ view.slug }} as seen
         on {% for key in view.entities -%}
-        asked.{{ feature_store._quoted(key.name) }} = seen.{{ feature_store._quoted(key.name) }} and {% endfor -%}
+        asked.{{ view.asked[loop.index0] }} = seen.{{ feature_store._quoted(key.name) }} and {% endfor -%}
         asked._fs_moment >= seen._fs_visible
     {{- feature_store._ttl(view) }}
 )

@@ -1,4 +1,5 @@
-{#-- Reads and checks the arguments of a training set: {spine, spine_columns, moment, views, picks}.
+{#-- Reads and checks the arguments of a training set: {spine, spine_columns, moment, casts, views, picks}.
+     A view's `asked` are its join keys in the spine, in its own types; `casts` are those that had to be made: {sql: name}.
      Its parts in the SQL are called `_fs_<part>_<slug of the view>`: no view can be named so that they clash. --#}
 {% macro _training_plan(spine, features, timestamp, full_feature_names) %}
     {#- A text without a colon is the name of a feature service; while dbt parses, nobody knows it. -#}
@@ -28,18 +29,21 @@
     {%- endif -%}
 
     {%- set slugs = [] -%}
+    {%- set features_of = {} -%}
     {%- for view in views.values() -%}
         {%- do view.update({'slug': feature_store._slug(view.reference, slugs)}) -%}
         {%- do slugs.append(view.slug) -%}
+        {%- do features_of.update({view.reference: feature_store._by_name(view.features)}) -%}
     {%- endfor -%}
     {%- set spine_columns = feature_store._columns(spine) -%}
     {%- do feature_store._check_reserved_names(spine_columns, 'The spine') -%}
+    {%- set in_spine = feature_store._by_name(spine_columns) -%}
     {%- set outputs = {} -%}
     {%- set picks = [] -%}
     {%- for feature in features -%}
         {%- set reference, name = feature.split(':') -%}
         {%- set view = views[reference] -%}
-        {%- set column = feature_store._column(view.features, name) -%}
+        {%- set column = features_of[view.reference].get(name | lower) -%}
         {%- if column is none and view.features -%}
             {%- do exceptions.raise_compiler_error(
                 "Feature view '" ~ reference ~ "' has no feature '" ~ name ~ "'; it has: "
@@ -53,7 +57,7 @@
                 ~ "': ask for each once, and with full_feature_names=true where two views share a name."
             ) -%}
         {%- endif -%}
-        {%- if feature_store._column(spine_columns, output) -%}
+        {%- if output | lower in in_spine -%}
             {%- do exceptions.raise_compiler_error(
                 "The spine already has a column '" ~ output ~ "', the name of feature '" ~ feature
                 ~ "': rename it there or pass full_feature_names=true."
@@ -64,12 +68,8 @@
     {%- endfor -%}
 
     {%- for view in views.values() -%}
-        {%- set wanted = [] -%}
-        {%- for pick in picks if pick.view == view.slug -%}
-            {%- do wanted.append(pick.column) -%}
-        {%- endfor -%}
-        {%- do view.update({'picked': wanted}) -%}
-        {%- for key in view.entities if spine_columns and feature_store._column(spine_columns, key.name) is none -%}
+        {%- do view.update({'picked': picks | selectattr('view', 'equalto', view.slug) | map(attribute='column') | list}) -%}
+        {%- for key in view.entities if spine_columns and key.name | lower not in in_spine -%}
             {%- do exceptions.raise_compiler_error(
                 "The spine has no column '" ~ key.name ~ "', a join key of feature view '" ~ view.reference ~ "'; it has: "
                 ~ spine_columns | map(attribute='name') | join(', ') ~ '.'
@@ -77,11 +77,25 @@
         {%- endfor -%}
     {%- endfor -%}
 
+    {#- The spine's keys as each view has them: its own column, or, where the types differ, a cast of it that the spine brings along. -#}
+    {%- set casts = {} -%}
+    {%- for view in views.values() -%}
+        {%- set asked = [] -%}
+        {%- for key in view.entities -%}
+            {%- set column = in_spine.get(key.name | lower, {'name': key.name, 'type': none}) -%}
+            {%- set own = feature_store._quoted(column.name) -%}
+            {%- set sql = feature_store._key(own, column.type, key.type) -%}
+            {%- do asked.append(own if sql == own else casts.setdefault(sql, '_fs_key_' ~ (casts | length + 1))) -%}
+        {%- endfor -%}
+        {%- do view.update({'asked': asked}) -%}
+    {%- endfor -%}
+
     {%- set moment = feature_store._spine_timestamp(spine_columns, timestamp) -%}
     {%- do return({
         'spine': feature_store._from(spine, '_fs_labels'),
         'spine_columns': spine_columns,
         'moment': feature_store._instant(feature_store._quoted(moment.name), moment.type),
+        'casts': casts,
         'views': views.values() | list,
         'picks': picks,
     }) -%}

@@ -16,6 +16,11 @@ _fs_spine as {{ adapter.dispatch('_materialized', 'feature_store')() }}(
         *,
         row_number() over () as _fs_row,
         {{ plan.moment }} as _fs_moment
+        {%- for sql, name in plan.casts.items() %},
+        {{ '-- keys in the types that the views have them in; what does not fit exactly is NULL' if loop.first }}
+        {{- '\n        ' if loop.first }}
+        {{- sql }} as {{ name }}
+        {%- endfor %}
     from {{ plan.spine }}
 )
 {%- for view in plan.views -%}
@@ -36,7 +41,7 @@ select
     {% for column in plan.spine_columns -%}
     _fs_spine.{{ feature_store._quoted(column.name) }},
     {% else -%}
-    _fs_spine.* exclude (_fs_row, _fs_moment),
+    _fs_spine.* exclude (_fs_row, _fs_moment{% for name in plan.casts.values() %}, {{ name }}{% endfor %}),
     {% endfor -%}
     {%- for pick in plan.picks -%}
     {{ feature_store._after_outer_join('_fs_rows_' ~ pick.view ~ '.' ~ feature_store._quoted(pick.column), pick.type) }} as {{ feature_store._quoted(pick.output) }}{{ ',\n    ' if not loop.last }}

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Any, NoReturn
 
 import click
@@ -30,7 +31,7 @@ def run(command: click.Command, name: str) -> NoReturn:
         error.show()
         sys.exit(2)
     except FeatureStoreError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {error.on_command_line or error}", err=True)
         sys.exit(1)
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - the reader left, as `head` does
@@ -132,16 +133,36 @@ def _json_value(value: Any) -> Any:
     return str(value)
 
 
-def key_values(texts: tuple[str, ...]) -> dict[str, str]:
-    """``("user_id=1", "item_id=2")`` as a dict.
+def key_values(text: str) -> dict[str, Any]:
+    """``user_id=1,item_id=a`` or ``{"user_id": 1, "item_id": "a"}`` as a dict.
+
+    A comma belongs to a value where no ``key=`` follows it; the JSON form takes any value.
 
     Raises:
-        InputError: where one has no equals sign.
+        InputError: where there is no equals sign, a key stands twice, or the JSON is none.
     """
-    pairs = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise InputError(f"'{text}' is not a join key and its value: write for example user_id=1.")
-        pairs[name] = value
-    return pairs
+    if text.lstrip().startswith("{"):
+        pairs = _json_pairs(text)
+    else:
+        pairs = []
+        for part in text.split(","):
+            name, equals, value = part.partition("=")
+            if equals and name:
+                pairs.append((name, value))
+            elif pairs and not equals:
+                pairs[-1] = (pairs[-1][0], f"{pairs[-1][1]},{part}")
+            else:
+                raise InputError(f"'{part}' is not a join key and its value: write for example user_id=1.")
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"'{text}' has '{name}' twice: give each entity an --entity of its own.")
+    return dict(pairs)
+
+
+def _json_pairs(text: str) -> list[tuple[str, Any]]:
+    try:
+        pairs = json.loads(text, object_pairs_hook=list, parse_float=Decimal)
+    except ValueError as error:
+        raise InputError(f"'{text}' is no JSON object such as {{\"user_id\": 1}}: {error}.") from None
+    return [(name, value) for name, value in pairs]

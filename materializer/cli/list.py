@@ -9,6 +9,7 @@ import click
 from materializer.cli.common import open_store, output_option, print_json, print_rows, store_options
 from materializer.cli.shapes import service_json, view_json
 from materializer.feature_view import entities_of
+from materializer.join_keys import type_name
 
 
 @click.command("list")
@@ -54,7 +55,7 @@ def list_(what: str, tags: tuple[str, ...], owner: str | None, entity: str | Non
     else:
         entities = entities_of(views)
         used = {e.name: [v.reference for v in views if e.name in v.join_keys] for e in entities}
-        rows = [[e.name, e.dtype, used[e.name], e.description] for e in entities]
+        rows = [[e.name, e.dtype and type_name(e.dtype), used[e.name], e.description] for e in entities]
         names = ["entity", "type", "views", "description"]
     if output == "json":
         return print_json([dict(zip(names, row, strict=True)) for row in rows])

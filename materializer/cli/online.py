@@ -7,6 +7,8 @@ from typing import Any
 import click
 
 from materializer.cli.common import key_values, open_store, output_option, print_json, print_rows, store_options
+from materializer.errors import InputError
+from materializer.feature_view import split_reference
 from materializer.online.connect import redis_url
 from materializer.store import FeatureStore
 
@@ -14,7 +16,7 @@ from materializer.store import FeatureStore
 @click.command()
 @click.argument("features", nargs=-1, required=True, metavar="FEATURE ...")
 @click.option("--entity", "-e", "entities", multiple=True, metavar="KEY=VALUE[,KEY=VALUE]", required=True,
-              help="The join keys of one entity; repeat it for more entities.")  # fmt: skip
+              help="One entity's join keys, or as JSON: '{\"name\": \"a,b=c\"}'. Repeat it for more.")  # fmt: skip
 @click.option("--full-feature-names", is_flag=True, help="Call values view__feature.")
 @store_options
 @output_option
@@ -25,24 +27,42 @@ def online(
 
     FEATURE is a reference (user_features:age), a feature view (all of its features) or a feature service.
 
-        feature-store online user_features -e user_id=1
+        feature-store online user_features -e user_id=1 -e user_id=2
+
+    It prints a row an entity, with (not found), (too old) or (null) where there is no value; --output json tells the
+    statuses and event times of all.
     """
-    rows = [key_values(tuple(entity.split(","))) for entity in entities]
+    rows = [key_values(entity) for entity in entities]
     # What is published counts here, whatever the project and its warehouse are at.
     store = FeatureStore(redis_url=redis_url(where["redis_url"]), namespace=open_store(reader=True, **where).namespace)
-    answer = store.get_online_features(references(store, features), rows, full_feature_names).to_dict(
+    asked = references(store, features)
+    _check_keys(store, asked, rows)
+    answer = store.get_online_features(asked, rows, full_feature_names).to_dict(
         include_statuses=True, include_event_timestamps=True
     )
     if output == "json":
         return print_json(answer)
+    keys = list(dict.fromkeys(key for row in rows for key in row))
     names = [name for name in answer if f"{name}__status" in answer]
-    lines = []
-    for number, row in enumerate(rows):
-        entity = ",".join(f"{key}={value}" for key, value in row.items())
-        for name in names:
-            event = answer[f"{name}__event_timestamp"][number]
-            lines.append([entity, name, answer[name][number], answer[f"{name}__status"][number], event])
-    return print_rows(["entity", "feature", "value", "status", "event timestamp"], lines)
+    lines = [
+        [row.get(key) for key in keys]
+        + [_MISSING.get(answer[f"{name}__status"][number], answer[name][number]) for name in names]
+        for number, row in enumerate(rows)
+    ]
+    return print_rows([*keys, *names], lines)
+
+
+_MISSING = {"NOT_FOUND": "(not found)", "OUTSIDE_MAX_AGE": "(too old)", "NULL_VALUE": "(null)"}
+
+
+def _check_keys(store: FeatureStore, asked: list[str], rows: list[dict[str, Any]]) -> None:
+    """Raises:
+    InputError: for a key that none of the views has: on a command line that is a slip.
+    """
+    views = dict.fromkeys(split_reference(reference)[0] for reference in asked)
+    known = dict.fromkeys(key for view in views for key in store.get_feature_view(view).join_keys)
+    for name in (name for row in rows for name in row if name not in known):
+        raise InputError(f"'{name}' is no join key of {', '.join(views)}; the join keys are: {', '.join(known)}.")
 
 
 def references(store: FeatureStore, names: tuple[str, ...]) -> list[str]:

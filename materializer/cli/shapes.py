@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from materializer.feature_view import Entity, Feature, FeatureService, FeatureView
+from materializer.join_keys import type_name
 
 
 def view_json(view: FeatureView) -> dict[str, Any]:
@@ -51,5 +52,5 @@ def entity_json(entity: Entity) -> dict[str, Any]:
 
 
 def _column_json(part: Entity | Feature) -> dict[str, Any]:
-    dtype = None if part.dtype is None else str(part.dtype)
+    dtype = None if part.dtype is None else type_name(part.dtype)
     return {"name": part.name, "type": dtype, "description": part.description}

@@ -12,6 +12,7 @@ from materializer.cli.shapes import entity_json, feature_json, service_json, vie
 from materializer.duration import format_duration
 from materializer.errors import NotFoundError
 from materializer.feature_view import Entity, FeatureService, FeatureView
+from materializer.join_keys import type_name
 from materializer.store import FeatureStore
 from materializer.surroundings import Surroundings, Tested
 
@@ -59,7 +60,7 @@ def show(name: str, output: str, **where: Any) -> None:
     click.echo()
     print_rows(
         ["column", "role", "type", "description"],
-        [[e.name, "join key", e.dtype, e.description] for e in view.entities]
+        [[e.name, "join key", e.dtype and type_name(e.dtype), e.description] for e in view.entities]
         + [[f.name, "feature", f.dtype, f.description] for f in view.features],
     )
 
@@ -113,7 +114,7 @@ def _show_entity(entity: Entity, views: list[str], output: str) -> None:
     if output == "json":
         return print_json({**entity_json(entity), "views": views})
     _heading(entity.name, entity.description)
-    _facts(type=entity.dtype, views=", ".join(views))
+    _facts(type=entity.dtype and type_name(entity.dtype), views=", ".join(views))
 
 
 def _around_json(around: Surroundings) -> dict[str, Any]:

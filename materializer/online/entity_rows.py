@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import date
-from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 
 from materializer.errors import InputError
-from materializer.online.values import encode
-from materializer.types import cast_keys
+from materializer.join_keys import OutOfRangeError, as_key, key_text, refused, table_of_duckdb
+from materializer.types import to_plain
 
 
 def key_texts(values: Iterable[Any], dtype: pa.DataType, name: str) -> list[str | None]:
@@ -21,47 +19,36 @@ def key_texts(values: Iterable[Any], dtype: pa.DataType, name: str) -> list[str 
         InputError: for a value that is not of the type, such as text in an integer key.
     """
     values = list(values)
-    if {int} == set(map(type, values)) and pa.types.is_integer(dtype):
+    kinds = set(map(type, values))
+    if kinds == {int} and pa.types.is_integer(dtype):
         return list(map(str, values))
-    values = [_plain_value(value) for value in values]
-    if pa.types.is_integer(dtype) and all(type(value) is int or value is None for value in values):
-        return [None if value is None else str(value) for value in values]
-    if pa.types.is_string(dtype) and all(type(value) is str or value is None for value in values):
+    if kinds == {str} and pa.types.is_string(dtype):
         return values
-    texts = []
+    texts: list[str | None] = []
     for value in values:
-        if value is not None and not isinstance(value, (int, float, str, bytes, bool, date, Decimal)):
-            value = str(value)
-        if type(value) is int and not pa.types.is_boolean(dtype):
-            value = str(value)  # of any size, as decimals are
         try:
-            cast = cast_keys(pa.array([value]), dtype, name)
-        except (pa.ArrowException, OverflowError) as error:
-            raise InputError(f"Join key '{name}' is of type {dtype}, but {value!r} was given for it: {error}") from None
-        text = encode(cast)[0].as_py()
-        texts.append(None if text is None else text.decode())
+            texts.append(key_text(as_key(value, dtype)))
+        except OutOfRangeError as error:
+            texts.append(str(error))  # a number like any other, of an entity that is not there
+        except ValueError:
+            raise refused(name, dtype, value) from None
     return texts
 
 
-def _plain_value(value: Any) -> Any:
-    """A value of numpy's or pandas' as Python's own; None for NULL, NaN, NaT and NA."""
-    kind = type(value).__name__
-    if value is None or kind in ("NAType", "NaTType"):
-        return None
-    # Python's datetime has no nanoseconds, so numpy gives an integer for one that has.
-    if kind == "datetime64":
-        value = value.astype("datetime64[us]")
-    if getattr(value, "shape", None) == () and hasattr(value, "item"):
-        value = value.item()
-    return None if isinstance(value, (float, Decimal)) and value != value else value
-
-
 def rows_of(entity_rows: Any) -> list[Mapping[str, Any]]:
-    """Entity rows as a list of dicts; a dict of lists, as Feast also takes, is turned.
+    """Entity rows as a list of dicts. A dict of lists, as Feast also takes, and a frame (pandas, polars, Arrow, DuckDB)
+    are turned.
 
     Raises:
         InputError: for anything else.
     """
+    if hasattr(entity_rows, "iloc"):  # pandas
+        entity_rows = {str(name): entity_rows[name].tolist() for name in entity_rows.columns}
+    elif hasattr(entity_rows, "to_dicts"):  # polars
+        return entity_rows.to_dicts()
+    elif hasattr(entity_rows, "to_arrow_table") or hasattr(entity_rows, "__arrow_c_stream__"):
+        duckdb = hasattr(entity_rows, "to_arrow_table")
+        return _decoded_rows(table_of_duckdb(entity_rows) if duckdb else pa.table(entity_rows))
     if isinstance(entity_rows, Mapping):
         if any(isinstance(values, (str, bytes)) or not hasattr(values, "__len__") for values in entity_rows.values()):
             raise InputError("entity_rows as one dict has a list of values for each join key: {'user_id': [1, 2]}.")
@@ -73,4 +60,14 @@ def rows_of(entity_rows: Any) -> list[Mapping[str, Any]]:
         rows = list(entity_rows)
         if set(map(type, rows)) <= {dict} or all(isinstance(row, Mapping) for row in rows):
             return rows
-    raise InputError("entity_rows is a list of dicts, for example [{'user_id': 1}].")
+    raise InputError(
+        "entity_rows is a list of dicts, for example [{'user_id': 1}], or a frame with a column for each join key."
+    )
+
+
+def _decoded_rows(table: pa.Table) -> list[Mapping[str, Any]]:
+    """The rows of a table; nanoseconds are truncated, for Python has none."""
+    columns = [
+        (to_plain(column) if pa.types.is_timestamp(column.type) else column).to_pylist() for column in table.columns
+    ]
+    return [dict(zip(table.column_names, values, strict=True)) for values in zip(*columns, strict=True)]

@@ -14,8 +14,9 @@ from typing import Any
 import pyarrow as pa
 from redis.exceptions import NoPermissionError
 
-from materializer.errors import NotFoundError, OnlineStoreError
+from materializer.errors import NotFoundError, OnlineStoreError, worded
 from materializer.feature_view import Entity, Feature, FeatureService, FeatureView, Registry
+from materializer.join_keys import type_name
 from materializer.online import scripts
 from materializer.online.keys import registry_key, revision_key, services_key, unescape
 from materializer.online.topology import OnlineStore, masters, node_of
@@ -216,14 +217,20 @@ def only_namespace(store: OnlineStore, server: str) -> str:
     try:
         names = find_namespaces(store)
     except NoPermissionError:
-        raise OnlineStoreError(
-            f"This user may not look for namespaces in Redis at {server} (SCAN): name one with namespace=."
+        raise worded(
+            OnlineStoreError,
+            lambda say: (
+                f"This user may not look for namespaces in Redis at {server} (SCAN): name one with {say.namespace}."
+            ),
         ) from None
     if len(names) == 1:
         return names[0]
     if not names:
         raise NotFoundError(f"Nothing is published in Redis at {server}: run `materialize` in a dbt project first.")
-    raise NotFoundError(f"Redis at {server} has several namespaces: name one with namespace=: {', '.join(names)}.")
+    raise worded(
+        NotFoundError,
+        lambda say: f"Redis at {server} has several namespaces: name one with {say.namespace}: {', '.join(names)}.",
+    )
 
 
 def _to_json(view: FeatureView, latest_version: int | str | None) -> dict[str, Any]:
@@ -285,7 +292,7 @@ def _service(name: str, published: Mapping[str, Any]) -> FeatureService:
 
 
 def _part(part: Entity | Feature) -> dict[str, str]:
-    return {"name": part.name, "type": str(part.dtype), "description": part.description}
+    return {"name": part.name, "type": type_name(part.dtype), "description": part.description}
 
 
 def _seconds(duration: timedelta | None) -> int | None:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from materializer.historical import to_pandas
+from materializer.join_keys import column_of
 
 
 class Status(StrEnum):
@@ -52,7 +53,7 @@ class OnlineResponse:
 
     def to_arrow(self) -> pa.Table:
         """As an Arrow table, features in their published types."""
-        columns = {name: pa.array(values) for name, values in self._inputs.items()}
+        columns = {name: column_of(values) for name, values in self._inputs.items()}
         columns |= {name: pa.array(values, dtype) for name, (dtype, values, _, _) in self._columns.items()}
         return pa.table(columns)
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from materializer.errors import DefinitionError
+from materializer.join_keys import UHUGEINT, UUID, type_name
 from materializer.types import is_list
 
 if TYPE_CHECKING:
@@ -34,14 +35,15 @@ _threads = threading.local()
 
 
 def check_key_type(dtype: pa.DataType, what: str) -> None:
-    """Stop for types that cannot be join keys online: equal floats need not have equal texts.
+    """Stop for types that cannot be join keys online: equal floats need not have equal texts, and the upper half of the
+    unsigned 128-bit integers does not arrive as it is.
 
     Raises:
         DefinitionError: naming the column and its type.
     """
-    if not any(is_type(dtype) for is_type in _KEYS):
+    if dtype == UHUGEINT or not (dtype == UUID or any(is_type(dtype) for is_type in _KEYS)):
         raise DefinitionError(
-            f"{what} is of type {dtype}, which cannot be a key online: cast it to an integer or text."
+            f"{what} is of type {type_name(dtype)}, which cannot be a key online: cast it to an integer or text."
         )
 
 

@@ -13,6 +13,8 @@ from materializer.errors import WarehouseError
 from materializer.macros import Column, Relation
 from materializer.project import Project
 
+SQL_TYPE = b"sql_type"
+
 
 class Warehouse(Protocol):
     """An open connection to a warehouse. It reads; nothing here writes to a user's tables.
@@ -30,7 +32,10 @@ class Warehouse(Protocol):
         """The Arrow types that a relation's rows arrive with."""
 
     def schemas(self, relations: Sequence[Relation]) -> dict[Relation, pa.Schema]:
-        """The `schema` of those of many relations of which it can be told with few questions; of the others nothing."""
+        """The `schema` of those of many relations of which it can be told with few questions; of the others nothing.
+
+        Each field's metadata has the warehouse's own name of its type under `SQL_TYPE`.
+        """
 
     def query(self, sql: str) -> pa.Table:
         """The whole answer of a query."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,11 +15,14 @@ import pyarrow as pa
 from materializer.errors import WarehouseError
 from materializer.macros import Column, Relation
 from materializer.project import Project
+from materializer.warehouse import SQL_TYPE
 from materializer.warehouse.duckdb_profile import ProfileSettings, profile_settings
 
 # How long a file that another process holds is waited for, in seconds.
 LOCK_PATIENCE = 5.0
 
+
+_connecting = threading.Lock()
 
 # From how many relations on their columns are asked for together.
 FEW = 20
@@ -72,7 +76,9 @@ class DuckDBWarehouse:
         for *names, column, data_type in found:
             relation = named.get(tuple(names))
             if relation is not None:
-                columns.setdefault(relation, []).append(pa.field(column, arrow[data_type]))
+                columns.setdefault(relation, []).append(
+                    pa.field(column, arrow[data_type], metadata={SQL_TYPE: data_type})
+                )
         return {relation: pa.schema(fields) for relation, fields in columns.items()}
 
     def query(self, sql: str) -> pa.Table:
@@ -127,7 +133,9 @@ def _connect(settings: ProfileSettings) -> duckdb.DuckDBPyConnection:
     deadline = time.monotonic() + LOCK_PATIENCE
     while True:
         try:
-            return duckdb.connect(path, read_only=path != ":memory:", config=dict(settings.config))
+            # The first connection to a file is not whole before `connect` returns, and threads share what it opens.
+            with _connecting:
+                return duckdb.connect(path, read_only=path != ":memory:", config=dict(settings.config))
         except duckdb.IOException as error:
             if "lock" not in str(error).lower():
                 raise WarehouseError(f"DuckDB cannot open {path}: {_sentence(error)}") from None

@@ -1,0 +1,69 @@
+"""What a training set costs grows with its rows and columns: a view is described once, however many features are asked."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import Any
+
+import duckdb
+import pytest
+
+from materializer import FeatureStore
+from materializer.macros import Relation
+from materializer.warehouse.duckdb import DuckDBWarehouse
+from tests.support.manifests import bare_project, manifest, write_manifest
+
+FEATURES = 1_000
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    folder = bare_project(tmp_path_factory.mktemp("wide"))
+    columns = ", ".join(f"{number} as f{number}" for number in range(FEATURES))
+    with duckdb.connect(str(folder / "shop.duckdb")) as warehouse:
+        warehouse.execute(
+            f"create table wide as select 1 as user_id, timestamp '2024-01-01' as event_timestamp, {columns}"
+        )
+    content = manifest({"wide": "select 1"}, {"wide": {"entities": ["user_id"]}})
+    (folder / "models").mkdir()
+    (folder / "models" / "wide.sql").write_text("select 1")
+    content["nodes"]["model.shop.wide"]["checksum"] = {"name": "none", "checksum": ""}
+    write_manifest(folder / "target" / "manifest.json", content)
+    return FeatureStore(folder)
+
+
+def test_a_view_is_described_once_for_all_of_its_features(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Relation] = []
+    describe, schema = DuckDBWarehouse.columns, DuckDBWarehouse.schema
+    monkeypatch.setattr(DuckDBWarehouse, "columns", lambda self, one: [asked.append(one), describe(self, one)][1])
+    monkeypatch.setattr(DuckDBWarehouse, "schema", lambda self, one: [asked.append(one), schema(self, one)][1])
+
+    def described(count: int) -> int:
+        asked.clear()
+        references = [f"wide:f{number}" for number in range(count)]
+        answer = store.get_historical_features(_spine(), references).to_arrow()
+        assert [answer[f"f{number}"][0].as_py() for number in range(count)] == list(range(count))
+        return len(asked)
+
+    assert described(1) == described(50) <= 4
+
+
+def test_rendering_grows_with_the_features_and_not_with_their_square(store: FeatureStore) -> None:
+    """Ten times the features take far less than a hundred times the time, beyond what is the same for any number."""
+
+    def seconds(count: int) -> float:
+        references = [f"wide:f{number}" for number in range(count)]
+        best = []
+        for _ in range(2):
+            began = time.process_time()
+            store.get_historical_features(_spine(), references)
+            best.append(time.process_time() - began)
+        return min(best)
+
+    few, many = seconds(FEATURES // 10), seconds(FEATURES)
+    assert many < 25 * few
+
+
+def _spine() -> dict[str, list[Any]]:
+    return {"user_id": [1, 2], "event_timestamp": [datetime(2024, 6, 1)] * 2}
