@@ -11,12 +11,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 _HEAD = "memory.json"
+_GROUP_ROWS = 100_000
 LOG = "log.jsonl"
 
 
@@ -78,6 +83,63 @@ class ViewMemory:
     def path(self, name: str) -> Path:
         """The file called `name`."""
         return self.folder / name
+
+
+class SentRows:
+    """Keeps join keys and digests of the rows that a run sends, in the Parquet file `path` (None: only counts them).
+
+    A context manager; the file is gone at its end. `rows` is how many there are so far.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._writer: pq.ParquetWriter | None = None
+        self._failed: OSError | None = None
+        self._waiting: list[pa.Table] = []
+        self.rows = 0
+
+    def __enter__(self) -> SentRows:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            with suppress(OSError):
+                self._writer.close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    def add(self, rows: pa.Table) -> None:
+        """Keep these too."""
+        self.rows += rows.num_rows
+        if self._path is not None and self._failed is None:
+            self._waiting.append(rows)
+            if sum(table.num_rows for table in self._waiting) >= _GROUP_ROWS:
+                self._write()
+
+    def close(self) -> Path | None:
+        """The whole file; None where no row was sent.
+
+        Raises:
+            OSError: where it could not be written.
+        """
+        self._write()
+        if self._writer is not None:
+            self._writer.close()
+        if self._failed is not None:
+            raise self._failed
+        return self._path if self._writer is not None else None
+
+    def _write(self) -> None:
+        """What cannot be kept costs the next run: it stops nobody."""
+        if not self._waiting or self._path is None or self._failed is not None:
+            return
+        rows, self._waiting = pa.concat_tables(self._waiting), []
+        try:
+            if self._writer is None:
+                self._writer = pq.ParquetWriter(self._path, rows.schema)
+            self._writer.write_table(rows, _GROUP_ROWS)
+        except OSError as error:
+            self._failed = error
 
 
 def view_memory(state_folder: Path, namespace: str, view: str) -> ViewMemory:

@@ -18,20 +18,21 @@ import redis
 from materializer import difference, memory
 from materializer.ahead import ahead
 from materializer.difference import Known
+from materializer.duration import format_duration
 from materializer.errors import DefinitionError, OnlineStoreError, WarehouseError
 from materializer.feature_view import FeatureView
 from materializer.macros import MacroRenderer
-from materializer.memory import Memory, ViewMemory
+from materializer.memory import Memory, SentRows, ViewMemory
 from materializer.online import scripts
 from materializer.online.keys import marker_key, revision_key
 from materializer.online.lease import Lease
 from materializer.online.published import Published, publish_view, published_view
-from materializer.online.rows import Rows, encode_rows, row_keys
+from materializer.online.rows import Rows, encode_rows, keep_for, row_keys
 from materializer.online.topology import OnlineStore, masters, node_of, on_every_master
 from materializer.online.values import check_key_type, check_value_type
 from materializer.online.writer import Writer, other_rows
 from materializer.registry import with_columns
-from materializer.types import to_plain
+from materializer.types import plain_type, to_plain
 from materializer.warehouse import Warehouse
 
 BATCH_ROWS = 10_000
@@ -61,7 +62,8 @@ class Options:
 class ViewResult:
     """What one run did to one view; `error` is a sentence where it failed.
 
-    `rows_skipped` are those that are online already, that a newer push keeps out, or that have a NULL join key.
+    `rows_skipped` are those that are online already, that a newer push keeps out, that have a NULL join key, or that are
+    so far past their view's ttl that they are not kept.
     `why` says why rows moved (or, in a dry run, would move); `warnings` are sentences.
     """
 
@@ -154,13 +156,14 @@ class Run:
         latest = self._macros.over(self._warehouse.columns).render(
             "latest", view.reference, as_of=moment.replace(tzinfo=None).isoformat(" ", "microseconds")
         )
-        rows = difference.current_rows(view, latest, now, expiring=self._options.as_of is None)
+        expiring = self._options.as_of is None
+        rows = difference.current_rows(view, latest, now, expiring)
         folder = self._memory_folder(view)
         remembered = folder.load() if folder else None
         markers = on_every_master(self._client, marker_key(self._namespace, view.reference))
         policy = self._eviction(view)
         why_full = self._why_full(view, remembered, markers, policy)
-        fingerprint = difference.fingerprint(view, expiring=self._options.as_of is None)
+        fingerprint = difference.fingerprint(view, expiring)
         known = Known()
         if not why_full and remembered and folder:
             known = Known(
@@ -170,21 +173,21 @@ class Run:
             )
         pending = self._pending_file(folder)
         try:
-            self._warehouse.save(difference.changes(view, rows, known), pending)
+            self._warehouse.save(difference.changes(view, latest, known, now, expiring), pending)
         except WarehouseError:
             if known.sent is None:
                 raise
             # Perhaps what is remembered cannot be read; where it is the view itself, it fails again.
             why_full, known = "what is remembered of an earlier run cannot be read", Known()
-            self._warehouse.save(difference.changes(view, rows, known), pending)
+            self._warehouse.save(difference.changes(view, latest, known, now, expiring), pending)
         (count,) = self._warehouse.query(difference.counts(pending)).to_pylist()
         (null_keys,) = self._warehouse.query(difference.null_keys(view)).to_pylist()
         (before,) = self._warehouse.query(difference.known_count(view, known)).to_pylist()
         plan = Plan(
-            view, latest, rows, pending, folder, remembered if not why_full else None, known, fingerprint,
+            view, rows, pending, folder, remembered if not why_full else None, known, fingerprint,
             why_full, count["new"], count["changed"], count["gone"],
             before["n"] - count["changed"] - count["gone"],
-            null_keys["n"], policy, published, tuple(markers),
+            null_keys["n"], count["aged"], count["gone_aged"], policy, published, tuple(markers),
         )  # fmt: skip
         watermark = published.watermark if published else None
         newest = _iso(count["newest"])
@@ -244,9 +247,8 @@ class Run:
         removed = plan.gone if plan.remembered else max(before - plan.new, 0)
         emptied = before > 0 and plan.new + plan.changed + plan.unchanged == 0
         if not self._options.allow_shrink and (emptied or (before > SHRINK_FROM and removed > before / 2)):
-            sql = difference.aged_out(plan.view, plan.latest, plan.rows, plan.pending if plan.remembered else None)
-            (aged,) = self._warehouse.query(sql).to_pylist()
-            removed -= aged["n"]
+            # An entity that is gone only because its rows grew too old to keep is no mistake of anyone's.
+            removed -= plan.gone_aged if plan.remembered else plan.aged
             if removed <= (0 if emptied else before / 2):
                 return
             plan.clean_up()
@@ -258,31 +260,33 @@ class Run:
     # Writing.
 
     def _carry_out(self, plan: Plan, lease: Lease) -> ViewResult:
-        written, refused, deleted = 0, [], 0
-        with Writer(self._client, lease) as writer:
+        deleted = 0
+        sent = SentRows(plan.folder.path(f"written-{self.run_id}.parquet") if plan.folder else None)
+        with Writer(self._client, lease) as writer, sent:
             if not plan.idle:
                 self._start(plan, writer)
                 # Nobody but the run under this lease writes such rows: where there is none now, none is left later.
                 leftovers = plan.why_full and any(other_rows(self._client, self._namespace, plan.view.reference, ""))
-                written, refused = self._write(plan, writer)
-                deleted = self._remove(plan, writer) if leftovers or not plan.why_full else 0
+                self._write(plan, writer, sent)
+                deleted = self._remove(plan, writer, sent) if leftovers or not plan.why_full else 0
                 self._check_marks(plan)
-            self._publish(plan, writer)
+            self._publish(plan, writer, plan.unchanged + sent.rows)
             if not plan.idle:
-                self._finish(plan, writer, refused)
-        read = plan.new + plan.changed + plan.unchanged + plan.null_keys
-        return ViewResult(
-            plan.view.reference, self.run_id, read, written, read - written, deleted,
-            why=plan.why(), warnings=plan.warnings,
-        )  # fmt: skip
+                self._finish(plan, writer, sent)
+        return self._result(plan, sent.rows, writer.written, deleted, mended(plan.view, writer.mended))
 
     def _planned(self, plan: Plan) -> ViewResult:
         plan.clean_up()
-        read = plan.new + plan.changed + plan.unchanged + plan.null_keys
         moved = plan.new + plan.changed
+        return self._result(plan, moved, moved, plan.gone)
+
+    def _result(
+        self, plan: Plan, sent: int, written: int, deleted: int, warnings: tuple[str, ...] = ()
+    ) -> ViewResult:  # fmt: skip
+        read = sent + plan.unchanged + plan.null_keys + plan.aged
         return ViewResult(
-            plan.view.reference, self.run_id, read, moved, read - moved, plan.gone,
-            why=plan.why(), warnings=plan.warnings,
+            plan.view.reference, self.run_id, read, written, read - written, deleted,
+            why=plan.why(), warnings=plan.warnings + warnings,
         )  # fmt: skip
 
     def _start(self, plan: Plan, writer: Writer) -> None:
@@ -296,17 +300,22 @@ class Run:
                 )
         self._mark(plan, writer, open_(self.run_id))
 
-    def _write(self, plan: Plan, writer: Writer) -> tuple[int, list[pa.Table]]:
+    def _write(self, plan: Plan, writer: Writer, sent: SentRows) -> None:
         view, total = plan.view, plan.new + plan.changed
         sql = difference.rows_to_send(view, plan.rows, None if plan.why_full else plan.pending)
+        remembered = {**difference.sent_keys(view), **{name: name for name in difference.DIGESTS}}
         done = 0
 
         def encoded() -> Iterator[tuple[Rows, pa.Table]]:
             mark, expiring = scripts.RUN + self.run_id, self._options.as_of is None
             for whole in self._warehouse.stream(sql, BATCH_ROWS) if total else ():
-                for batch in pieces(whole):
+                check_types(whole.schema, view)
+                # A view may give other rows by now than when they were compared: what is sent is what is remembered.
+                known = pa.table({name: to_plain(whole.column(column)) for name, column in remembered.items()})
+                sent.add(known)
+                for start, batch in pieces(whole):
                     rows = encode_rows(batch, view, self._namespace, mark, expiring)
-                    yield rows, pa.table(batch.select(list(view.join_keys)))
+                    yield rows, known.slice(start, len(rows)).select(list(view.join_keys))
 
         # The warehouse computes and Arrow encodes the next rows while these go out.
         with closing(ahead(encoded(), BATCHES_AHEAD)) as batches:
@@ -316,12 +325,11 @@ class Run:
                 if self._progress:
                     self._progress(view.reference, done, total)
         writer.finish()
-        return writer.written, writer.refused
 
-    def _remove(self, plan: Plan, writer: Writer) -> int:
+    def _remove(self, plan: Plan, writer: Writer, sent: SentRows) -> int:
         view = plan.view
         if plan.why_full:
-            return self._remove_others(plan, writer)
+            return self._remove_others(plan, writer, sent.rows)
         deleted = 0
         if plan.gone:
             for batch in self._warehouse.stream(difference.keys_gone(view, plan.pending), BATCH_ROWS):
@@ -330,15 +338,16 @@ class Run:
                 deleted += writer.delete(keys)
         return deleted
 
-    def _remove_others(self, plan: Plan, writer: Writer) -> int:
+    def _remove_others(self, plan: Plan, writer: Writer, sent: int) -> int:
         """After a full run: every row that an earlier run left and this one did not write."""
         mark = scripts.RUN + self.run_id
         name = plan.view.reference
-        if plan.published_rows > SHRINK_FROM and not self._options.allow_shrink:
+        emptied = plan.new > 0 and sent == 0  # since the rows were compared
+        if (plan.published_rows > SHRINK_FROM or emptied) and not self._options.allow_shrink:
             stale = sum(len(keys) for keys, _ in other_rows(self._client, self._namespace, name, mark))
             if not stale:
                 return 0
-            if stale > plan.published_rows / 2:
+            if emptied or stale > plan.published_rows / 2:
                 raise OnlineStoreError(
                     f"All rows of '{name}' were sent, but {stale:,} entities that are online are not among them, more "
                     "than half: they stay; pass --allow-shrink if they are meant to go."
@@ -347,14 +356,13 @@ class Run:
             writer.delete(keys, writers) for keys, writers in other_rows(self._client, self._namespace, name, mark)
         )
 
-    def _publish(self, plan: Plan, writer: Writer) -> None:
-        rows = plan.new + plan.changed + plan.unchanged
+    def _publish(self, plan: Plan, writer: Writer, rows: int) -> None:
         publish_view(
             writer, self._namespace, plan.view, self._latest_version, rows=rows, watermark=self._watermarks[1],
             as_of=self._options.as_of, known=None if plan.why_full else plan.published,
         )  # fmt: skip
 
-    def _finish(self, plan: Plan, writer: Writer, refused: list[pa.Table]) -> None:
+    def _finish(self, plan: Plan, writer: Writer, sent: SentRows) -> None:
         """Close the marker, the last write there is; then fold the changes into memory."""
         for key in plan.markers:
             if not writer.call(scripts.REPLACE_VALUE, key, open_(self.run_id), closed(self.run_id)):
@@ -365,14 +373,18 @@ class Run:
             plan.folder.forget()  # what Redis may have dropped by the next run is not known to be there
             return
         relation = None
-        if refused:
+        if writer.refused:
             relation = f"_fs_refused_{uuid.uuid4().hex}"
-            self._warehouse.register(relation, pa.concat_tables(refused))
-        sent = plan.folder.path(f"sent-{self.run_id}.parquet")
+            self._warehouse.register(relation, pa.concat_tables(writer.refused))
+        remembered = plan.folder.path(f"sent-{self.run_id}.parquet")
         try:
-            self._warehouse.save(difference.folded(plan.view, plan.known, plan.pending, relation), sent)
-            rows = plan.new + plan.changed + plan.unchanged - sum(table.num_rows for table in refused)
-            plan.folder.save(Memory(self.run_id, None, True, plan.fingerprint, sent.name, (), rows, keys_of(plan.view)))
+            self._warehouse.save(
+                difference.folded(plan.view, plan.known, plan.pending, sent.close(), relation), remembered
+            )
+            rows = plan.unchanged + sent.rows - sum(table.num_rows for table in writer.refused)
+            plan.folder.save(
+                Memory(self.run_id, None, True, plan.fingerprint, remembered.name, (), rows, keys_of(plan.view))
+            )
         except (OSError, WarehouseError):
             return  # what is not remembered costs the next run, no more
 
@@ -404,7 +416,6 @@ class Plan:
     """What a run will do, known before it writes anything."""
 
     view: FeatureView
-    latest: str
     rows: str
     pending: Path
     folder: ViewMemory | None
@@ -417,6 +428,8 @@ class Plan:
     gone: int
     unchanged: int
     null_keys: int
+    aged: int
+    gone_aged: int
     policy: str | None
     published: Published | None
     markers: tuple[str, ...]
@@ -439,10 +452,16 @@ class Plan:
 
     def why(self) -> str:
         """Why rows move, in words."""
+        left_out = f"; {self.aged:,} left out, {self._too_old}" if self.aged else ""
         if self.why_full:
-            return f"every row: {self.why_full}"
+            return f"every row: {self.why_full}{left_out}"
         again = "" if self.known.comparable else " (the definition changed, so every row is sent again)"
-        return f"{self.new:,} new, {self.changed:,} changed, {self.gone:,} gone{again}"
+        return f"{self.new:,} new, {self.changed:,} changed, {self.gone:,} gone{again}{left_out}"
+
+    @property
+    def _too_old(self) -> str:
+        ttl = self.view.ttl or timedelta()
+        return f"older than {format_duration(keep_for(ttl))} (rows are kept for twice the ttl, and a day at least)"
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -455,6 +474,11 @@ class Plan:
             )
         if self.null_keys:
             said.append(f"{self.null_keys:,} rows of '{name}' have a NULL join key and are not written.")
+        if self.aged and not (self.new or self.changed or self.unchanged):
+            said.append(
+                f"'{name}' has no row young enough to be online: the newest of each of its {self.aged:,} entities is "
+                f"{self._too_old}, so all of them are NOT_FOUND."
+            )
         return tuple(said)
 
     def clean_up(self) -> None:
@@ -464,11 +488,11 @@ class Plan:
             self.pending.unlink(missing_ok=True)
 
 
-def pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """A batch in parts of about `BATCH_BYTES` at most."""
+def pieces(batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """A batch in parts of about `BATCH_BYTES` at most, each with the place of its first row."""
     rows = max(1, BATCH_BYTES * batch.num_rows // max(batch.nbytes, 1))
     for start in range(0, batch.num_rows, rows):
-        yield batch.slice(start, rows)
+        yield start, batch.slice(start, rows)
 
 
 def new_run_id() -> str:
@@ -486,9 +510,37 @@ def keys_of(view: FeatureView) -> tuple[str, ...]:
     return tuple(f"{entity.name} {entity.dtype}" for entity in view.entities)
 
 
+def check_types(schema: pa.Schema, view: FeatureView) -> None:
+    """Stop where rows are not of the types that the view had when they were compared.
+
+    Raises:
+        WarehouseError: naming the column.
+    """
+    for part in view.schema:
+        found = plain_type(schema.field(part.name).type)
+        if not found.equals(part.dtype):
+            raise WarehouseError(
+                f"Column '{part.name}' of feature view '{view.reference}' was {part.dtype} and became {found} while it "
+                "was read: run it again when what builds it is done."
+            )
+
+
 def closed(run: str | None) -> str:
     """The marker of a run that wrote everything."""
     return f"{run} closed"
+
+
+def mended(view: FeatureView, keys: list[pa.Table]) -> tuple[str, ...]:
+    """What to say of keys in Redis that held something else than a hash, and now hold the row that belongs there."""
+    if not keys:
+        return ()
+    rows = [row for table in keys for row in table.slice(0, 3).to_pylist()]
+    named = "; ".join(", ".join(f"{name}={value}" for name, value in row.items()) for row in rows[:3])
+    count = sum(table.num_rows for table in keys)
+    return (
+        f"{count:,} keys of '{view.reference}' in Redis were not hashes, so no rows, and were replaced by the rows: "
+        f"{named}{' and others' if count > 3 else ''}.",
+    )
 
 
 def check_storable(view: FeatureView) -> None:
