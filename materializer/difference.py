@@ -88,8 +88,10 @@ where known._fs_known is null or now._fs_digest is null
 
 
 def rows_to_send(view: FeatureView, rows: str, pending: Path | None) -> str:
-    """The whole rows to write, each with what is to be remembered of it (`sent_keys`, and `DIGESTS` of these very values);
-    `pending` None where that is all of them."""
+    """The whole rows to write, each with what is to be remembered of it: `sent_keys` and `DIGESTS` of these values.
+
+    `pending` None where that is all of them.
+    """
     first, second = _digests(view)
     texts = "".join(
         f"{_stored(entity, 'current_rows.')} as {_quoted(column)}, "

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -52,13 +54,15 @@ class ViewMemory:
     def load(self) -> Memory | None:
         """What is remembered; None where nothing is, or where a part of it is missing or unreadable."""
         try:
-            head = json.loads((self.folder / _HEAD).read_text())
+            head = json.loads((self.folder / _HEAD).read_bytes())
             memory = Memory(**{**head, "pending": tuple(head["pending"]), "keys": tuple(head["keys"])})
-            files = [*memory.pending, *([memory.sent] if memory.sent else [])]
-            whole = isinstance(memory.rows, int) and all((self.folder / name).is_file() for name in files)
-        except (OSError, ValueError, TypeError, KeyError):
+            return memory if _is_whole(memory) and all(map(self._holds, _files(memory))) else None
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
-        return memory if whole else None
+
+    def _holds(self, name: str) -> bool:
+        """Whether there is a file of this name right in the folder."""
+        return Path(name).name == name and (self.folder / name).is_file()
 
     def save(self, memory: Memory) -> None:
         """Make `memory` what is remembered, whole or not at all; once a run is finished, files of others go."""
@@ -68,21 +72,43 @@ class ViewMemory:
             json.dump(asdict(memory), file, indent=1)
             file.flush()
             os.fsync(file.fileno())
+        if head.is_dir():
+            shutil.rmtree(head)
         partial.replace(head)
         if memory.finished:
-            for path in self.folder.glob("*"):
-                if path.name not in (_HEAD, memory.sent):
-                    path.unlink(missing_ok=True)
+            self._clear(_HEAD, memory.sent)
 
     def forget(self) -> None:
         """Remember nothing."""
         (self.folder / _HEAD).unlink(missing_ok=True)
+        self._clear()
+
+    def _clear(self, *kept: str | None) -> None:
         for path in self.folder.glob("*"):
-            path.unlink(missing_ok=True)
+            if path.name not in kept:
+                with suppress(IsADirectoryError, PermissionError):  # a folder is nothing of ours
+                    path.unlink(missing_ok=True)
 
     def path(self, name: str) -> Path:
         """The file called `name`."""
         return self.folder / name
+
+
+def _files(memory: Memory) -> list[str]:
+    return [*memory.pending, *([memory.sent] if memory.sent else [])]
+
+
+def _is_whole(memory: Memory) -> bool:
+    """Whether every value is of its type, as `ViewMemory.save` writes it."""
+    texts = (memory.run, memory.fingerprint, *memory.pending, *memory.keys)
+    return (
+        all(isinstance(text, str) for text in texts)
+        and all(isinstance(text, (str, type(None))) for text in (memory.previous, memory.sent))
+        and type(memory.finished) is bool
+        and type(memory.rows) is int
+        and memory.rows >= 0
+        and (memory.sent is not None or not memory.finished)
+    )
 
 
 class SentRows:
@@ -170,18 +196,33 @@ def append_log(state_folder: Path, namespace: str, entry: Mapping[str, Any]) -> 
     """Add a line to the materialization log, ``<namespace>/log.jsonl``: one JSON object a run and view."""
     folder = state_folder / quote(namespace, safe="")
     folder.mkdir(parents=True, exist_ok=True)
-    line = json.dumps(entry, default=str) + "\n"
-    with (folder / LOG).open("a") as file:
+    line = (json.dumps(entry, default=str) + "\n").encode()
+    with (folder / LOG).open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":  # a crash cut the last line short: this one must not run on
+                line = b"\n" + line
         file.write(line)
 
 
 def read_log(state_folder: Path, namespace: str) -> list[dict[str, Any]]:
-    """The materialization log, oldest first; a line cut short by a crash is left out."""
+    """The materialization log, oldest first; a line that is not whole, or not of `append_log`, is left out."""
     path = state_folder / quote(namespace, safe="") / LOG
     entries = []
-    for line in path.read_text().splitlines() if path.is_file() else ():
+    try:
+        lines = path.read_bytes().split(b"\n") if path.is_file() else []
+    except OSError:
+        return []
+    for line in lines:
         try:
-            entries.append(json.loads(line))
-        except ValueError:
+            entry = json.loads(line)
+            if (
+                isinstance(entry["view"], str)
+                and isinstance(entry["error"], (str, type(None)))
+                and type(entry["rows_written"]) is int
+                and datetime.fromisoformat(entry["at"]).tzinfo is not None
+            ):
+                entries.append(entry)
+        except (ValueError, TypeError, KeyError, RecursionError):
             continue
     return entries

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import tempfile
 import uuid
@@ -10,7 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
+from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import redis
@@ -28,7 +31,7 @@ from materializer.online.keys import marker_key, revision_key
 from materializer.online.lease import Lease
 from materializer.online.published import Published, publish_view, published_view
 from materializer.online.rows import Rows, encode_rows, keep_for, row_keys
-from materializer.online.topology import OnlineStore, masters, node_of, on_every_master
+from materializer.online.topology import OnlineStore, is_wrong_type, masters, node_of, on_every_master
 from materializer.online.values import check_key_type, check_value_type
 from materializer.online.writer import Writer, other_rows
 from materializer.registry import with_columns
@@ -36,11 +39,15 @@ from materializer.types import plain_type, to_plain
 from materializer.warehouse import Warehouse
 
 BATCH_ROWS = 10_000
+LARGE_BATCH_ROWS = 32
+MEMORY_BYTES = 600 * 1024 * 1024
+OUT_OF_MEMORY = re.compile(r"out of memory|failed to (pin|allocate)|could not allocate", re.IGNORECASE)
 # Encoding takes a few times a batch's own size: wide rows go in smaller ones.
 BATCH_BYTES = 32 * 1024 * 1024
 BATCHES_AHEAD = 2
 # Removing more than half of a view of more entities than this is taken for a mistake upstream.
 SHRINK_FROM = 1_000
+Result = TypeVar("Result")
 ROWS_LOST = (
     "Redis lost what this run had written (was it flushed, or did another server take its place?): nothing was "
     "published; run it again."
@@ -56,14 +63,15 @@ class Options:
     allow_retype: bool = False
     dry_run: bool = False
     as_of: datetime | None = None
+    memory_limit: int | None = None
 
 
 @dataclass(frozen=True)
 class ViewResult:
     """What one run did to one view; `error` is a sentence where it failed.
 
-    `rows_skipped` are those that are online already, that a newer push keeps out, that have a NULL join key, or that are
-    so far past their view's ttl that they are not kept.
+    `rows_skipped` are those that are online already, that a newer push keeps out, that have a NULL join key, or that
+    are so far past their view's ttl that they are not kept.
     `why` says why rows moved (or, in a dry run, would move); `warnings` are sentences.
     """
 
@@ -129,8 +137,33 @@ class Run:
         with self._open_warehouse() as self._warehouse:
             self._state_folder = self._warehouse.state_folder
             # Fixed memory, whatever the tables' size: what does not fit spills to disk.
-            self._warehouse.execute("set memory_limit = '600MiB'")
+            with suppress(WarehouseError):  # less than is in use: another view's run had to take more
+                self._limit_memory(self._options.memory_limit or MEMORY_BYTES)
             yield
+
+    def _limit_memory(self, size: int) -> None:
+        self._memory = size
+        self._warehouse.execute(f"set memory_limit = '{size // 1024}KiB'")
+
+    def _fitting(self, work: Callable[[], Result]) -> Result:
+        """What `work` gives; where single rows are too large for the memory there is, it takes more and tries again.
+
+        Raises:
+            WarehouseError: where it does not fit into the memory that was given, or into most of the machine's.
+        """
+        while True:
+            try:
+                return work()
+            except WarehouseError as error:
+                if not OUT_OF_MEMORY.search(str(error)):
+                    raise
+                most = self._options.memory_limit or machine_memory() * 3 // 4
+                if self._memory >= most:
+                    raise WarehouseError(
+                        f"The rows do not fit into {self._memory // 1024**2:,} MiB of memory, of which {error} "
+                        "Give it more with --memory-limit, or keep such large values elsewhere."
+                    ) from None
+                self._limit_memory(min(2 * self._memory, most))
 
     def log(self, result: ViewResult) -> None:
         """Add what was done to the materialization log beside the warehouse."""
@@ -173,13 +206,13 @@ class Run:
             )
         pending = self._pending_file(folder)
         try:
-            self._warehouse.save(difference.changes(view, latest, known, now, expiring), pending)
+            self._save(difference.changes(view, latest, known, now, expiring), pending)
         except WarehouseError:
             if known.sent is None:
                 raise
             # Perhaps what is remembered cannot be read; where it is the view itself, it fails again.
             why_full, known = "what is remembered of an earlier run cannot be read", Known()
-            self._warehouse.save(difference.changes(view, latest, known, now, expiring), pending)
+            self._save(difference.changes(view, latest, known, now, expiring), pending)
         (count,) = self._warehouse.query(difference.counts(pending)).to_pylist()
         (null_keys,) = self._warehouse.query(difference.null_keys(view)).to_pylist()
         (before,) = self._warehouse.query(difference.known_count(view, known)).to_pylist()
@@ -194,6 +227,9 @@ class Run:
         self._watermarks = (watermark, newest if why_full else max(filter(None, (watermark, newest)), default=None))
         self._check_shrink(plan)
         return plan
+
+    def _save(self, sql: str, path: Path) -> None:
+        self._fitting(lambda: self._warehouse.save(sql, path))
 
     def _check_types(self, view: FeatureView, published: FeatureView | None) -> None:
         before = {part.name: part.dtype for part in published.schema} if published else {}
@@ -220,7 +256,7 @@ class Run:
             return "nothing is remembered of an earlier run"
         if remembered.sent is None:
             return "the run before this one was a full one and did not end"
-        found = [node_of(self._client, key).get(key) for key in markers]
+        found = [self._marker(key) for key in markers]
         expected = [closed(remembered.run)] if remembered.finished else [
             open_(remembered.run), closed(remembered.run), closed(remembered.previous),
         ]  # fmt: skip
@@ -308,7 +344,7 @@ class Run:
 
         def encoded() -> Iterator[tuple[Rows, pa.Table]]:
             mark, expiring = scripts.RUN + self.run_id, self._options.as_of is None
-            for whole in self._warehouse.stream(sql, BATCH_ROWS) if total else ():
+            for whole in self._stream(sql) if total else ():
                 check_types(whole.schema, view)
                 # A view may give other rows by now than when they were compared: what is sent is what is remembered.
                 known = pa.table({name: to_plain(whole.column(column)) for name, column in remembered.items()})
@@ -325,6 +361,17 @@ class Run:
                 if self._progress:
                     self._progress(view.reference, done, total)
         writer.finish()
+
+    def _stream(self, sql: str) -> Iterator[pa.RecordBatch]:
+        """The answer of a query; few rows at a time where they turned out to be large."""
+
+        def begun() -> Iterator[pa.RecordBatch]:
+            large = self._memory > (self._options.memory_limit or MEMORY_BYTES)
+            batches = self._warehouse.stream(sql, LARGE_BATCH_ROWS if large else BATCH_ROWS)
+            first = next(batches, None)
+            return chain(() if first is None else (first,), batches)
+
+        yield from self._fitting(begun)
 
     def _remove(self, plan: Plan, writer: Writer, sent: SentRows) -> int:
         view = plan.view
@@ -391,8 +438,17 @@ class Run:
     def _check_marks(self, plan: Plan) -> None:
         """Stop where the marker that this run set is gone: rows that it wrote are gone with it."""
         expected = open_(self.run_id).encode()
-        if any(node_of(self._client, key).get(key) != expected for key in plan.markers):
+        if any(self._marker(key) != expected for key in plan.markers):
             raise OnlineStoreError(ROWS_LOST)
+
+    def _marker(self, key: str) -> bytes | None:
+        """What a marker says; one that is no text was not set by a run, and says nothing."""
+        try:
+            return node_of(self._client, key).get(key)
+        except redis.ResponseError as error:
+            if not is_wrong_type(error):
+                raise
+            return None
 
     def _mark(self, plan: Plan, writer: Writer, value: str) -> None:
         for key in plan.markers:
@@ -493,6 +549,15 @@ def pieces(batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
     rows = max(1, BATCH_BYTES * batch.num_rows // max(batch.nbytes, 1))
     for start in range(0, batch.num_rows, rows):
         yield start, batch.slice(start, rows)
+
+
+def machine_memory() -> int:
+    """How many bytes of memory this process may have at most: the machine's, or its container's."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # not Linux, or "max"
+            limits.append(int(Path(path).read_text()))
+    return min(limits)
 
 
 def new_run_id() -> str:

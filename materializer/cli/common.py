@@ -18,6 +18,7 @@ from materializer.store import FeatureStore
 
 def run(command: click.Command, name: str) -> NoReturn:
     """Run a command as a program: exit code 0 done, 1 the work failed, 2 wrong usage."""
+    refuse_empty_texts(command)
     try:
         # Without standalone mode click returns the code of `context.exit(code)`, or what the command returned.
         code = command.main(prog_name=name, standalone_mode=False)
@@ -34,6 +35,31 @@ def run(command: click.Command, name: str) -> NoReturn:
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - the reader left, as `head` does
         sys.exit(1)
+
+
+def refuse_empty_texts(command: click.Command) -> None:
+    """Make an empty text wrong usage in every option and argument of a command and of those below it.
+
+    ``--namespace "$UNSET"`` must not mean what no ``--namespace`` means.
+    """
+    for below in getattr(command, "commands", {}).values():
+        refuse_empty_texts(below)
+    for parameter in command.params:
+        if not isinstance(parameter.callback, _NotEmpty):
+            parameter.callback = _NotEmpty(parameter.callback)
+
+
+class _NotEmpty:
+    """A parameter's callback that refuses empty texts, before the one it had."""
+
+    def __init__(self, callback: Callable[[click.Context, click.Parameter, Any], Any] | None) -> None:
+        self._callback = callback
+
+    def __call__(self, context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+        for text in value if isinstance(value, tuple) else (value,):
+            if isinstance(text, str) and not text.strip():
+                raise click.BadParameter("an empty text was given: leave it out, or give it a value.")
+        return self._callback(context, parameter, value) if self._callback else value
 
 
 def store_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import click
@@ -30,9 +31,11 @@ def online(
     rows = [key_values(tuple(entity.split(","))) for entity in entities]
     # What is published counts here, whatever the project and its warehouse are at.
     store = FeatureStore(redis_url=redis_url(where["redis_url"]), namespace=open_store(reader=True, **where).namespace)
-    answer = store.get_online_features(references(store, features), rows, full_feature_names).to_dict(
-        include_statuses=True, include_event_timestamps=True
-    )
+    logging.getLogger("materializer").addHandler(logging.NullHandler())  # problems are said here, once
+    response = store.get_online_features(references(store, features), rows, full_feature_names)
+    for problem in response.problems:
+        click.echo(f"Warning: {problem}", err=True)
+    answer = response.to_dict(include_statuses=True, include_event_timestamps=True)
     if output == "json":
         return print_json(answer)
     names = [name for name in answer if f"{name}__status" in answer]

@@ -22,8 +22,8 @@ if now >= tonumber(ARGV[1]) then return redis.error_reply('{LEASE_LOST} the leas
 """
 )
 
-# KEYS: the lease. ARGV: run id, length in ms. Gives {1, deadline ms} or {0, ms until the holder's lease ends, holder}. A
-# key that is no text names no holder.
+# KEYS: the lease. ARGV: run id, length in ms. Gives {1, deadline ms} or {0, ms until the holder's lease ends, holder}.
+# A key that holds no text names no holder.
 TAKE_LEASE = (
     _CLOCK
     + """
@@ -135,8 +135,8 @@ return found
 """
 
 # KEYS: row keys. ARGV: deadline ms, then for each key the writer it was scanned with, or '*' for any materialization. A
-# key goes only if it still is what was scanned; rows of a push or a stream stay, and what is no hash goes with '*'. Gives
-# the number deleted.
+# key goes only if it still is what was scanned; rows of a push or a stream stay, and what is no hash goes with '*'.
+# Gives the number deleted.
 DELETE_ROWS = (
     _UNDER_LEASE
     + """
