@@ -226,6 +226,7 @@ class FeatureStore(Catalog):
             feature_views, start_date = start_date, None
         names = [feature_views] if isinstance(feature_views, str) else list(feature_views or ())
         moment = parse_moment(as_of) if as_of is not None else None
+        memory_bytes = parse_size(memory_limit, "memory_limit")
         if moment and self.namespace == self.project.namespace:
             raise InputError(
                 "A past moment needs a namespace of its own, so that today's readers do not see it: "
@@ -240,7 +241,7 @@ class FeatureStore(Catalog):
             make_ready(self._client)
         with open_warehouse(self.project):
             pass  # one that does not open is said once, not by every view
-        options = Options(full, allow_shrink, allow_retype, dry_run, moment, parse_size(memory_limit, "memory_limit"))
+        options = Options(full, allow_shrink, allow_retype, dry_run, moment, memory_bytes)
         job = Job(
             self._client, self._redis_url, self.namespace, lambda: open_warehouse(self.project),
             MacroRenderer(manifest, lambda relation: []), registry,

@@ -66,7 +66,7 @@ BAD = {
     "text": [b"\xff\xfe"],
     "day": ["yesterday", "2024-13-01"],
     "moment": ["now", "2024-01-01T25:00:00Z", b"\x00"],
-    "embedding": [b"abc", b"12345", "[1.0", '{"a": 1}', "[" * 100_001],
+    "embedding": [b"abc", b"12345", "[1.0,", '{"a": 1.5}', "[" * 100_001],
     "list": ["{", "[1, true", '["a"]', "[99999999999999999999]", "1", "[" * 100_000 + "]" * 100_000],
     "record": ["[]", "null]", '{"a": "x", "b": "y"}', '{"b": "y"}', '"text"'],
 }
@@ -96,7 +96,7 @@ def test_a_value_that_cannot_be_read_is_none_and_named_and_nothing_else_is_touch
 
 
 @pytest.mark.parametrize("view", ["kinds", "visits"])
-@pytest.mark.parametrize("moment", ["yesterday", "", "2024-05-01", "zzzzzzzzzzzzzzzzzzzzzzzzzzz", b"\xff" * 27, None])
+@pytest.mark.parametrize("moment", ["yesterday", "", "1714521600", "z" * 27, b"\xff" * 27, None])
 def test_a_row_without_a_moment_that_can_be_read_is_no_row(
     reader: FeatureStore, server: Server, view: str, moment: Any
 ) -> None:
@@ -104,9 +104,6 @@ def test_a_row_without_a_moment_that_can_be_read_is_no_row(
     server.client.hdel(key, "_fs_event") if moment is None else server.client.hset(key, "_fs_event", moment)
     answer = reader.get_online_features([f"{view}:whole", f"{view}:text"], {"user_id": [0, 1, 2]})
     found = answer.to_dict(include_statuses=True, include_event_timestamps=True)
-    if moment == "2024-05-01" and not answer.problems:  # a moment, if not as the format has it
-        assert found["whole"] == [0, 1, 2]
-        return
     assert found["whole"] == [0, None, 2] and found["text"] == ["text 0", None, "text 2"]
     assert found["whole__status"] == ["PRESENT", "NOT_FOUND", "PRESENT"]
     assert [event is None for event in found["whole__event_timestamp"]] == [False, True, False]

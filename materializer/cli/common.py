@@ -125,15 +125,15 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=_json_value, ensure_ascii=False))
 
 
-def print_rows(headers: list[str], rows: list[list[Any]]) -> None:
-    """Columns under headings, as wide as they need to be."""
-    cells = [headers, *([_cell(value) for value in row] for row in rows)]
+def print_rows(headers: list[str], rows: list[list[Any]], widest: int = 60) -> None:
+    """Columns under headings, as wide as they need to be; a text of more than `widest` letters is cut."""
+    cells = [headers, *([_cell(value, widest) for value in row] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(headers))]
     for row in cells:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, widest: int) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
@@ -141,7 +141,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, timedelta):
         return format_duration(value)
     text = ", ".join(value) if isinstance(value, list) and all(isinstance(v, str) for v in value) else str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if len(text) <= widest else text[: widest - 3] + "..."
 
 
 def _json_value(value: Any) -> Any:

@@ -72,6 +72,7 @@ def materialize(
         print_rows(
             ["view", "read", "written", "skipped", "deleted", "seconds", "why"],
             [[r.view, r.rows_read, r.rows_written, r.rows_skipped, r.rows_deleted, r.seconds, r.why] for r in done],
+            widest=300,  # of why rows moved nothing is cut
         )
     for result in results:
         for warning in result.warnings:
