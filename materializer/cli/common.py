@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any, NoReturn
 
 import click
@@ -45,21 +46,16 @@ def refuse_empty_texts(command: click.Command) -> None:
     for below in getattr(command, "commands", {}).values():
         refuse_empty_texts(below)
     for parameter in command.params:
-        if not isinstance(parameter.callback, _NotEmpty):
-            parameter.callback = _NotEmpty(parameter.callback)
+        if not isinstance(parameter.process_value, partial):
+            parameter.process_value = partial(_not_empty, parameter, parameter.process_value)
 
 
-class _NotEmpty:
-    """A parameter's callback that refuses empty texts, before the one it had."""
-
-    def __init__(self, callback: Callable[[click.Context, click.Parameter, Any], Any] | None) -> None:
-        self._callback = callback
-
-    def __call__(self, context: click.Context, parameter: click.Parameter, value: Any) -> Any:
-        for text in value if isinstance(value, tuple) else (value,):
-            if isinstance(text, str) and not text.strip():
-                raise click.BadParameter("an empty text was given: leave it out, or give it a value.")
-        return self._callback(context, parameter, value) if self._callback else value
+def _not_empty(parameter: click.Parameter, process: Callable[..., Any], context: click.Context, value: Any) -> Any:
+    """What `process` makes of a parameter's value as it was given, where no text in it is empty."""
+    for text in value if isinstance(value, (tuple, list)) else (value,):
+        if isinstance(text, str) and not text.strip():
+            raise click.BadParameter("an empty text was given: leave it out, or give it a value.", context, parameter)
+    return process(context, value)
 
 
 def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
