@@ -89,7 +89,9 @@ def materialize(job: Job, views: Sequence[FeatureView]) -> list[ViewResult]:
 
 def broken_services(job: Job) -> dict[str, str]:
     """A sentence for each feature service with a reference that no view, as it is in the warehouse, can answer."""
-    broken, columns = {}, {}
+    # Those that name no view at all are known already, where the registry carries them.
+    broken: dict[str, str] = dict(getattr(job.registry, "broken", {}))
+    columns: dict[str, list[str] | None] = {}
     services = sorted(job.registry.services.values(), key=lambda service: service.name)
     if not services:
         return broken
