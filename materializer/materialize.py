@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from materializer.errors import DefinitionError, FeatureStoreError, InputError, 
 from materializer.feature_view import FeatureView, Registry, split_reference
 from materializer.macros import MacroRenderer
 from materializer.online.connect import plain_errors
-from materializer.online.published import publish_services
+from materializer.online.published import publish_services, published_as_declared
 from materializer.online.topology import OnlineStore
 from materializer.registry import with_columns
 from materializer.run import Options, Run, ViewResult
@@ -23,6 +23,8 @@ from materializer.warehouse import Warehouse
 
 # Two views at a time: one computes in the warehouse while the other one's rows go out.
 VIEWS_AT_ONCE = 2
+KEPT_BACK = ": correct the exposure. Until then readers keep what was published of the service before."
+LOST = ": its readers fail until the feature is back, or the exposure is corrected."
 # Called with a view, the rows of it that are done so far, and how many there will be.
 Progress = Callable[[str, int, int], None]
 
@@ -76,8 +78,14 @@ def materialize(job: Job, views: Sequence[FeatureView]) -> list[ViewResult]:
     with ThreadPoolExecutor(VIEWS_AT_ONCE) as pool:
         results = list(pool.map(lambda view: _materialize_one(job, view), views))
     broken = broken_services(job)
-    if any(result.error is None for result in results) and not job.options.dry_run:
-        with plain_errors(job.url):
+    with plain_errors(job.url):
+        if broken:
+            # One that is published as it is declared lost a feature that it had: no state is kept back.
+            same = published_as_declared(job.client, job.namespace, job.registry.services.values())
+            lost = [said + LOST for name, said in broken.items() if name in same]
+            broken = {name: said + KEPT_BACK for name, said in broken.items() if name not in same}
+            results = [replace(result, warnings=(*result.warnings, *lost)) for result in results[:1]] + results[1:]
+        if any(result.error is None for result in results) and not job.options.dry_run:
             publish_services(job.client, job.namespace, job.registry.services.values(), broken)
     failed = [result for result in results if result.error]
     if failed or broken:
@@ -88,9 +96,10 @@ def materialize(job: Job, views: Sequence[FeatureView]) -> list[ViewResult]:
 
 
 def broken_services(job: Job) -> dict[str, str]:
-    """A sentence for each feature service with a reference that no view, as it is in the warehouse, can answer."""
+    """What is wrong with each feature service of which a reference is to nothing that is in the warehouse."""
     # Those that name no view at all are known already, where the registry carries them.
-    broken: dict[str, str] = dict(getattr(job.registry, "broken", {}))
+    known: Mapping[str, str] = getattr(job.registry, "broken", {})
+    broken = {name: said.rstrip(".") for name, said in known.items()}
     columns: dict[str, list[str] | None] = {}
     services = sorted(job.registry.services.values(), key=lambda service: service.name)
     if not services:
@@ -99,10 +108,7 @@ def broken_services(job: Job) -> dict[str, str]:
         for service in services:
             wrong = [wrong for one in service.features if (wrong := _wrong(one, job.registry, warehouse, columns))]
             if wrong:
-                broken[service.name] = (
-                    f"Feature service '{service.name}' names {'; '.join(wrong)}: correct the exposure. Until then "
-                    "readers keep what was published of it before."
-                )
+                broken[service.name] = f"Feature service '{service.name}' names {'; '.join(wrong)}"
     return broken
 
 

@@ -73,6 +73,18 @@ def test_a_mistyped_feature_keeps_the_services_last_good_state(
     assert ask(server, namespace, "ours") == {"user_id": [3], "amount": [33], "twice": [6]}
 
 
+def test_a_feature_that_is_dropped_under_a_service_is_a_warning(
+    project: DbtProject, store: FeatureStore, server: Server, namespace: str
+) -> None:
+    declare(project, ours=["kinds:amount", "kinds:twice"])
+    store.materialize(feature_views=["kinds"])
+    sql(project, "alter table kinds drop column twice")
+    (result,) = store.materialize(feature_views=["kinds"])
+    assert "'ours' names 'kinds:twice', but feature view 'kinds' has no feature 'twice'" in result.warnings[0]
+    with pytest.raises(NotFoundError, match="has no feature 'twice'"):
+        ask(server, namespace, "ours")
+
+
 def test_one_that_never_was_right_is_not_published_at_all(
     project: DbtProject, store: FeatureStore, server: Server, namespace: str
 ) -> None:

@@ -120,13 +120,7 @@ def publish_services(
     """Replace the published feature services by these; of the `broken` ones what is published stays as it is."""
     key = services_key(namespace)
     client = node_of(store, key)
-    texts = {
-        service.name.encode(): json.dumps(
-            {"features": service.features, "description": service.description, "owner": service.owner,
-             "tags": dict(service.tags)}, ensure_ascii=False, sort_keys=True,
-        ).encode()
-        for service in services
-    }  # fmt: skip
+    texts = {service.name.encode(): _service_text(service) for service in services}
     before = _hash(store, key, namespace)
     for name in map(str.encode, broken):
         texts.pop(name, None)
@@ -140,6 +134,22 @@ def publish_services(
         pipeline.hset(key, mapping=texts)
     pipeline.execute()
     _renew_revision(store, namespace)
+
+
+def published_as_declared(store: OnlineStore, namespace: str, services: Iterable[FeatureService]) -> set[str]:
+    """The names of those services of which nothing new would be published."""
+    before = _hash(store, services_key(namespace), namespace)
+    return {service.name for service in services if before.get(service.name.encode()) == _service_text(service)}
+
+
+def _service_text(service: FeatureService) -> bytes:
+    parts = {
+        "features": service.features,
+        "description": service.description,
+        "owner": service.owner,
+        "tags": dict(service.tags),
+    }
+    return json.dumps(parts, ensure_ascii=False, sort_keys=True).encode()
 
 
 def read_published(store: OnlineStore, namespace: str) -> tuple[bytes | None, Registry]:
