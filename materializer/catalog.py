@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from materializer.errors import FeatureStoreError, NotFoundError, ProjectError
+from materializer.errors import FeatureStoreError, InputError, NotFoundError, ProjectError
 from materializer.feature_view import Entity, FeatureService, FeatureView, Registry, entities_of
 from materializer.macros import Relation
 from materializer.manifest import load_manifest, read_registry
@@ -47,6 +47,13 @@ class Catalog:
         repo_path: str | os.PathLike[str] | None = None,
         vars: Mapping[str, Any] | None = None,
     ) -> None:
+        given = {
+            "project_dir": project_dir, "target": target, "profiles_dir": profiles_dir, "redis_url": redis_url,
+            "namespace": namespace, "repo_path": repo_path,
+        }  # fmt: skip
+        for name, value in given.items():
+            if isinstance(value, str) and not value.strip():
+                raise InputError(f"{name} is an empty text: leave it out, or give it a value.")
         folder = project_dir or repo_path
         self._redis_url = connect.redis_url(redis_url)
         self._namespace = namespace
@@ -54,6 +61,11 @@ class Catalog:
         if folder or (not redis_url and (not namespace or project_in_reach())):
             self._project = load_project(folder, profiles_dir, target, vars)
             self._namespace = namespace or self._project.namespace
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: all but the connections, which the copy makes anew. It holds the Redis URL and the
+        profile's connection, passwords included."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_client", "_reader")}
 
     @property
     def namespace(self) -> str:

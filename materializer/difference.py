@@ -7,18 +7,20 @@ and rows falling due follow by themselves.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
 
-from materializer.feature_view import FeatureView
+from materializer.feature_view import Entity, FeatureView
 from materializer.online.rows import keep_for
 from materializer.types import is_list
 
 # Changes when the online format does: every row is sent again then.
 _FORMAT = "2"
+DIGESTS = ("_fs_digest", "_fs_digest_2")
 
 
 @dataclass(frozen=True)
@@ -41,32 +43,43 @@ def fingerprint(view: FeatureView, expiring: bool) -> str:
 
 def current_rows(view: FeatureView, latest: str, now: datetime, expiring: bool = True) -> str:
     """The rows that belong online: those of `latest` (SQL) that Redis would not drop at once."""
+    kept = _kept(view, now, expiring)
+    return f"select * from ({latest}) as latest" + (f"\nwhere {kept}" if kept else "")
+
+
+def _kept(view: FeatureView, now: datetime, expiring: bool) -> str | None:
+    """The condition on a row of `latest` that it is young enough to be kept; None where all are."""
     if not view.ttl or not expiring:
-        return f"select * from ({latest}) as latest"
+        return None
     seconds = int(keep_for(view.ttl).total_seconds())
-    return (
-        f"select * from ({latest}) as latest\n"
-        f"where {_micros(view.timestamp)} + {seconds * 1_000_000} > epoch_us({_moment(now)})"
-    )
+    return f"{_micros(view.timestamp)} + {seconds * 1_000_000} > epoch_us({_moment(now)})"
 
 
-def changes(view: FeatureView, rows: str, known: Known) -> str:
-    """The list of changes: join keys, digests, event time, and `op`: new, changed or gone. A row in doubt is in it."""
+def changes(view: FeatureView, latest: str, known: Known, now: datetime, expiring: bool = True) -> str:
+    """The list of changes: join keys, digests, event time, and `op`: new, changed or gone. A row in doubt is in it.
+
+    A row that is too old to be kept has an event time but no digests: it is `gone` where it is known, else `aged`.
+    """
     keys = [_quoted(name) for name in view.join_keys]
-    listed = ", ".join(keys)
     on = " and ".join(f"now.{key} = known.{key}" for key in keys)
     both = ", ".join(f"coalesce(now.{key}, known.{key}) as {key}" for key in keys)
-    first, second = _digests(view)
+    kept = _kept(view, now, expiring)
+    first, second = (f"case when {kept} then {digest} end" if kept else digest for digest in _digests(view))
     return f"""
 with now as (
-    select {listed}, {_micros(view.timestamp)} as _fs_event, {first} as _fs_digest, {second} as _fs_digest_2
-    from ({rows}) as current_rows
+    select {_stored_keys(view)}, {_micros(view.timestamp)} as _fs_event, {first} as _fs_digest, {second} as _fs_digest_2
+    from ({latest}) as latest
 ),
 known as (
 {_known_rows(view, known)}
 )
 select {both}, now._fs_event, now._fs_digest, now._fs_digest_2,
-    case when known._fs_known is null then 'new' when now._fs_digest is null then 'gone' else 'changed' end as _fs_op
+    case
+        when known._fs_known is not null and now._fs_digest is null then 'gone'
+        when known._fs_known is not null then 'changed'
+        when now._fs_digest is null then 'aged'
+        else 'new'
+    end as _fs_op
 from now
 full join known on {on}
 where known._fs_known is null or now._fs_digest is null
@@ -75,15 +88,32 @@ where known._fs_known is null or now._fs_digest is null
 
 
 def rows_to_send(view: FeatureView, rows: str, pending: Path | None) -> str:
-    """The whole rows to write; `pending` None where that is all of them."""
-    if pending is None:
-        return rows
-    keys = [_quoted(name) for name in view.join_keys]
-    on = " and ".join(f"pending.{key} = current_rows.{key}" for key in keys)
-    return (
-        f"select current_rows.* from ({rows}) as current_rows\n"
-        f"semi join (select * from {_file(pending)} where _fs_op <> 'gone') as pending on {on}"
+    """The whole rows to write, each with what is to be remembered of it: `sent_keys` and `DIGESTS` of these values.
+
+    `pending` None where that is all of them.
+    """
+    first, second = _digests(view)
+    texts = "".join(
+        f"{_stored(entity, 'current_rows.')} as {_quoted(column)}, "
+        for entity, column in zip(view.entities, sent_keys(view).values(), strict=True)
+        if column != entity.name
     )
+    sending = (
+        f"select current_rows.*, {texts}{first} as {DIGESTS[0]}, {second} as {DIGESTS[1]}\n"
+        f"from ({rows}) as current_rows"
+    )
+    if pending is None:
+        return sending
+    on = " and ".join(f"pending.{_quoted(e.name)} = {_stored(e, 'current_rows.')}" for e in view.entities)
+    return f"{sending}\nsemi join (select * from {_listed(pending)} where _fs_op <> 'gone') as pending on {on}"
+
+
+def sent_keys(view: FeatureView) -> dict[str, str]:
+    """For each join key the column of `rows_to_send` that has it as it is remembered."""
+    return {
+        entity.name: f"_fs_key_{place}" if pa.types.is_decimal(entity.dtype) else entity.name
+        for place, entity in enumerate(view.entities)
+    }
 
 
 def keys_gone(view: FeatureView, pending: Path) -> str:
@@ -91,39 +121,48 @@ def keys_gone(view: FeatureView, pending: Path) -> str:
     return f"select {', '.join(_quoted(n) for n in view.join_keys)} from {_file(pending)} where _fs_op = 'gone'"
 
 
-def folded(view: FeatureView, known: Known, pending: Path, refused: str | None) -> str:
-    """What is known once `pending` was written; rows in the relation `refused` were not, so they are not known."""
-    keys = ", ".join(_quoted(name) for name in view.join_keys)
-    on = " and ".join(f"old.{_quoted(name)} = other.{_quoted(name)}" for name in view.join_keys)
-    without = f"anti join {refused} as other on {on}" if refused else ""
-    written = (
-        f"select {keys}, _fs_digest, _fs_digest_2 from {_file(pending)} as old {without} where old._fs_op <> 'gone'"
-    )
-    if known.sent is None:
-        return written
-    return (
-        f"select {keys}, _fs_digest, _fs_digest_2 from {_file(known.sent)} as old\n"
-        f"anti join (select {keys} from {_file(pending)}) as other on {on}\n"
-        f"union all\n{written}"
-    )
+def folded(view: FeatureView, known: Known, pending: Path, sent: Path | None, refused: str | None) -> str:
+    """What is known once the rows in the file `sent` were written (None where none were).
 
-
-def aged_out(view: FeatureView, latest: str, current: str, pending: Path | None) -> str:
-    """How many entities are gone only because their rows grew too old to keep, which is no mistake of anyone's.
-
-    Of those that `pending` says are gone; without it of all that the view has.
+    Rows in the relation `refused` were not, so they are not known. A row that was to be sent and was not there any more
+    when it was read is online as it was before: known, but not with which values.
     """
-    if pending is None:
-        return f"select (select count(*) from ({latest}) as latest) - (select count(*) from ({current}) as kept) as n"
-    on = " and ".join(f"gone.{_quoted(name)} = latest.{_quoted(name)}" for name in view.join_keys)
-    return f"select count(*) as n from ({latest}) as latest semi join ({keys_gone(view, pending)}) as gone on {on}"
+    keys = ", ".join(_quoted(name) for name in view.join_keys)
+
+    def without(others: str) -> str:
+        on = " and ".join(f"old.{_quoted(name)} = other.{_quoted(name)}" for name in view.join_keys)
+        return f"anti join {others} as other on {on}"
+
+    written = f"select {keys}, _fs_digest, _fs_digest_2 from {_file(sent)} as old" if sent else None
+    if written and refused:
+        written = f"{written} {without(refused)}"
+    parts = [written] if written else []
+    if known.sent is not None:
+        nothing = "cast(null as ubigint)"
+        parts.append(
+            f"select {keys}, _fs_digest, _fs_digest_2 from {_file(known.sent)} as old\n"
+            f"{without(f'(select {keys} from {_listed(pending)})')}"
+        )
+        parts.append(
+            f"select {keys}, {nothing} as _fs_digest, {nothing} as _fs_digest_2 from {_file(pending)} as old\n"
+            f"{without(f'(select {keys} from {_file(sent)})') if sent else ''}\nwhere old._fs_op = 'changed'"
+        )
+    nobody = f"select {keys}, _fs_digest, _fs_digest_2 from ({_known_rows(view, Known())}) as old"
+    return "\nunion all\n".join(parts or [nobody])
 
 
 def counts(pending: Path) -> str:
-    """One row: how many are new, changed and gone, and the newest event among them (microseconds)."""
+    """One row: how many are new, changed and gone, how many were too old to be kept and how many of these are gone for
+    that alone, and the newest event among those to send (microseconds)."""
+
+    def number(op: str) -> str:
+        return f"count(*) filter (where _fs_op = '{op}') as {op}"
+
     return (
-        "select count(*) filter (where _fs_op = 'new') as new, count(*) filter (where _fs_op = 'changed') as changed, "
-        f"count(*) filter (where _fs_op = 'gone') as gone, max(_fs_event) as newest from {_file(pending)}"
+        f"select {number('new')}, {number('changed')}, {number('gone')},\n"
+        "    count(*) filter (where _fs_op in ('gone', 'aged') and _fs_event is not null) as aged,\n"
+        "    count(*) filter (where _fs_op = 'gone' and _fs_event is not null) as gone_aged,\n"
+        f"    max(_fs_event) filter (where _fs_op in ('new', 'changed')) as newest\nfrom {_file(pending)}"
     )
 
 
@@ -142,21 +181,32 @@ def _known_rows(view: FeatureView, known: Known) -> str:
     keys = ", ".join(_quoted(name) for name in view.join_keys)
     nothing = "cast(null as ubigint)"
     if known.sent is None:
-        empty = ", ".join(f"{_quoted(name)}" for name in view.join_keys)
         return (
-            f"    select {empty}, {nothing} as _fs_digest, {nothing} as _fs_digest_2, true as _fs_known "
+            f"    select {_stored_keys(view)}, {nothing} as _fs_digest, {nothing} as _fs_digest_2, true as _fs_known "
             f"from {view.relation} where false"
         )
     digests = "_fs_digest, _fs_digest_2" if known.comparable else f"{nothing} as _fs_digest, {nothing} as _fs_digest_2"
     parts = [f"    select {keys}, {digests}, true as _fs_known from {_file(known.sent)}"]
     if known.doubted:
-        doubted = " union ".join(f"select {keys} from {_file(path)}" for path in known.doubted)
+        doubted = " union ".join(f"select {keys} from {_listed(path)}" for path in known.doubted)
         on = " and ".join(f"old.{_quoted(name)} = doubt.{_quoted(name)}" for name in view.join_keys)
         parts[0] += f" as old anti join ({doubted}) as doubt on {on}"
         parts.append(
             f"    select {keys}, {nothing} as _fs_digest, {nothing} as _fs_digest_2, true as _fs_known from ({doubted})"
         )
     return "\n    union all\n".join(parts)
+
+
+def _stored_keys(view: FeatureView) -> str:
+    return ", ".join(f"{_stored(entity)} as {_quoted(entity.name)}" for entity in view.entities)
+
+
+def _stored(entity: Entity, prefix: str = "") -> str:
+    """A join key as it is remembered. Parquet has no integers of 128 bits and would round them, so they count as text,
+    as decimals do; and what Arrow hands over as text (an enum, a UUID) is text here too."""
+    column = prefix + _quoted(entity.name)
+    text = pa.types.is_decimal(entity.dtype) or pa.types.is_string(entity.dtype)
+    return f"cast({column} as varchar)" if text else column
 
 
 def _digests(view: FeatureView) -> tuple[str, str]:
@@ -193,8 +243,16 @@ def _moment(moment: datetime) -> str:
     return f"timestamptz '{moment.isoformat()}'"
 
 
+def _listed(pending: Path) -> str:
+    """The rows of a list of changes that are or were online."""
+    return f"(select * from {_file(pending)} where _fs_op <> 'aged')"
+
+
 def _file(path: Path) -> str:
-    return "read_parquet('" + str(path).replace("'", "''") + "')"
+    """A file of the store's own, read as the one file that it is: no letter of its path is a pattern, no folder of it a
+    column, and its columns are what it says they are."""
+    literal = re.sub(r"([*?\[])", r"[\1]", str(path)).replace("'", "''")
+    return f"read_parquet('{literal}', hive_partitioning = false, union_by_name = false, filename = false)"
 
 
 def _quoted(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -77,8 +77,16 @@ class LeaseLostError(OnlineStoreError):
 
 
 class MaterializationError(FeatureStoreError):
-    """Some views failed; the others landed. `results` has a `ViewResult` for every selected view."""
+    """Some views or services failed; the others landed.
 
-    def __init__(self, message: str, results: list[Any]) -> None:
+    `results` has a `ViewResult` for every selected view, `services` a sentence for each feature service that was not
+    published, by name.
+    """
+
+    def __init__(self, message: str, results: list[Any], services: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.results = results
+        self.services = dict(services or {})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.results, self.services)

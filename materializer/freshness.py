@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -14,7 +13,7 @@ from materializer.feature_view import FeatureView
 from materializer.macros import MacroRenderer
 from materializer.memory import read_log
 from materializer.online.connect import plain_errors, public_name
-from materializer.online.published import published_texts
+from materializer.online.published import published_at, published_texts
 from materializer.online.topology import OnlineStore
 from materializer.registry import with_columns
 from materializer.warehouse import Warehouse
@@ -240,11 +239,12 @@ def _published(client: Callable[[], OnlineStore], url: str, namespace: str) -> _
     try:
         with plain_errors(url):
             texts = published_texts(client(), namespace)
-        return _Online({name: datetime.fromisoformat(json.loads(text)["published_at"]) for name, text in texts.items()})
     except OnlineStoreError as error:
         return _Online(None, str(error).rstrip("."))
-    except (ValueError, KeyError, TypeError):
+    moments = {name: published_at(text) for name, text in texts.items()}
+    if texts and not any(moments.values()):
         return _Online(None, f"Redis at {public_name(url)} holds a registry that `materialize` did not write")
+    return _Online({name: moment for name, moment in moments.items() if moment is not None})
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
-from materializer.errors import DefinitionError, FeatureStoreError, MaterializationError, NotFoundError
-from materializer.feature_view import FeatureView, Registry
+from materializer.errors import DefinitionError, FeatureStoreError, InputError, MaterializationError, NotFoundError
+from materializer.feature_view import FeatureView, Registry, split_reference
 from materializer.macros import MacroRenderer
 from materializer.online.connect import plain_errors
-from materializer.online.published import publish_services
+from materializer.online.published import publish_services, published_as_declared
 from materializer.online.topology import OnlineStore
+from materializer.registry import with_columns
 from materializer.run import Options, Run, ViewResult
 from materializer.warehouse import Warehouse
 
 # Two views at a time: one computes in the warehouse while the other one's rows go out.
 VIEWS_AT_ONCE = 2
+KEPT_BACK = ": correct the exposure. Until then readers keep what was published of the service before."
+LOST = ": its readers fail until the feature is back, or the exposure is corrected."
 # Called with a view, the rows of it that are done so far, and how many there will be.
 Progress = Callable[[str, int, int], None]
 
@@ -72,17 +77,61 @@ def materialize(job: Job, views: Sequence[FeatureView]) -> list[ViewResult]:
     """
     with ThreadPoolExecutor(VIEWS_AT_ONCE) as pool:
         results = list(pool.map(lambda view: _materialize_one(job, view), views))
-    if any(result.error is None for result in results) and not job.options.dry_run:
-        with plain_errors(job.url):
-            publish_services(job.client, job.namespace, job.registry.services.values())
+    broken = broken_services(job)
+    with plain_errors(job.url):
+        if broken:
+            # One that is published as it is declared lost a feature that it had: no state is kept back.
+            same = published_as_declared(job.client, job.namespace, job.registry.services.values())
+            lost = [said + LOST for name, said in broken.items() if name in same]
+            broken = {name: said + KEPT_BACK for name, said in broken.items() if name not in same}
+            results = [replace(result, warnings=(*result.warnings, *lost)) for result in results[:1]] + results[1:]
+        if any(result.error is None for result in results) and not job.options.dry_run:
+            publish_services(job.client, job.namespace, job.registry.services.values(), broken)
     failed = [result for result in results if result.error]
-    if failed:
-        raise MaterializationError(
-            f"{len(failed)} of {len(results)} feature views failed. "
-            + " ".join(f"{result.view}: {result.error}" for result in failed),
-            results,
-        )
+    if failed or broken:
+        said = [f"{len(failed)} of {len(results)} feature views failed."] if failed else []
+        said += [f"{result.view}: {result.error}" for result in failed] + list(broken.values())
+        raise MaterializationError(" ".join(said), results, broken)
     return results
+
+
+def broken_services(job: Job) -> dict[str, str]:
+    """What is wrong with each feature service of which a reference is to nothing that is in the warehouse."""
+    # Those that name no view at all are known already, where the registry carries them.
+    known: Mapping[str, str] = getattr(job.registry, "broken", {})
+    broken = {name: said.rstrip(".") for name, said in known.items()}
+    columns: dict[str, list[str] | None] = {}
+    services = sorted(job.registry.services.values(), key=lambda service: service.name)
+    if not services:
+        return broken
+    with job.open_warehouse() as warehouse:
+        for service in services:
+            wrong = [wrong for one in service.features if (wrong := _wrong(one, job.registry, warehouse, columns))]
+            if wrong:
+                broken[service.name] = f"Feature service '{service.name}' names {'; '.join(wrong)}"
+    return broken
+
+
+def _wrong(
+    reference: str, registry: Registry, warehouse: Warehouse, columns: dict[str, list[str] | None]
+) -> str | None:
+    """What is wrong with a reference; `columns` keeps the features of each view, None where they are not known."""
+    try:
+        name, feature = split_reference(reference)
+        view = registry.view(name)
+    except FeatureStoreError as error:
+        return f"'{reference}' ({str(error).rstrip('.')})"
+    if view.reference not in columns:
+        try:
+            columns[view.reference] = [part.name for part in with_columns(view, warehouse).features]
+        except FeatureStoreError:  # not built, or wrong in another way: the view's own story
+            columns[view.reference] = None
+    known = columns[view.reference]
+    if known is None or feature in known:
+        return None
+    near = difflib.get_close_matches(feature, known, 1)
+    hint = f"did you mean '{near[0]}'?" if near else f"it has: {', '.join(known) or 'none'}"
+    return f"'{reference}', but feature view '{view.reference}' has no feature '{feature}' ({hint})"
 
 
 def _materialize_one(job: Job, view: FeatureView) -> ViewResult:
@@ -98,6 +147,27 @@ def _materialize_one(job: Job, view: FeatureView) -> ViewResult:
     if not job.options.dry_run:
         run.log(result)
     return result
+
+
+_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT])(i?)B\s*", re.IGNORECASE)
+_SMALLEST = 64 * 1024 * 1024
+
+
+def parse_size(text: str | None, what: str) -> int | None:
+    """``"2 GB"`` or ``"512 MiB"`` in bytes; None stays None.
+
+    Raises:
+        InputError: for what is no size, or one in which nothing can be done.
+    """
+    if text is None:
+        return None
+    match = _SIZE.fullmatch(text) if isinstance(text, str) else None
+    if not match:
+        raise InputError(f"{what} is {text!r}, which is not a size: write for example '2 GB' or '512 MiB'.")
+    size = int(float(match[1]) * (1024 if match[3] else 1000) ** ("KMGT".index(match[2].upper()) + 1))
+    if size < _SMALLEST:
+        raise InputError(f"{what} is {text!r}, too little for any warehouse: give it 64 MiB or more.")
+    return size
 
 
 def parse_moment(moment: datetime | str) -> datetime:

@@ -10,13 +10,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 _HEAD = "memory.json"
+_GROUP_ROWS = 100_000
 LOG = "log.jsonl"
 
 
@@ -47,13 +54,15 @@ class ViewMemory:
     def load(self) -> Memory | None:
         """What is remembered; None where nothing is, or where a part of it is missing or unreadable."""
         try:
-            head = json.loads((self.folder / _HEAD).read_text())
+            head = json.loads((self.folder / _HEAD).read_bytes())
             memory = Memory(**{**head, "pending": tuple(head["pending"]), "keys": tuple(head["keys"])})
-            files = [*memory.pending, *([memory.sent] if memory.sent else [])]
-            whole = isinstance(memory.rows, int) and all((self.folder / name).is_file() for name in files)
-        except (OSError, ValueError, TypeError, KeyError):
+            return memory if _is_whole(memory) and all(map(self._holds, _files(memory))) else None
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
-        return memory if whole else None
+
+    def _holds(self, name: str) -> bool:
+        """Whether there is a file of this name right in the folder."""
+        return Path(name).name == name and (self.folder / name).is_file()
 
     def save(self, memory: Memory) -> None:
         """Make `memory` what is remembered, whole or not at all; once a run is finished, files of others go."""
@@ -63,21 +72,100 @@ class ViewMemory:
             json.dump(asdict(memory), file, indent=1)
             file.flush()
             os.fsync(file.fileno())
+        if head.is_dir():
+            shutil.rmtree(head)
         partial.replace(head)
         if memory.finished:
-            for path in self.folder.glob("*"):
-                if path.name not in (_HEAD, memory.sent):
-                    path.unlink(missing_ok=True)
+            self._clear(_HEAD, memory.sent)
 
     def forget(self) -> None:
         """Remember nothing."""
         (self.folder / _HEAD).unlink(missing_ok=True)
+        self._clear()
+
+    def _clear(self, *kept: str | None) -> None:
         for path in self.folder.glob("*"):
-            path.unlink(missing_ok=True)
+            if path.name not in kept:
+                with suppress(IsADirectoryError, PermissionError):  # a folder is nothing of ours
+                    path.unlink(missing_ok=True)
 
     def path(self, name: str) -> Path:
         """The file called `name`."""
         return self.folder / name
+
+
+def _files(memory: Memory) -> list[str]:
+    return [*memory.pending, *([memory.sent] if memory.sent else [])]
+
+
+def _is_whole(memory: Memory) -> bool:
+    """Whether every value is of its type, as `ViewMemory.save` writes it."""
+    texts = (memory.run, memory.fingerprint, *memory.pending, *memory.keys)
+    return (
+        all(isinstance(text, str) for text in texts)
+        and all(isinstance(text, (str, type(None))) for text in (memory.previous, memory.sent))
+        and type(memory.finished) is bool
+        and type(memory.rows) is int
+        and memory.rows >= 0
+        and (memory.sent is not None or not memory.finished)
+    )
+
+
+class SentRows:
+    """Keeps join keys and digests of the rows that a run sends, in the Parquet file `path` (None: only counts them).
+
+    A context manager; the file is gone at its end. `rows` is how many there are so far.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._writer: pq.ParquetWriter | None = None
+        self._failed: OSError | None = None
+        self._waiting: list[pa.Table] = []
+        self.rows = 0
+
+    def __enter__(self) -> SentRows:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            with suppress(OSError):
+                self._writer.close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    def add(self, rows: pa.Table) -> None:
+        """Keep these too."""
+        self.rows += rows.num_rows
+        if self._path is not None and self._failed is None:
+            self._waiting.append(rows)
+            if sum(table.num_rows for table in self._waiting) >= _GROUP_ROWS:
+                self._write()
+
+    def close(self) -> Path | None:
+        """The whole file; None where no row was sent.
+
+        Raises:
+            OSError: where it could not be written.
+        """
+        self._write()
+        if self._writer is not None:
+            self._writer.close()
+        if self._failed is not None:
+            raise self._failed
+        return self._path if self._writer is not None else None
+
+    def _write(self) -> None:
+        """What cannot be kept costs the next run: it stops nobody."""
+        if not self._waiting or self._path is None or self._failed is not None:
+            return
+        rows, self._waiting = pa.concat_tables(self._waiting), []
+        try:
+            if self._writer is None:
+                self._writer = pq.ParquetWriter(self._path, rows.schema)
+            self._writer.write_table(rows, _GROUP_ROWS)
+        except OSError as error:
+            self._failed = error
 
 
 def view_memory(state_folder: Path, namespace: str, view: str) -> ViewMemory:
@@ -108,18 +196,33 @@ def append_log(state_folder: Path, namespace: str, entry: Mapping[str, Any]) -> 
     """Add a line to the materialization log, ``<namespace>/log.jsonl``: one JSON object a run and view."""
     folder = state_folder / quote(namespace, safe="")
     folder.mkdir(parents=True, exist_ok=True)
-    line = json.dumps(entry, default=str) + "\n"
-    with (folder / LOG).open("a") as file:
+    line = (json.dumps(entry, default=str) + "\n").encode()
+    with (folder / LOG).open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":  # a crash cut the last line short: this one must not run on
+                line = b"\n" + line
         file.write(line)
 
 
 def read_log(state_folder: Path, namespace: str) -> list[dict[str, Any]]:
-    """The materialization log, oldest first; a line cut short by a crash is left out."""
+    """The materialization log, oldest first; a line that is not whole, or not of `append_log`, is left out."""
     path = state_folder / quote(namespace, safe="") / LOG
     entries = []
-    for line in path.read_text().splitlines() if path.is_file() else ():
+    try:
+        lines = path.read_bytes().split(b"\n") if path.is_file() else []
+    except OSError:
+        return []
+    for line in lines:
         try:
-            entries.append(json.loads(line))
-        except ValueError:
+            entry = json.loads(line)
+            if (
+                isinstance(entry["view"], str)
+                and isinstance(entry["error"], (str, type(None)))
+                and type(entry["rows_written"]) is int
+                and datetime.fromisoformat(entry["at"]).tzinfo is not None
+            ):
+                entries.append(entry)
+        except (ValueError, TypeError, KeyError, RecursionError):
             continue
     return entries

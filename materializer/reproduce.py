@@ -51,6 +51,9 @@ class TrainingSetChangedError(FeatureStoreError):
         super().__init__(message)
         self.changes = changes
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.changes)
+
 
 @dataclass(frozen=True)
 class Repeated:

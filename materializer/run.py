@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import tempfile
 import uuid
@@ -10,7 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
+from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import redis
@@ -21,25 +24,30 @@ from materializer.difference import Known
 from materializer.errors import DefinitionError, OnlineStoreError, WarehouseError
 from materializer.feature_view import FeatureView
 from materializer.macros import MacroRenderer
-from materializer.memory import Memory, ViewMemory
+from materializer.memory import Memory, SentRows, ViewMemory
 from materializer.online import scripts
 from materializer.online.keys import marker_key, revision_key
 from materializer.online.lease import Lease
-from materializer.online.published import Published, publish_view, published_view, read_from_elsewhere
+from materializer.online.published import publish_view, published_view
 from materializer.online.rows import Rows, encode_rows, row_keys
-from materializer.online.topology import OnlineStore, masters, node_of, on_every_master
+from materializer.online.topology import OnlineStore, is_wrong_type, masters, node_of, on_every_master
 from materializer.online.values import check_key_type, check_value_type
 from materializer.online.writer import Writer, other_rows
+from materializer.plan import Plan, check_types, keys_of, mended
 from materializer.registry import with_columns
 from materializer.types import to_plain
 from materializer.warehouse import Warehouse
 
 BATCH_ROWS = 10_000
+LARGE_BATCH_ROWS = 32
+MEMORY_BYTES = 600 * 1024 * 1024
+OUT_OF_MEMORY = re.compile(r"out of memory|failed to (pin|allocate)|could not allocate", re.IGNORECASE)
 # Encoding takes a few times a batch's own size: wide rows go in smaller ones.
 BATCH_BYTES = 32 * 1024 * 1024
 BATCHES_AHEAD = 2
 # Removing more than half of a view of more entities than this is taken for a mistake upstream.
 SHRINK_FROM = 1_000
+Result = TypeVar("Result")
 ROWS_LOST = (
     "Redis lost what this run had written (was it flushed, or did another server take its place?): nothing was "
     "published; run it again."
@@ -55,13 +63,15 @@ class Options:
     allow_retype: bool = False
     dry_run: bool = False
     as_of: datetime | None = None
+    memory_limit: int | None = None
 
 
 @dataclass(frozen=True)
 class ViewResult:
     """What one run did to one view; `error` is a sentence where it failed.
 
-    `rows_skipped` are those that are online already, that a newer push keeps out, or that have a NULL join key.
+    `rows_skipped` are those that are online already, that a newer push keeps out, that have a NULL join key, or that
+    are so far past their view's ttl that they are not kept.
     `why` says why rows moved (or, in a dry run, would move); `warnings` are sentences.
     """
 
@@ -127,8 +137,33 @@ class Run:
         with self._open_warehouse() as self._warehouse:
             self._state_folder = self._warehouse.state_folder
             # Fixed memory, whatever the tables' size: what does not fit spills to disk.
-            self._warehouse.execute("set memory_limit = '600MiB'")
+            with suppress(WarehouseError):  # less than is in use: another view's run had to take more
+                self._limit_memory(self._options.memory_limit or MEMORY_BYTES)
             yield
+
+    def _limit_memory(self, size: int) -> None:
+        self._memory = size
+        self._warehouse.execute(f"set memory_limit = '{size // 1024}KiB'")
+
+    def _fitting(self, work: Callable[[], Result]) -> Result:
+        """What `work` gives; where single rows are too large for the memory there is, it takes more and tries again.
+
+        Raises:
+            WarehouseError: where it does not fit into the memory that was given, or into most of the machine's.
+        """
+        while True:
+            try:
+                return work()
+            except WarehouseError as error:
+                if not OUT_OF_MEMORY.search(str(error)):
+                    raise
+                most = self._options.memory_limit or machine_memory() * 3 // 4
+                if self._memory >= most:
+                    raise WarehouseError(
+                        f"The rows do not fit into {self._memory // 1024**2:,} MiB ({str(error).rstrip('.')}): "
+                        "give it more with --memory-limit, or keep such large values elsewhere."
+                    ) from None
+                self._limit_memory(min(2 * self._memory, most))
 
     def log(self, result: ViewResult) -> None:
         """Add what was done to the materialization log beside the warehouse."""
@@ -154,13 +189,14 @@ class Run:
         latest = self._macros.over(self._warehouse.columns).render(
             "latest", view.reference, as_of=moment.replace(tzinfo=None).isoformat(" ", "microseconds")
         )
-        rows = difference.current_rows(view, latest, now, expiring=self._options.as_of is None)
+        expiring = self._options.as_of is None
+        rows = difference.current_rows(view, latest, now, expiring)
         folder = self._memory_folder(view)
         remembered = folder.load() if folder else None
         markers = on_every_master(self._client, marker_key(self._namespace, view.reference))
         policy = self._eviction(view)
         why_full = self._why_full(view, remembered, markers, policy)
-        fingerprint = difference.fingerprint(view, expiring=self._options.as_of is None)
+        fingerprint = difference.fingerprint(view, expiring)
         known = Known()
         if not why_full and remembered and folder:
             known = Known(
@@ -170,27 +206,31 @@ class Run:
             )
         pending = self._pending_file(folder)
         try:
-            self._warehouse.save(difference.changes(view, rows, known), pending)
+            self._save(difference.changes(view, latest, known, now, expiring), pending)
         except WarehouseError:
             if known.sent is None:
                 raise
             # Perhaps what is remembered cannot be read; where it is the view itself, it fails again.
             why_full, known = "what is remembered of an earlier run cannot be read", Known()
-            self._warehouse.save(difference.changes(view, rows, known), pending)
+            self._save(difference.changes(view, latest, known, now, expiring), pending)
         (count,) = self._warehouse.query(difference.counts(pending)).to_pylist()
         (null_keys,) = self._warehouse.query(difference.null_keys(view)).to_pylist()
         (before,) = self._warehouse.query(difference.known_count(view, known)).to_pylist()
         plan = Plan(
-            view, latest, rows, pending, folder, remembered if not why_full else None, known, fingerprint,
+            view, rows, pending, folder, remembered if not why_full else None, known, fingerprint,
             why_full, count["new"], count["changed"], count["gone"],
             before["n"] - count["changed"] - count["gone"],
-            null_keys["n"], policy, published, tuple(markers), f"{view.relation} of {self._warehouse.place}",
+            null_keys["n"], count["aged"], count["gone_aged"], policy, published, tuple(markers),
+            f"{view.relation} of {self._warehouse.place}",
         )  # fmt: skip
         watermark = published.watermark if published else None
         newest = _iso(count["newest"])
         self._watermarks = (watermark, newest if why_full else max(filter(None, (watermark, newest)), default=None))
         self._check_shrink(plan)
         return plan
+
+    def _save(self, sql: str, path: Path) -> None:
+        self._fitting(lambda: self._warehouse.save(sql, path))
 
     def _check_types(self, view: FeatureView, published: FeatureView | None) -> None:
         before = {part.name: part.dtype for part in published.schema} if published else {}
@@ -217,7 +257,7 @@ class Run:
             return "nothing is remembered of an earlier run"
         if remembered.sent is None:
             return "the run before this one was a full one and did not end"
-        found = [node_of(self._client, key).get(key) for key in markers]
+        found = [self._marker(key) for key in markers]
         expected = [closed(remembered.run)] if remembered.finished else [
             open_(remembered.run), closed(remembered.run), closed(remembered.previous),
         ]  # fmt: skip
@@ -244,9 +284,8 @@ class Run:
         removed = plan.gone if plan.remembered else max(before - plan.new, 0)
         emptied = before > 0 and plan.new + plan.changed + plan.unchanged == 0
         if not self._options.allow_shrink and (emptied or (before > SHRINK_FROM and removed > before / 2)):
-            sql = difference.aged_out(plan.view, plan.latest, plan.rows, plan.pending if plan.remembered else None)
-            (aged,) = self._warehouse.query(sql).to_pylist()
-            removed -= aged["n"]
+            # An entity that is gone only because its rows grew too old to keep is no mistake of anyone's.
+            removed -= plan.gone_aged if plan.remembered else plan.aged
             if removed <= (0 if emptied else before / 2):
                 return
             plan.clean_up()
@@ -258,31 +297,33 @@ class Run:
     # Writing.
 
     def _carry_out(self, plan: Plan, lease: Lease) -> ViewResult:
-        written, refused, deleted = 0, [], 0
-        with Writer(self._client, lease) as writer:
+        deleted = 0
+        sent = SentRows(plan.folder.path(f"written-{self.run_id}.parquet") if plan.folder else None)
+        with Writer(self._client, lease) as writer, sent:
             if not plan.idle:
                 self._start(plan, writer)
                 # Nobody but the run under this lease writes such rows: where there is none now, none is left later.
                 leftovers = plan.why_full and any(other_rows(self._client, self._namespace, plan.view.reference, ""))
-                written, refused = self._write(plan, writer)
-                deleted = self._remove(plan, writer) if leftovers or not plan.why_full else 0
+                self._write(plan, writer, sent)
+                deleted = self._remove(plan, writer, sent) if leftovers or not plan.why_full else 0
                 self._check_marks(plan)
-            self._publish(plan, writer)
+            self._publish(plan, writer, plan.unchanged + sent.rows)
             if not plan.idle:
-                self._finish(plan, writer, refused)
-        read = plan.new + plan.changed + plan.unchanged + plan.null_keys
-        return ViewResult(
-            plan.view.reference, self.run_id, read, written, read - written, deleted,
-            why=plan.why(), warnings=plan.warnings,
-        )  # fmt: skip
+                self._finish(plan, writer, sent)
+        return self._result(plan, sent.rows, writer.written, deleted, mended(plan.view, writer.mended))
 
     def _planned(self, plan: Plan) -> ViewResult:
         plan.clean_up()
-        read = plan.new + plan.changed + plan.unchanged + plan.null_keys
         moved = plan.new + plan.changed
+        return self._result(plan, moved, moved, plan.gone)
+
+    def _result(
+        self, plan: Plan, sent: int, written: int, deleted: int, warnings: tuple[str, ...] = ()
+    ) -> ViewResult:  # fmt: skip
+        read = sent + plan.unchanged + plan.null_keys + plan.aged
         return ViewResult(
-            plan.view.reference, self.run_id, read, moved, read - moved, plan.gone,
-            why=plan.why(), warnings=plan.warnings,
+            plan.view.reference, self.run_id, read, written, read - written, deleted,
+            why=plan.why(), warnings=plan.warnings + warnings,
         )  # fmt: skip
 
     def _start(self, plan: Plan, writer: Writer) -> None:
@@ -296,17 +337,22 @@ class Run:
                 )
         self._mark(plan, writer, open_(self.run_id))
 
-    def _write(self, plan: Plan, writer: Writer) -> tuple[int, list[pa.Table]]:
+    def _write(self, plan: Plan, writer: Writer, sent: SentRows) -> None:
         view, total = plan.view, plan.new + plan.changed
         sql = difference.rows_to_send(view, plan.rows, None if plan.why_full else plan.pending)
+        remembered = {**difference.sent_keys(view), **{name: name for name in difference.DIGESTS}}
         done = 0
 
         def encoded() -> Iterator[tuple[Rows, pa.Table]]:
             mark, expiring = scripts.RUN + self.run_id, self._options.as_of is None
-            for whole in self._warehouse.stream(sql, BATCH_ROWS) if total else ():
-                for batch in pieces(whole):
+            for whole in self._stream(sql) if total else ():
+                check_types(whole.schema, view)
+                # A view may give other rows by now than when they were compared: what is sent is what is remembered.
+                known = pa.table({name: to_plain(whole.column(column)) for name, column in remembered.items()})
+                sent.add(known)
+                for start, batch in pieces(whole):
                     rows = encode_rows(batch, view, self._namespace, mark, expiring)
-                    yield rows, pa.table(batch.select(list(view.join_keys)))
+                    yield rows, known.slice(start, len(rows)).select(list(view.join_keys))
 
         # The warehouse computes and Arrow encodes the next rows while these go out.
         with closing(ahead(encoded(), BATCHES_AHEAD)) as batches:
@@ -316,12 +362,22 @@ class Run:
                 if self._progress:
                     self._progress(view.reference, done, total)
         writer.finish()
-        return writer.written, writer.refused
 
-    def _remove(self, plan: Plan, writer: Writer) -> int:
+    def _stream(self, sql: str) -> Iterator[pa.RecordBatch]:
+        """The answer of a query; few rows at a time where they turned out to be large."""
+
+        def begun() -> Iterator[pa.RecordBatch]:
+            large = self._memory > (self._options.memory_limit or MEMORY_BYTES)
+            batches = self._warehouse.stream(sql, LARGE_BATCH_ROWS if large else BATCH_ROWS)
+            first = next(batches, None)
+            return chain(() if first is None else (first,), batches)
+
+        yield from self._fitting(begun)
+
+    def _remove(self, plan: Plan, writer: Writer, sent: SentRows) -> int:
         view = plan.view
         if plan.why_full:
-            return self._remove_others(plan, writer)
+            return self._remove_others(plan, writer, sent.rows)
         deleted = 0
         if plan.gone:
             for batch in self._warehouse.stream(difference.keys_gone(view, plan.pending), BATCH_ROWS):
@@ -330,15 +386,16 @@ class Run:
                 deleted += writer.delete(keys)
         return deleted
 
-    def _remove_others(self, plan: Plan, writer: Writer) -> int:
+    def _remove_others(self, plan: Plan, writer: Writer, sent: int) -> int:
         """After a full run: every row that an earlier run left and this one did not write."""
         mark = scripts.RUN + self.run_id
         name = plan.view.reference
-        if plan.published_rows > SHRINK_FROM and not self._options.allow_shrink:
+        emptied = plan.new > 0 and sent == 0  # since the rows were compared
+        if (plan.published_rows > SHRINK_FROM or emptied) and not self._options.allow_shrink:
             stale = sum(len(keys) for keys, _ in other_rows(self._client, self._namespace, name, mark))
             if not stale:
                 return 0
-            if stale > plan.published_rows / 2:
+            if emptied or stale > plan.published_rows / 2:
                 raise OnlineStoreError(
                     f"All rows of '{name}' were sent, but {stale:,} entities that are online are not among them, more "
                     "than half: they stay; pass --allow-shrink if they are meant to go."
@@ -347,14 +404,13 @@ class Run:
             writer.delete(keys, writers) for keys, writers in other_rows(self._client, self._namespace, name, mark)
         )
 
-    def _publish(self, plan: Plan, writer: Writer) -> None:
-        rows = plan.new + plan.changed + plan.unchanged
+    def _publish(self, plan: Plan, writer: Writer, rows: int) -> None:
         publish_view(
             writer, self._namespace, plan.view, self._latest_version, rows=rows, watermark=self._watermarks[1],
             as_of=self._options.as_of, known=None if plan.why_full else plan.published, read_from=plan.read_from,
         )  # fmt: skip
 
-    def _finish(self, plan: Plan, writer: Writer, refused: list[pa.Table]) -> None:
+    def _finish(self, plan: Plan, writer: Writer, sent: SentRows) -> None:
         """Close the marker, the last write there is; then fold the changes into memory."""
         for key in plan.markers:
             if not writer.call(scripts.REPLACE_VALUE, key, open_(self.run_id), closed(self.run_id)):
@@ -365,22 +421,35 @@ class Run:
             plan.folder.forget()  # what Redis may have dropped by the next run is not known to be there
             return
         relation = None
-        if refused:
+        if writer.refused:
             relation = f"_fs_refused_{uuid.uuid4().hex}"
-            self._warehouse.register(relation, pa.concat_tables(refused))
-        sent = plan.folder.path(f"sent-{self.run_id}.parquet")
+            self._warehouse.register(relation, pa.concat_tables(writer.refused))
+        remembered = plan.folder.path(f"sent-{self.run_id}.parquet")
         try:
-            self._warehouse.save(difference.folded(plan.view, plan.known, plan.pending, relation), sent)
-            rows = plan.new + plan.changed + plan.unchanged - sum(table.num_rows for table in refused)
-            plan.folder.save(Memory(self.run_id, None, True, plan.fingerprint, sent.name, (), rows, keys_of(plan.view)))
+            self._warehouse.save(
+                difference.folded(plan.view, plan.known, plan.pending, sent.close(), relation), remembered
+            )
+            rows = plan.unchanged + sent.rows - sum(table.num_rows for table in writer.refused)
+            plan.folder.save(
+                Memory(self.run_id, None, True, plan.fingerprint, remembered.name, (), rows, keys_of(plan.view))
+            )
         except (OSError, WarehouseError):
             return  # what is not remembered costs the next run, no more
 
     def _check_marks(self, plan: Plan) -> None:
         """Stop where the marker that this run set is gone: rows that it wrote are gone with it."""
         expected = open_(self.run_id).encode()
-        if any(node_of(self._client, key).get(key) != expected for key in plan.markers):
+        if any(self._marker(key) != expected for key in plan.markers):
             raise OnlineStoreError(ROWS_LOST)
+
+    def _marker(self, key: str) -> bytes | None:
+        """What a marker says; one that is no text was not set by a run, and says nothing."""
+        try:
+            return node_of(self._client, key).get(key)
+        except redis.ResponseError as error:
+            if not is_wrong_type(error):
+                raise
+            return None
 
     def _mark(self, plan: Plan, writer: Writer, value: str) -> None:
         for key in plan.markers:
@@ -399,79 +468,20 @@ class Run:
         return Path(tempfile.gettempdir()) / f"feature-store-{name}"
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a run will do, known before it writes anything."""
-
-    view: FeatureView
-    latest: str
-    rows: str
-    pending: Path
-    folder: ViewMemory | None
-    remembered: Memory | None
-    known: Known
-    fingerprint: str
-    why_full: str
-    new: int
-    changed: int
-    gone: int
-    unchanged: int
-    null_keys: int
-    policy: str | None
-    published: Published | None
-    markers: tuple[str, ...]
-    read_from: str
-
-    @property
-    def known_rows(self) -> int:
-        """How many rows memory holds."""
-        return self.remembered.rows if self.remembered else 0
-
-    @property
-    def published_rows(self) -> int:
-        """How many rows the last run said there are."""
-        return self.published.rows if self.published else 0
-
-    @property
-    def idle(self) -> bool:
-        """Whether Redis holds everything already."""
-        settled = self.remembered is not None and self.remembered.finished and self.known.comparable
-        return settled and not (self.new or self.changed or self.gone)
-
-    def why(self) -> str:
-        """Why rows move, in words."""
-        if self.why_full:
-            return f"every row: {self.why_full}"
-        again = "" if self.known.comparable else " (the definition changed, so every row is sent again)"
-        return f"{self.new:,} new, {self.changed:,} changed, {self.gone:,} gone{again}"
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What should be said aloud."""
-        name, said = self.view.reference, []
-        if self.policy:
-            said.append(
-                f"Redis may drop rows of '{name}' unseen (maxmemory-policy {self.policy}), so every run sends all of "
-                "them: set noeviction."
-            )
-        if self.null_keys:
-            said.append(f"{self.null_keys:,} rows of '{name}' have a NULL join key and are not written.")
-        if elsewhere := read_from_elsewhere(name, self.published and self.published.read_from, self.read_from):
-            said.append(elsewhere)
-        return tuple(said)
-
-    def clean_up(self) -> None:
-        """Remove the list of changes, unless memory names it."""
-        current = self.folder.load() if self.folder else None
-        if current is None or self.pending.name not in current.pending:
-            self.pending.unlink(missing_ok=True)
-
-
-def pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """A batch in parts of about `BATCH_BYTES` at most."""
+def pieces(batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """A batch in parts of about `BATCH_BYTES` at most, each with the place of its first row."""
     rows = max(1, BATCH_BYTES * batch.num_rows // max(batch.nbytes, 1))
     for start in range(0, batch.num_rows, rows):
-        yield batch.slice(start, rows)
+        yield start, batch.slice(start, rows)
+
+
+def machine_memory() -> int:
+    """How many bytes of memory this process may have at most: the machine's, or its container's."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # not Linux, or "max"
+            limits.append(int(Path(path).read_text()))
+    return min(limits)
 
 
 def new_run_id() -> str:
@@ -482,11 +492,6 @@ def new_run_id() -> str:
 def open_(run: str) -> str:
     """The marker of a run that began to write."""
     return f"{run} open"
-
-
-def keys_of(view: FeatureView) -> tuple[str, ...]:
-    """The join keys with their types, on which the names of all rows in Redis depend."""
-    return tuple(f"{entity.name} {entity.dtype}" for entity in view.entities)
 
 
 def closed(run: str | None) -> str:

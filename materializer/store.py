@@ -16,7 +16,7 @@ from materializer.feature_view import FeatureService
 from materializer.historical import TrainingSet, get_historical_features
 from materializer.macros import MacroRenderer
 from materializer.manifest import load_manifest, read_registry
-from materializer.materialize import Job, Progress, materialize, parse_moment, select_views
+from materializer.materialize import Job, Progress, materialize, parse_moment, parse_size, select_views
 from materializer.online.connect import plain_errors
 from materializer.online.entity_rows import rows_of
 from materializer.online.response import OnlineResponse
@@ -200,6 +200,7 @@ class FeatureStore(Catalog):
         allow_retype: bool = False,
         as_of: datetime | str | None = None,
         dry_run: bool = False,
+        memory_limit: str | None = None,
         progress: Progress | None = None,
     ) -> list[ViewResult]:
         """Make the online store equal to each view's latest rows, sending only what differs from the last run.
@@ -213,6 +214,8 @@ class FeatureStore(Catalog):
             allow_retype: with `full`, let a feature change its type in place.
             as_of: a past moment to materialize, into a namespace of its own; its readers' clock stands there.
             dry_run: change nothing; the results say how many rows would move, and why.
+            memory_limit: how much memory the warehouse may take for this, ``"2 GB"``; beyond it spills to disk. Default
+                600 MB, and more by itself where single rows are too large for that.
             progress: called with a view's name, its rows so far and their total.
 
         Returns:
@@ -224,7 +227,8 @@ class FeatureStore(Catalog):
         if start_date is not None and not isinstance(start_date, datetime):
             feature_views, start_date = start_date, None
         names = [feature_views] if isinstance(feature_views, str) else list(feature_views or ())
-        moment = parse_moment(as_of) if as_of else None
+        moment = parse_moment(as_of) if as_of is not None else None
+        memory_bytes = parse_size(memory_limit, "memory_limit")
         if moment and self.namespace == self.project.namespace:
             raise InputError(
                 "A past moment needs a namespace of its own, so that today's readers do not see it: "
@@ -239,7 +243,7 @@ class FeatureStore(Catalog):
             make_ready(self._client)
         with open_warehouse(self.project):
             pass  # one that does not open is said once, not by every view
-        options = Options(full, allow_shrink, allow_retype, dry_run, moment)
+        options = Options(full, allow_shrink, allow_retype, dry_run, moment, memory_bytes)
         job = Job(
             self._client, self._redis_url, self.namespace, lambda: open_warehouse(self.project),
             MacroRenderer(manifest, lambda relation: []), registry,
@@ -253,11 +257,12 @@ class FeatureStore(Catalog):
         """Feast's name for `materialize`."""
         return self.materialize(feature_views=feature_views)
 
-    def prune(self, grace: str = "7 days") -> list[Pruned]:
+    def prune(self, grace: str = "7 days", dry_run: bool = False) -> list[Pruned]:
         """Remove published views and versions that the project does not declare any more.
 
         Args:
             grace: what was materialized this lately is kept, for its readers to move on.
+            dry_run: change nothing; the results say what would go.
         """
         from materializer.prune import prune
 
@@ -265,5 +270,6 @@ class FeatureStore(Catalog):
         registry = read_registry(load_manifest(self.project))
         with plain_errors(self._redis_url):
             return prune(
-                self._client, self.namespace, registry, keep, server_time(self._client, self.namespace), new_run_id()
-            )
+                self._client, self.namespace, registry, keep, server_time(self._client, self.namespace), new_run_id(),
+                dry_run,
+            )  # fmt: skip

@@ -126,7 +126,7 @@ def read_record(path: Path) -> TrainingRecord:
         given = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error}).") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         given = None
     damaged = InputError(
         f"{path} is not the record of a training set, or is damaged: it lies beside the set, as set.parquet.json."

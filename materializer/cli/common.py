@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any, NoReturn
 
 import click
@@ -20,6 +21,7 @@ from materializer.store import FeatureStore
 
 def run(command: click.Command, name: str) -> NoReturn:
     """Run a command as a program: exit code 0 done, 1 the work failed, 2 wrong usage."""
+    refuse_empty_texts(command)
     try:
         # Without standalone mode click returns the code of `context.exit(code)`, or what the command returned.
         code = command.main(prog_name=name, standalone_mode=False)
@@ -36,6 +38,26 @@ def run(command: click.Command, name: str) -> NoReturn:
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - the reader left, as `head` does
         sys.exit(1)
+
+
+def refuse_empty_texts(command: click.Command) -> None:
+    """Make an empty text wrong usage in every option and argument of a command and of those below it.
+
+    ``--namespace "$UNSET"`` must not mean what no ``--namespace`` means.
+    """
+    for below in getattr(command, "commands", {}).values():
+        refuse_empty_texts(below)
+    for parameter in command.params:
+        if not isinstance(parameter.process_value, partial):
+            parameter.process_value = partial(_not_empty, parameter, parameter.process_value)
+
+
+def _not_empty(parameter: click.Parameter, process: Callable[..., Any], context: click.Context, value: Any) -> Any:
+    """What `process` makes of a parameter's value as it was given, where no text in it is empty."""
+    for text in value if isinstance(value, (tuple, list)) else (value,):
+        if isinstance(text, str) and not text.strip():
+            raise click.BadParameter("an empty text was given: leave it out, or give it a value.", context, parameter)
+    return process(context, value)
 
 
 def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -104,15 +126,15 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=_json_value, ensure_ascii=False))
 
 
-def print_rows(headers: list[str], rows: list[list[Any]]) -> None:
-    """Columns under headings, as wide as they need to be."""
-    cells = [headers, *([_cell(value) for value in row] for row in rows)]
+def print_rows(headers: list[str], rows: list[list[Any]], widest: int = 60) -> None:
+    """Columns under headings, as wide as they need to be; a text of more than `widest` letters is cut."""
+    cells = [headers, *([_cell(value, widest) for value in row] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(headers))]
     for row in cells:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, widest: int) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
@@ -120,7 +142,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, timedelta):
         return format_duration(value)
     text = ", ".join(value) if isinstance(value, list) and all(isinstance(v, str) for v in value) else str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if len(text) <= widest else text[: widest - 3] + "..."
 
 
 def _json_value(value: Any) -> Any:

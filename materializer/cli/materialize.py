@@ -9,7 +9,7 @@ import click
 
 from materializer.cli.common import open_store, output_option, print_json, print_rows, store_options
 from materializer.cli.progress import progress_bars
-from materializer.errors import FeatureStoreError, MaterializationError
+from materializer.errors import MaterializationError
 from materializer.run import ViewResult
 
 
@@ -21,6 +21,9 @@ from materializer.run import ViewResult
 @click.option("--as-of", metavar="MOMENT", help="A past moment (ISO 8601), into a --namespace of its own.")
 @click.option("--allow-shrink", is_flag=True, help="Let a run empty a view, or remove more than half of it.")
 @click.option("--allow-retype", is_flag=True, help="With --full: let a feature change its type in place.")
+@click.option(
+    "--memory-limit", metavar="SIZE", help="Memory for the warehouse, as '2 GB'. Default: 600 MB, or what fits."
+)
 @store_options
 @output_option
 @click.pass_context
@@ -33,6 +36,7 @@ def materialize(
     as_of: str | None,
     allow_shrink: bool,
     allow_retype: bool,
+    memory_limit: str | None,
     output: str,
     **where: Any,
 ) -> None:
@@ -51,29 +55,34 @@ def materialize(
     store = open_store(**where)
     for note in store.project.notes:
         click.echo(f"Warning: {note}", err=True)
-    failure: FeatureStoreError | None = None
+    failure: MaterializationError | None = None
     with progress_bars() as progress:
         try:
             results = store.materialize(
                 feature_views=views, full=full, tags=tags, allow_shrink=allow_shrink, allow_retype=allow_retype,
-                as_of=as_of, dry_run=dry_run, progress=progress,
+                as_of=as_of, dry_run=dry_run, memory_limit=memory_limit, progress=progress,
             )  # fmt: skip
         except MaterializationError as error:
             results, failure = error.results, error
     if output == "json":
-        print_json({"views": [_as_json(result, dry_run) for result in results]})
+        services = [{"service": name, "error": said} for name, said in failure.services.items()] if failure else []
+        views = [_as_json(result, dry_run) for result in results]
+        print_json({"views": views, **({"services": services} if services else {})})
     elif done := [result for result in results if not result.error]:
         if dry_run:
             click.echo("A dry run: nothing was changed. It would be:")
         print_rows(
             ["view", "read", "written", "skipped", "deleted", "seconds", "why"],
             [[r.view, r.rows_read, r.rows_written, r.rows_skipped, r.rows_deleted, r.seconds, r.why] for r in done],
+            widest=300,  # of why rows moved nothing is cut
         )
     for result in results:
         for warning in result.warnings:
             click.echo(f"Warning: {warning}", err=True)
         if result.error:
             click.echo(f"Error: {result.view}: {result.error}", err=True)
+    for said in failure.services.values() if failure else ():
+        click.echo(f"Error: {said}", err=True)
     if failure:
         context.exit(1)
 

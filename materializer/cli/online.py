@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import click
@@ -35,11 +36,13 @@ def online(
     rows = [key_values(entity) for entity in entities]
     # What is published counts here, whatever the project and its warehouse are at.
     store = FeatureStore(redis_url=redis_url(where["redis_url"]), namespace=open_store(reader=True, **where).namespace)
+    logging.getLogger("materializer").addHandler(logging.NullHandler())  # problems are said here, once
     asked = references(store, features)
     _check_keys(store, asked, rows)
-    answer = store.get_online_features(asked, rows, full_feature_names).to_dict(
-        include_statuses=True, include_event_timestamps=True
-    )
+    response = store.get_online_features(asked, rows, full_feature_names)
+    for problem in response.problems:
+        click.echo(f"Warning: {problem}", err=True)
+    answer = response.to_dict(include_statuses=True, include_event_timestamps=True)
     if output == "json":
         return print_json(answer)
     keys = list(dict.fromkeys(key for row in rows for key in row))

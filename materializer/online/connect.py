@@ -87,7 +87,48 @@ def async_pool(url: str, store: OnlineStore, address: Address | None) -> redis.a
     if address is None and place.kind == "sentinel":
         address = store.connection_pool.get_master_address()
     options = {**_OPTIONS, "retry": AsyncRetry(NoBackoff(), 0), "socket_timeout": None}
-    return redis.asyncio.ConnectionPool.from_url(place.node_url(*(address or (*place.hosts, ("", 0))[0])), **options)
+    url = place.node_url(*(address or (*place.hosts, ("", 0))[0]))
+    pool = redis.asyncio.ConnectionPool.from_url(url, **options)
+    make = pool.make_connection
+
+    def whole() -> redis.asyncio.connection.AbstractConnection:
+        connection = make()
+        connect = connection.connect
+
+        async def connect_whole() -> None:
+            try:
+                await connect()
+            except BaseException:
+                await connection.disconnect(nowait=True)
+                raise
+
+        connection.connect = connect_whole
+        return connection
+
+    pool.make_connection = whole
+    return pool
+
+
+def _connecting_whole(pool: redis.ConnectionPool) -> None:
+    """Make the pool's connections close where an interrupt comes while they connect: redis-py would take one that has
+    a socket for one that is ready, and hand it out ever after."""
+    make = pool.make_connection
+
+    def whole() -> redis.Connection:
+        connection = make()
+        connect = connection.connect
+
+        def connect_whole() -> None:
+            try:
+                connect()
+            except BaseException:
+                connection.disconnect()
+                raise
+
+        connection.connect = connect_whole
+        return connection
+
+    pool.make_connection = whole
 
 
 def _named(wrong: re.Match[str] | None) -> str:
@@ -108,6 +149,7 @@ def _client(url: str) -> redis.Redis:
     client = redis.Redis.from_url(url, **_OPTIONS)
     pool = client.connection_pool
     pool.connection_class(**pool.connection_kwargs)  # connects to nothing, but knows which options there are
+    _connecting_whole(pool)
     return client
 
 
@@ -120,7 +162,11 @@ def _master(place: RedisUrl) -> redis.Redis:
     own = {name.removeprefix("sentinel_"): value for name, value in place.sentinel_options.items()}
     alike = {name: value for name, value in options.items() if name not in ("username", "password", "db")}
     _client(place.node_url(*place.hosts[0]))
-    return _Sentinels(place.hosts, sentinel_kwargs=alike | own, **options).master_for(place.master)
+    sentinels = _Sentinels(place.hosts, sentinel_kwargs=alike | own, **options)
+    master = sentinels.master_for(place.master)
+    for client in (*sentinels.sentinels, master):
+        _connecting_whole(client.connection_pool)
+    return master
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import redis
 import redis.asyncio
 from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
 
-from materializer.online.topology import Address, Cluster, OnlineStore
+from materializer.online.topology import Address, Cluster, OnlineStore, is_wrong_type
 
 # For each server: its address (None for the only one), the bytes to send, and the number of answers to read.
 Batch = tuple[Address | None, bytes, int]
@@ -43,10 +43,11 @@ def exchange(
     Where one server has them all, `received` may be called with the growing list of answers while it works on the
     rest. Should they have to be asked for again it is another list.
 
-    Where a connection broke or slots have moved, that is looked up and asked again once.
+    Where a connection broke or slots have moved, that is looked up and asked again once. That one key holds another
+    type of value is an answer like any other: the error stands in its place.
 
     Raises:
-        redis.RedisError: what a command was answered with, or why there was no answer.
+        redis.RedisError: what else a command was answered with, or why there was no answer.
     """
     rounds = _rounds(store, keys, commands)
     try:
@@ -80,7 +81,7 @@ def _rounds(
             if len(places) == len(replies) - 1 and _PLAIN.issuperset(map(type, answer)):
                 return answer  # all in one, and no error among them
             for place, reply in zip(places, answer, strict=True):
-                if isinstance(reply, Exception) and place >= 0:
+                if isinstance(reply, Exception) and place >= 0 and not is_wrong_type(reply):
                     failed.append((place, reply))
                 else:
                     replies[place] = reply

@@ -12,14 +12,15 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pyarrow as pa
+import redis
 from redis.exceptions import NoPermissionError
 
 from materializer.errors import NotFoundError, OnlineStoreError, worded
-from materializer.feature_view import Entity, Feature, FeatureService, FeatureView, Registry
+from materializer.feature_view import Entity, Feature, FeatureService, FeatureView, Registry, service_absent
 from materializer.join_keys import type_name
 from materializer.online import scripts
 from materializer.online.keys import registry_key, revision_key, services_key, unescape
-from materializer.online.topology import OnlineStore, masters, node_of
+from materializer.online.topology import OnlineStore, is_wrong_type, masters, node_of
 from materializer.online.writer import Writer
 
 _FORMAT = 1
@@ -78,26 +79,39 @@ def publish_view(
 
 
 def published_view(store: OnlineStore, namespace: str, reference: str) -> Published | None:
-    """What is published of one view."""
+    """What is published of one view; None where nothing is, or nothing that can be read: a run writes it anew.
+
+    Raises:
+        OnlineStoreError: where the registry's key holds something else than a registry.
+    """
     key = registry_key(namespace)
-    text = node_of(store, key).hget(key, reference)
-    if text is None:
+    with _our_key(key, namespace):
+        text = node_of(store, key).hget(key, reference)
+    published = None if text is None else _entry(text)
+    if published is None:
         return None
-    with _written_by_us(namespace):
-        published = json.loads(text)
-        return Published(
-            _from_json(published),
-            published["rows"],
-            published["watermark"],
-            _definition(published),
-            published.get("told", False),
-            published.get("read_from"),
-        )
+    _check_format(published, namespace)
+    return Published(
+        _from_json(published),
+        published["rows"],
+        published["watermark"],
+        _definition(published),
+        published.get("told") is True and _revision_stands(store, namespace),
+        published.get("read_from"),
+    )
 
 
 def published_texts(store: OnlineStore, namespace: str) -> dict[str, bytes]:
     """What is published of every view, as the JSON that it is."""
-    return {name.decode(): text for name, text in _hash(store, registry_key(namespace)).items()}
+    return {
+        name.decode(errors="replace"): text for name, text in _hash(store, registry_key(namespace), namespace).items()
+    }
+
+
+def published_at(text: bytes) -> datetime | None:
+    """When this was published; None where it cannot be read."""
+    entry = _entry(text)
+    return datetime.fromisoformat(entry["published_at"]) if entry and entry["format"] <= _FORMAT else None
 
 
 def read_from_elsewhere(reference: str, before: str | None, now: str) -> str | None:
@@ -117,18 +131,19 @@ def withdraw_view(store: OnlineStore, namespace: str, reference: str) -> None:
     _renew_revision(store, namespace)
 
 
-def publish_services(store: OnlineStore, namespace: str, services: Iterable[FeatureService]) -> None:
-    """Replace the published feature services by these."""
+def publish_services(
+    store: OnlineStore, namespace: str, services: Iterable[FeatureService], broken: Iterable[str] = ()
+) -> None:
+    """Replace the published feature services by these; of the `broken` ones what is published stays as it is."""
     key = services_key(namespace)
     client = node_of(store, key)
-    texts = {
-        service.name: json.dumps(
-            {"features": service.features, "description": service.description, "owner": service.owner,
-             "tags": dict(service.tags)}, ensure_ascii=False, sort_keys=True,
-        )
-        for service in services
-    }  # fmt: skip
-    if {name.decode(): text.decode() for name, text in client.hgetall(key).items()} == texts:
+    texts = {service.name.encode(): _service_text(service) for service in services}
+    before = _hash(store, key, namespace)
+    for name in map(str.encode, broken):
+        texts.pop(name, None)
+        if name in before:
+            texts[name] = before[name]
+    if before == texts:
         return
     pipeline = client.pipeline(transaction=True)
     pipeline.delete(key)
@@ -138,31 +153,120 @@ def publish_services(store: OnlineStore, namespace: str, services: Iterable[Feat
     _renew_revision(store, namespace)
 
 
+def published_as_declared(store: OnlineStore, namespace: str, services: Iterable[FeatureService]) -> set[str]:
+    """The names of those services of which nothing new would be published."""
+    before = _hash(store, services_key(namespace), namespace)
+    return {service.name for service in services if before.get(service.name.encode()) == _service_text(service)}
+
+
+def _service_text(service: FeatureService) -> bytes:
+    parts = {
+        "features": service.features,
+        "description": service.description,
+        "owner": service.owner,
+        "tags": dict(service.tags),
+    }
+    return json.dumps(parts, ensure_ascii=False, sort_keys=True).encode()
+
+
 def read_published(store: OnlineStore, namespace: str) -> tuple[bytes | None, Registry]:
-    """The revision and the registry that it stands for."""
-    revision = node_of(store, revision_key(namespace)).get(revision_key(namespace))
-    with _written_by_us(namespace):
-        return revision, _read_registry(store, namespace)
+    """The revision and the registry that it stands for.
+
+    Raises:
+        OnlineStoreError: where a key of the registry holds something else, or all that it holds is unreadable.
+    """
+    key = revision_key(namespace)
+    with _our_key(key, namespace):
+        revision = node_of(store, key).get(key)
+    return revision, _read_registry(store, namespace)
 
 
 @contextmanager
-def _written_by_us(namespace: str) -> Iterator[None]:
+def _our_key(key: str, namespace: str) -> Iterator[None]:
+    """Names the key where it is of another type than ours are."""
     try:
         yield
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except redis.ResponseError as error:
+        if not is_wrong_type(error):
+            raise
+        raise foreign_key(key, namespace) from None
+
+
+def foreign_key(key: str, namespace: str) -> OnlineStoreError:
+    """The error for a key that `materialize` did not write."""
+    mend = (
+        "run `materialize`, which puts it right"
+        if key == revision_key(namespace)
+        else "delete the key and run `materialize`, or use another namespace if it belongs to another program"
+    )
+    return OnlineStoreError(f"The key '{key}' in Redis holds what `materialize` did not write: {mend}.")
+
+
+def _revision_stands(store: OnlineStore, namespace: str) -> bool:
+    """Whether readers can tell by the revision that nothing changed."""
+    key = revision_key(namespace)
+    try:
+        return node_of(store, key).type(key) == b"string"
+    except NoPermissionError:
+        return True
+
+
+def _entry(text: bytes) -> dict[str, Any] | None:
+    """What is published of a view; None where it is not as `publish_view` writes it.
+
+    Of a newer format only that is certain: its `format`.
+    """
+    try:
+        entry = json.loads(text)
+        if type(entry["format"]) is int and entry["format"] > _FORMAT:
+            return entry
+        return entry if _is_whole(entry) else None
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, OSError, RecursionError, pa.ArrowException):
+        return None
+
+
+def _check_format(entry: Mapping[str, Any], namespace: str) -> None:
+    if entry["format"] > _FORMAT:
         raise OnlineStoreError(
-            f"The key '{registry_key(namespace)}' in Redis holds what `materialize` did not write: delete the key, or "
-            "use another namespace if it belongs to another program."
-        ) from None
+            f"Namespace '{namespace}' was written by a newer release (format {entry['format']}): upgrade."
+        )
+
+
+def _is_whole(entry: dict[str, Any]) -> bool:
+    """Whether everything is there and of its type. May raise where it is not."""
+    kinds = (
+        (str, "name", "timestamp", "description", "published_at", "arrow_schema"),
+        ((str, int, type(None)), "version", "latest_version"),
+        ((str, type(None)), "created_timestamp", "owner", "watermark"),
+        ((int, type(None)), "ttl_seconds", "available_after_seconds"),
+        (int, "rows", "format"),
+        (dict, "tags"),
+        (list, "entities", "features"),
+    )
+    if not all(isinstance(entry[name], kind) for kind, *names in kinds for name in names):
+        return False
+    texts = [*entry["tags"].values(), *(part[name] for name in ("name", "description") for part in _parts(entry))]
+    moments = [entry["published_at"], *filter(None, (entry["watermark"], entry.get("as_of")))]
+    view = _from_json(entry)
+    return (
+        bool(view.entities)
+        and all(isinstance(text, str) for text in texts)
+        and all(datetime.fromisoformat(moment).tzinfo is not None for moment in moments)
+    )
+
+
+def _parts(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [*entry["entities"], *entry["features"]]
 
 
 def _read_registry(store: OnlineStore, namespace: str) -> Registry:
-    fields = [json.loads(text) for text in published_texts(store, namespace).values()]
+    texts = published_texts(store, namespace)
+    entries = {name: _entry(text) for name, text in texts.items()}
+    fields = [entry for entry in entries.values() if entry is not None]
     for published in fields:
-        if published["format"] > _FORMAT:
-            raise OnlineStoreError(
-                f"Namespace '{namespace}' was written by a newer release (format {published['format']}): upgrade."
-            )
+        _check_format(published, namespace)
+    if texts and not fields:
+        raise foreign_key(registry_key(namespace), namespace)
     views = {}
     for published in fields:
         view = _from_json(published)
@@ -175,15 +279,20 @@ def _read_registry(store: OnlineStore, namespace: str) -> Registry:
                 views[published["name"]] = views[latest]
             else:
                 views.setdefault(published["name"], _from_json(published))
+    found = _hash(store, services_key(namespace), namespace)
     services = {
-        name.decode(): _service(name.decode(), json.loads(text))
-        for name, text in _hash(store, services_key(namespace)).items()
+        name: _service(name, text) for name, text in ((n.decode(errors="replace"), t) for n, t in found.items())
     }
-    return Registry(views, services)
+    unreadable = [name for name, entry in entries.items() if entry is None and name not in views]
+    unreadable += [service_absent(name) for name, service in services.items() if service is None]
+    why = f"is published in namespace '{namespace}' in a form that cannot be read: run `materialize`"
+    known = {name: service for name, service in services.items() if service is not None}
+    return Registry(views, known, dict.fromkeys(unreadable, why))
 
 
-def _hash(store: OnlineStore, key: str) -> dict[bytes, bytes]:
-    return node_of(store, key).hgetall(key)
+def _hash(store: OnlineStore, key: str, namespace: str) -> dict[bytes, bytes]:
+    with _our_key(key, namespace):
+        return node_of(store, key).hgetall(key)
 
 
 def _renew_revision(store: OnlineStore, namespace: str) -> None:
@@ -285,10 +394,17 @@ def _from_json(published: Mapping[str, Any]) -> FeatureView:
     )
 
 
-def _service(name: str, published: Mapping[str, Any]) -> FeatureService:
-    return FeatureService(
-        name, tuple(published["features"]), published["description"], published["owner"], published["tags"]
-    )
+def _service(name: str, text: bytes) -> FeatureService | None:
+    """A published service; None where it cannot be read."""
+    try:
+        published = json.loads(text)
+        features, tags = published["features"], published["tags"]
+        texts = [*features, *tags.values(), published["description"], published["owner"] or ""]
+        if isinstance(features, list) and all(isinstance(one, str) for one in texts):
+            return FeatureService(name, tuple(features), published["description"], published["owner"], tags)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        pass
+    return None
 
 
 def _part(part: Entity | Feature) -> dict[str, str]:

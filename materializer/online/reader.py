@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from materializer.errors import FeatureStoreError, NotFoundError
 from materializer.feature_view import Registry, pick_features
+from materializer.online.keys import revision_key
 from materializer.online.pipeline import AsyncLinks, exchange
-from materializer.online.published import read_published
+from materializer.online.published import foreign_key, read_published
 from materializer.online.request import Request, Selection, select
 from materializer.online.response import OnlineResponse
-from materializer.online.topology import OnlineStore
+from materializer.online.topology import OnlineStore, is_wrong_type
 
 # Lists of features that are kept ready. A handler asks for a few of them, over and over.
 _SELECTIONS = 256
+# Problems that are not said again.
+_SAID = 1_000
+_log = logging.getLogger("materializer")
 
 
 class OnlineReader:
@@ -33,6 +38,7 @@ class OnlineReader:
         self._known: tuple[bytes | None, Registry] | None = None
         # Selections by what was asked for, with the registry that they were made from.
         self._selections: tuple[Registry | None, dict[Any, Selection]] = (None, {})
+        self._said: set[str] = set()
 
     def registry(self) -> Registry:
         """What is published now."""
@@ -86,8 +92,13 @@ class OnlineReader:
                 problem = error
             else:
                 replies = yield request
+                if is_wrong_type(replies[0]):
+                    raise foreign_key(revision_key(self.namespace), self.namespace)
                 if replies[0] == expected:
-                    return request.response(replies)
+                    response = request.response(replies)
+                    if response.problems:
+                        self._say(response.problems)
+                    return response
                 expected, registry = yield None
                 continue
             # Perhaps it was published since: look again before saying no.
@@ -95,6 +106,15 @@ class OnlineReader:
             if fresh == registry:
                 raise problem
             registry = fresh
+
+    def _say(self, problems: Sequence[str]) -> None:
+        """Log what is new of it: a handler that asks for a bad row over and over says so once."""
+        for problem in problems:
+            if problem not in self._said:
+                if len(self._said) >= _SAID:
+                    self._said.clear()
+                self._said.add(problem)
+                _log.warning("%s", problem)
 
     def _select(self, registry: Registry, features: Any, full_feature_names: bool) -> Selection:
         references = registry.references(features)

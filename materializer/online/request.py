@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from functools import cache, partial
-from itertools import repeat
+from functools import partial
+from itertools import compress, repeat
 from typing import Any
 
 import pyarrow as pa
@@ -18,8 +18,10 @@ from materializer.online.keys import revision_key, row_keys, view_prefix
 from materializer.online.response import MISSING, Column, OnlineResponse, Status
 from materializer.online.rows import EVENT
 from materializer.online.values import decoder
+from materializer.types import is_list
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_FIRST, _LAST = b"0001-01-01T00:00:00.000000Z", b"9999-12-31T23:59:59.999999Z"
 _to_event = decoder(pa.timestamp("us", "UTC"))
 
 
@@ -31,6 +33,8 @@ class _Part:
     names: tuple[str, ...]
     types: tuple[pa.DataType, ...]
     decoders: tuple[Callable[[bytes], Any], ...]
+    # Whether decoded values are of the type; None where what is decoded always is.
+    checks: tuple[Callable[[list[Any]], bool] | None, ...]
     prefix: bytes
     head: bytes
     tail: bytes
@@ -78,7 +82,7 @@ def _part(namespace: str, view: FeatureView, names: tuple[str, ...]) -> _Part:
     fields = [name.encode() for name in names] + [EVENT.encode()]
     single = view.entities[0] if len(view.entities) == 1 else None
     return _Part(
-        view, names, types, tuple(map(decoder, types)),
+        view, names, types, tuple(map(decoder, types)), tuple(map(_check_of, types)),
         prefix=view_prefix(namespace, view.reference).encode(),
         head=b"*%d\r\n$5\r\nHMGET\r\n" % (len(fields) + 2),
         tail=b"".join(b"$%d\r\n%s\r\n" % (len(field), field) for field in fields),
@@ -120,8 +124,12 @@ class Request:
         """The answer, once all replies are there."""
         self._take(replies)
         tables: list[list[Column]] = []
+        problems: list[str] = []
         for part, table, keys in zip(self._selection.parts, self._tables, self._row_keys, strict=True):
-            events = cache(partial(_events, table.moments, keys))
+            events = _Events(table.moments, keys)
+            if table.problems:
+                asked = [key for key in keys if key is not None]
+                problems += [_problem(part.view, asked[place], *what) for place, *what in table.problems]
             tables.append(
                 [
                     (dtype, _spread(values, keys), _spread(statuses, keys, MISSING), events)
@@ -129,7 +137,7 @@ class Request:
                 ]
             )
         columns = {output: tables[part][place] for output, part, place in self._selection.outputs}
-        return OnlineResponse(_inputs(self._rows), columns)
+        return OnlineResponse(_inputs(self._rows), columns, tuple(dict.fromkeys(problems)))
 
     def _take(self, replies: list[Any]) -> None:
         selection = self._selection
@@ -153,46 +161,85 @@ class Request:
 
 
 class _Table:
-    """The columns of one view, decoded as their rows come in; rows of NULL keys are not among them."""
+    """The columns of one view, decoded as their rows come in; rows of NULL keys are not among them.
+
+    `problems` are what cannot be read: the row's place, the field (None for the whole key) and what it holds.
+    """
 
     def __init__(self, part: _Part, clock: datetime | None) -> None:
         self._oldest = clock - part.view.ttl if part.view.ttl and clock else None
-        self._decoders = part.decoders
+        self._part = part
         self.values: list[list[Any]] = [[] for _ in part.names]
         self.statuses: list[list[Status]] = [[] for _ in part.names]
         self.moments: list[bytes | None] = []
+        self.problems: list[tuple[int, str | None, Any]] = []
 
     def add(self, rows: list[Any]) -> None:
         """A column with nothing special in it costs no step of Python's for each value."""
-        *columns, moments = zip(*rows, strict=True)
-        plain = None not in moments and (self._oldest is None or _all_since(moments, self._oldest))
+        part, first = self._part, len(self.moments)
+        try:
+            *columns, moments = zip(*rows, strict=True)
+        except TypeError:  # the error in place of a row: its key holds no hash
+            self.problems += [(first + place, None, row) for place, row in enumerate(rows) if not isinstance(row, list)]
+            nothing = [None] * (len(part.names) + 1)
+            *columns, moments = zip(*[row if isinstance(row, list) else nothing for row in rows], strict=True)
         events: list[datetime | None] | None = None
-        for decode, column, values, statuses in zip(self._decoders, columns, self.values, self.statuses, strict=True):
-            if plain and None not in column:
-                values.extend(map(decode, column))
-                statuses.extend(repeat(Status.PRESENT, len(column)))
-            else:
-                events = events or _events(moments, moments)
-                self._add_each(decode, column, events, values, statuses)
+        if None in moments or not _all_since(moments, self._oldest):
+            events = self._events_of(moments, columns, first)
+            moments = [None if event is None else moment for moment, event in zip(moments, events, strict=True)]
+        for place, column in enumerate(columns):
+            if events is not None or None in column or not self._add_all(place, column):
+                events = events or _events(moments)
+                self._add_each(place, column, events, first)
         self.moments.extend(moments)
 
-    def _add_each(
-        self,
-        decode: Callable[[bytes], Any],
-        column: Sequence[Any],
-        events: Sequence[Any],
-        values: list[Any],
-        statuses: list[Status],
-    ) -> None:
-        for raw, event in zip(column, events, strict=True):
-            old = self._oldest is not None and event is not None and event < self._oldest
-            values.append(None if raw is None or old or event is None else decode(raw))
-            statuses.append(
-                MISSING if event is None
-                else Status.OUTSIDE_MAX_AGE if old
-                else Status.NULL_VALUE if raw is None
-                else Status.PRESENT
-            )  # fmt: skip
+    def _add_all(self, place: int, column: Sequence[bytes]) -> bool:
+        """Add a column of which nothing is missing; False where a value of it cannot be read."""
+        values = self._decoded(place, column)
+        if values is None:
+            return False
+        self.values[place].extend(values)
+        self.statuses[place].extend(repeat(Status.PRESENT, len(values)))
+        return True
+
+    def _decoded(self, place: int, column: Sequence[bytes]) -> list[Any] | None:
+        check = self._part.checks[place]
+        try:
+            values = list(map(self._part.decoders[place], column))
+        except Exception:  # whatever a foreign text makes of a decoder
+            return None
+        return values if check is None or not values or check(values) else None
+
+    def _add_each(self, place: int, column: Sequence[Any], events: Sequence[datetime | None], first: int) -> None:
+        values, statuses, oldest = self.values[place], self.statuses[place], self._oldest
+        shown = [
+            raw is not None and event is not None and (oldest is None or event >= oldest)
+            for raw, event in zip(column, events, strict=True)
+        ]
+        decoded = self._decoded(place, list(compress(column, shown)))
+        found = iter(decoded if decoded is not None else ())
+        for number, (raw, event, show) in enumerate(zip(column, events, shown, strict=True)):
+            if not show:
+                values.append(None)
+                statuses.append(
+                    MISSING if event is None
+                    else Status.OUTSIDE_MAX_AGE if oldest is not None and event < oldest
+                    else Status.NULL_VALUE
+                )  # fmt: skip
+                continue
+            one = [next(found)] if decoded is not None else self._decoded(place, [raw])
+            if one is None:
+                self.problems.append((first + number, self._part.names[place], raw))
+            values.append(one[0] if one else None)
+            statuses.append(Status.PRESENT if one else Status.NULL_VALUE)
+
+    def _events_of(self, moments: Sequence[Any], columns: Sequence[Sequence[Any]], first: int) -> list[datetime | None]:
+        """The event times; a row that has none, or none that can be read, is no row."""
+        events = _events(moments)
+        for number, (moment, event) in enumerate(zip(moments, events, strict=True)):
+            if event is None and (moment is not None or any(column[number] is not None for column in columns)):
+                self.problems.append((first + number, EVENT, moment))
+        return events
 
 
 def _keys_of(namespace: str, part: _Part, rows: Sequence[Mapping[str, Any]]) -> list[bytes | None]:
@@ -225,8 +272,70 @@ def _clock(reply: Sequence[Any]) -> datetime:
     return _EPOCH + timedelta(seconds=int(seconds), microseconds=int(microseconds))
 
 
-def _events(moments: Sequence[bytes | None], keys: Sequence[bytes | None]) -> list[datetime | None]:
-    return _spread([None if moment is None else _to_event(moment) for moment in moments], keys)
+class _Events:
+    """The event times of a table's rows, when they are asked for."""
+
+    def __init__(self, moments: Sequence[bytes | None], keys: Sequence[bytes | None]) -> None:
+        self._moments, self._keys = moments, keys
+        self._found: list[datetime | None] | None = None
+
+    def __call__(self) -> list[datetime | None]:
+        if self._found is None:
+            self._found = _spread(_events(self._moments), self._keys)
+        return self._found
+
+
+def _events(moments: Sequence[bytes | None]) -> list[datetime | None]:
+    """Moments as they are in Redis, decoded; None for what is none."""
+    try:
+        return [None if moment is None else _to_event(moment) for moment in moments]
+    except Exception:
+        return [_event(moment) for moment in moments]
+
+
+def _event(moment: bytes | None) -> datetime | None:
+    try:
+        return None if moment is None else _to_event(moment)
+    except Exception:
+        return None
+
+
+def _check_of(dtype: pa.DataType) -> Callable[[list[Any]], bool] | None:
+    """How to tell whether values that were decoded, which is lenient, are of this type."""
+    if pa.types.is_integer(dtype):
+        bits = dtype.bit_width - pa.types.is_signed_integer(dtype)
+        low, high = (-(2**bits) if pa.types.is_signed_integer(dtype) else 0), 2**bits - 1
+        return lambda values: low <= min(values) and max(values) <= high
+    floats = is_list(dtype) and pa.types.is_floating(dtype.value_type)
+    if pa.types.is_decimal(dtype) or (pa.types.is_nested(dtype) and not floats):
+        return partial(_is_arrow, dtype)
+    return None
+
+
+def _is_arrow(dtype: pa.DataType, values: list[Any]) -> bool:
+    try:
+        pa.array(values, dtype)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def _problem(view: FeatureView, key: bytes, field: str | None, found: Any) -> str:
+    name, mend = key.decode(errors="replace"), "push it again as the online format has it, or run `materialize --full`"
+    if field is None:
+        return f"The key '{name}' of feature view '{view.reference}' in Redis holds no hash, so no row: {mend}."
+    if field == EVENT:
+        what = "has no _fs_event" if found is None else f"has {_short(found)} as _fs_event, which is no moment"
+        return f"The row '{name}' of feature view '{view.reference}' in Redis {what}, so it counts as none: {mend}."
+    return (
+        f"Feature '{view.reference}:{field}' of the row '{name}' in Redis holds {_short(found)}, which is no "
+        f"{view.feature(field).dtype}, so its value is None: {mend}."
+    )
+
+
+def _short(found: bytes) -> str:
+    text = repr(found)[1:]
+    return text if len(text) <= 40 else text[:36] + "...'"
 
 
 def _spread(values: list[Any], keys: Sequence[bytes | None], absent: Any = None) -> list[Any]:
@@ -237,10 +346,12 @@ def _spread(values: list[Any], keys: Sequence[bytes | None], absent: Any = None)
     return [absent if key is None else next(found) for key in keys]
 
 
-def _all_since(moments: Sequence[bytes], oldest: datetime) -> bool:
+def _all_since(moments: Sequence[bytes], oldest: datetime | None) -> bool:
     """Whether no moment is before `oldest`, told from their texts alone; False where these cannot tell."""
-    text = oldest.astimezone(timezone.utc).replace(tzinfo=None).isoformat(timespec="microseconds").encode() + b"Z"
-    return set(map(len, moments)) == {len(text)} and min(moments) >= text
+    text = _FIRST
+    if oldest is not None:
+        text = oldest.astimezone(timezone.utc).replace(tzinfo=None).isoformat(timespec="microseconds").encode() + b"Z"
+    return set(map(len, moments)) == {len(text)} and min(moments) >= text and max(moments) <= _LAST
 
 
 def _command(*parts: bytes) -> bytes:

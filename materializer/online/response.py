@@ -29,11 +29,18 @@ Column = tuple[pa.DataType, list[Any], list[Status], Callable[[], list[datetime 
 
 
 class OnlineResponse:
-    """Features for the entity rows of one request, in their order."""
+    """Features for the entity rows of one request, in their order.
 
-    def __init__(self, inputs: Mapping[str, list[Any]], columns: Mapping[str, Column]) -> None:
+    `problems` are sentences about what Redis holds of these entities and is not as the online format has it (a badly
+    pushed value, say): such a value is None, and every other one is as it should be.
+    """
+
+    def __init__(
+        self, inputs: Mapping[str, list[Any]], columns: Mapping[str, Column], problems: tuple[str, ...] = ()
+    ) -> None:
         self._inputs = inputs
         self._columns = columns
+        self.problems = problems
 
     def to_dict(self, include_statuses: bool = False, include_event_timestamps: bool = False) -> dict[str, list[Any]]:
         """``{name: [value of each entity row]}``: the entity rows' own columns, then the features.

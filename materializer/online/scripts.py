@@ -23,11 +23,12 @@ if now >= tonumber(ARGV[1]) then return redis.error_reply('{LEASE_LOST} the leas
 )
 
 # KEYS: the lease. ARGV: run id, length in ms. Gives {1, deadline ms} or {0, ms until the holder's lease ends, holder}.
+# A key that holds no text names no holder.
 TAKE_LEASE = (
     _CLOCK
     + """
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return {0, redis.call('PTTL', KEYS[1]), holder} end
+local holder = redis.pcall('GET', KEYS[1])
+if type(holder) == 'string' and holder ~= ARGV[1] then return {0, redis.call('PTTL', KEYS[1]), holder} end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return {1, now + ARGV[2]}
 """
@@ -51,9 +52,10 @@ return 0
 # KEYS: row keys, each once. ARGV: deadline ms, the writer, the number of fields, their names, then for each row: the ms
 # at which Redis may drop it ('' for never), which fields it has ('' for all, else a '1' or '0' for each), and a value
 # for each field. A row is replaced whole. What a push or a stream wrote stays where it is newer by (event, created).
-# Gives the places, from 1, of the rows that were kept out so. Where no key is there yet, as one EXISTS for all of them
-# tells, nothing is compared or deleted: that, and naming fields once, is what makes a first load fast. A server that is
-# out of memory refuses a script's first write alone, and DEL never: so the first is one that it does refuse.
+# Gives the places, from 1, of the rows that were kept out so, and negative ones of keys that were no hash and were
+# replaced. Where no key is there yet, as one EXISTS for all of them tells, nothing is compared or deleted: that, and
+# naming fields once, is what makes a first load fast. A server that is out of memory refuses a script's first write
+# alone, and DEL never: so the first is one that it does refuse, whatever the key holds.
 WRITE_ROWS = (
     _UNDER_LEASE
     + f"""
@@ -68,8 +70,10 @@ local function value(at, name)
 end
 if call('EXISTS', unpack(KEYS)) > 0 then
   for place, key in ipairs(KEYS) do
-    local before = call('HGET', key, '_fs_writer')
-    if before and string.sub(before, 1, {len(RUN)}) ~= '{RUN}' then
+    local before = redis.pcall('HGET', key, '_fs_writer')
+    if type(before) == 'table' then
+      kept[#kept + 1] = -place
+    elseif before and string.sub(before, 1, {len(RUN)}) ~= '{RUN}' then
       local old, at = call('HMGET', key, '_fs_event', '_fs_created'), first + (place - 1) * step
       local event, old_event = value(at, '_fs_event'), old[1] or ''
       if old_event > event or (old_event == event and (old[2] or '') > value(at, '_fs_created')) then
@@ -80,7 +84,7 @@ if call('EXISTS', unpack(KEYS)) > 0 then
     if not stays[place] then gone[#gone + 1] = key end
   end
   if #gone > 0 then
-    call('HSET', gone[1], '_fs_writer', '')
+    call('SET', gone[1], '')
     call('DEL', unpack(gone))
   end
 end
@@ -121,8 +125,8 @@ return kept
 OTHER_ROWS = f"""
 local found = {{}}
 for _, key in ipairs(KEYS) do
-  local writer = redis.call('HGET', key, '_fs_writer')
-  if writer and writer ~= ARGV[1] and string.sub(writer, 1, {len(RUN)}) == '{RUN}' then
+  local writer = redis.pcall('HGET', key, '_fs_writer')
+  if type(writer) == 'string' and writer ~= ARGV[1] and string.sub(writer, 1, {len(RUN)}) == '{RUN}' then
     found[#found + 1] = key
     found[#found + 1] = writer
   end
@@ -131,14 +135,16 @@ return found
 """
 
 # KEYS: row keys. ARGV: deadline ms, then for each key the writer it was scanned with, or '*' for any materialization. A
-# key goes only if it still is what was scanned; rows of a push or a stream stay. Gives the number deleted.
+# key goes only if it still is what was scanned; rows of a push or a stream stay, and what is no hash goes with '*'.
+# Gives the number deleted.
 DELETE_ROWS = (
     _UNDER_LEASE
     + """
 local deleted = 0
 for i, key in ipairs(KEYS) do
-  local writer = redis.call('HGET', key, '_fs_writer')
-  if writer and (writer == ARGV[i + 1] or (ARGV[i + 1] == '*' and string.sub(writer, 1, 4) == 'run:')) then
+  local writer = redis.pcall('HGET', key, '_fs_writer')
+  local ours = type(writer) == 'table' or (writer and string.sub(writer, 1, 4) == 'run:')
+  if (ours and ARGV[i + 1] == '*') or (type(writer) == 'string' and writer == ARGV[i + 1]) then
     deleted = deleted + redis.call('DEL', key)
   end
 end

@@ -125,6 +125,11 @@ class Cluster:
 OnlineStore = redis.Redis | Cluster
 
 
+def is_wrong_type(answer: object) -> bool:
+    """Whether Redis answered that a key holds another type of value than the command is for."""
+    return isinstance(answer, redis.ResponseError) and str(answer).startswith("WRONGTYPE")
+
+
 def slot_of(key: bytes) -> int:
     """The slot of a key, by what stands in its first braces where there are any."""
     start = key.find(b"{")

@@ -12,6 +12,16 @@ _KINDS = {"redis": "server", "redis+sentinel": "sentinel", "redis+cluster": "clu
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]]+)(?::([0-9]{1,5}))?")
 _SENTINEL_PORT = 26_379
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
+# What may stand behind the ?, as redis-py has it. Anything else of redis-py's would change how answers are read, send
+# commands again that may have happened, or come between pipelined ones.
+OPTIONS = (
+    "client_name", "db", "password", "socket_connect_timeout", "socket_keepalive", "socket_timeout", "ssl_ca_certs",
+    "ssl_ca_data", "ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_ciphers", "ssl_keyfile",
+    "ssl_min_version", "ssl_password", "username",
+)  # fmt: skip
+_SECONDS = ("socket_connect_timeout", "socket_timeout")
+_LONGEST = 86_400
+_TLS_VERSIONS = ("771", "772")
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,7 @@ def parse_redis_url(url: str) -> RedisUrl:
     if not separator or kind is None or "#" in url or "@" in path:
         raise _malformed()
     options = [(name, value) for name, value in parse_qsl(query) if name not in _SENTINEL_OPTIONS]
+    _check_options(options)
     parts = RedisUrl(
         kind, tls, login + at, (), "/" + path, "", 0, urlencode(options),
         {name: value for name, value in parse_qsl(query) if name in _SENTINEL_OPTIONS},
@@ -85,12 +96,41 @@ def parse_redis_url(url: str) -> RedisUrl:
             "The Redis URL names several hosts: write redis+cluster:// for a cluster's nodes, or "
             "redis+sentinel://host:port,host:port/master for sentinels."
         )
-    if kind == "cluster" and int(db or 0):
+    if kind == "cluster" and (int(db or 0) or any(name == "db" and value != "0" for name, value in options)):
         raise OnlineStoreError("A Redis cluster has database 0 only: take the number out of the URL.")
     return RedisUrl(
         kind, tls, parts.login, hosts, "", unquote(master), int(db or 0), parts.query,
         parts.sentinel_options,
     )  # fmt: skip
+
+
+def _check_options(options: list[tuple[str, str]]) -> None:
+    for name, value in options:
+        if name not in OPTIONS:
+            # Not what may be a part of a password with a ? in it.
+            named = f" '{name}'" if re.fullmatch(r"[a-z]+(_[a-z]+)+|protocol|encoding|retry|timeout", name) else ""
+            raise OnlineStoreError(
+                f"The Redis URL has an option{named} that is none here: take it out. Behind its ? may stand "
+                f"{', '.join(OPTIONS)} (for example ?ssl_ca_certs=/path/ca.crt)."
+            )
+        wrong = (
+            (name in _SECONDS and not _is_seconds(value))
+            or (name == "ssl_min_version" and value not in _TLS_VERSIONS)
+            or (name == "db" and not re.fullmatch("[0-9]{1,6}", value))
+        )
+        if wrong:
+            meant = {"ssl_min_version": "771 for TLS 1.2 or 772 for TLS 1.3", "db": "a whole number"}
+            raise OnlineStoreError(
+                f"The Redis URL has an option with a value that is none ({name}): it is "
+                f"{meant.get(name, 'a number of seconds above zero')}."
+            )
+
+
+def _is_seconds(text: str) -> bool:
+    try:
+        return 0 < float(text) <= _LONGEST
+    except ValueError:
+        return False
 
 
 def _hosts(listed: str, port: int) -> tuple[tuple[str, int], ...]:

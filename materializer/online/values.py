@@ -160,7 +160,7 @@ def decoder(dtype: pa.DataType) -> Callable[[bytes], Any]:
         single = struct.Struct("<f")
         return lambda raw: single.unpack(single.pack(float(raw)))[0]
     if pa.types.is_boolean(dtype):
-        return lambda raw: raw == b"true"
+        return {b"true": True, b"false": False}.__getitem__
     if pa.types.is_string(dtype):
         return bytes.decode
     if pa.types.is_binary(dtype):

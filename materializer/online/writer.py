@@ -34,7 +34,7 @@ class Writer:
     whoever gets as far as closing the marker knows that all came to the same servers.
 
     `written` counts the rows so far that were replaced; `refused` holds the join keys of those that a newer row of a
-    push or a stream kept out.
+    push or a stream kept out, `mended` of those that took the place of something that was no hash.
     """
 
     def __init__(self, store: OnlineStore, lease: Lease) -> None:
@@ -44,6 +44,7 @@ class Writer:
         self._waiting: deque[tuple[Any, pa.Table, list[int] | range, int]] = deque()
         self.written = 0
         self.refused: list[pa.Table] = []
+        self.mended: list[pa.Table] = []
 
     def __enter__(self) -> Writer:
         self._cluster = self._store if isinstance(self._store, Cluster) else None
@@ -152,13 +153,16 @@ class Writer:
         """Read the answers to what was sent first: to one call for all of the rows, or to one for each."""
         connection, keys, places, answers = self._waiting.popleft()
         step = len(places) // answers
-        refused = []
+        refused, mended = [], []
         with lease_errors():
             for first in range(0, len(places), step):
-                refused += [places[first + place - 1] for place in connection.read_response()]
+                for place in connection.read_response():
+                    (refused if place > 0 else mended).append(places[first + abs(place) - 1])
         self.written += len(places) - len(refused)
         if refused:
             self.refused.append(keys.take(refused))
+        if mended:
+            self.mended.append(keys.take(mended))
 
 
 def _call(rows: Rows, count: int, names: bytes, deadline: int, arguments: memoryview) -> bytes:
@@ -199,8 +203,8 @@ def _others_one_by_one(node: redis.Redis, keys: list[bytes], run: str) -> list[b
     for key in keys:
         pipeline.hget(key, WRITER)
     found = []
-    for key, writer in zip(keys, pipeline.execute(), strict=True):
-        if writer and writer.startswith(scripts.RUN.encode()) and writer != run.encode():
+    for key, writer in zip(keys, pipeline.execute(raise_on_error=False), strict=True):
+        if isinstance(writer, bytes) and writer.startswith(scripts.RUN.encode()) and writer != run.encode():
             found += [key, writer]
     return found
 
