@@ -39,6 +39,11 @@ def fingerprint(view: FeatureView, expiring: bool) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
+def without(rows: str, condition: str) -> str:
+    """The rows for which a condition is false."""
+    return f"select * from ({rows}) as all_rows\nwhere not ({condition})"
+
+
 def current_rows(view: FeatureView, latest: str, now: datetime, expiring: bool = True) -> str:
     """The rows that belong online: those of `latest` (SQL) that Redis would not drop at once."""
     if not view.ttl or not expiring:
@@ -162,7 +167,7 @@ def _known_rows(view: FeatureView, known: Known) -> str:
 def _digests(view: FeatureView) -> tuple[str, str]:
     """Two 64-bit hashes of a row, over its columns in two orders.
 
-    DuckDB hashes 0.0 and -0.0 alike, so signs count; NULL and an empty list, so lengths do; and some integers of 128
+    DuckDB hashes 0.0 and -0.0 alike, so signs count (but of NaN, which is one); NULL and an empty list, so lengths do; and some integers of 128
     bits (0 and 2**64 + 1), so what may be stored as one (a wide decimal, a UUID, which arrives as text) counts as text.
     """
     terms = [_micros(view.timestamp)]
@@ -172,17 +177,22 @@ def _digests(view: FeatureView) -> tuple[str, str]:
         name = _quoted(feature.name)
         terms.append(name)
         if pa.types.is_floating(feature.dtype):
-            terms.append(f"signbit({name})")
+            terms.append(_sign(name))
         elif is_list(feature.dtype) and pa.types.is_floating(feature.dtype.value_type):
             # Most lists hold no zero, and the sign of each element costs more than everything else here.
-            signs = f"list_transform({name}, lambda item: signbit(item))"
+            signs = f"list_transform({name}, lambda item: {_sign('item')})"
             terms.append(f"case when list_contains({name}, 0.0) then {signs} end")
             terms.append(f"len({name})")
         elif pa.types.is_nested(feature.dtype) or pa.types.is_decimal(feature.dtype) or pa.types.is_string(
             feature.dtype
         ):  # fmt: skip
-            terms.append(f"cast({name} as varchar)")
+            text = f"cast({name} as varchar)"
+            terms.append(f"replace({text}, '-nan', 'nan')" if pa.types.is_nested(feature.dtype) else text)
     return f"hash({', '.join(terms)})", f"hash({', '.join(['1', *reversed(terms)])})"
+
+
+def _sign(number: str) -> str:
+    return f"(signbit({number}) and not isnan({number}))"
 
 
 def _micros(column: str) -> str:

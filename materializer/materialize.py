@@ -72,7 +72,7 @@ def materialize(job: Job, views: Sequence[FeatureView]) -> list[ViewResult]:
     """
     with ThreadPoolExecutor(VIEWS_AT_ONCE) as pool:
         results = list(pool.map(lambda view: _materialize_one(job, view), views))
-    if any(result.error is None for result in results) and not job.options.dry_run:
+    if any(result.landed for result in results) and not job.options.dry_run:
         with plain_errors(job.url):
             publish_services(job.client, job.namespace, job.registry.services.values())
     failed = [result for result in results if result.error]

@@ -32,6 +32,7 @@ from materializer.online.values import check_key_type, check_value_type
 from materializer.online.writer import Writer, other_rows
 from materializer.registry import with_columns
 from materializer.types import to_plain
+from materializer.unstorable import Unstorable, find_unstorable
 from materializer.warehouse import Warehouse
 
 BATCH_ROWS = 10_000
@@ -59,7 +60,8 @@ class Options:
 
 @dataclass(frozen=True)
 class ViewResult:
-    """What one run did to one view; `error` is a sentence where it failed.
+    """What one run did to one view; `error` is a sentence where it failed, or where rows have values that cannot be
+    stated online: the others landed then, and are counted.
 
     `rows_skipped` are those that are online already, that a newer push keeps out, or that have a NULL join key.
     `why` says why rows moved (or, in a dry run, would move); `warnings` are sentences.
@@ -75,6 +77,11 @@ class ViewResult:
     error: str | None = None
     why: str = ""
     warnings: tuple[str, ...] = ()
+
+    @property
+    def landed(self) -> bool:
+        """Whether the run came to its end, be it without some rows."""
+        return self.error is None or self.rows_read > 0
 
 
 class Run:
@@ -155,6 +162,9 @@ class Run:
             "latest", view.reference, as_of=moment.replace(tzinfo=None).isoformat(" ", "microseconds")
         )
         rows = difference.current_rows(view, latest, now, expiring=self._options.as_of is None)
+        unstorable = find_unstorable(self._warehouse, view, rows)
+        if unstorable.rows:
+            rows = difference.without(rows, unstorable.condition)
         folder = self._memory_folder(view)
         remembered = folder.load() if folder else None
         markers = on_every_master(self._client, marker_key(self._namespace, view.reference))
@@ -184,7 +194,7 @@ class Run:
             view, latest, rows, pending, folder, remembered if not why_full else None, known, fingerprint,
             why_full, count["new"], count["changed"], count["gone"],
             before["n"] - count["changed"] - count["gone"],
-            null_keys["n"], policy, published, tuple(markers),
+            null_keys["n"], policy, published, tuple(markers), unstorable,
         )  # fmt: skip
         watermark = published.watermark if published else None
         newest = _iso(count["newest"])
@@ -270,19 +280,17 @@ class Run:
             self._publish(plan, writer)
             if not plan.idle:
                 self._finish(plan, writer, refused)
-        read = plan.new + plan.changed + plan.unchanged + plan.null_keys
         return ViewResult(
-            plan.view.reference, self.run_id, read, written, read - written, deleted,
-            why=plan.why(), warnings=plan.warnings,
+            plan.view.reference, self.run_id, plan.read, written, plan.read - written, deleted,
+            error=plan.unstorable.sentence or None, why=plan.why(), warnings=plan.warnings,
         )  # fmt: skip
 
     def _planned(self, plan: Plan) -> ViewResult:
         plan.clean_up()
-        read = plan.new + plan.changed + plan.unchanged + plan.null_keys
         moved = plan.new + plan.changed
         return ViewResult(
-            plan.view.reference, self.run_id, read, moved, read - moved, plan.gone,
-            why=plan.why(), warnings=plan.warnings,
+            plan.view.reference, self.run_id, plan.read, moved, plan.read - moved, plan.gone,
+            error=plan.unstorable.sentence or None, why=plan.why(), warnings=plan.warnings,
         )  # fmt: skip
 
     def _start(self, plan: Plan, writer: Writer) -> None:
@@ -420,6 +428,12 @@ class Plan:
     policy: str | None
     published: Published | None
     markers: tuple[str, ...]
+    unstorable: Unstorable
+
+    @property
+    def read(self) -> int:
+        """How many rows of the view were looked at."""
+        return self.new + self.changed + self.unchanged + self.null_keys + self.unstorable.rows
 
     @property
     def known_rows(self) -> int:

@@ -60,7 +60,7 @@ def materialize(
             results, failure = error.results, error
     if output == "json":
         print_json({"views": [_as_json(result, dry_run) for result in results]})
-    elif done := [result for result in results if not result.error]:
+    elif done := [result for result in results if result.landed]:
         if dry_run:
             click.echo("A dry run: nothing was changed. It would be:")
         print_rows(

@@ -17,10 +17,9 @@ from materializer.online.entity_rows import key_texts
 from materializer.online.keys import revision_key, row_keys, view_prefix
 from materializer.online.response import MISSING, Column, OnlineResponse, Status
 from materializer.online.rows import EVENT
-from materializer.online.values import decoder
+from materializer.online.values import decode_since, decoder
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_to_event = decoder(pa.timestamp("us", "UTC"))
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ class _Table:
     """The columns of one view, decoded as their rows come in; rows of NULL keys are not among them."""
 
     def __init__(self, part: _Part, clock: datetime | None) -> None:
-        self._oldest = clock - part.view.ttl if part.view.ttl and clock else None
+        self._oldest = _oldest(clock, part.view.ttl) if part.view.ttl and clock else None
         self._decoders = part.decoders
         self.values: list[list[Any]] = [[] for _ in part.names]
         self.statuses: list[list[Status]] = [[] for _ in part.names]
@@ -220,13 +219,20 @@ def _keys_of(namespace: str, part: _Part, rows: Sequence[Mapping[str, Any]]) -> 
         raise InputError(f"Join key '{names}' was given a text that is not Unicode: {error.object!r}.") from None
 
 
+def _oldest(clock: datetime, ttl: timedelta) -> datetime:
+    """The oldest event that is not too old. A ttl may reach back beyond Python's moments; "since ever" is the first of
+    them, and older than any ttl."""
+    first = datetime.min.replace(tzinfo=timezone.utc)
+    return clock - ttl if ttl < clock - first else first + timedelta(microseconds=1)
+
+
 def _clock(reply: Sequence[Any]) -> datetime:
     seconds, microseconds = reply
     return _EPOCH + timedelta(seconds=int(seconds), microseconds=int(microseconds))
 
 
 def _events(moments: Sequence[bytes | None], keys: Sequence[bytes | None]) -> list[datetime | None]:
-    return _spread([None if moment is None else _to_event(moment) for moment in moments], keys)
+    return _spread([None if moment is None else decode_since(moment) for moment in moments], keys)
 
 
 def _spread(values: list[Any], keys: Sequence[bytes | None], absent: Any = None) -> list[Any]:
