@@ -40,7 +40,7 @@ from materializer.training_record import (
     read_record,
     record_path,
 )
-from materializer.types import to_plain
+from materializer.types import to_plain, to_rows
 from materializer.warehouse import Warehouse, open_warehouse
 
 
@@ -190,7 +190,7 @@ def _view_facts(
             "_view_fingerprint", name, features, until=until,
             filter_by_created_timestamp=options.filter_by_created_timestamp,
         )  # fmt: skip
-        (row,) = warehouse.query(sql).to_pylist()
+        (row,) = to_rows(warehouse.query(sql))
         node = manifest["nodes"][view.unique_id]
         compiled = node.get("compiled_code")
         facts.append(
@@ -206,7 +206,7 @@ def _view_facts(
                 rows=row["rows_in_all"],
                 rows_read=row["rows_read"],
                 until=until,
-                newest_event=row["newest_event"].isoformat(" ") if row["newest_event"] else None,
+                newest_event=str(row["newest_event"]) if row["newest_event"] else None,
                 content=row["content"],
             )
         )

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from materializer.feature_view import FeatureView
-from materializer.online.values import STATED
-from materializer.types import is_list
+from materializer.types import STATED, is_list
 from materializer.warehouse import Warehouse
 
 _DATES = "date '0001-01-01' and date '9999-12-31'"

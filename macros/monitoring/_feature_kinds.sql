@@ -5,11 +5,10 @@
     {%- set type = (data_type or '') | lower | trim -%}
     {%- set integers = [
         'tinyint', 'smallint', 'int', 'integer', 'bigint', 'hugeint', 'utinyint', 'usmallint', 'uinteger', 'ubigint',
-        'byteint', 'int2', 'int4', 'int8', 'int64'
+        'uhugeint', 'byteint', 'int2', 'int4', 'int8', 'int64'
     ] -%}
     {%- set decimals = ['decimal', 'numeric', 'number', 'bignumeric'] -%}
-    {#- UHUGEINT has no exact home in a HUGEINT: it is measured as a double. -#}
-    {%- set floats = ['real', 'float', 'float4', 'float8', 'float64', 'double', 'uhugeint'] -%}
+    {%- set floats = ['real', 'float', 'float4', 'float8', 'float64', 'double'] -%}
     {%- set texts = ['varchar', 'text', 'string', 'char', 'character', 'uuid', 'enum'] -%}
     {%- if type.endswith(']') or type.startswith('array') -%}
         {%- set element = feature_store._feature_kind(type[:type.rfind('[')]) if type.endswith(']') else {} -%}
@@ -63,7 +62,10 @@
 {% endmacro %}
 
 {% macro duckdb___feature_cell(expression, feature) %}
-    {%- if feature.kind == 'integer' -%}
+    {%- if (feature.type or '') | upper == 'UHUGEINT' -%}
+        {#- It has no exact home in a HUGEINT: it is a double to calculate with, and told apart by all its digits. -#}
+        {%- do return({'number': 'cast(' ~ expression ~ ' as double)', 'label': 'lpad(cast(' ~ expression ~ " as varchar), 39, '0')"}) -%}
+    {%- elif feature.kind == 'integer' -%}
         {%- do return({'whole': 'cast(' ~ expression ~ ' as hugeint)'}) -%}
     {%- elif feature.kind == 'decimal' -%}
         {#- A product of more than 38 digits is an error; there the text loses its point. -#}
@@ -71,7 +73,7 @@
         {%- if feature.scale == 0 -%}
             {%- do return({'whole': 'cast(' ~ expression ~ ' as hugeint)'}) -%}
         {%- elif feature.precision + feature.scale < 38 -%}
-            {%- do return({'whole': 'cast(' ~ expression ~ ' * cast(' ~ factor ~ ' as decimal(' ~ (feature.scale + 1) ~ ', 0)) as hugeint)'}) -%}
+            {%- do return({'whole': 'cast(cast(' ~ expression ~ ' as decimal(38, ' ~ feature.scale ~ ')) * cast(' ~ factor ~ ' as decimal(' ~ (feature.scale + 1) ~ ', 0)) as hugeint)'}) -%}
         {%- endif -%}
         {%- do return({'whole': "cast(replace(cast(" ~ expression ~ " as varchar), '.', '') as hugeint)"}) -%}
     {%- elif feature.kind == 'float' -%}
@@ -125,6 +127,7 @@ end
 {% macro duckdb___cell_text(whole, number, label, of) -%}
 {%- set digits = 'cast(abs(' ~ whole ~ ') as varchar)' -%}
 case
+    when {{ of }}.data_type = 'UHUGEINT' then cast(cast({{ label }} as uhugeint) as varchar)
     when {{ of }}.kind in ('integer', 'list') or ({{ of }}.kind = 'decimal' and {{ of }}.scale = 0) then cast({{ whole }} as varchar)
     when {{ of }}.kind = 'decimal' then
         case when {{ whole }} < 0 then '-' else '' end

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from materializer.feature_view import FeatureView
 from materializer.online.keys import view_prefix
-from materializer.online.values import SINCE_EVER, STATED, encode, encode_since
-from materializer.types import to_plain
+from materializer.online.values import encode, encode_since
+from materializer.types import SINCE_EVER, STATED, to_plain
 
 EVENT, CREATED, EXPIRES, WRITER = "_fs_event", "_fs_created", "_fs_expires", "_fs_writer"
 _DAY = timedelta(days=1)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from materializer.errors import DefinitionError, WarehouseError
-from materializer.types import is_list
+from materializer.types import SINCE_EVER, all_stated, is_list
 
 if TYPE_CHECKING:
     import duckdb
@@ -30,15 +30,7 @@ _KEYS = (
     pa.types.is_decimal,
 )  # fmt: skip
 
-# What the format can state, as Arrow counts it: days, and microseconds, since 1970; microseconds of a day.
-_DAY = 86_400_000_000
-STATED = {
-    "date": (-719_162, 2_932_896),  # 0001-01-01 and 9999-12-31
-    "time": (0, _DAY - 1),
-    "timestamp": (-719_162 * _DAY, 2_932_897 * _DAY - 1),
-}
-# An event or created time of `-infinity`: its row is as old as any, and known to all.
-SINCE_EVER = -(2**63 - 1)
+# As which SINCE_EVER is written.
 _SINCE_EVER = b"-infinity"
 
 _threads = threading.local()
@@ -85,8 +77,9 @@ def encode(column: pa.Array) -> pa.Array:
         WarehouseError: for a moment outside of the years 1 to 9999, or a time of 24:00:00.
     """
     dtype = column.type
-    if pa.types.is_temporal(dtype):
-        _check_moments(column)
+    if pa.types.is_temporal(dtype) and not all_stated(column):
+        # Rows that hold such a moment are left out before they come here: this one was not there then.
+        raise WarehouseError(f"A {dtype} came that the online format cannot state: run it again.")
     if pa.types.is_binary(dtype):
         return column
     if pa.types.is_timestamp(dtype):
@@ -112,18 +105,6 @@ def encode_since(moments: pa.Array) -> pa.Array:
         return encode(moments)
     since_ever = pc.fill_null(pc.equal(moments.cast(pa.int64()), SINCE_EVER), False)
     return pc.if_else(since_ever, _SINCE_EVER, encode(pc.if_else(since_ever, None, moments)))
-
-
-def _check_moments(column: pa.Array) -> None:
-    """Rows that hold such a moment are refused before they come here; one that comes all the same is not written."""
-    dtype = column.type
-    lowest, highest = STATED["date" if pa.types.is_date(dtype) else "time" if pa.types.is_time(dtype) else "timestamp"]
-    found = pc.min_max(column.cast(pa.int32()).cast(pa.int64()) if pa.types.is_date(dtype) else column.cast(pa.int64()))
-    least, greatest = found["min"].as_py(), found["max"].as_py()
-    if least is not None and (least < lowest or greatest > highest):
-        raise WarehouseError(
-            f"A {dtype} came that the online format cannot state, which was not there a moment ago: run it again."
-        )
 
 
 def _duckdb() -> duckdb.DuckDBPyConnection:
