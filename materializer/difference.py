@@ -167,8 +167,9 @@ def _known_rows(view: FeatureView, known: Known) -> str:
 def _digests(view: FeatureView) -> tuple[str, str]:
     """Two 64-bit hashes of a row, over its columns in two orders.
 
-    DuckDB hashes 0.0 and -0.0 alike, so signs count (but of NaN, which is one); NULL and an empty list, so lengths do; and some integers of 128
-    bits (0 and 2**64 + 1), so what may be stored as one (a wide decimal, a UUID, which arrives as text) counts as text.
+    DuckDB hashes 0.0 and -0.0 alike, so signs count (but not of NaN, which is one); NULL and an empty list, so lengths
+    do; and some integers of 128 bits (0 and 2**64 + 1), so what may be stored as one (a wide decimal, a UUID, which
+    arrives as text) counts as text.
     """
     terms = [_micros(view.timestamp)]
     if view.created_timestamp:

@@ -13,11 +13,11 @@ from materializer.errors import FeatureStoreError, OnlineStoreError
 from materializer.feature_view import FeatureView
 from materializer.macros import MacroRenderer
 from materializer.memory import read_log
+from materializer.moments import to_rows
 from materializer.online.connect import plain_errors, public_name
 from materializer.online.published import published_texts
 from materializer.online.topology import OnlineStore
 from materializer.registry import with_columns
-from materializer.types import to_rows
 from materializer.warehouse import Warehouse
 
 STATUSES = ("pass", "warn", "error")

@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 from materializer.errors import InputError
 from materializer.feature_view import Pick, Registry, pick_features, split_reference
 from materializer.macros import MacroRenderer, Relation
+from materializer.moments import all_stated, holds_moments, to_objects
 from materializer.registry import with_columns
-from materializer.types import all_stated, cast_keys, holds_moments, to_objects, to_plain, without_wide
+from materializer.types import cast_keys, to_plain, without_wide
 from materializer.warehouse import Warehouse
 
 _SPINE = "_fs_entity_df"
@@ -65,7 +66,8 @@ class TrainingSet:
             raise InputError("polars is not installed: pip install 'dbt-feature-store[polars]'.") from None
         table = self.to_arrow()
         # It has no integers of more than 128 bits: those of a UHUGEINT come as text.
-        return polars.from_arrow(table.cast(pa.schema([field.with_type(without_wide(field.type)) for field in table.schema])))
+        fields = [field.with_type(without_wide(field.type)) for field in table.schema]
+        return polars.from_arrow(table.cast(pa.schema(fields)))
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Written to one Parquet file, whole or not at all."""

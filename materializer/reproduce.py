@@ -23,6 +23,7 @@ from materializer.graph import Graph
 from materializer.historical import TrainingSet, get_historical_features, spine_timestamp
 from materializer.macros import MacroRenderer
 from materializer.manifest import load_manifest, read_registry
+from materializer.moments import to_rows
 from materializer.project import Project
 from materializer.spine import Spine, file_sha256, read_spine
 from materializer.table_files import SUFFIXES, column_sha256, write_table
@@ -40,7 +41,7 @@ from materializer.training_record import (
     read_record,
     record_path,
 )
-from materializer.types import to_plain, to_rows
+from materializer.types import to_plain
 from materializer.warehouse import Warehouse, open_warehouse
 
 

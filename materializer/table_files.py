@@ -12,7 +12,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from materializer.errors import InputError
-from materializer.types import all_stated, to_objects, to_plain
+from materializer.moments import all_stated, holds_moments, to_objects
+from materializer.types import to_plain
 
 SUFFIXES = (".parquet", ".csv")
 _ROW_GROUP = 131_072
@@ -43,7 +44,8 @@ def write_table(table: pa.Table, path: Path, target: Path) -> None:
 def _stated(table: pa.Table) -> pa.Table:
     """With dates, times and timestamps as text where Arrow writes "value out of range": they may be infinite."""
     for place, column in enumerate(table.columns):
-        if pa.types.is_temporal(column.type) and not pa.types.is_duration(column.type) and not all_stated(to_plain(column)):
+        flat = holds_moments(column.type) and not pa.types.is_nested(column.type)
+        if flat and not all_stated(to_plain(column)):
             given = column.cast(pa.string()).to_pylist()
             texts = [new if isinstance(new, str) else old for old, new in zip(given, to_objects(column), strict=True)]
             table = table.set_column(place, table.column_names[place], pa.array(texts, pa.string()))

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from materializer.errors import InputError
 
-# What both Python and the online format can state, as Arrow counts it: days, and microseconds, since 1970; of a day.
-_DAY = 86_400_000_000
-STATED = {
-    "date": (-719_162, 2_932_896),  # 0001-01-01 and 9999-12-31
-    "time": (0, _DAY - 1),
-    "timestamp": (-719_162 * _DAY, 2_932_897 * _DAY - 1),
-}
-# A moment without end, in any unit, as DuckDB and Arrow hold it; the other way it is this, negative. A date has 32 bits.
-_ENDLESS, _ENDLESS_DATE = 2**63 - 1, 2**31 - 1
-# An event or created time of `-infinity`: its row is as old as any, and known to all.
-SINCE_EVER = -_ENDLESS
+# A moment without end, in any unit, as DuckDB and Arrow hold it; the other way it is this, negative.
+ENDLESS = 2**63 - 1
 
 
 def plain_type(dtype: pa.DataType) -> pa.DataType:
@@ -59,7 +48,7 @@ def is_list(dtype: pa.DataType) -> bool:
 
 
 def to_plain(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
-    """A column in its plain type. Nanoseconds are truncated downwards, as everywhere; every NaN becomes the same one."""
+    """A column in its plain type. Nanoseconds are truncated downwards, as everywhere; all NaN become one."""
     target = plain_type(column.type)
     if isinstance(column, pa.ChunkedArray):
         return pa.chunked_array([_plain(chunk, target) for chunk in column.chunks], target)
@@ -104,7 +93,7 @@ def _microseconds(moments: pa.Array, target: pa.DataType) -> pa.Array:
     """Moments of another unit. DuckDB's infinities are the greatest and the least number there are, in any unit."""
     counts = moments.cast(pa.int64())
     naive = counts.cast(pa.timestamp(moments.type.unit))  # a zone's clock has hours that come twice
-    endless = pc.equal(pc.abs(counts), _ENDLESS)
+    endless = pc.equal(pc.abs(counts), ENDLESS)
     some_endless = pc.any(endless).as_py()
     if some_endless:
         naive = pc.if_else(endless, None, naive)
@@ -114,34 +103,6 @@ def _microseconds(moments: pa.Array, target: pa.DataType) -> pa.Array:
     if some_endless:
         micros = pc.if_else(endless, counts, micros)
     return micros.cast(target)
-
-
-def all_stated(column: pa.ChunkedArray | pa.Array) -> bool:
-    """Whether Python has an object for each date, time and timestamp of a column in its plain type, wherever it stands."""
-    if isinstance(column, pa.ChunkedArray):
-        return all(map(all_stated, column.chunks))
-    dtype = column.type
-    if pa.types.is_struct(dtype):
-        return all(all_stated(column.field(place)) for place in range(dtype.num_fields))
-    if pa.types.is_map(dtype):
-        return all_stated(column.keys) and all_stated(column.items)
-    if is_list(dtype):
-        return all_stated(column.flatten())
-    kind = _kind(dtype)
-    if kind is None:
-        return True
-    found = pc.min_max(_counts(column))
-    least, greatest = found["min"].as_py(), found["max"].as_py()
-    return least is None or (STATED[kind][0] <= least and greatest <= STATED[kind][1])
-
-
-def holds_moments(dtype: pa.DataType) -> bool:
-    """Whether a type is, or has inside, dates, times or timestamps."""
-    if pa.types.is_map(dtype):
-        return holds_moments(dtype.key_type) or holds_moments(dtype.item_type)
-    if pa.types.is_struct(dtype):
-        return any(holds_moments(field.type) for field in dtype)
-    return holds_moments(dtype.value_type) if is_list(dtype) else _kind(dtype) is not None
 
 
 def without_wide(dtype: pa.DataType) -> pa.DataType:
@@ -155,58 +116,6 @@ def without_wide(dtype: pa.DataType) -> pa.DataType:
     if pa.types.is_list(dtype):
         return pa.list_(dtype.value_field.with_type(without_wide(dtype.value_type)))
     return dtype
-
-
-def to_objects(column: pa.ChunkedArray | pa.Array) -> list[Any]:
-    """Values as ``to_pylist`` gives them; a date, time or timestamp that Python has no object for is its text, such as
-    ``infinity``, ``12000-01-01`` or ``24:00:00``."""
-    if isinstance(column, pa.ChunkedArray):
-        return [value for chunk in column.chunks for value in to_objects(chunk)]
-    column = to_plain(column)
-    if all_stated(column):
-        return column.to_pylist()
-    dtype, valid = column.type, column.is_valid().to_pylist()
-    if pa.types.is_struct(dtype):
-        names = [field.name for field in dtype]
-        parts = zip(*(to_objects(column.field(place)) for place in range(len(names))), strict=True)
-        return [dict(zip(names, values, strict=True)) if is_there else None
-                for is_there, values in zip(valid, parts, strict=True)]  # fmt: skip
-    if is_list(dtype) or pa.types.is_map(dtype):
-        if pa.types.is_map(dtype):
-            items: list[Any] = list(zip(to_objects(column.keys), to_objects(column.items), strict=True))
-        else:
-            items = to_objects(column.values)
-        ends = column.offsets.to_pylist()
-        return [items[ends[place] : ends[place + 1]] if is_there else None for place, is_there in enumerate(valid)]
-    low, high = STATED[_kind(dtype)]
-    counts = _counts(column)
-    stated = pc.and_(pc.greater_equal(counts, low), pc.less_equal(counts, high))
-    objects = pc.if_else(stated, column, None).to_pylist()
-    return [_moment_text(count, dtype) if known is False else value
-            for value, count, known in zip(objects, counts.to_pylist(), stated.to_pylist(), strict=True)]  # fmt: skip
-
-
-def to_rows(table: pa.Table) -> list[dict[str, Any]]:
-    """Rows as ``to_pylist`` gives them, with values as `to_objects` gives them."""
-    columns = [to_objects(column) for column in table.columns]
-    return [dict(zip(table.column_names, values, strict=True)) for values in zip(*columns, strict=True)]
-
-
-def _kind(dtype: pa.DataType) -> str | None:
-    kinds = (pa.types.is_date, "date"), (pa.types.is_time, "time"), (pa.types.is_timestamp, "timestamp")
-    return next((kind for is_kind, kind in kinds if is_kind(dtype)), None)
-
-
-def _counts(column: pa.Array) -> pa.Array:
-    return column.cast(pa.int32()).cast(pa.int64()) if pa.types.is_date(column.type) else column.cast(pa.int64())
-
-
-def _moment_text(count: int, dtype: pa.DataType) -> str:
-    if pa.types.is_time(dtype):
-        return "24:00:00"  # the only one there is
-    if abs(count) == (_ENDLESS_DATE if pa.types.is_date(dtype) else _ENDLESS):
-        return "infinity" if count > 0 else "-infinity"
-    return pa.array([count]).cast(pa.int32() if pa.types.is_date(dtype) else pa.int64()).cast(dtype).cast(pa.string())[0].as_py()
 
 
 def cast_keys(column: pa.ChunkedArray | pa.Array, dtype: pa.DataType, name: str) -> pa.ChunkedArray | pa.Array:

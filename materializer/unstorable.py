@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from materializer.feature_view import FeatureView
-from materializer.types import STATED, is_list
+from materializer.moments import STATED
+from materializer.types import is_list
 from materializer.warehouse import Warehouse
 
 _DATES = "date '0001-01-01' and date '9999-12-31'"
@@ -45,8 +46,8 @@ def find_unstorable(warehouse: Warehouse, view: FeatureView, rows: str) -> Unsto
         f"select {', '.join(counts)}, count(*) filter (where {condition}) as n from ({rows}) as current_rows"
     ).to_pylist()
     total = counted.pop("n")
-    columns = [f"{count:,} with {what} in '{name}'"
-               for (name, (_, what)), count in zip(conditions.items(), counted.values(), strict=True) if count]  # fmt: skip
+    each = zip(conditions.items(), counted.values(), strict=True)
+    columns = [f"{count:,} with {what} in '{name}'" for (name, (_, what)), count in each if count]
     sentence = (
         f"{total:,} row{'s' if total > 1 else ''} of '{view.reference}' cannot be stated online and "
         f"{'are' if total > 1 else 'is'} not there ({'; '.join(columns)}); all others are. "

@@ -37,7 +37,7 @@
 
 {#-- One value as a cell {whole, number, label}, all SQL or none. `whole` is exact: an integer, a decimal without its point, 0 and 1 for
      booleans, the microseconds or (dates) seconds since 1970, the length of a list. `number` is a double: the value of a
-     float, the Euclidean norm of a list of numbers, infinity for a time without end. `label` is the text of a text, and
+     float, the Euclidean norm of a list of numbers, an infinity for a time without end. `label` is the text of a text, and
      a hash of what can only be told apart. A NULL is none of them. --#}
 {% macro _feature_cell(expression, feature) %}
     {{- return(adapter.dispatch('_feature_cell', 'feature_store')(expression, feature)) -}}
@@ -81,15 +81,12 @@
     {%- elif feature.kind == 'boolean' -%}
         {%- do return({'whole': 'cast(' ~ expression ~ ' as integer)'}) -%}
     {%- elif feature.kind == 'timestamp' -%}
-        {%- set microseconds = 'epoch_us(' ~ feature_store._instant(expression, feature.type) ~ ')' -%}
-        {%- do return({
-            'whole': microseconds,
-            'number': 'case when ' ~ expression ~ ' is not null and ' ~ microseconds ~ " is null then cast('infinity' as double) end",
-        }) -%}
+        {%- set instant = feature_store._instant(expression, feature.type) -%}
+        {%- do return({'whole': 'epoch_us(' ~ instant ~ ')', 'number': feature_store._endless(instant, 'timestamp')}) -%}
     {%- elif feature.kind == 'date' -%}
         {%- do return({
             'whole': 'case when isfinite(' ~ expression ~ ') then (' ~ expression ~ " - date '1970-01-01') * 86400 end",
-            'number': 'case when not isfinite(' ~ expression ~ ") then cast('infinity' as double) end",
+            'number': feature_store._endless(expression, 'date'),
         }) -%}
     {%- elif feature.kind == 'list' -%}
         {#- Seven digits of the norm are enough, and vectors that were made of length 1 have then few different norms. -#}
@@ -100,6 +97,12 @@
     {%- endif -%}
     {%- do return({'label': 'md5(cast(' ~ expression ~ ' as varchar))'}) -%}
 {% endmacro %}
+
+
+{#-- An infinite date or timestamp as a double, NULL for all others. --#}
+{% macro _endless(expression, type) -%}
+    case {{ expression }} when {{ type }} 'infinity' then cast('infinity' as double) when {{ type }} '-infinity' then cast('-infinity' as double) end
+{%- endmacro %}
 
 
 {#-- A cell as text again, from the columns whole, number, label of `prefix` and kind, scale, data_type of `of`. Texts are cut at

@@ -53,7 +53,7 @@ from {{ relation }}
         {%- set type = column.type | upper -%}
         {%- if type in ('FLOAT', 'DOUBLE') -%}
             {%- do terms.extend([name, '(signbit(' ~ name ~ ') and not isnan(' ~ name ~ '))']) -%}
-        {%- elif type.startswith('FLOAT[') or type.startswith('DOUBLE[') -%}
+        {%- elif type.startswith(('FLOAT[', 'DOUBLE[')) and type.count('[') == 1 -%}
             {#-- The length, since NULL and an empty list are hashed alike too; text only where there is a zero: it costs most. --#}
             {%- do terms.extend([name, 'len(' ~ name ~ ')', 'case when list_contains(' ~ name ~ ', 0.0) then replace(cast(' ~ name ~ " as varchar), '-nan', 'nan') end"]) -%}
         {%- elif type in ('BOOLEAN', 'TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'VARCHAR', 'BLOB', 'DATE') or type.startswith('TIMESTAMP') -%}

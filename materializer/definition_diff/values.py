@@ -8,7 +8,7 @@ from typing import Any
 from materializer.definition_diff.result import FeatureValues, Values
 from materializer.errors import InputError, NotFoundError
 from materializer.macros import MacroRenderer, Relation
-from materializer.types import to_rows
+from materializer.moments import to_rows
 from materializer.warehouse import Warehouse
 
 

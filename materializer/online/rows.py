@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from materializer.feature_view import FeatureView
+from materializer.moments import SINCE_EVER, SINCE_EVER_DATE, STATED
 from materializer.online.keys import view_prefix
 from materializer.online.values import encode, encode_since
-from materializer.types import SINCE_EVER, STATED, to_plain
+from materializer.types import to_plain
 
 EVENT, CREATED, EXPIRES, WRITER = "_fs_event", "_fs_created", "_fs_expires", "_fs_writer"
 _DAY = timedelta(days=1)
@@ -101,9 +102,11 @@ def row_keys(columns: dict[str, pa.Array], view: FeatureView, namespace: str) ->
 
 def _timestamps(column: pa.Array) -> pa.Array:
     """Zone-less UTC microseconds: dates become midnights, zoned timestamps lose their zone's name."""
-    return column.cast(pa.timestamp("us")) if pa.types.is_date(column.type) else column.cast(pa.int64()).cast(
-        pa.timestamp("us")
-    )  # fmt: skip
+    if pa.types.is_date(column.type):
+        days = column.cast(pa.int32()).cast(pa.int64())
+        since_ever = pc.equal(days, SINCE_EVER_DATE)
+        column = pc.if_else(since_ever, SINCE_EVER, pc.multiply(days, 86_400_000_000))
+    return column.cast(pa.int64()).cast(pa.timestamp("us"))
 
 
 def _later(event: pa.Array, span: timedelta) -> pa.Array:

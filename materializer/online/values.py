@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from materializer.errors import DefinitionError, WarehouseError
-from materializer.types import SINCE_EVER, all_stated, is_list
+from materializer.moments import SINCE_EVER, all_stated
+from materializer.types import is_list
 
 if TYPE_CHECKING:
     import duckdb

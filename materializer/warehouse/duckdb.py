@@ -101,7 +101,9 @@ class DuckDBWarehouse:
     def register(self, name: str, table: pa.Table) -> Relation:
         # DuckDB reads no decimals of more than 38 digits; text that spells a number it compares as one.
         wide = [pa.types.is_decimal256(field.type) for field in table.schema]
-        kept = [field.with_type(pa.string()) if wider else field for field, wider in zip(table.schema, wide, strict=True)]
+        kept = [
+            field.with_type(pa.string()) if wider else field for field, wider in zip(table.schema, wide, strict=True)
+        ]
         self._connection.register(name, table.cast(pa.schema(kept)) if any(wide) else table)
         return Relation(name)
 
