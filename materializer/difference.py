@@ -41,6 +41,11 @@ def fingerprint(view: FeatureView, expiring: bool) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
+def without(rows: str, condition: str) -> str:
+    """The rows for which a condition is false."""
+    return f"select * from ({rows}) as all_rows\nwhere not ({condition})"
+
+
 def current_rows(view: FeatureView, latest: str, now: datetime, expiring: bool = True) -> str:
     """The rows that belong online: those of `latest` (SQL) that Redis would not drop at once."""
     kept = _kept(view, now, expiring)
@@ -212,8 +217,9 @@ def _stored(entity: Entity, prefix: str = "") -> str:
 def _digests(view: FeatureView) -> tuple[str, str]:
     """Two 64-bit hashes of a row, over its columns in two orders.
 
-    DuckDB hashes 0.0 and -0.0 alike, so signs count; NULL and an empty list, so lengths do; and some integers of 128
-    bits (0 and 2**64 + 1), so what may be stored as one (a wide decimal, a UUID, which arrives as text) counts as text.
+    DuckDB hashes 0.0 and -0.0 alike, so signs count (but not of NaN, which is one); NULL and an empty list, so lengths
+    do; and some integers of 128 bits (0 and 2**64 + 1), so what may be stored as one (a wide decimal, a UUID, which
+    arrives as text) counts as text.
     """
     terms = [_micros(view.timestamp)]
     if view.created_timestamp:
@@ -222,17 +228,22 @@ def _digests(view: FeatureView) -> tuple[str, str]:
         name = _quoted(feature.name)
         terms.append(name)
         if pa.types.is_floating(feature.dtype):
-            terms.append(f"signbit({name})")
+            terms.append(_sign(name))
         elif is_list(feature.dtype) and pa.types.is_floating(feature.dtype.value_type):
             # Most lists hold no zero, and the sign of each element costs more than everything else here.
-            signs = f"list_transform({name}, lambda item: signbit(item))"
+            signs = f"list_transform({name}, lambda item: {_sign('item')})"
             terms.append(f"case when list_contains({name}, 0.0) then {signs} end")
             terms.append(f"len({name})")
         elif pa.types.is_nested(feature.dtype) or pa.types.is_decimal(feature.dtype) or pa.types.is_string(
             feature.dtype
         ):  # fmt: skip
-            terms.append(f"cast({name} as varchar)")
+            text = f"cast({name} as varchar)"
+            terms.append(f"replace({text}, '-nan', 'nan')" if pa.types.is_nested(feature.dtype) else text)
     return f"hash({', '.join(terms)})", f"hash({', '.join(['1', *reversed(terms)])})"
+
+
+def _sign(number: str) -> str:
+    return f"(signbit({number}) and not isnan({number}))"
 
 
 def _micros(column: str) -> str:

@@ -18,14 +18,14 @@ def parse_duration(text: object, what: str) -> timedelta:
         DefinitionError: for anything but a whole number above zero and a unit.
     """
     match = _GRAMMAR.fullmatch(text) if isinstance(text, str) else None
-    if not match or int(match[1]) == 0:
+    if not match or not match[1].strip("0"):
         raise DefinitionError(
             f"{what} is {text!r}, which is not a duration: write a whole number above zero and a unit "
             "(second, minute, hour, day or week), for example '7 days'."
         )
     try:
         return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
-    except OverflowError:
+    except (OverflowError, ValueError):  # Python reads no number of thousands of digits
         raise DefinitionError(f"{what} is {text!r}, which is longer than time itself goes here.") from None
 
 

@@ -12,6 +12,7 @@ from materializer.errors import FeatureStoreError, OnlineStoreError
 from materializer.feature_view import FeatureView
 from materializer.macros import MacroRenderer
 from materializer.memory import read_log
+from materializer.moments import to_rows
 from materializer.online.connect import plain_errors, public_name
 from materializer.online.published import published_at, published_texts
 from materializer.online.topology import OnlineStore
@@ -165,7 +166,7 @@ def _offline(
     try:
         with_columns(view, warehouse)
         now = moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat(" ", "microseconds")
-        (row,) = warehouse.query(macros.render("feature_freshness", view.reference, as_of=now)).to_pylist()
+        (row,) = to_rows(warehouse.query(macros.render("feature_freshness", view.reference, as_of=now)))
     except FeatureStoreError as error:
         return _Finding("error", str(error).rstrip(".")), {}
     return _Finding(row["status"], row["reason"]), {
@@ -247,7 +248,10 @@ def _published(client: Callable[[], OnlineStore], url: str, namespace: str) -> _
     return _Online({name: moment for name, moment in moments.items() if moment is not None})
 
 
-def _utc(moment: datetime | None) -> datetime | None:
+def _utc(moment: datetime | str | None) -> datetime | None:
+    """What is older than Python can say, "since ever" for one, is its first moment."""
+    if isinstance(moment, str):
+        moment = datetime.min
     return None if moment is None else moment.replace(tzinfo=timezone.utc)
 
 

@@ -15,9 +15,10 @@ from materializer.errors import InputError, worded
 from materializer.feature_view import FeatureView, Pick, Registry, pick_features, split_reference
 from materializer.join_keys import cast_for_all, column_of, portable, table_of_duckdb
 from materializer.macros import MacroRenderer, Relation
+from materializer.moments import all_stated, holds_moments, to_objects
 from materializer.registry import with_columns
 from materializer.text_files import FileRows
-from materializer.types import to_plain
+from materializer.types import to_plain, without_wide
 from materializer.warehouse import Warehouse
 
 _SPINE = "_fs_entity_df"
@@ -65,7 +66,10 @@ class TrainingSet:
             import polars
         except ImportError:
             raise InputError("polars is not installed: pip install 'dbt-feature-store[polars]'.") from None
-        return polars.from_arrow(self.to_arrow())
+        table = self.to_arrow()
+        # It has no integers of more than 128 bits: those of a UHUGEINT come as text.
+        fields = [field.with_type(without_wide(field.type)) for field in table.schema]
+        return polars.from_arrow(table.cast(pa.schema(fields)))
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Written to one Parquet file, whole or not at all."""
@@ -95,7 +99,14 @@ def to_pandas(table: pa.Table) -> Any:
         **{getattr(pa, f"{kind}{bits}")(): getattr(pd, f"{name}{bits}Dtype")()
            for kind, name in (("int", "Int"), ("uint", "UInt")) for bits in (8, 16, 32, 64)},
     }  # fmt: skip
+    # What pandas has no form for: dates before the year 1, for one. Such a column is one of objects, with texts in it.
+    plain = {place: to_plain(column) for place, column in enumerate(table.columns) if holds_moments(column.type)}
+    beyond = {place: to_objects(column) for place, column in plain.items() if not all_stated(column)}
+    for place in beyond:
+        table = table.set_column(place, table.column_names[place], pa.nulls(table.num_rows))
     frame = table.to_pandas(types_mapper=nullable.get)
+    for place, objects in beyond.items():
+        frame.isetitem(place, pd.Series(objects, index=frame.index, dtype=object))
     for place, column in enumerate(table.columns):
         # On its way pandas takes NaN for missing; an array put together from its parts keeps the two apart.
         if pa.types.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py():

@@ -85,7 +85,7 @@ def materialize(job: Job, views: Sequence[FeatureView]) -> list[ViewResult]:
             lost = [said + LOST for name, said in broken.items() if name in same]
             broken = {name: said + KEPT_BACK for name, said in broken.items() if name not in same}
             results = [replace(result, warnings=(*result.warnings, *lost)) for result in results[:1]] + results[1:]
-        if any(result.error is None for result in results) and not job.options.dry_run:
+        if any(result.landed for result in results) and not job.options.dry_run:
             publish_services(job.client, job.namespace, job.registry.services.values(), broken)
     failed = [result for result in results if result.error]
     if failed or broken:

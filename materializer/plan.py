@@ -16,6 +16,7 @@ from materializer.memory import Memory, ViewMemory
 from materializer.online.published import Published, read_from_elsewhere
 from materializer.online.rows import keep_for
 from materializer.types import plain_type
+from materializer.unstorable import Unstorable
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Plan:
     published: Published | None
     markers: tuple[str, ...]
     read_from: str
+    unstorable: Unstorable
 
     @property
     def known_rows(self) -> int:

@@ -23,6 +23,7 @@ from materializer.graph import Graph
 from materializer.historical import TrainingSet, get_historical_features, spine_timestamp
 from materializer.macros import MacroRenderer
 from materializer.manifest import load_manifest, read_registry
+from materializer.moments import to_rows
 from materializer.project import Project
 from materializer.spine import Spine, file_sha256, read_spine
 from materializer.table_files import SUFFIXES, column_sha256, write_table
@@ -206,7 +207,7 @@ def _view_facts(
             "_view_fingerprint", name, features, until=until,
             filter_by_created_timestamp=options.filter_by_created_timestamp,
         )  # fmt: skip
-        (row,) = warehouse.query(sql).to_pylist()
+        (row,) = to_rows(warehouse.query(sql))
         node = manifest["nodes"][view.unique_id]
         compiled = _compiled(node)
         facts.append(
@@ -222,7 +223,7 @@ def _view_facts(
                 rows=row["rows_in_all"],
                 rows_read=row["rows_read"],
                 until=until,
-                newest_event=row["newest_event"].isoformat(" ") if row["newest_event"] else None,
+                newest_event=str(row["newest_event"]) if row["newest_event"] else None,
                 content=row["content"],
             )
         )

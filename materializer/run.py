@@ -36,6 +36,7 @@ from materializer.online.writer import Writer, other_rows
 from materializer.plan import Plan, check_types, keys_of, mended
 from materializer.registry import with_columns
 from materializer.types import to_plain
+from materializer.unstorable import find_unstorable
 from materializer.warehouse import Warehouse
 
 BATCH_ROWS = 10_000
@@ -68,7 +69,8 @@ class Options:
 
 @dataclass(frozen=True)
 class ViewResult:
-    """What one run did to one view; `error` is a sentence where it failed.
+    """What one run did to one view; `error` is a sentence where it failed, or where rows have values that cannot be
+    stated online: the others landed then, and are counted.
 
     `rows_skipped` are those that are online already, that a newer push keeps out, that have a NULL join key, or that
     are so far past their view's ttl that they are not kept.
@@ -85,6 +87,11 @@ class ViewResult:
     error: str | None = None
     why: str = ""
     warnings: tuple[str, ...] = ()
+
+    @property
+    def landed(self) -> bool:
+        """Whether the run came to its end, be it without some rows."""
+        return self.error is None or self.rows_read > 0
 
 
 class Run:
@@ -191,6 +198,10 @@ class Run:
         )
         expiring = self._options.as_of is None
         rows = difference.current_rows(view, latest, now, expiring)
+        unstorable = find_unstorable(self._warehouse, view, rows)
+        if unstorable.rows:
+            latest = difference.without(latest, unstorable.condition)
+            rows = difference.current_rows(view, latest, now, expiring)
         folder = self._memory_folder(view)
         remembered = folder.load() if folder else None
         markers = on_every_master(self._client, marker_key(self._namespace, view.reference))
@@ -221,7 +232,7 @@ class Run:
             why_full, count["new"], count["changed"], count["gone"],
             before["n"] - count["changed"] - count["gone"],
             null_keys["n"], count["aged"], count["gone_aged"], policy, published, tuple(markers),
-            f"{view.relation} of {self._warehouse.place}",
+            f"{view.relation} of {self._warehouse.place}", unstorable,
         )  # fmt: skip
         watermark = published.watermark if published else None
         newest = _iso(count["newest"])
@@ -320,10 +331,10 @@ class Run:
     def _result(
         self, plan: Plan, sent: int, written: int, deleted: int, warnings: tuple[str, ...] = ()
     ) -> ViewResult:  # fmt: skip
-        read = sent + plan.unchanged + plan.null_keys + plan.aged
+        read = sent + plan.unchanged + plan.null_keys + plan.aged + plan.unstorable.rows
         return ViewResult(
             plan.view.reference, self.run_id, read, written, read - written, deleted,
-            why=plan.why(), warnings=plan.warnings + warnings,
+            error=plan.unstorable.sentence or None, why=plan.why(), warnings=plan.warnings + warnings,
         )  # fmt: skip
 
     def _start(self, plan: Plan, writer: Writer) -> None:

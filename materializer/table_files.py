@@ -12,6 +12,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from materializer.errors import InputError
+from materializer.moments import all_stated, holds_moments, to_objects
+from materializer.types import to_plain
 
 SUFFIXES = (".parquet", ".csv")
 _ROW_GROUP = 131_072
@@ -27,7 +29,7 @@ def write_table(table: pa.Table, path: Path, target: Path) -> None:
     """
     try:
         if target.suffix == ".csv":
-            pyarrow.csv.write_csv(table, path)
+            pyarrow.csv.write_csv(_stated(table), path)
             return
         with pq.ParquetWriter(path, table.schema, compression="zstd", version="2.6") as writer:
             for start in range(0, table.num_rows, _ROW_GROUP):
@@ -37,6 +39,17 @@ def write_table(table: pa.Table, path: Path, target: Path) -> None:
     except pa.ArrowException as error:
         advice = ": lists and the like need .parquet" if target.suffix == ".csv" else ""
         raise InputError(f"{target} cannot be written ({' '.join(str(error).split())}){advice}.") from None
+
+
+def _stated(table: pa.Table) -> pa.Table:
+    """With dates, times and timestamps as text where Arrow writes "value out of range": they may be infinite."""
+    for place, column in enumerate(table.columns):
+        flat = holds_moments(column.type) and not pa.types.is_nested(column.type)
+        if flat and not all_stated(to_plain(column)):
+            given = column.cast(pa.string()).to_pylist()
+            texts = [new if isinstance(new, str) else old for old, new in zip(given, to_objects(column), strict=True)]
+            table = table.set_column(place, table.column_names[place], pa.array(texts, pa.string()))
+    return table
 
 
 def column_sha256(column: pa.ChunkedArray) -> str:
@@ -61,6 +74,8 @@ def _feed(digest: Any, array: pa.Array) -> None:
         return
     digest.update(_fixed(pc.cast(array.is_valid(), pa.uint8()), 1))
     array = array.drop_null()
+    if pa.types.is_floating(kind):
+        array = to_plain(array)  # one NaN: of how it came about nothing is to be told
     if pa.types.is_struct(kind):
         for field in array.flatten():
             _feed(digest, field)

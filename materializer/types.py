@@ -5,6 +5,9 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
+# A moment without end, in any unit, as DuckDB and Arrow hold it; the other way it is this, negative.
+ENDLESS = 2**63 - 1
+
 
 def plain_type(dtype: pa.DataType) -> pa.DataType:
     """The type that values of `dtype` are given back as.
@@ -43,11 +46,72 @@ def is_list(dtype: pa.DataType) -> bool:
 
 
 def to_plain(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
-    """A column in its plain type. Nanoseconds are truncated downwards, as everywhere."""
-    dtype = column.type
-    target = plain_type(dtype)
-    if dtype.equals(target):
-        return column
-    if pa.types.is_timestamp(dtype) and dtype.unit == "ns":
-        column = pc.floor_temporal(column, 1, "microsecond")
-    return column.cast(target)
+    """A column in its plain type. Nanoseconds are truncated downwards, as everywhere; all NaN become one."""
+    target = plain_type(column.type)
+    if isinstance(column, pa.ChunkedArray):
+        return pa.chunked_array([_plain(chunk, target) for chunk in column.chunks], target)
+    return _plain(column, target)
+
+
+def _plain(array: pa.Array, target: pa.DataType) -> pa.Array:
+    dtype = array.type
+    if pa.types.is_dictionary(dtype):
+        return _plain(array.dictionary_decode(), target)
+    if pa.types.is_floating(dtype):
+        return _with_one_nan(array)
+    if pa.types.is_timestamp(dtype) and dtype.unit != "us":
+        return _microseconds(array, target)
+    if pa.types.is_time64(dtype) and dtype.unit == "ns":
+        return pc.divide(array.cast(pa.int64()), 1000).cast(target)
+    if pa.types.is_struct(dtype):
+        parts = [_plain(array.field(place), field.type) for place, field in enumerate(target)]
+        return pa.StructArray.from_arrays(parts, fields=list(target), mask=array.is_null()) if parts else array
+    if pa.types.is_map(dtype):
+        pairs = [_plain(array.keys, target.key_type), _plain(array.items, target.item_type)]
+        pairs = pa.StructArray.from_arrays(pairs, fields=[target.key_field, target.item_field])
+        return pa.Array.from_buffers(target, len(array), array.buffers()[:2], offset=array.offset, children=[pairs])
+    if is_list(dtype):
+        lists = array if pa.types.is_list(dtype) else array.cast(pa.list_(dtype.value_type))
+        given = lists.values
+        values = _plain(given, target.value_type)
+        if values is given and lists.type.equals(target):
+            return lists
+        return pa.Array.from_buffers(target, len(lists), lists.buffers()[:2], offset=lists.offset, children=[values])
+    return array if dtype.equals(target) else array.cast(target)
+
+
+def _with_one_nan(numbers: pa.Array) -> pa.Array:
+    """Of the many bit patterns that are NaN (0.0 / 0.0 gives another one than 'nan') the one that Python has."""
+    total = pc.sum(numbers).as_py()
+    if total is None or total == total:
+        return numbers
+    return pc.if_else(pc.is_nan(numbers), pa.scalar(float("nan"), numbers.type), numbers)
+
+
+def _microseconds(moments: pa.Array, target: pa.DataType) -> pa.Array:
+    """Moments of another unit. DuckDB's infinities are the greatest and the least number there are, in any unit."""
+    counts = moments.cast(pa.int64())
+    naive = counts.cast(pa.timestamp(moments.type.unit))  # a zone's clock has hours that come twice
+    endless = pc.equal(pc.abs(counts), ENDLESS)
+    some_endless = pc.any(endless).as_py()
+    if some_endless:
+        naive = pc.if_else(endless, None, naive)
+    if moments.type.unit == "ns":
+        naive = pc.floor_temporal(naive, 1, "microsecond")
+    micros = naive.cast(pa.timestamp("us")).cast(pa.int64())
+    if some_endless:
+        micros = pc.if_else(endless, counts, micros)
+    return micros.cast(target)
+
+
+def without_wide(dtype: pa.DataType) -> pa.DataType:
+    """The type with text in place of decimals of more than 38 digits."""
+    if pa.types.is_decimal256(dtype):
+        return pa.string()
+    if pa.types.is_map(dtype):
+        return pa.map_(without_wide(dtype.key_type), without_wide(dtype.item_type))
+    if pa.types.is_struct(dtype):
+        return pa.struct([field.with_type(without_wide(field.type)) for field in dtype])
+    if pa.types.is_list(dtype):
+        return pa.list_(dtype.value_field.with_type(without_wide(dtype.value_type)))
+    return dtype

@@ -11,6 +11,10 @@
         ) -%}
     {%- endif -%}
     {%- set amount = words[0] | int -%}
+    {#- What Python's timedelta holds. -#}
+    {%- if amount * units[unit] > 86399999999999 -%}
+        {%- do exceptions.raise_compiler_error(what ~ " is '" ~ text ~ "', which is longer than time itself goes here.") -%}
+    {%- endif -%}
     {%- do return({
         'text': amount ~ ' ' ~ unit ~ ('' if amount == 1 else 's'),
         'amount': amount,

@@ -8,15 +8,19 @@
     cast({{ expression }} as timestamp)
 {%- endmacro %}
 
-{#-- A cast from TIMESTAMPTZ would depend on the session's time zone; the microseconds since 1970 do not.
-     Nanoseconds are truncated downwards: DuckDB's own cast rounds, which could lift a row over a border. --#}
+{#-- A cast from TIMESTAMPTZ would depend on the session's time zone; the microseconds since 1970 do not. Infinity has
+     none, and is cast. Nanoseconds are truncated downwards: DuckDB's own cast rounds, which could lift a row over a border. --#}
 {% macro duckdb___instant(expression, data_type) -%}
     {%- set type = (data_type or '') | upper -%}
     {%- if type == 'TIMESTAMP' -%}
         {{ expression }}
+    {%- elif type in ('TIMESTAMP_S', 'TIMESTAMP_MS') -%}
+        cast({{ expression }} as timestamp)
+    {%- elif type == 'DATE' -%}
+        try_cast({{ expression }} as timestamp)
     {%- elif type in ('TIMESTAMP_NS', 'TIMESTAMPTZ_NS') -%}
-        make_timestamp((epoch_ns({{ expression }}) - (epoch_ns({{ expression }}) % 1000 + 1000) % 1000) // 1000)
+        coalesce(make_timestamp((epoch_ns({{ expression }}) - (epoch_ns({{ expression }}) % 1000 + 1000) % 1000) // 1000), cast({{ expression }} as timestamp))
     {%- else -%}
-        make_timestamp(epoch_us({{ expression }}))
+        coalesce(make_timestamp(epoch_us({{ expression }})), cast({{ expression }} as timestamp))
     {%- endif -%}
 {%- endmacro %}

@@ -3,7 +3,8 @@
     {{- return(adapter.dispatch('_interval', 'feature_store')(duration)) -}}
 {% endmacro %}
 
-{#-- A day is 24 hours here: instants are UTC without a zone, so no daylight saving can stretch it. --#}
+{#-- A day is 24 hours here: instants are UTC without a zone, so no daylight saving can stretch it. From the year 1 to 9999
+     there are 3,652,059 days: more than that is no limit, and no engine could calculate with it. --#}
 {% macro default___interval(duration) -%}
-    interval '{{ duration.text }}'
+    interval '{{ '3652059 days' if duration.seconds > 3652059 * 86400 else duration.text }}'
 {%- endmacro %}

@@ -213,7 +213,7 @@
         {%- do return('unknown') -%}
     {%- elif type in ('TINYINT', 'SMALLINT', 'INTEGER', 'INT', 'BIGINT', 'HUGEINT', 'UTINYINT', 'USMALLINT', 'UINTEGER', 'UBIGINT', 'UHUGEINT', 'BOOLEAN') -%}
         {%- do return('integer') -%}
-    {%- elif type.startswith('DECIMAL') or type.startswith('NUMERIC') -%}
+    {%- elif type.startswith(('DECIMAL', 'NUMERIC')) and not type.endswith(']') -%}
         {#- The running total of decimals of up to 28 digits fits into 38; a wider one is only ever summed within its window. -#}
         {%- set digits = type.split('(')[1].split(',')[0] if '(' in type else '18' -%}
         {%- do return('decimal' if digits | int <= 28 else 'wide decimal') -%}

@@ -5,11 +5,10 @@
     {%- set type = (data_type or '') | lower | trim -%}
     {%- set integers = [
         'tinyint', 'smallint', 'int', 'integer', 'bigint', 'hugeint', 'utinyint', 'usmallint', 'uinteger', 'ubigint',
-        'byteint', 'int2', 'int4', 'int8', 'int64'
+        'uhugeint', 'byteint', 'int2', 'int4', 'int8', 'int64'
     ] -%}
     {%- set decimals = ['decimal', 'numeric', 'number', 'bignumeric'] -%}
-    {#- UHUGEINT has no exact home in a HUGEINT: it is measured as a double. -#}
-    {%- set floats = ['real', 'float', 'float4', 'float8', 'float64', 'double', 'uhugeint'] -%}
+    {%- set floats = ['real', 'float', 'float4', 'float8', 'float64', 'double'] -%}
     {%- set texts = ['varchar', 'text', 'string', 'char', 'character', 'uuid', 'enum'] -%}
     {%- if type.endswith(']') or type.startswith('array') -%}
         {%- set element = feature_store._feature_kind(type[:type.rfind('[')]) if type.endswith(']') else {} -%}
@@ -38,7 +37,7 @@
 
 {#-- One value as a cell {whole, number, label}, all SQL or none. `whole` is exact: an integer, a decimal without its point, 0 and 1 for
      booleans, the microseconds or (dates) seconds since 1970, the length of a list. `number` is a double: the value of a
-     float, the Euclidean norm of a list of numbers, infinity for a time without end. `label` is the text of a text, and
+     float, the Euclidean norm of a list of numbers, an infinity for a time without end. `label` is the text of a text, and
      a hash of what can only be told apart. A NULL is none of them. --#}
 {% macro _feature_cell(expression, feature) %}
     {{- return(adapter.dispatch('_feature_cell', 'feature_store')(expression, feature)) -}}
@@ -63,7 +62,10 @@
 {% endmacro %}
 
 {% macro duckdb___feature_cell(expression, feature) %}
-    {%- if feature.kind == 'integer' -%}
+    {%- if (feature.type or '') | upper == 'UHUGEINT' -%}
+        {#- It has no exact home in a HUGEINT: it is a double to calculate with, and told apart by all its digits. -#}
+        {%- do return({'number': 'cast(' ~ expression ~ ' as double)', 'label': 'lpad(cast(' ~ expression ~ " as varchar), 39, '0')"}) -%}
+    {%- elif feature.kind == 'integer' -%}
         {%- do return({'whole': 'cast(' ~ expression ~ ' as hugeint)'}) -%}
     {%- elif feature.kind == 'decimal' -%}
         {#- A product of more than 38 digits is an error; there the text loses its point. -#}
@@ -71,7 +73,7 @@
         {%- if feature.scale == 0 -%}
             {%- do return({'whole': 'cast(' ~ expression ~ ' as hugeint)'}) -%}
         {%- elif feature.precision + feature.scale < 38 -%}
-            {%- do return({'whole': 'cast(' ~ expression ~ ' * cast(' ~ factor ~ ' as decimal(' ~ (feature.scale + 1) ~ ', 0)) as hugeint)'}) -%}
+            {%- do return({'whole': 'cast(cast(' ~ expression ~ ' as decimal(38, ' ~ feature.scale ~ ')) * cast(' ~ factor ~ ' as decimal(' ~ (feature.scale + 1) ~ ', 0)) as hugeint)'}) -%}
         {%- endif -%}
         {%- do return({'whole': "cast(replace(cast(" ~ expression ~ " as varchar), '.', '') as hugeint)"}) -%}
     {%- elif feature.kind == 'float' -%}
@@ -79,15 +81,12 @@
     {%- elif feature.kind == 'boolean' -%}
         {%- do return({'whole': 'cast(' ~ expression ~ ' as integer)'}) -%}
     {%- elif feature.kind == 'timestamp' -%}
-        {%- set microseconds = 'epoch_us(' ~ feature_store._instant(expression, feature.type) ~ ')' -%}
-        {%- do return({
-            'whole': microseconds,
-            'number': 'case when ' ~ expression ~ ' is not null and ' ~ microseconds ~ " is null then cast('infinity' as double) end",
-        }) -%}
+        {%- set instant = feature_store._instant(expression, feature.type) -%}
+        {%- do return({'whole': 'epoch_us(' ~ instant ~ ')', 'number': feature_store._endless(instant, 'timestamp')}) -%}
     {%- elif feature.kind == 'date' -%}
         {%- do return({
             'whole': 'case when isfinite(' ~ expression ~ ') then (' ~ expression ~ " - date '1970-01-01') * 86400 end",
-            'number': 'case when not isfinite(' ~ expression ~ ") then cast('infinity' as double) end",
+            'number': feature_store._endless(expression, 'date'),
         }) -%}
     {%- elif feature.kind == 'list' -%}
         {#- Seven digits of the norm are enough, and vectors that were made of length 1 have then few different norms. -#}
@@ -98,6 +97,12 @@
     {%- endif -%}
     {%- do return({'label': 'md5(cast(' ~ expression ~ ' as varchar))'}) -%}
 {% endmacro %}
+
+
+{#-- An infinite date or timestamp as a double, NULL for all others. --#}
+{% macro _endless(expression, type) -%}
+    case {{ expression }} when {{ type }} 'infinity' then cast('infinity' as double) when {{ type }} '-infinity' then cast('-infinity' as double) end
+{%- endmacro %}
 
 
 {#-- A cell as text again, from the columns whole, number, label of `prefix` and kind, scale, data_type of `of`. Texts are cut at
@@ -125,6 +130,7 @@ end
 {% macro duckdb___cell_text(whole, number, label, of) -%}
 {%- set digits = 'cast(abs(' ~ whole ~ ') as varchar)' -%}
 case
+    when {{ of }}.data_type = 'UHUGEINT' then cast(cast({{ label }} as uhugeint) as varchar)
     when {{ of }}.kind in ('integer', 'list') or ({{ of }}.kind = 'decimal' and {{ of }}.scale = 0) then cast({{ whole }} as varchar)
     when {{ of }}.kind = 'decimal' then
         case when {{ whole }} < 0 then '-' else '' end

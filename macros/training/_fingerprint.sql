@@ -45,21 +45,22 @@ from {{ relation }}
     cast(null as varchar)
 {%- endmacro %}
 
-{#-- A sum, so that neither order nor a pair of equal rows is lost. DuckDB hashes 0.0 and -0.0 alike, so signs count. --#}
+{#-- A sum, so that neither order nor a pair of equal rows is lost. DuckDB hashes 0.0 and -0.0 alike, so signs count (but of NaN,
+     which is one). --#}
 {% macro duckdb___content(columns, counts) -%}
     {%- set terms = [] -%}
     {%- for column in columns -%}
         {%- set name = feature_store._quoted(column.name) -%}
         {%- set type = column.type | upper -%}
         {%- if type in ('FLOAT', 'DOUBLE') -%}
-            {%- do terms.extend([name, 'signbit(' ~ name ~ ')']) -%}
-        {%- elif type.startswith('FLOAT[') or type.startswith('DOUBLE[') -%}
+            {%- do terms.extend([name, '(signbit(' ~ name ~ ') and not isnan(' ~ name ~ '))']) -%}
+        {%- elif type.startswith(('FLOAT[', 'DOUBLE[')) and type.count('[') == 1 -%}
             {#-- The length, since NULL and an empty list are hashed alike too; text only where there is a zero: it costs most. --#}
-            {%- do terms.extend([name, 'len(' ~ name ~ ')', 'case when list_contains(' ~ name ~ ', 0.0) then cast(' ~ name ~ ' as varchar) end']) -%}
+            {%- do terms.extend([name, 'len(' ~ name ~ ')', 'case when list_contains(' ~ name ~ ', 0.0) then replace(cast(' ~ name ~ " as varchar), '-nan', 'nan') end"]) -%}
         {%- elif type in ('BOOLEAN', 'TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'VARCHAR', 'BLOB', 'DATE') or type.startswith('TIMESTAMP') -%}
             {%- do terms.append(name) -%}
         {%- else -%}
-            {%- do terms.append('cast(' ~ name ~ ' as varchar)') -%}
+            {%- do terms.append("replace(cast(" ~ name ~ " as varchar), '-nan', 'nan')" if 'FLOAT' in type or 'DOUBLE' in type else 'cast(' ~ name ~ ' as varchar)') -%}
         {%- endif -%}
     {%- endfor -%}
     cast(sum(case when {{ counts }} then hash({{ terms | join(', ') }}) end) as varchar)

@@ -68,7 +68,7 @@ def materialize(
         services = [{"service": name, "error": said} for name, said in failure.services.items()] if failure else []
         views = [_as_json(result, dry_run) for result in results]
         print_json({"views": views, **({"services": services} if services else {})})
-    elif done := [result for result in results if not result.error]:
+    elif done := [result for result in results if result.landed]:
         if dry_run:
             click.echo("A dry run: nothing was changed. It would be:")
         print_rows(

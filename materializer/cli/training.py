@@ -9,6 +9,7 @@ import click
 
 from materializer.cli.common import open_store, output_option, print_json, print_rows, store_options
 from materializer.cli.online import references
+from materializer.moments import to_rows
 from materializer.spine import read_spine
 from materializer.store import FeatureStore
 
@@ -78,7 +79,7 @@ def training(
         return click.echo(f"{record.rows} rows and {len(record.columns)} columns written to {out}")
     result = store.get_historical_features(read_spine(spine).rows, asked, full_feature_names, timestamp=timestamp)
     table = result.to_arrow()
-    shown = table.slice(0, rows).to_pylist()
+    shown = to_rows(table.slice(0, rows))
     if output == "json":
         return print_json(shown)
     return print_rows(table.column_names, [list(row.values()) for row in shown])

@@ -8,6 +8,7 @@ from typing import Any
 from materializer.definition_diff.result import FeatureValues, Values
 from materializer.errors import InputError, NotFoundError
 from materializer.macros import MacroRenderer, Relation
+from materializer.moments import to_rows
 from materializer.warehouse import Warehouse
 
 
@@ -48,7 +49,7 @@ def compare_values(
     shown: dict[str, list[dict[str, Any]]] = {}
     if differing:
         sql = renderer.render("feature_difference_examples", "old", "new", differing, sample=sample, examples=examples)
-        for row in warehouse.query(sql).to_pylist():
+        for row in to_rows(warehouse.query(sql)):
             shown.setdefault(row.pop("feature"), []).append(row)
     totals = ("only_old", "only_new")
     features = tuple(

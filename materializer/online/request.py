@@ -17,12 +17,11 @@ from materializer.online.entity_rows import key_texts
 from materializer.online.keys import revision_key, row_keys, view_prefix
 from materializer.online.response import MISSING, Column, OnlineResponse, Status
 from materializer.online.rows import EVENT
-from materializer.online.values import decoder
+from materializer.online.values import decode_since, decoder
 from materializer.types import is_list
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _FIRST, _LAST = b"0001-01-01T00:00:00.000000Z", b"9999-12-31T23:59:59.999999Z"
-_to_event = decoder(pa.timestamp("us", "UTC"))
 
 
 @dataclass(frozen=True)
@@ -167,7 +166,7 @@ class _Table:
     """
 
     def __init__(self, part: _Part, clock: datetime | None) -> None:
-        self._oldest = clock - part.view.ttl if part.view.ttl and clock else None
+        self._oldest = _oldest(clock, part.view.ttl) if part.view.ttl and clock else None
         self._part = part
         self.values: list[list[Any]] = [[] for _ in part.names]
         self.statuses: list[list[Status]] = [[] for _ in part.names]
@@ -267,6 +266,13 @@ def _keys_of(namespace: str, part: _Part, rows: Sequence[Mapping[str, Any]]) -> 
         raise InputError(f"Join key '{names}' was given a text that is not Unicode: {error.object!r}.") from None
 
 
+def _oldest(clock: datetime, ttl: timedelta) -> datetime:
+    """The oldest event that is not too old. A ttl may reach back beyond Python's moments; "since ever" is the first of
+    them, and older than any ttl."""
+    first = datetime.min.replace(tzinfo=timezone.utc)
+    return clock - ttl if ttl < clock - first else first + timedelta(microseconds=1)
+
+
 def _clock(reply: Sequence[Any]) -> datetime:
     seconds, microseconds = reply
     return _EPOCH + timedelta(seconds=int(seconds), microseconds=int(microseconds))
@@ -288,14 +294,14 @@ class _Events:
 def _events(moments: Sequence[bytes | None]) -> list[datetime | None]:
     """Moments as they are in Redis, decoded; None for what is none."""
     try:
-        return [None if moment is None else _to_event(moment) for moment in moments]
+        return [None if moment is None else decode_since(moment) for moment in moments]
     except Exception:
         return [_event(moment) for moment in moments]
 
 
 def _event(moment: bytes | None) -> datetime | None:
     try:
-        return None if moment is None else _to_event(moment)
+        return None if moment is None else decode_since(moment)
     except Exception:
         return None
 

@@ -11,12 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from materializer.feature_view import FeatureView
+from materializer.moments import SINCE_EVER, SINCE_EVER_DATE, STATED
 from materializer.online.keys import view_prefix
-from materializer.online.values import encode
+from materializer.online.values import encode, encode_since
 from materializer.types import to_plain
 
 EVENT, CREATED, EXPIRES, WRITER = "_fs_event", "_fs_created", "_fs_expires", "_fs_writer"
 _DAY = timedelta(days=1)
+# No two moments that the format can state are this far apart.
+ALL_TIME = timedelta(days=3_652_059)
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Rows:
 
 def keep_for(ttl: timedelta) -> timedelta:
     """How long after its event time a row is kept: twice the ttl, and a day at least. Only memory depends on it."""
-    return max(2 * ttl, _DAY)
+    return max(2 * min(ttl, ALL_TIME), _DAY)
 
 
 def encode_rows(batch: pa.RecordBatch, view: FeatureView, namespace: str, writer: str, expiring: bool = True) -> Rows:
@@ -62,15 +65,15 @@ def encode_rows(batch: pa.RecordBatch, view: FeatureView, namespace: str, writer
 
     event = _timestamps(columns[view.timestamp])
     fields: list[tuple[str, pa.Array]] = [(feature.name, encode(columns[feature.name])) for feature in view.features]
-    fields.append((EVENT, encode(event)))
+    fields.append((EVENT, encode_since(event)))
     if view.created_timestamp:
-        fields.append((CREATED, encode(_timestamps(columns[view.created_timestamp]))))
+        fields.append((CREATED, encode_since(_timestamps(columns[view.created_timestamp]))))
     drop_at = _constant(b"", count)
     if view.ttl:
-        fields.append((EXPIRES, encode(pc.add(event, pa.scalar(view.ttl, pa.duration("us"))))))
+        fields.append((EXPIRES, encode_since(_later(event, min(view.ttl, ALL_TIME)))))
     if view.ttl and expiring:
-        moment = pc.add(event, pa.scalar(keep_for(view.ttl), pa.duration("us"))).cast(pa.int64())
-        drop_at = pc.divide(moment, 1000).cast(pa.string()).cast(pa.binary())
+        moment = _later(event, keep_for(view.ttl)).cast(pa.int64())
+        drop_at = pc.fill_null(pc.divide(moment, 1000).cast(pa.string()).cast(pa.binary()), b"")
 
     names = [name.encode() for name, _ in fields]
     head = b"".join(bulk_string(text) for text in (writer.encode(), b"%d" % len(names), *names))
@@ -99,9 +102,23 @@ def row_keys(columns: dict[str, pa.Array], view: FeatureView, namespace: str) ->
 
 def _timestamps(column: pa.Array) -> pa.Array:
     """Zone-less UTC microseconds: dates become midnights, zoned timestamps lose their zone's name."""
-    return column.cast(pa.timestamp("us")) if pa.types.is_date(column.type) else column.cast(pa.int64()).cast(
-        pa.timestamp("us")
-    )  # fmt: skip
+    if pa.types.is_date(column.type):
+        days = column.cast(pa.int32()).cast(pa.int64())
+        since_ever = pc.equal(days, SINCE_EVER_DATE)
+        column = pc.if_else(since_ever, SINCE_EVER, pc.multiply(days, 86_400_000_000))
+    return column.cast(pa.int64()).cast(pa.timestamp("us"))
+
+
+def _later(event: pa.Array, span: timedelta) -> pa.Array:
+    """Moments a span later: after the year 9999 none, and of one "since ever" itself."""
+    found = pc.min_max(event.cast(pa.int64()))
+    micros = span // timedelta(microseconds=1)
+    moved = pc.add(event, pa.scalar(span, pa.duration("us")))
+    if found["min"].as_py() == SINCE_EVER:
+        moved = pc.if_else(pc.equal(event.cast(pa.int64()), SINCE_EVER), event, moved)
+    if (found["max"].as_py() or 0) + micros > STATED["timestamp"][1]:
+        moved = pc.if_else(pc.greater(moved.cast(pa.int64()), STATED["timestamp"][1]), None, moved)
+    return moved
 
 
 def bulk_string(text: bytes) -> bytes:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from materializer.errors import DefinitionError
+from materializer.errors import DefinitionError, WarehouseError
 from materializer.join_keys import UHUGEINT, UUID, type_name
+from materializer.moments import SINCE_EVER, all_stated
 from materializer.types import is_list
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ _KEYS = (
     pa.types.is_integer, pa.types.is_boolean, pa.types.is_string, pa.types.is_timestamp, pa.types.is_date32,
     pa.types.is_decimal,
 )  # fmt: skip
+
+# As which SINCE_EVER is written.
+_SINCE_EVER = b"-infinity"
 
 _threads = threading.local()
 
@@ -60,7 +64,7 @@ def check_value_type(dtype: pa.DataType, what: str) -> None:
             parts.append(part.value_type)
         elif pa.types.is_map(part):
             parts += [part.key_type, part.item_type]
-        elif pa.types.is_struct(part):
+        elif pa.types.is_struct(part) and len({field.name for field in part}) == part.num_fields:
             parts += [field.type for field in part]
         elif not any(is_type(part) for is_type in _SCALARS):
             raise DefinitionError(f"{what} is of type {dtype}, which cannot be stored online: cast it in the model.")
@@ -71,14 +75,20 @@ def encode(column: pa.Array) -> pa.Array:
 
     Returns:
         a ``binary`` array of the same length.
+
+    Raises:
+        WarehouseError: for a moment outside of the years 1 to 9999, or a time of 24:00:00.
     """
     dtype = column.type
+    if pa.types.is_temporal(dtype) and not all_stated(column):
+        # Rows that hold such a moment are left out before they come here: this one was not there then.
+        raise WarehouseError(f"A {dtype} came that the online format cannot state: run it again.")
     if pa.types.is_binary(dtype):
         return column
     if pa.types.is_timestamp(dtype):
         text = pc.replace_substring(column.cast(pa.timestamp("us")).cast(pa.string()), " ", "T", max_replacements=1)
         text = pc.binary_join_element_wise(text, "Z", "")
-    elif pa.types.is_floating(dtype) or pa.types.is_decimal(dtype):
+    elif pa.types.is_floating(dtype) or pa.types.is_decimal128(dtype):
         # DuckDB writes the shortest text that reads back the same (0.1, 1e-07, -0.0, nan), and decimals in full.
         texts = _duckdb().from_arrow(pa.table({"x": column})).select("cast(x as varchar)")
         text = texts.to_arrow_table().column(0)
@@ -90,6 +100,14 @@ def encode(column: pa.Array) -> pa.Array:
     else:
         text = column.cast(pa.string())
     return text.cast(pa.binary())
+
+
+def encode_since(moments: pa.Array) -> pa.Array:
+    """Event or created times as `encode` writes timestamps, and ``-infinity`` for those that stand for "since ever"."""
+    if pc.min(moments.cast(pa.int64())).as_py() != SINCE_EVER:
+        return encode(moments)
+    since_ever = pc.fill_null(pc.equal(moments.cast(pa.int64()), SINCE_EVER), False)
+    return pc.if_else(since_ever, _SINCE_EVER, encode(pc.if_else(since_ever, None, moments)))
 
 
 def _duckdb() -> duckdb.DuckDBPyConnection:
@@ -151,32 +169,81 @@ def _jsonable(value: Any, dtype: pa.DataType) -> Any:
 
 @lru_cache(maxsize=4096)
 def decoder(dtype: pa.DataType) -> Callable[[bytes], Any]:
-    """The function that turns what Redis holds of a value of this type into what Arrow's ``as_py`` gives for it."""
+    """The function that turns what Redis holds of a value of this type into what Arrow's ``as_py`` gives for it.
+
+    It raises ValueError for bytes that are no such value.
+    """
     if pa.types.is_integer(dtype):
         return int
     if pa.types.is_float64(dtype):
         return float
     if pa.types.is_float32(dtype):
-        single = struct.Struct("<f")
-        return lambda raw: single.unpack(single.pack(float(raw)))[0]
+        return _single
     if pa.types.is_boolean(dtype):
-        return {b"true": True, b"false": False}.__getitem__
+        return _boolean
     if pa.types.is_string(dtype):
         return bytes.decode
     if pa.types.is_binary(dtype):
         return bytes
     if pa.types.is_timestamp(dtype):
         zone = timezone.utc if dtype.tz else None
-        return lambda raw: datetime.fromisoformat(raw.decode()).replace(tzinfo=zone)
+        return lambda raw: _moment(raw, zone)
     if pa.types.is_date32(dtype):
         return lambda raw: date.fromisoformat(raw.decode())
     if pa.types.is_time64(dtype):
         return lambda raw: time.fromisoformat(raw.decode())
     if pa.types.is_decimal(dtype):
-        return lambda raw: Decimal(raw.decode())
+        return _decimal
     if is_list(dtype) and pa.types.is_floating(dtype.value_type):
         return _float_list_decoder(dtype)
-    return lambda raw: _from_jsonable(json.loads(raw), dtype)
+    return lambda raw: _from_json(raw, dtype)
+
+
+def decode_since(raw: bytes) -> datetime:
+    """An event or created time; ``-infinity`` is the first moment that Python has.
+
+    Raises:
+        ValueError: for what is no moment.
+    """
+    return datetime.min.replace(tzinfo=timezone.utc) if raw == _SINCE_EVER else _moment(raw, timezone.utc)
+
+
+def _moment(raw: bytes, zone: timezone | None) -> datetime:
+    moment = datetime.fromisoformat(raw.decode())
+    if offset := moment.utcoffset():  # of a row that was pushed: ours end in Z
+        try:
+            moment -= offset
+        except OverflowError:
+            raise ValueError(f"{raw!r} is before the year 1 or after 9999 in UTC") from None
+    return moment.replace(tzinfo=zone)
+
+
+_SINGLE = struct.Struct("<f")
+
+
+def _single(raw: bytes) -> float:
+    try:
+        return _SINGLE.unpack(_SINGLE.pack(float(raw)))[0]
+    except OverflowError:
+        raise ValueError(f"{raw!r} does not fit into 32 bits") from None
+
+
+def _boolean(raw: bytes) -> bool:
+    if raw == b"true":
+        return True
+    if raw == b"false":
+        return False
+    raise ValueError(f"{raw!r} is neither true nor false")
+
+
+def _decimal(raw: bytes) -> Decimal:
+    try:
+        number = Decimal(raw.decode())
+    except ArithmeticError:
+        number = Decimal("nan")
+    if not number.is_finite():
+        raise ValueError(f"{raw!r} is no decimal number")
+    return number
 
 
 def _float_list_decoder(dtype: pa.DataType) -> Callable[[bytes], Any]:
@@ -185,10 +252,17 @@ def _float_list_decoder(dtype: pa.DataType) -> Callable[[bytes], Any]:
 
     def decode(raw: bytes) -> list[float | None]:
         if len(raw) % width:
-            return _from_jsonable(json.loads(raw), dtype)
+            return _from_json(raw, dtype)
         return array.array(code, raw).tolist()
 
     return decode
+
+
+def _from_json(raw: bytes, dtype: pa.DataType) -> Any:
+    try:
+        return _from_jsonable(json.loads(raw), dtype)
+    except (TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"the JSON is not of {dtype}: {error}") from None
 
 
 def _from_jsonable(value: Any, dtype: pa.DataType) -> Any:

@@ -17,6 +17,7 @@ from materializer.macros import Column, Relation
 from materializer.project import Project
 from materializer.warehouse import SQL_TYPE
 from materializer.warehouse.duckdb_profile import ProfileSettings, profile_settings
+from materializer.warehouse.exact import exactly
 
 # How long a file that another process holds is waited for, in seconds.
 LOCK_PATIENCE = 5.0
@@ -83,13 +84,15 @@ class DuckDBWarehouse:
 
     def query(self, sql: str) -> pa.Table:
         try:
-            return self._connection.sql(sql).to_arrow_table()
+            relation, finish = exactly(self._connection.sql(sql))
+            return finish(relation.to_arrow_table())
         except duckdb.Error as error:
             raise _refused(error) from None
 
     def stream(self, sql: str, batch_rows: int) -> Iterator[pa.RecordBatch]:
         try:
-            yield from self._connection.sql(sql).to_arrow_reader(batch_rows)
+            relation, finish = exactly(self._connection.sql(sql))
+            yield from map(finish, relation.to_arrow_reader(batch_rows))
         except (duckdb.Error, pa.ArrowException, OSError) as error:  # Arrow wraps what DuckDB meets half-way
             raise _refused(error) from None
 
@@ -104,7 +107,12 @@ class DuckDBWarehouse:
         self.execute(f"copy ({sql}) to '{quoted}' (format parquet)")
 
     def register(self, name: str, table: pa.Table) -> Relation:
-        self._connection.register(name, table)
+        # DuckDB reads no decimals of more than 38 digits; text that spells a number it compares as one.
+        wide = [pa.types.is_decimal256(field.type) for field in table.schema]
+        kept = [
+            field.with_type(pa.string()) if wider else field for field, wider in zip(table.schema, wide, strict=True)
+        ]
+        self._connection.register(name, table.cast(pa.schema(kept)) if any(wide) else table)
         return Relation(name)
 
 
