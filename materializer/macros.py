@@ -1,7 +1,8 @@
 """Renders the dbt package's macros without dbt: the same files, hence the same SQL, in milliseconds.
 
 The macros are taken from the manifest (what dbt itself used) or, where a project does not install the package, from
-the copy that travels with this distribution. Only what the package's macros use of dbt's context is given to them.
+the copy that travels with this distribution. Only what the package's macros use of dbt's context is given to them, in
+Jinja's sandbox, as dbt runs them. The macros of a manifest that is not the project's own are never rendered.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from typing import Any, NoReturn
 
 import jinja2
 
-from materializer.errors import InputError, NotFoundError
+from materializer.errors import InputError, NotFoundError, ProjectError
+from materializer.sandbox import sandbox
 
 PACKAGE = "feature_store"
 _MACRO = re.compile(r"({%-?\s*macro\s+)(\w+)")
 # Jinja does not export names that begin with an underscore; dbt renames macros for the same reason.
 _PREFIX = "dbt_macro__"
-_ENVIRONMENT = jinja2.Environment(extensions=["jinja2.ext.do"])
+_ENVIRONMENT = sandbox(extensions=["jinja2.ext.do"])
 
 
 @dataclass(frozen=True)
@@ -56,18 +58,21 @@ class MacroRenderer:
     Args:
         manifest: dbt's manifest: the graph, and the macros where the project installs the package.
         columns: gives the columns of a relation in the warehouse, in order.
+        package_only: take no macro out of the manifest, which somebody else may have written, but the package's own
+            files.
     """
 
     def __init__(
         self,
         manifest: Mapping[str, Any],
         columns: Callable[[Relation], list[Column]],
+        package_only: bool = False,
         _known: _Known | None = None,
     ) -> None:
         self._manifest = manifest
         self._adapter_type = manifest["metadata"].get("adapter_type", "default")
         self._root = manifest["metadata"].get("project_name")
-        self._known = _known or _Known(manifest)
+        self._known = _known or _Known(manifest, package_only)
         self._compiled: dict[tuple[str, str], Callable[..., Any]] = {}
         self._columns = columns
         self._context = {
@@ -88,12 +93,16 @@ class MacroRenderer:
 
         Raises:
             InputError: with the sentence that would have stopped ``dbt compile``.
+            ProjectError: where a macro reaches for what no template may have, or is broken.
         """
-        return self._macro(PACKAGE, macro)(*args, **kwargs).strip()
+        try:
+            return self._macro(PACKAGE, macro)(*args, **kwargs).strip()
+        except (jinja2.TemplateError, RecursionError, OverflowError) as error:
+            raise ProjectError(f"The macro '{macro}' cannot be rendered: {' '.join(str(error).split())}.") from None
 
     def over(self, columns: Callable[[Relation], list[Column]]) -> MacroRenderer:
         """The same macros over another connection; what was found out about the project need not be found again."""
-        return MacroRenderer(self._manifest, columns, self._known)
+        return MacroRenderer(self._manifest, columns, _known=self._known)
 
     # What the macros use of dbt's `adapter` and `exceptions`.
 
@@ -147,8 +156,11 @@ class MacroRenderer:
 class _Known:
     """What is found out once about a project, whatever its renderers are connected to."""
 
-    def __init__(self, manifest: Mapping[str, Any]) -> None:
-        self.sources = _sources(manifest, manifest["metadata"].get("project_name"))
+    def __init__(self, manifest: Mapping[str, Any], package_only: bool) -> None:
+        root = manifest["metadata"].get("project_name")
+        self.sources = {} if package_only else _written(manifest, root)
+        if not any(package == PACKAGE for package, _ in self.sources):
+            self.sources |= _of_the_package()
         # By name and version; the name alone is the latest version.
         self.relations: dict[tuple[str, str | None], str] = {}
         self.views: Any = None
@@ -168,12 +180,12 @@ def _code(source: str) -> CodeType:
 
 
 class _Namespace:
-    """``feature_store.some_macro`` inside a template."""
+    """``feature_store.some_macro`` in a template: an item, for in the sandbox no attribute begins with ``_``."""
 
     def __init__(self, find: Callable[[str], Callable[..., Any]]) -> None:
         self._find = find
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
+    def __getitem__(self, name: str) -> Callable[..., Any]:
         return self._find(name)
 
 
@@ -183,14 +195,18 @@ def package_folder() -> Path:
     return inside if inside.is_dir() else Path(__file__).parent.parent
 
 
-def _sources(manifest: Mapping[str, Any], root: str | None) -> dict[tuple[str, str], str]:
-    found = {
+def _written(manifest: Mapping[str, Any], root: str | None) -> dict[tuple[str, str], str]:
+    """The macros in a manifest that count: the package's and the project's own."""
+    return {
         (macro["package_name"], macro["name"]): macro["macro_sql"]
         for macro in manifest["macros"].values()
         if macro["package_name"] in (PACKAGE, root)
     }
-    if any(package == PACKAGE for package, _ in found):
-        return found
+
+
+def _of_the_package() -> dict[tuple[str, str], str]:
+    """The macros that travel with this distribution."""
+    found = {}
     for path in sorted((package_folder() / "macros").rglob("*.sql")):
         text = path.read_text()
         for name in (match[2] for match in _MACRO.finditer(text)):

@@ -11,6 +11,7 @@ import jinja2
 import yaml
 
 from materializer.errors import ProjectError
+from materializer.sandbox import sandbox
 
 _OF_THE_PROJECT = ("name", "profile", "target-path", "model-paths")
 
@@ -130,7 +131,7 @@ def _rendered(value: Any, path: Path) -> Any:
             raise ProjectError(f"{path} needs the environment variable {name}, which is not set.")
         return value
 
-    environment = jinja2.Environment(undefined=jinja2.ChainableUndefined)
+    environment = sandbox(undefined=jinja2.ChainableUndefined)
     # dbt's own filters: they choose a type, which `_render` does anyway.
     environment.filters |= dict.fromkeys(("as_text", "as_bool", "as_number", "as_native"), lambda value: value)
     try:

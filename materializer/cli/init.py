@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import jinja2
 
 from materializer.errors import InputError
 from materializer.macros import package_folder
+from materializer.sandbox import sandbox
 
 if TYPE_CHECKING:
     from materializer.from_feast import Repository, Written
@@ -56,7 +56,7 @@ def scaffold(folder: Path, name: str) -> list[Path]:
     Raises:
         InputError: naming the file that is in the way.
     """
-    environment = jinja2.Environment(keep_trailing_newline=True)
+    environment = sandbox(keep_trailing_newline=True)
     values = {"name": name, "package": package_folder().as_posix()}
     files = {
         folder / path.relative_to(_TEMPLATE): environment.from_string(path.read_text()).render(values)

@@ -7,14 +7,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-
 from materializer.duration import format_duration
 from materializer.from_feast.definitions import Projected, Repository, Service, Source
 from materializer.from_feast.plan import ALL_ROWS, Column, Model, Names, needs_quotes, plan_models, shown_as
 from materializer.from_feast.properties import Line, Row, literal, to_yaml, without_empty
 from materializer.from_feast.types import quoted
 from materializer.macros import package_folder
+from materializer.sandbox import sandbox
 
 _TEMPLATES = Path(__file__).parent.parent / "templates"
 _OF_PROJECT = (".gitignore", "packages.yml", "profiles.yml")
@@ -72,7 +71,7 @@ def write_project(repository: Repository, name: str) -> Written:
 
 
 def _project_files(name: str, repository: Repository) -> dict[str, str]:
-    environment = jinja2.Environment(keep_trailing_newline=True)
+    environment = sandbox(keep_trailing_newline=True)
     values = {
         "name": name,
         "package": package_folder().as_posix(),
