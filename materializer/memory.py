@@ -8,8 +8,10 @@ Losing any of it costs a full run, never a wrong value.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,6 +20,10 @@ from urllib.parse import quote
 
 _HEAD = "memory.json"
 LOG = "log.jsonl"
+_OWN = re.compile(r"memory\.json(\.\d+)?|(sent|pending)-[^/\\]+\.parquet")
+# What one part of a path may hold on any file system: 255 bytes, and no name of a device.
+_LONGEST = 200
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,8 @@ class ViewMemory:
             head = json.loads((self.folder / _HEAD).read_text())
             memory = Memory(**{**head, "pending": tuple(head["pending"]), "keys": tuple(head["keys"])})
             files = [*memory.pending, *([memory.sent] if memory.sent else [])]
-            whole = isinstance(memory.rows, int) and all((self.folder / name).is_file() for name in files)
+            own = all(_OWN.fullmatch(name) for name in files)
+            whole = own and isinstance(memory.rows, int) and all((self.folder / name).is_file() for name in files)
         except (OSError, ValueError, TypeError, KeyError):
             return None
         return memory if whole else None
@@ -65,15 +72,19 @@ class ViewMemory:
             os.fsync(file.fileno())
         partial.replace(head)
         if memory.finished:
-            for path in self.folder.glob("*"):
+            for path in self._own_files():
                 if path.name not in (_HEAD, memory.sent):
                     path.unlink(missing_ok=True)
 
     def forget(self) -> None:
         """Remember nothing."""
         (self.folder / _HEAD).unlink(missing_ok=True)
-        for path in self.folder.glob("*"):
+        for path in self._own_files():
             path.unlink(missing_ok=True)
+
+    def _own_files(self) -> list[Path]:
+        """The files here that runs wrote. Nothing else is theirs to remove, wherever this folder should come to lie."""
+        return [path for path in self.folder.glob("*") if _OWN.fullmatch(path.name)]
 
     def path(self, name: str) -> Path:
         """The file called `name`."""
@@ -86,11 +97,24 @@ def view_memory(state_folder: Path, namespace: str, view: str) -> ViewMemory:
     Raises:
         OSError: where the folder cannot be written.
     """
-    folder = state_folder / quote(namespace, safe="") / quote(view, safe="")
+    folder = state_folder / folder_name(namespace) / folder_name(view)
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"{folder} is not writable")
     return ViewMemory(folder)
+
+
+def folder_name(name: str) -> str:
+    """The folder of a namespace or view: always one folder, with this name alone, directly where it is put."""
+    text = quote(name, safe="", errors="surrogatepass") or "+"
+    if not text.strip(".") or text == LOG or _DEVICE.fullmatch(text):
+        text = "".join(f"%{ord(letter):02X}" for letter in text[:1]) + text[1:].replace(".", "%2E")
+    if text.endswith("."):
+        text = text[:-1] + "%2E"
+    if len(text) > _LONGEST:
+        # A plus sign is never left by the quoting, so no name that is short has such a folder.
+        text = text[:100] + "+" + hashlib.sha256(text.encode()).hexdigest()
+    return text
 
 
 def started(memory: Memory | None, run: str, fingerprint: str, pending: str, keys: tuple[str, ...]) -> Memory:
@@ -106,7 +130,7 @@ def started(memory: Memory | None, run: str, fingerprint: str, pending: str, key
 
 def append_log(state_folder: Path, namespace: str, entry: Mapping[str, Any]) -> None:
     """Add a line to the materialization log, ``<namespace>/log.jsonl``: one JSON object a run and view."""
-    folder = state_folder / quote(namespace, safe="")
+    folder = state_folder / folder_name(namespace)
     folder.mkdir(parents=True, exist_ok=True)
     line = json.dumps(entry, default=str) + "\n"
     with (folder / LOG).open("a") as file:
@@ -115,7 +139,7 @@ def append_log(state_folder: Path, namespace: str, entry: Mapping[str, Any]) -> 
 
 def read_log(state_folder: Path, namespace: str) -> list[dict[str, Any]]:
     """The materialization log, oldest first; a line cut short by a crash is left out."""
-    path = state_folder / quote(namespace, safe="") / LOG
+    path = state_folder / folder_name(namespace) / LOG
     entries = []
     for line in path.read_text().splitlines() if path.is_file() else ():
         try:

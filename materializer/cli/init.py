@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from materializer.cli.common import say
 from materializer.errors import InputError
 from materializer.macros import package_folder
 from materializer.sandbox import sandbox
@@ -46,7 +48,7 @@ def init(folder: Path, name: str | None, feast: Path | None) -> None:
     if not re.fullmatch(r"[a-z_]\w*", name):
         raise InputError(f"'{name}' cannot be a dbt project's name: give one with --name, of letters, digits and _.")
     written_files = scaffold(folder, name)
-    click.echo(f"Wrote {len(written_files)} files to {folder}. Next:")
+    say(f"Wrote {len(written_files)} files to {folder}. Next:")
     _say_next(folder, "user_purchases -e user_id=1")
 
 
@@ -93,26 +95,25 @@ def write_files(files: dict[Path, str]) -> None:
 
 
 def _say_next(folder: Path, online: str) -> None:
-    click.echo(f"  cd {folder}")
-    click.echo("  dbt deps && dbt build")
-    click.echo("  materialize")
-    click.echo(f"  feature-store online {online}")
+    say(f"  cd {folder}")
+    say("  dbt deps && dbt build")
+    say("  materialize")
+    say(f"  feature-store online {online}")
 
 
 def _say_from_feast(folder: Path, repository: Repository, written: Written) -> None:
     from materializer.from_feast import counts
 
     files = "1 Python file" if repository.files == 1 else f"{repository.files} Python files"
-    click.echo(f"Read {files} of {repository.folder}, without running them:")
+    say(f"Read {files} of {repository.folder}, without running them:")
     rows = [(kind, *map(str, numbers)) for kind, *numbers in counts(written.outcomes)]
     width = max(len(row[0]) for row in rows)
     for kind, as_is, noted, none in rows:
-        click.echo(f"  {kind.ljust(width)}  {as_is} written as they are, {noted} with notes, {none} without equal")
+        say(f"  {kind.ljust(width)}  {as_is} written as they are, {noted} with notes, {none} without equal")
     if repository.unread:
-        click.echo(f"  {len(repository.unread)} pieces of code could not be read")
-    click.echo(
-        f"Wrote {len(written.files)} files to {folder}; {folder / 'FROM_FEAST.md'} says what became of each. Next:"
-    )
+        say(f"  {len(repository.unread)} pieces of code could not be read")
+    say(f"Wrote {len(written.files)} files to {folder}; {folder / 'FROM_FEAST.md'} says what became of each. Next:")
     first = next((model for model in written.models if model.enabled and model.view.online), None)
-    keys = " ".join(f"-e {key}=..." for key in first.keys) if first else ""
+    # Names of Feast's: a line to copy into a shell holds nothing that a shell would run.
+    keys = " ".join(f"-e {shlex.quote(key)}=..." for key in first.keys) if first else ""
     _say_next(folder, f"{first.name} {keys}" if first else "VIEW -e KEY=VALUE")

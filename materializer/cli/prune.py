@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from materializer.cli.common import open_store, output_option, print_json, print_rows, store_options
+from materializer.cli.common import open_store, output_option, print_json, print_rows, say, store_options
 
 
 @click.command()
@@ -25,7 +25,7 @@ def prune(grace: str, output: str, **where: Any) -> None:
     if output == "json":
         return print_json({"views": [asdict(one) for one in pruned]})
     if not pruned:
-        return click.echo("Nothing to remove: every published view is declared.")
+        return say("Nothing to remove: every published view is declared.")
     return print_rows(
         ["view", "last run", "rows deleted"],
         [[one.view, one.last_run, "kept for now" if one.rows_deleted is None else one.rows_deleted] for one in pruned],
