@@ -18,6 +18,7 @@ from materializer.duration import format_duration, parse_duration
 from materializer.errors import DefinitionError, ProjectError
 from materializer.feature_view import Entity, Feature, FeatureService, FeatureView, Registry
 from materializer.project import Project
+from materializer.yaml_files import load_yaml
 
 _KEYS = ("entities", "timestamp", "created_timestamp", "available_after", "ttl", "freshness", "online", "tags")
 _LIMITS = ("warn_after", "error_after")
@@ -289,7 +290,7 @@ def _checksum(path: Path) -> str:
 def _properties_changed(project: Project, path: Path, manifest: Mapping[str, Any]) -> bool:
     """Whether a properties file declares a feature view or service otherwise than the manifest does."""
     try:
-        content = yaml.safe_load(path.read_text()) or {}
+        content = load_yaml(path.read_text()) or {}
         models, exposures = content.get("models") or [], content.get("exposures") or []
     except (yaml.YAMLError, AttributeError):
         return True

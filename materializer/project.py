@@ -12,6 +12,7 @@ import yaml
 
 from materializer.errors import ProjectError
 from materializer.sandbox import sandbox
+from materializer.yaml_files import load_yaml
 
 _OF_THE_PROJECT = ("name", "profile", "target-path", "model-paths")
 
@@ -113,7 +114,7 @@ def find_profiles(folder: Path, profiles_dir: str | os.PathLike[str] | None) -> 
 def _read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file of dbt's, as it is written."""
     try:
-        return _mapping(yaml.safe_load(path.read_text()), str(path))
+        return _mapping(load_yaml(path.read_text()), str(path))
     except yaml.MarkedYAMLError as error:
         # Not the error's own text: that quotes the line, which may hold a password.
         line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""

@@ -14,6 +14,7 @@ import yaml
 from materializer.errors import InputError
 from materializer.from_feast.evaluate import Evaluator
 from materializer.from_feast.values import Made, Namespace, Projection
+from materializer.yaml_files import load_yaml
 
 _IGNORED = (".git", ".venv", "venv", "site-packages", "node_modules", "__pycache__", ".ipynb_checkpoints")
 
@@ -75,7 +76,7 @@ def _settings(folder: Path) -> dict[str, Any]:
         hint = f"; there is one in {' and '.join(map(str, below))}" if below else ""
         raise InputError(f"There is no feature_store.yaml in {folder}, so it is no Feast repository{hint}.")
     try:
-        settings = yaml.safe_load(path.read_text())
+        settings = load_yaml(path.read_text())
     except yaml.MarkedYAMLError as error:
         # Not the error's own text: that quotes the line, which may hold a password.
         line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
