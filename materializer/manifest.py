@@ -7,7 +7,7 @@ import gc
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from materializer.duration import format_duration, parse_duration
 from materializer.errors import DefinitionError, ProjectError
 from materializer.feature_view import Entity, Feature, FeatureService, FeatureView, Registry
 from materializer.project import Project
+from materializer.relation_names import is_relation_name
 from materializer.yaml_files import load_yaml
 
 _KEYS = ("entities", "timestamp", "created_timestamp", "available_after", "ttl", "freshness", "online", "tags")
@@ -47,6 +48,7 @@ def read_manifest(path: Path, mend: str) -> dict[str, Any]:
         manifest = _parse(path.read_bytes())
         version = Path(manifest["metadata"]["dbt_schema_version"]).stem
         manifest["nodes"], manifest["macros"]
+        _check_relations(path, manifest["nodes"].values())
     except FileNotFoundError:
         raise ProjectError(f"There is no manifest at {path}: {mend} first.") from None
     except OSError as error:
@@ -58,6 +60,21 @@ def read_manifest(path: Path, mend: str) -> dict[str, Any]:
             f"{path} is of schema version {version}; this release reads {', '.join(_SCHEMA_VERSIONS)} (dbt 1.10, 1.11)."
         )
     return manifest
+
+
+def _check_relations(path: Path, nodes: Iterable[Mapping[str, Any]]) -> None:
+    """A manifest may come from elsewhere, and what it calls a model's relation stands in SQL: it has to be a name.
+
+    Raises:
+        ProjectError: for one that is SQL, or a file's path, which DuckDB would read in a table's place.
+    """
+    for node in nodes:
+        relation = node.get("relation_name")
+        if relation and not is_relation_name(relation):
+            raise ProjectError(
+                f"{path} calls the relation of {node.get('resource_type')} '{node.get('name')}' {relation!r}, which is "
+                "no name of a table: it was not written by dbt."
+            )
 
 
 def _parse(text: bytes) -> Any:

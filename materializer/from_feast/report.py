@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from materializer.from_feast.definitions import Repository
 from materializer.from_feast.types import WAREHOUSES
 from materializer.from_feast.write import Outcome, Written
+from materializer.printable import printable
 
 _KINDS = ("feature view", "entity", "feature service")
 _PLURALS = {"entity": "entities"}
@@ -16,7 +18,7 @@ def report(repository: Repository, written: Written) -> str:
     """The report as Markdown."""
     parts = [
         f"# From Feast: {_cell(repository.project) or 'a repository without a name'}",
-        f"Written by `feature-store init --from-feast` from `{repository.folder}`: {repository.files} Python "
+        f"Written by `feature-store init --from-feast` from {_code(str(repository.folder))}: {repository.files} Python "
         "files, read without running them. Every object of Feast's is below, with what became of it.",
         "\n".join(["| Feast | written as it is | written, with notes | no equal |", "| --- | --- | --- | --- |"]
                   + [f"| {kind} | {a} | {b} | {c} |" for kind, a, b, c in counts(written.outcomes)]),
@@ -34,9 +36,8 @@ def report(repository: Repository, written: Written) -> str:
             "\n".join(f"- {_cell(line)}" for line in repository.unread),
         ]
     if repository.environment:
-        names = (
-            f"- `{name}`: {'set' if found else 'not set'}" for name, found in sorted(repository.environment.items())
-        )
+        asked = sorted(repository.environment.items())
+        names = (f"- {_code(name)}: {'set' if found else 'not set'}" for name, found in asked)
         parts += [
             "## Environment variables",
             "The code asks for these, and was read with what they were:",
@@ -90,7 +91,7 @@ def _table(title: str, outcomes: list[Outcome], kinds: bool = False) -> list[str
     rows = [" | ".join(head).strip(" |"), " | ".join(["---"] * (3 if kinds else 4))]
     for o in outcomes:
         notes = "<br>".join(_cell(note) for note in o.notes)
-        name = f"{o.kind} `{_cell(o.name)}`" if kinds else f"`{_cell(o.name)}`"
+        name = f"{o.kind} {_code(o.name)}" if kinds else _code(o.name)
         became = notes if kinds else f"{_became(o.became)} | {notes}"
         rows.append(f"{name} | {_cell(o.where)} | {became}")
     return [f"## {title}", "\n".join(f"| {row} |" for row in rows)]
@@ -101,7 +102,17 @@ def _became(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    """A text in a line of Markdown: no table, tag, link or picture begins in it."""
+    return re.sub(r"([|\[\]!])", r"\\\1", _plain(text))
+
+
+def _code(text: str) -> str:
+    """A text between backticks, which holds none."""
+    return "`" + _plain(text).replace("`", "'").replace("|", "\\|") + "`"
+
+
+def _plain(text: str) -> str:
+    return printable(" ".join(text.split())).replace("<", "&lt;")
 
 
 def _differences(repository: Repository) -> list[str]:

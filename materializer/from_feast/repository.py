@@ -95,13 +95,15 @@ def _python_files(folder: Path) -> Iterator[Path]:
     if ignore.is_file():
         for line in ignore.read_text().splitlines():
             pattern = line.partition("#")[0].strip().strip("/")
-            for path in folder.glob(pattern) if pattern else ():
+            inside = pattern and ".." not in Path(pattern).parts
+            for path in folder.glob(pattern) if inside else ():
                 ignored |= {path} if path.is_file() else set(path.rglob("*.py"))
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name not in _IGNORED)
         for name in sorted(names):
             path = Path(root) / name
-            if name.endswith(".py") and name != "__init__.py" and path not in ignored:
+            inside = path.resolve().is_relative_to(folder)  # a link may lead anywhere
+            if name.endswith(".py") and name != "__init__.py" and path not in ignored and inside:
                 yield path.resolve()
 
 
