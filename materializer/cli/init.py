@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from contextlib import suppress
@@ -76,15 +77,21 @@ def write_files(files: dict[Path, str]) -> None:
         InputError: naming the file that is in the way, or why it cannot be written.
     """
     for path in files:
-        if path.exists():
+        if path.exists() or path.is_symlink():
             raise InputError(f"{path} exists already: choose another folder; nothing was written.")
+    base = Path(os.path.commonpath([path.parent for path in files]))
+    for path in files:
+        for folder in path.parents:
+            if folder.is_relative_to(base) and folder != base and folder.is_symlink():
+                raise InputError(f"{folder} leads elsewhere: choose another folder; nothing was written.")
     made: list[Path] = []
     try:
         for path, text in files.items():
             missing = [folder for folder in path.parents if not folder.exists()]
             path.parent.mkdir(parents=True, exist_ok=True)
             made += [*reversed(missing), path]
-            path.write_text(text)
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
     except OSError as error:
         for path in reversed(made):
             with suppress(OSError):
