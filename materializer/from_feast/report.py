@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from materializer.from_feast.definitions import Repository
@@ -71,7 +70,7 @@ def _todo(repository: Repository, written: Written) -> list[str]:
         )
     if repository.online_store != "redis":
         lines.append(
-            f"Feast's online store is {repository.online_store}; here it is Redis: set `FEATURE_STORE_REDIS_URL`, then "
+            f"Feast's online store is {_cell(str(repository.online_store))}; here it is Redis: set `FEATURE_STORE_REDIS_URL`, then "
             "`materialize`. Values are read from the warehouse once more, not copied from Feast's store."
         )
     disabled = [f"`models/features/{model.name}.sql`" for model in written.models if not model.enabled]
@@ -98,12 +97,12 @@ def _table(title: str, outcomes: list[Outcome], kinds: bool = False) -> list[str
 
 
 def _became(text: str) -> str:
-    return f"[{text}]({text})" if text.startswith("models/") else text
+    return f"[{text}]({text})" if text.startswith("models/") else _cell(text)
 
 
 def _cell(text: str) -> str:
     """A text in a line of Markdown: no table, tag, link or picture begins in it."""
-    return re.sub(r"([|\[\]!])", r"\\\1", _plain(text))
+    return _plain(text).replace("](", "]\\(").replace("|", "\\|")
 
 
 def _code(text: str) -> str:
