@@ -69,8 +69,9 @@ def _todo(repository: Repository, written: Written) -> list[str]:
             "warehouse's connection there. Nothing of feature_store.yaml's connections was copied."
         )
     if repository.online_store != "redis":
+        store = _cell(str(repository.online_store))
         lines.append(
-            f"Feast's online store is {_cell(str(repository.online_store))}; here it is Redis: set `FEATURE_STORE_REDIS_URL`, then "
+            f"Feast's online store is {store}; here it is Redis: set `FEATURE_STORE_REDIS_URL`, then "
             "`materialize`. Values are read from the warehouse once more, not copied from Feast's store."
         )
     disabled = [f"`models/features/{model.name}.sql`" for model in written.models if not model.enabled]
