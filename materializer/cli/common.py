@@ -33,6 +33,9 @@ def run(command: click.Command, name: str) -> NoReturn:
     except FeatureStoreError as error:
         say(f"Error: {error}", err=True)
         sys.exit(1)
+    except RecursionError:
+        say("Error: a file of this project, or SQL in it, is nested deeper than can be read.", err=True)
+        sys.exit(1)
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - the reader left, as `head` does
         sys.exit(1)
@@ -86,6 +89,8 @@ def open_store(
     reader: bool = False,
 ) -> FeatureStore:
     """The store that the common options name. A `reader` needs no project where none is named and none is here."""
+    if namespace and (not namespace.isprintable() or not namespace.strip()):
+        raise click.UsageError(f"--namespace is a name of letters that can be seen, not '{printable(namespace)}'.")
     folder = project_dir or os.environ.get("DBT_PROJECT_DIR")
     if reader and not folder and not os.path.exists("dbt_project.yml"):  # noqa: PTH110
         from materializer.online.connect import redis_url as default_url
