@@ -9,16 +9,10 @@ from pathlib import Path
 
 # Untracked files that make a dbt project another one. Data files and results that lie about do not.
 _SOURCES = (".sql", ".py", ".yml", ".yaml")
-# Programs that a repository's settings may name, and git would run: on status, on a checkout, to fetch what is missing.
-_NO_PROGRAMS = {
-    "core.fsmonitor": "false",
-    "core.hooksPath": os.devnull,
-    "core.sshCommand": "false",
-    "core.gitProxy": "",
-    "core.pager": "cat",
-    "credential.helper": "",
-    "protocol.ext.allow": "never",
-}
+# Programs that a repository's settings may name, and git would run on status and on a checkout.
+_NO_PROGRAMS = {"core.fsmonitor": "false", "core.hooksPath": os.devnull, "protocol.ext.allow": "never"}
+# And those that would fetch what a partial clone lacks: the user's own may.
+_NO_TRANSPORT = {"core.sshcommand": "false", "core.gitproxy": "", "credential.helper": ""}
 
 
 @dataclass(frozen=True)
@@ -53,23 +47,32 @@ def run_git(folder: Path, *args: str, timeout: float | None = 30) -> str:
     # A hook's own GIT_DIR is not this project's. Looking must not take the lock that somebody's commit needs.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_LFS_SKIP_SMUDGE": "1", "GIT_TERMINAL_PROMPT": "0"}
-    settings = [*_NO_PROGRAMS.items(), *_no_filters(folder, environment)]
+    settings = [*_NO_PROGRAMS.items(), *_switched_off(folder, environment)]
     environment["GIT_CONFIG_COUNT"] = str(len(settings))
     for number, (name, value) in enumerate(settings):
         environment |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
     return _git(folder, args, environment, timeout)
 
 
-def _no_filters(folder: Path, environment: dict[str, str]) -> list[tuple[str, str]]:
-    """Settings that switch off the filters which the repository itself sets up; those of the user's own stay."""
+def _switched_off(folder: Path, environment: dict[str, str]) -> list[tuple[str, str]]:
+    """Settings against the filters and transports that the repository itself sets up; the user's own stay."""
     try:
-        asked = ("config", "--local", "--includes", "--name-only", "--null", "--get-regexp", r"^filter\.")
+        asked = (
+            "config",
+            "--local",
+            "--includes",
+            "--name-only",
+            "--null",
+            "--get-regexp",
+            "^(filter|core|credential)\\.",
+        )
         names = _git(folder, asked, environment, 30).split("\0")
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return []
-    filters = {name.rpartition(".")[0] for name in names if name}
+    filters = {name.rpartition(".")[0] for name in names if name.startswith("filter.")}
     off = (("clean", ""), ("smudge", ""), ("process", ""), ("required", "false"))
-    return [(f"{one}.{part}", value) for one in sorted(filters) for part, value in off]
+    found = [(f"{one}.{part}", value) for one in sorted(filters) for part, value in off]
+    return found + [(name, value) for name, value in _NO_TRANSPORT.items() if name in names]
 
 
 def _git(folder: Path, args: tuple[str, ...], environment: dict[str, str], timeout: float | None) -> str:

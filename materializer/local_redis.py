@@ -71,7 +71,7 @@ def start(folder: Path | str) -> str:
     Raises:
         LocalRedisError: where there is no server program, or it does not come up.
     """
-    folder = Path(folder).resolve()
+    folder = _place(folder)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     _check_private(folder)
     with _lock(folder):
@@ -105,7 +105,7 @@ def stop(folder: Path | str) -> bool:
     Raises:
         LocalRedisError: where it does not stop.
     """
-    folder = Path(folder).resolve()
+    folder = _place(folder)
     if not folder.is_dir():
         return False
     _check_private(folder)
@@ -134,6 +134,12 @@ def url(folder: Path | str) -> str | None:
     """The URL of the folder's server where it runs, else None. Starts nothing and changes nothing."""
     found = _find(Path(folder).resolve())
     return found.url if found else None
+
+
+def _place(folder: Path | str) -> Path:
+    if Path(folder).is_symlink():
+        raise LocalRedisError(f"{folder} is a link to elsewhere: remove it, or name the folder that it leads to.")
+    return Path(folder).resolve()
 
 
 def _check_private(folder: Path) -> None:

@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 _HEAD = "memory.json"
 LOG = "log.jsonl"
-_OWN = re.compile(r"memory\.json(\.\d+)?|(sent|pending)-[^/\\]+\.parquet")
+_OWN = re.compile(r"memory\.json(\.\d+)?|(sent|pending|written)-[^/\\]+\.parquet")
 # What one part of a path may hold on any file system: 255 bytes, and no name of a device.
 _LONGEST = 200
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)

@@ -467,6 +467,17 @@ def test_a_link_in_a_cloned_folder_is_not_written_through(clone: Path, tmp_path:
     assert name == "appendonlydir" or mine.read_text() == "mine"
 
 
+def test_a_folder_that_is_a_link_is_refused(clone: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir(mode=0o700)
+    clone.rmdir()
+    clone.symlink_to(tmp_path / "mine")
+    with pytest.raises(FeatureStoreError, match="is a link"):
+        local_redis.start(clone)
+    assert list((tmp_path / "mine").iterdir()) == []
+    clone.unlink()
+    clone.mkdir()
+
+
 def test_data_in_a_cloned_folder_is_not_loaded(clone: Path, tmp_path: Path) -> None:
     """A server runs the commands of such a file, whatever they are."""
     other = tmp_path / "other"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from materializer.from_feast import from_feast
 from materializer.from_feast.properties import inert
 from materializer.sandbox import sandbox
+from tests.support.dbt import DbtProject
 
 CODE = "{{ run_query('touch') }}"
 TEXTS = [
@@ -84,7 +86,7 @@ service = FeatureService(name="service" + text, features=[first, second.with_nam
 
 def strings(value: Any) -> list[str]:
     if isinstance(value, dict):
-        return [text for pair in value.items() for part in pair for text in strings(part)]
+        return [text for part in value.values() for text in strings(part)]  # dbt does not render keys
     if isinstance(value, list):
         return [text for part in value for text in strings(part)]
     return [value] if isinstance(value, str) else []
@@ -105,6 +107,26 @@ def test_no_text_of_a_repository_means_anything_to_dbt(tmp_path: Path, text: str
     for path in written.files:
         assert re.fullmatch(r"[\w./-]+", path)
         assert ".." not in Path(path).parts
+
+
+def test_dbt_itself_gives_back_every_text(tmp_path: Path) -> None:
+    text = TEXTS[1] + TEXTS[5] + TEXTS[8]
+    _, written = from_feast(repository(tmp_path / "repo", hostile(text)), "shop")
+    project = DbtProject(tmp_path / "shop")
+    project.write(written.files)
+    project.dbt("deps")
+    project.dbt("parse")
+    manifest = json.loads((project.folder / "target" / "manifest.json").read_text())
+    nodes = (*manifest["nodes"].values(), *manifest["sources"].values(), *manifest["exposures"].values())
+    own = [node for node in nodes if node["package_name"] == "shop" and node["resource_type"] != "test"]
+    assert {node["resource_type"] for node in own} == {"model", "source", "exposure"}
+    assert [node["description"] for node in own] == [text] * len(own)
+    models = [node for node in own if node["resource_type"] == "model"]
+    for model in models:
+        assert model["config"]["group"] == text
+        assert model["config"]["meta"]["feature_view"]["entities"] == [f"id{text}"]
+        assert model["config"]["meta"]["feature_view"]["tags"] == {f"team{text}": text}
+        assert model["columns"][f"age{text}"]["description"] == text
 
 
 @pytest.mark.parametrize(
