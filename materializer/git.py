@@ -57,16 +57,8 @@ def run_git(folder: Path, *args: str, timeout: float | None = 30) -> str:
 def _switched_off(folder: Path, environment: dict[str, str]) -> list[tuple[str, str]]:
     """Settings against the filters and transports that the repository itself sets up; the user's own stay."""
     try:
-        asked = (
-            "config",
-            "--local",
-            "--includes",
-            "--name-only",
-            "--null",
-            "--get-regexp",
-            "^(filter|core|credential)\\.",
-        )
-        names = _git(folder, asked, environment, 30).split("\0")
+        asked = ("config", "--local", "--includes", "--name-only", "--null", "--get-regexp")
+        names = _git(folder, (*asked, r"^(filter|core|credential)\."), environment, 30).split("\0")
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return []
     filters = {name.rpartition(".")[0] for name in names if name.startswith("filter.")}
