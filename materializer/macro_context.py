@@ -75,10 +75,10 @@ class OnlyDbt:
 
 
 class Namespace:
-    """``feature_store.some_macro`` inside a template."""
+    """``feature_store.some_macro`` in a template: an item, for in the sandbox no attribute begins with ``_``."""
 
     def __init__(self, find: Callable[[str], Callable[..., Any]]) -> None:
         self._find = find
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
+    def __getitem__(self, name: str) -> Callable[..., Any]:
         return self._find(name)

@@ -3,7 +3,8 @@
 The macros are taken from the manifest (what dbt itself used) or, where a project does not install the package, from
 the copy that travels with this distribution. They are looked up as dbt does: `dispatch:` of dbt_project.yml, the
 project's own versions, its `vars:` and ``--vars``. What only dbt has (its adapter, a model's `config`) is refused by
-name where a macro of the project's own uses it.
+name where a macro of the project's own uses it. All of it runs in Jinja's sandbox, as in dbt; the macros of a manifest
+that is not the project's own are never rendered.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from typing import Any, NoReturn
 
 import jinja2
 
-from materializer.errors import InputError, NotFoundError
+from materializer.errors import InputError, NotFoundError, ProjectError
 from materializer.macro_context import ONLY_DBT, Adapter, Exceptions, Lazy, Namespace, OnlyDbt
 from materializer.project import Project
 from materializer.rendering import basic_context
+from materializer.sandbox import SecurityError, sandbox
 
 PACKAGE = "feature_store"
 _MACRO = re.compile(r"({%-?\s*macro\s+)(\w+)")
@@ -31,7 +33,7 @@ _PREFIX = "dbt_macro__"
 # What `ref()` can name.
 REFERABLE = ("model", "seed", "snapshot")
 _UNSET = object()
-_ENVIRONMENT = jinja2.Environment(extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"])
+_ENVIRONMENT = sandbox(extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"])
 # dbt's adapters that build on another one, whose macros count before the default ones.
 _PARENTS = {"databricks": "spark", "redshift": "postgres", "fabric": "sqlserver"}
 
@@ -85,18 +87,21 @@ class MacroRenderer:
     Args:
         manifest: dbt's manifest: the graph, and the macros where the project installs the package.
         columns: gives the columns of a relation in the warehouse, in order.
+        package_only: take no macro out of the manifest, which somebody else may have written, but the package's own
+            files.
     """
 
     def __init__(
         self,
         manifest: Mapping[str, Any],
         columns: Callable[[Relation], list[Column]],
+        package_only: bool = False,
         _known: _Known | None = None,
     ) -> None:
         self._manifest = manifest
         self.adapter_type = str(manifest["metadata"].get("adapter_type") or "default")
         self._root = manifest["metadata"].get("project_name")
-        self._known = _known or _Known(manifest)
+        self._known = _known or _Known(manifest, package_only)
         self._compiled: dict[tuple[str, str], Callable[..., Any]] = {}
         self._columns = columns
         # None for a manifest that is not this project's own: then nothing is known of its settings.
@@ -108,9 +113,12 @@ class MacroRenderer:
 
         Raises:
             InputError: with the sentence that would have stopped ``dbt compile``.
+            ProjectError: where a macro reaches for what no template may have, or is broken.
         """
         try:
             return self._macro(package, macro)(*args, **kwargs).strip()
+        except (SecurityError, RecursionError, OverflowError) as error:
+            raise ProjectError(f"The macro '{macro}' cannot be rendered: {' '.join(str(error).split())}.") from None
         except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
             raise InputError(
                 f"The dbt macro '{macro}' cannot be rendered: {' '.join(str(error).split()) or type(error).__name__}. "
@@ -119,7 +127,7 @@ class MacroRenderer:
 
     def over(self, columns: Callable[[Relation], list[Column]]) -> MacroRenderer:
         """The same macros over another connection; what was found out about the project need not be found again."""
-        return MacroRenderer(self._manifest, columns, self._known)
+        return MacroRenderer(self._manifest, columns, _known=self._known)
 
     # What the macros use of dbt's `adapter` and `exceptions`.
 
@@ -271,9 +279,11 @@ class MacroRenderer:
 class _Known:
     """What is found out once about a project, whatever its renderers are connected to."""
 
-    def __init__(self, manifest: Mapping[str, Any]) -> None:
+    def __init__(self, manifest: Mapping[str, Any], package_only: bool) -> None:
         root = manifest["metadata"].get("project_name")
-        self.sources = _sources(manifest, root)
+        self.sources = {} if package_only else _written(manifest)
+        if not any(package == PACKAGE for package, _ in self.sources):
+            self.sources |= _of_the_package()
         # The macros of each package.
         self.names: dict[str | None, list[str]] = {}
         for package, name in self.sources:
@@ -311,14 +321,18 @@ def package_folder() -> Path:
     return inside if inside.is_dir() else Path(__file__).parent.parent
 
 
-def _sources(manifest: Mapping[str, Any], root: str | None) -> dict[tuple[str, str], str]:
-    found = {
+def _written(manifest: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """The macros in a manifest."""
+    return {
         (macro["package_name"], macro["name"]): macro["macro_sql"]
         for macro in manifest["macros"].values()
         if all(isinstance(macro.get(key), str) for key in ("package_name", "name", "macro_sql"))
     }
-    if any(package == PACKAGE for package, _ in found):
-        return found
+
+
+def _of_the_package() -> dict[tuple[str, str], str]:
+    """The macros that travel with this distribution."""
+    found = {}
     for path in sorted((package_folder() / "macros").rglob("*.sql")):
         text = path.read_text()
         for name in (match[2] for match in _MACRO.finditer(text)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import gc
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from materializer.manifest_age import check_fresh
 from materializer.manifest_shape import shaped
 from materializer.manifest_target import check_target
 from materializer.project import Project
+from materializer.relation_names import is_relation_name
 
 _KEYS = ("entities", "timestamp", "created_timestamp", "available_after", "ttl", "freshness", "online", "tags")
 _LIMITS = ("warn_after", "error_after")
@@ -54,6 +55,7 @@ def read_manifest(path: Path, mend: str) -> dict[str, Any]:
         manifest = _parse(path.read_bytes())
         version = Path(manifest["metadata"]["dbt_schema_version"]).stem
         manifest["nodes"], manifest["macros"]
+        _check_relations(path, manifest["nodes"].values())
     except FileNotFoundError:
         raise ProjectError(f"There is no manifest at {path}: {mend} first.") from None
     except OSError as error:
@@ -65,6 +67,21 @@ def read_manifest(path: Path, mend: str) -> dict[str, Any]:
             f"{path} is of schema version {version}; this release reads {', '.join(_SCHEMA_VERSIONS)} (dbt 1.10, 1.11)."
         )
     return shaped(manifest, str(path), mend)
+
+
+def _check_relations(path: Path, nodes: Iterable[Mapping[str, Any]]) -> None:
+    """A manifest may come from elsewhere, and what it calls a model's relation stands in SQL: it has to be a name.
+
+    Raises:
+        ProjectError: for one that is SQL, or a file's path, which DuckDB would read in a table's place.
+    """
+    for node in nodes:
+        relation = node.get("relation_name")
+        if relation and not is_relation_name(relation):
+            raise ProjectError(
+                f"{path} calls the relation of {node.get('resource_type')} '{node.get('name')}' {relation!r}, which is "
+                "no name of a table: it was not written by dbt."
+            )
 
 
 def _parse(text: bytes) -> Any:

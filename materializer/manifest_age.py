@@ -16,6 +16,7 @@ import yaml
 from materializer.errors import ProjectError
 from materializer.macros import REFERABLE
 from materializer.project import Project
+from materializer.yaml_files import load_yaml
 
 _CODE = (".sql", ".py")
 _PROPERTIES = (".yml", ".yaml")
@@ -97,7 +98,7 @@ def _checksum(path: Path) -> str:
 def _properties_changed(project: Project, path: Path, manifest: Mapping[str, Any]) -> bool:
     """Whether a properties file declares a feature view or service otherwise than the manifest does."""
     try:
-        content = yaml.safe_load(path.read_text()) or {}
+        content = load_yaml(path.read_text()) or {}
         declared = {kind: content.get(f"{kind}s") or [] for kind in (*REFERABLE, "exposure")}
     except (yaml.YAMLError, AttributeError, UnicodeDecodeError, OSError):
         return True

@@ -8,8 +8,10 @@ Losing any of it costs a full run, never a wrong value.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,6 +27,10 @@ import pyarrow.parquet as pq
 _HEAD = "memory.json"
 _GROUP_ROWS = 100_000
 LOG = "log.jsonl"
+_OWN = re.compile(r"memory\.json(\.\d+)?|(sent|pending|written)-[^/\\]+\.parquet")
+# What one part of a path may hold on any file system: 255 bytes, and no name of a device.
+_LONGEST = 200
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,9 @@ class ViewMemory:
         try:
             head = json.loads((self.folder / _HEAD).read_bytes())
             memory = Memory(**{**head, "pending": tuple(head["pending"]), "keys": tuple(head["keys"])})
-            return memory if _is_whole(memory) and all(map(self._holds, _files(memory))) else None
+            files = _files(memory)
+            own = all(_OWN.fullmatch(name) for name in files)
+            return memory if own and _is_whole(memory) and all(map(self._holds, files)) else None
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
 
@@ -84,10 +92,14 @@ class ViewMemory:
         self._clear()
 
     def _clear(self, *kept: str | None) -> None:
-        for path in self.folder.glob("*"):
+        for path in self._own_files():
             if path.name not in kept:
                 with suppress(IsADirectoryError, PermissionError):  # a folder is nothing of ours
                     path.unlink(missing_ok=True)
+
+    def _own_files(self) -> list[Path]:
+        """The files here that runs wrote. Nothing else is theirs to remove, wherever this folder should come to lie."""
+        return [path for path in self.folder.glob("*") if _OWN.fullmatch(path.name)]
 
     def path(self, name: str) -> Path:
         """The file called `name`."""
@@ -174,11 +186,24 @@ def view_memory(state_folder: Path, namespace: str, view: str) -> ViewMemory:
     Raises:
         OSError: where the folder cannot be written.
     """
-    folder = state_folder / quote(namespace, safe="") / quote(view, safe="")
+    folder = state_folder / folder_name(namespace) / folder_name(view)
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"{folder} is not writable")
     return ViewMemory(folder)
+
+
+def folder_name(name: str) -> str:
+    """The folder of a namespace or view: always one folder, with this name alone, directly where it is put."""
+    text = quote(name, safe="", errors="surrogatepass") or "+"
+    if not text.strip(".") or text == LOG or _DEVICE.fullmatch(text):
+        text = "".join(f"%{ord(letter):02X}" for letter in text[:1]) + text[1:].replace(".", "%2E")
+    if text.endswith("."):
+        text = text[:-1] + "%2E"
+    if len(text) > _LONGEST:
+        # A plus sign is never left by the quoting, so no name that is short has such a folder.
+        text = text[:100] + "+" + hashlib.sha256(text.encode()).hexdigest()
+    return text
 
 
 def started(memory: Memory | None, run: str, fingerprint: str, pending: str, keys: tuple[str, ...]) -> Memory:
@@ -194,7 +219,7 @@ def started(memory: Memory | None, run: str, fingerprint: str, pending: str, key
 
 def append_log(state_folder: Path, namespace: str, entry: Mapping[str, Any]) -> None:
     """Add a line to the materialization log, ``<namespace>/log.jsonl``: one JSON object a run and view."""
-    folder = state_folder / quote(namespace, safe="")
+    folder = state_folder / folder_name(namespace)
     folder.mkdir(parents=True, exist_ok=True)
     line = (json.dumps(entry, default=str) + "\n").encode()
     with (folder / LOG).open("ab+") as file:
@@ -207,7 +232,7 @@ def append_log(state_folder: Path, namespace: str, entry: Mapping[str, Any]) -> 
 
 def read_log(state_folder: Path, namespace: str) -> list[dict[str, Any]]:
     """The materialization log, oldest first; a line that is not whole, or not of `append_log`, is left out."""
-    path = state_folder / quote(namespace, safe="") / LOG
+    path = state_folder / folder_name(namespace) / LOG
     entries = []
     try:
         lines = path.read_bytes().split(b"\n") if path.is_file() else []

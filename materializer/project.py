@@ -14,6 +14,7 @@ import yaml
 from materializer.errors import ProjectError
 from materializer.last_run import began, last_run, ran_in
 from materializer.rendering import basic_context, render
+from materializer.yaml_files import load_yaml
 
 _OF_THE_PROJECT = ("name", "target-path", "model-paths", "seed-paths", "snapshot-paths", "dispatch")
 # What of a connection a template may read as `target`: never what opens it.
@@ -277,7 +278,7 @@ def parse_variables(text: str | None) -> dict[str, Any]:
         ProjectError: where it is none.
     """
     try:
-        variables = yaml.safe_load(text or "{}")
+        variables = load_yaml(text or "{}")
     except yaml.YAMLError:
         variables = None
     if not isinstance(variables, dict):
@@ -355,7 +356,7 @@ def _search_orders(given: Any, config_path: Path) -> dict[str, tuple[str, ...]]:
 def _read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file of dbt's, as it is written."""
     try:
-        return _mapping(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+        return _mapping(load_yaml(path.read_text(encoding="utf-8")), str(path))
     except yaml.MarkedYAMLError as error:
         # Not the error's own text: that quotes the line, which may hold a password.
         line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""

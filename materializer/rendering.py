@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import jinja2.nativetypes
-import jinja2.sandbox
 import yaml
 
 from materializer.errors import ProjectError
+from materializer.sandbox import Sandbox
+from materializer.yaml_files import load_yaml
 
 _SECRET = "DBT_ENV_SECRET"
 # A secret is put in after rendering, so that no filter can change or show it.
@@ -64,7 +65,7 @@ def _concat(nodes: Iterable[Any]) -> Any:
     return value
 
 
-class _Environment(jinja2.sandbox.SandboxedEnvironment):
+class _Environment(Sandbox):
     code_generator_class = jinja2.nativetypes.NativeCodeGenerator
 
 
@@ -117,7 +118,7 @@ def basic_context(where: str, variables: Mapping[str, Any], secrets: bool = Fals
         "tojson": lambda value, default=None, sort_keys=False: _or(
             default, lambda one: json.dumps(one, sort_keys=sort_keys), value
         ),
-        "fromyaml": lambda text, default=None: _or(default, yaml.safe_load, text),
+        "fromyaml": lambda text, default=None: _or(default, load_yaml, text),
         "toyaml": lambda value, default=None, sort_keys=False: _or(
             default, lambda one: yaml.safe_dump(one, sort_keys=sort_keys), value
         ),

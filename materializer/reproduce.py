@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, time, timezone
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from materializer import __version__
-from materializer.errors import COMMAND_LINE, FeatureStoreError, InputError, worded
+from materializer.errors import COMMAND_LINE, FeatureStoreError, InputError, WarehouseError, worded
 from materializer.feature_view import FeatureView, Registry, split_reference
 from materializer.git import git_state
 from materializer.graph import Graph
@@ -42,7 +42,7 @@ from materializer.training_record import (
     record_path,
 )
 from materializer.types import to_plain
-from materializer.warehouse import Warehouse, open_warehouse
+from materializer.warehouse import Warehouse, open_warehouse, query_apart
 
 
 class TrainingSetChangedError(FeatureStoreError):
@@ -80,9 +80,9 @@ def repeat(project: Project, source: Path, path: Path, spine: Any = None, allow_
     old = read_record(source)
     if Path(old.output.file).suffix != path.suffix:
         raise InputError(f"{old.output.file} can only be made again with its own suffix, not as '{path.name}'.")
-    labels = read_spine(spine if spine is not None else _recorded_spine(old, source))
+    labels, rows = (read_spine(spine), None) if spine is not None else _recorded_spine(project, old, source)
     with _whole_or_not_at_all(path) as partial:
-        new = _make(project, labels, old.features, old.options, partial, path)
+        new = _make(project, labels, old.features, old.options, partial, path, rows)
         changes = tuple(differences(old, new))
         same = new.output.sha256 == old.output.sha256
         if not same and not allow_changes:
@@ -105,7 +105,12 @@ def _check_path(path: Path) -> None:
         raise InputError(f"A training set is written as {' or '.join(SUFFIXES)}, not '{path.name}'.")
 
 
-def _recorded_spine(record: TrainingRecord, source: Path) -> Any:
+def _recorded_spine(project: Project, record: TrainingRecord, source: Path) -> tuple[Spine, pa.Table | None]:
+    """The labels that a record names; of its SELECT the rows, too. A record travels: what it says is not the user's.
+
+    Raises:
+        InputError: where they are not there, or a record may not name them.
+    """
     if record.spine.kind == "rows":
         raise worded(
             InputError,
@@ -114,17 +119,40 @@ def _recorded_spine(record: TrainingRecord, source: Path) -> Any:
                 + (" as a file." if say is COMMAND_LINE else ".")
             ),
         )
-    if record.spine.path is None:
-        return record.spine.sql
-    path = source.parent / record.spine.path
-    if not path.is_file():
+    if record.spine.path is not None:
+        return read_spine(_recorded_file(project, record.spine, source)), None
+    if record.spine.sql is None:
+        raise worded(InputError, lambda say: f"{source} names no labels: name them with {say.spine_option}.")
+    try:
+        return Spine(record.spine.sql), query_apart(project, record.spine.sql)
+    except WarehouseError as error:
+        refused = str(error)
         raise worded(
             InputError,
             lambda say: (
-                f"{path}, the spine that {source.name} names, is not there any more: name it with {say.spine_option}."
+                f"The SELECT in {source} gives no labels, since a record's is one SELECT over the warehouse's own "
+                f"tables and reads no file. {refused} If you trust it, pass it with {say.spine_option}."
             ),
+        ) from None
+
+
+def _recorded_file(project: Project, spine: SpineFacts, source: Path) -> Path:
+    """A file beside the record, below it or in the project; another one only if its bytes are those that were read."""
+    named = str(spine.path)
+    path = source.parent / named
+    near = any(path.resolve().is_relative_to(folder.resolve()) for folder in (source.parent, project.folder))
+    if PurePosixPath(named).is_absolute() or PureWindowsPath(named).anchor:
+        wrong = f"{source} names its labels as {named}, not by where they lie from it"
+    elif not path.is_file():
+        wrong = f"{path}, the spine that {source.name} names, is not there any more"
+    elif not near and file_sha256(path) != spine.sha256:
+        wrong = (
+            f"{path}, the spine that {source.name} names, lies outside of its folder and of the project, and is not "
+            "the file that was read"
         )
-    return path
+    else:
+        return path
+    raise worded(InputError, lambda say: f"{wrong}: name it with {say.spine_option}.")
 
 
 @contextmanager
@@ -151,16 +179,28 @@ def _put_in_place(partial: Path, path: Path, record: TrainingRecord) -> None:
 
 
 def _make(
-    project: Project, spine: Spine, features: Any, options: Options, partial: Path, path: Path
-) -> TrainingRecord:  # fmt: skip
-    """Join, write the set to `partial`, and tell what went into it. The warehouse is one and the same throughout."""
+    project: Project,
+    spine: Spine,
+    features: Any,
+    options: Options,
+    partial: Path,
+    path: Path,
+    recorded: pa.Table | None = None,
+) -> TrainingRecord:
+    """Join, write the set to `partial`, and tell what went into it. The warehouse is one and the same throughout.
+
+    `recorded` are the rows that the spine's SQL gave, where that is not the user's own and has run apart.
+    """
     if spine.path is not None and spine.path.resolve() == path.resolve():
         raise InputError(f"{path} is the spine itself: write the training set to another file.")
     manifest = load_manifest(project)
     registry = read_registry(manifest)
     references = registry.references(features)
     with open_warehouse(project) as warehouse:
-        result = get_historical_features(warehouse, manifest, registry, spine.rows, references, **asdict(options))
+        rows = spine.rows
+        if recorded is not None:
+            rows = f"select * from {warehouse.register('_fs_recorded_spine', recorded)}"
+        result = get_historical_features(warehouse, manifest, registry, rows, references, **asdict(options))
         table = result.to_arrow()
         macros = MacroRenderer(manifest, warehouse.columns)
         views = _view_facts(warehouse, macros, manifest, registry, references, options, _newest(result, options))

@@ -48,7 +48,8 @@ def read_spine(given: Any) -> Spine:
     if not isinstance(given, (str, os.PathLike)):
         return Spine(given)
     path = Path(given)
-    if isinstance(given, str) and given.lstrip().lower().startswith(("select", "with", "from")) and not path.exists():
+    is_query = isinstance(given, str) and given.lstrip().lower().startswith(("select", "with", "from"))
+    if is_query and not os.path.exists(path):  # noqa: PTH110 - a text too long for a path is none
         return Spine(given)
     if path.suffix not in _READERS:
         raise worded(

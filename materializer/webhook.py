@@ -7,9 +7,11 @@ import http.client
 import json
 import socket
 import ssl
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -32,7 +34,7 @@ def send(url: str, report: Mapping[str, Any], timeout: float = TIMEOUT_SECONDS) 
 
     Args:
         url: ``https://`` or ``http://``; a user and password in it are sent as basic authentication.
-        timeout: how long each step (connecting, sending, the answer) may take, in seconds.
+        timeout: how long all of it (the name, connecting, sending, the answer) may take, in seconds.
 
     Raises:
         InputError: for a URL that is none.
@@ -48,15 +50,65 @@ def send(url: str, report: Mapping[str, Any], timeout: float = TIMEOUT_SECONDS) 
     if parts.username:
         login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         request.add_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
-    try:
-        with urllib.request.build_opener(_NoRedirect).open(request, timeout=timeout):
-            return
-    except urllib.error.HTTPError as error:
-        error.close()
-        reason = _answer(error)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = _trouble(getattr(error, "reason", error), timeout)
+    reason = _Delivery(request, timeout).failure()
+    if reason is None:
+        return
     raise FeatureStoreError(f"The webhook at {parts.hostname} {reason}: the report was not delivered.")
+
+
+class _Delivery:
+    """One request in a thread of its own: a timeout of a socket begins anew with every byte that drips in."""
+
+    def __init__(self, request: urllib.request.Request, timeout: float) -> None:
+        self._request = request
+        self._timeout = timeout
+        self._sockets: list[socket.socket] = []
+        self._reasons: list[str | None] = []
+        self._thread = threading.Thread(target=self._deliver, daemon=True)
+
+    def failure(self) -> str | None:
+        """Why it was not delivered, within the timeout; None where it was."""
+        self._thread.start()
+        self._thread.join(self._timeout)
+        if self._reasons:
+            return self._reasons[0]
+        for one in self._sockets:  # so that the thread ends, too
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        return _trouble(TimeoutError(), self._timeout)
+
+    def _deliver(self) -> None:
+        try:
+            opener = urllib.request.build_opener(_NoRedirect, *_remembering(self._sockets))
+            with opener.open(self._request, timeout=self._timeout):
+                self._reasons.append(None)
+        except urllib.error.HTTPError as error:
+            error.close()
+            self._reasons.append(_answer(error))
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self._reasons.append(_trouble(getattr(error, "reason", error), self._timeout))
+
+
+def _remembering(sockets: list[socket.socket]) -> tuple[urllib.request.BaseHandler, ...]:
+    """urllib's handlers of HTTP and HTTPS, which note the sockets that they open."""
+
+    def connecting(kind: type[http.client.HTTPConnection]) -> type[http.client.HTTPConnection]:
+        class Connection(kind):
+            def connect(self) -> None:
+                super().connect()
+                sockets.append(self.sock)
+
+        return Connection
+
+    class Http(urllib.request.HTTPHandler):
+        def http_open(self, request: urllib.request.Request) -> Any:
+            return self.do_open(connecting(http.client.HTTPConnection), request)
+
+    class Https(urllib.request.HTTPSHandler):
+        def https_open(self, request: urllib.request.Request) -> Any:
+            return self.do_open(connecting(http.client.HTTPSConnection), request, context=self._context)
+
+    return Http(), Https()
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

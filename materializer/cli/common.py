@@ -15,6 +15,7 @@ import click
 
 from materializer.duration import format_duration
 from materializer.errors import FeatureStoreError, InputError
+from materializer.printable import printable, printable_json
 from materializer.project import parse_variables, project_in_reach
 from materializer.store import FeatureStore
 
@@ -27,13 +28,18 @@ def run(command: click.Command, name: str) -> NoReturn:
         code = command.main(prog_name=name, standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.Abort:
-        click.echo("Stopped.", err=True)
+        say("Stopped.", err=True)
         sys.exit(1)
     except click.ClickException as error:
+        if isinstance(error.message, str):
+            error.message = printable(error.message)
         error.show()
         sys.exit(2)
     except FeatureStoreError as error:
-        click.echo(f"Error: {error.on_command_line or error}", err=True)
+        say(f"Error: {error.on_command_line or error}", err=True)
+        sys.exit(1)
+    except RecursionError:
+        say("Error: a file of this project, or SQL in it, is nested deeper than can be read.", err=True)
         sys.exit(1)
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - the reader left, as `head` does
@@ -110,6 +116,8 @@ def open_store(
     reader: bool = False,
 ) -> FeatureStore:
     """The store that the common options name. A `reader` needs no project where none is named and none is here."""
+    if namespace and not namespace.isprintable():
+        raise click.UsageError(f"--namespace is a name of letters that can be seen, not '{printable(namespace)}'.")
     folder = project_dir or project_in_reach()
     if reader and not folder:
         from materializer.online.connect import redis_url as default_url
@@ -121,17 +129,28 @@ def open_store(
     )  # fmt: skip
 
 
+def say(line: str = "", err: bool = False) -> None:
+    """One line on stdout or stderr. What a project says comes from strangers too: nothing in it reaches the terminal
+    but letters."""
+    click.echo(printable(line), err=err)
+
+
+def brief(description: str | None) -> str:
+    """A description in a table: without the line end that a block in YAML leaves behind it."""
+    return (description or "").strip()
+
+
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
-    click.echo(json.dumps(value, indent=2, default=_json_value, ensure_ascii=False))
+    click.echo(printable_json(value, indent=2, default=_json_value))
 
 
 def print_rows(headers: list[str], rows: list[list[Any]], widest: int = 60) -> None:
     """Columns under headings, as wide as they need to be; a text of more than `widest` letters is cut."""
-    cells = [headers, *([_cell(value, widest) for value in row] for row in rows)]
+    cells = [[_cell(value, widest) for value in row] for row in (headers, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(headers))]
     for row in cells:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _cell(value: Any, widest: int) -> str:
@@ -142,6 +161,7 @@ def _cell(value: Any, widest: int) -> str:
     if isinstance(value, timedelta):
         return format_duration(value)
     text = ", ".join(value) if isinstance(value, list) and all(isinstance(v, str) for v in value) else str(value)
+    text = printable(text)
     return text if len(text) <= widest else text[: widest - 3] + "..."
 
 

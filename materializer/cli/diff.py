@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from materializer.cli.common import open_store, output_option, print_json, store_options
+from materializer.cli.common import open_store, output_option, print_json, say, store_options
 
 if TYPE_CHECKING:
     from materializer.definition_diff.result import Cause, Dependents, Diff, FeatureChange, Values, ViewChange
@@ -61,7 +61,7 @@ def diff(
         print_json(diff_json(found))
     else:
         for line in lines(found):
-            click.echo(line)
+            say(line)
     if found.breaking or (fail_on != "breaking" and found.redefined) or (fail_on == "any" and not found.empty):
         context.exit(1)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from materializer.cli.common import open_store, output_option, print_json, store_options
+from materializer.cli.common import open_store, output_option, print_json, say, store_options
 from materializer.errors import FeatureStoreError
 from materializer.feature_view import FeatureView, Registry
 from materializer.manifest import load_manifest, read_registry
@@ -85,7 +85,7 @@ def doctor(context: click.Context, output: str, **where: Any) -> None:
     else:
         for finding in findings:
             sign = "FAIL" if not finding["ok"] else "warn" if finding["warning"] else "ok  "
-            click.echo(f"{sign}  {finding['check']}: {finding['message']}")
+            say(f"{sign}  {finding['check']}: {finding['message']}")
     if not all(finding["ok"] for finding in findings):
         context.exit(1)
 

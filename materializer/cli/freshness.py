@@ -8,7 +8,15 @@ from typing import Any
 import click
 
 from materializer import webhook
-from materializer.cli.common import open_store, output_option, print_json, print_rows, store_options, webhook_option
+from materializer.cli.common import (
+    open_store,
+    output_option,
+    print_json,
+    print_rows,
+    say,
+    store_options,
+    webhook_option,
+)
 from materializer.cli.doctor import format_age
 from materializer.errors import FeatureStoreError
 from materializer.freshness import Freshness, report, summary
@@ -64,12 +72,12 @@ def _tell_failure(url: str, error: FeatureStoreError) -> None:
     try:
         webhook.send(url, {**report([]), "text": f"Freshness could not be checked: {error}", "error": str(error)})
     except FeatureStoreError as undelivered:
-        click.echo(f"Error: {undelivered}", err=True)
+        say(f"Error: {undelivered}", err=True)
 
 
 def _print(results: list[Freshness]) -> None:
     if not results:
-        return click.echo("The project declares no feature view.")
+        return say("The project declares no feature view.")
     print_rows(
         ["view", "status", "newest event", "newest load", "materialized", "rows", "entities", "past ttl"],
         [
@@ -83,8 +91,8 @@ def _print(results: list[Freshness]) -> None:
         for reason in result.reasons:
             said.setdefault(reason, []).append(result.view)
     for reason, names in said.items():
-        click.echo(f"{', '.join(names)}: {reason}.")
-    return click.echo(summary(results).partition(";")[0] + ".")
+        say(f"{', '.join(names)}: {reason}.")
+    return say(summary(results).partition(";")[0] + ".")
 
 
 def _ago(age: timedelta | None) -> str | None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import jinja2
 
+from materializer.cli.common import say
 from materializer.errors import InputError
 from materializer.macros import package_folder
+from materializer.sandbox import sandbox
 
 if TYPE_CHECKING:
     from materializer.from_feast import Repository, Written
@@ -46,7 +49,7 @@ def init(folder: Path, name: str | None, feast: Path | None) -> None:
     if not re.fullmatch(r"[a-z_]\w*", name):
         raise InputError(f"'{name}' cannot be a dbt project's name: give one with --name, of letters, digits and _.")
     written_files = scaffold(folder, name)
-    click.echo(f"Wrote {len(written_files)} files to {folder}. Next:")
+    say(f"Wrote {len(written_files)} files to {folder}. Next:")
     _say_next(folder, "user_purchases -e user_id=1")
 
 
@@ -56,7 +59,7 @@ def scaffold(folder: Path, name: str) -> list[Path]:
     Raises:
         InputError: naming the file that is in the way.
     """
-    environment = jinja2.Environment(keep_trailing_newline=True)
+    environment = sandbox(keep_trailing_newline=True)
     values = {"name": name, "package": package_folder().as_posix()}
     files = {
         folder / path.relative_to(_TEMPLATE): environment.from_string(path.read_text()).render(values)
@@ -74,15 +77,21 @@ def write_files(files: dict[Path, str]) -> None:
         InputError: naming the file that is in the way, or why it cannot be written.
     """
     for path in files:
-        if path.exists():
+        if path.exists() or path.is_symlink():
             raise InputError(f"{path} exists already: choose another folder; nothing was written.")
+    base = Path(os.path.commonpath([path.parent for path in files]))
+    for path in files:
+        for folder in path.parents:
+            if folder.is_relative_to(base) and folder != base and folder.is_symlink():
+                raise InputError(f"{folder} leads elsewhere: choose another folder; nothing was written.")
     made: list[Path] = []
     try:
         for path, text in files.items():
             missing = [folder for folder in path.parents if not folder.exists()]
             path.parent.mkdir(parents=True, exist_ok=True)
             made += [*reversed(missing), path]
-            path.write_text(text)
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
     except OSError as error:
         for path in reversed(made):
             with suppress(OSError):
@@ -93,26 +102,25 @@ def write_files(files: dict[Path, str]) -> None:
 
 
 def _say_next(folder: Path, online: str) -> None:
-    click.echo(f"  cd {folder}")
-    click.echo("  dbt deps && dbt build")
-    click.echo("  materialize")
-    click.echo(f"  feature-store online {online}")
+    say(f"  cd {folder}")
+    say("  dbt deps && dbt build")
+    say("  materialize")
+    say(f"  feature-store online {online}")
 
 
 def _say_from_feast(folder: Path, repository: Repository, written: Written) -> None:
     from materializer.from_feast import counts
 
     files = "1 Python file" if repository.files == 1 else f"{repository.files} Python files"
-    click.echo(f"Read {files} of {repository.folder}, without running them:")
+    say(f"Read {files} of {repository.folder}, without running them:")
     rows = [(kind, *map(str, numbers)) for kind, *numbers in counts(written.outcomes)]
     width = max(len(row[0]) for row in rows)
     for kind, as_is, noted, none in rows:
-        click.echo(f"  {kind.ljust(width)}  {as_is} written as they are, {noted} with notes, {none} without equal")
+        say(f"  {kind.ljust(width)}  {as_is} written as they are, {noted} with notes, {none} without equal")
     if repository.unread:
-        click.echo(f"  {len(repository.unread)} pieces of code could not be read")
-    click.echo(
-        f"Wrote {len(written.files)} files to {folder}; {folder / 'FROM_FEAST.md'} says what became of each. Next:"
-    )
+        say(f"  {len(repository.unread)} pieces of code could not be read")
+    say(f"Wrote {len(written.files)} files to {folder}; {folder / 'FROM_FEAST.md'} says what became of each. Next:")
     first = next((model for model in written.models if model.enabled and model.view.online), None)
-    keys = " ".join(f"-e {key}=..." for key in first.keys) if first else ""
+    # Names of Feast's: a line to copy into a shell holds nothing that a shell would run.
+    keys = " ".join(f"-e {shlex.quote(key)}=..." for key in first.keys) if first else ""
     _say_next(folder, f"{first.name} {keys}" if first else "VIEW -e KEY=VALUE")

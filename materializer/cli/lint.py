@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from materializer.cli.common import open_store, output_option, print_json, store_options
+from materializer.cli.common import open_store, output_option, print_json, say, store_options
 
 
 @click.command()
@@ -27,8 +27,8 @@ def lint(context: click.Context, views: tuple[str, ...], output: str, **where: A
         print_json({"findings": [asdict(finding) for finding in findings]})
     else:
         for f in findings:
-            click.echo(f"{f.file}:{f.line}:{f.column}: {f.severity}: {f.message} [{f.rule}]")
+            say(f"{f.file}:{f.line}:{f.column}: {f.severity}: {f.message} [{f.rule}]")
         errors = sum(f.severity == "error" for f in findings)
-        click.echo(f"{errors} errors, {len(findings) - errors} warnings")
+        say(f"{errors} errors, {len(findings) - errors} warnings")
     if any(f.severity == "error" for f in findings):
         context.exit(1)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from materializer.cli.common import open_store, output_option, print_json, print_rows, store_options
+from materializer.cli.common import brief, open_store, output_option, print_json, print_rows, store_options
 from materializer.cli.shapes import service_json, view_json
 from materializer.feature_view import entities_of
 from materializer.join_keys import type_name
@@ -35,7 +35,7 @@ def list_(what: str, tags: tuple[str, ...], owner: str | None, entity: str | Non
             return print_json([service_json(service) for service in services])
         return print_rows(
             ["service", "features", "owner", "description"],
-            [[s.name, len(s.features), s.owner, s.description] for s in services],
+            [[s.name, len(s.features), s.owner, brief(s.description)] for s in services],
         )
     views = [
         view
@@ -47,15 +47,18 @@ def list_(what: str, tags: tuple[str, ...], owner: str | None, entity: str | Non
             return print_json([view_json(view) for view in views])
         return print_rows(
             ["view", "entities", "features", "ttl", "owner", "description"],
-            [[v.reference, ", ".join(v.join_keys), len(v.features), v.ttl, v.owner, v.description] for v in views],
+            [
+                [v.reference, ", ".join(v.join_keys), len(v.features), v.ttl, v.owner, brief(v.description)]
+                for v in views
+            ],
         )
     if what == "features":
-        rows = [[f"{v.reference}:{f.name}", f.dtype, f.description] for v in views for f in v.features]
+        rows = [[f"{v.reference}:{f.name}", f.dtype, brief(f.description)] for v in views for f in v.features]
         names = ["feature", "type", "description"]
     else:
         entities = entities_of(views)
         used = {e.name: [v.reference for v in views if e.name in v.join_keys] for e in entities}
-        rows = [[e.name, e.dtype and type_name(e.dtype), used[e.name], e.description] for e in entities]
+        rows = [[e.name, e.dtype and type_name(e.dtype), used[e.name], brief(e.description)] for e in entities]
         names = ["entity", "type", "views", "description"]
     if output == "json":
         return print_json([dict(zip(names, row, strict=True)) for row in rows])

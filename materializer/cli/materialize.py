@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from materializer.cli.common import open_store, output_option, print_json, print_rows, store_options
+from materializer.cli.common import open_store, output_option, print_json, print_rows, say, store_options
 from materializer.cli.progress import progress_bars
 from materializer.errors import MaterializationError
 from materializer.run import ViewResult
@@ -70,7 +70,7 @@ def materialize(
         print_json({"views": views, **({"services": services} if services else {})})
     elif done := [result for result in results if result.landed]:
         if dry_run:
-            click.echo("A dry run: nothing was changed. It would be:")
+            say("A dry run: nothing was changed. It would be:")
         print_rows(
             ["view", "read", "written", "skipped", "deleted", "seconds", "why"],
             [[r.view, r.rows_read, r.rows_written, r.rows_skipped, r.rows_deleted, r.seconds, r.why] for r in done],
@@ -78,11 +78,11 @@ def materialize(
         )
     for result in results:
         for warning in result.warnings:
-            click.echo(f"Warning: {warning}", err=True)
+            say(f"Warning: {warning}", err=True)
         if result.error:
-            click.echo(f"Error: {result.view}: {result.error}", err=True)
+            say(f"Error: {result.view}: {result.error}", err=True)
     for said in failure.services.values() if failure else ():
-        click.echo(f"Error: {said}", err=True)
+        say(f"Error: {said}", err=True)
     if failure:
         context.exit(1)
 

@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from materializer.printable import printable
 
 
 @contextmanager
@@ -23,7 +26,7 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None] | None]:
 
         def show(view: str, rows: int, total: int) -> None:
             if view not in tasks:
-                tasks[view] = bars.add_task(view, total=total, rate="")
+                tasks[view] = bars.add_task(escape(printable(view)), total=total, rate="")
             speed = bars.tasks[tasks[view]].speed
             bars.update(tasks[view], completed=rows, rate=f"{speed:,.0f} rows/s" if speed else "")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from materializer.cli.common import open_store, output_option, print_json, print_rows, store_options
+from materializer.cli.common import open_store, output_option, print_json, print_rows, say, store_options
 
 
 @click.command()
@@ -26,9 +26,9 @@ def prune(grace: str, dry_run: bool, output: str, **where: Any) -> None:
     if output == "json":
         return print_json({"views": [asdict(one) for one in pruned], **({"dry_run": True} if dry_run else {})})
     if not pruned:
-        return click.echo("Nothing to remove: every published view is declared.")
+        return say("Nothing to remove: every published view is declared.")
     if dry_run:
-        click.echo("A dry run: nothing was changed. It would be:")
+        say("A dry run: nothing was changed. It would be:")
     return print_rows(
         ["view", "last run", "rows deleted"],
         [

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from materializer.cli.common import open_store, output_option, print_json, print_rows, store_options
+from materializer.cli.common import brief, open_store, output_option, print_json, print_rows, say, store_options
 
 
 @click.command()
@@ -46,10 +46,10 @@ def search(
     if output == "json":
         return print_json([asdict(match) for match in shown])
     if not found:
-        return click.echo("Nothing was found.")
+        return say("Nothing was found.")
     print_rows(
         ["kind", "reference", "type", "owner", "description"],
-        [[m.kind, m.reference, m.type, m.owner, m.description] for m in shown],
+        [[m.kind, m.reference, m.type, m.owner, brief(m.description)] for m in shown],
     )
     if len(found) > len(shown):
-        click.echo(f"... and {len(found) - len(shown)} more: --limit 0 prints all.")
+        say(f"... and {len(found) - len(shown)} more: --limit 0 prints all.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from materializer.cli.common import open_store, output_option, print_json, print_rows, store_options
+from materializer.cli.common import brief, open_store, output_option, print_json, print_rows, say, store_options
 from materializer.cli.shapes import entity_json, feature_json, service_json, view_json
 from materializer.duration import format_duration
 from materializer.errors import NotFoundError
@@ -57,11 +57,11 @@ def show(name: str, output: str, **where: Any) -> None:
         used_by=around and ", ".join(around.used_by),
         tests=around and _counted(around.tests),
     )
-    click.echo()
+    say()
     print_rows(
         ["column", "role", "type", "description"],
-        [[e.name, "join key", e.dtype and type_name(e.dtype), e.description] for e in view.entities]
-        + [[f.name, "feature", f.dtype, f.description] for f in view.features],
+        [[e.name, "join key", e.dtype and type_name(e.dtype), brief(e.description)] for e in view.entities]
+        + [[f.name, "feature", f.dtype, brief(f.description)] for f in view.features],
     )
 
 
@@ -107,7 +107,7 @@ def _show_service(service: FeatureService, output: str) -> None:
     _heading(service.name, service.description)
     _facts(owner=service.owner)
     for feature in service.features:
-        click.echo(f"  {feature}")
+        say(f"  {feature}")
 
 
 def _show_entity(entity: Entity, views: list[str], output: str) -> None:
@@ -134,14 +134,17 @@ def _counted(tests: tuple[Tested, ...]) -> str:
 
 
 def _heading(name: str, description: str) -> None:
-    click.echo(name)
+    say(name)
     if description:
-        click.echo(description.strip())
-    click.echo()
+        first, *more = description.strip().split("\n")
+        say(first)
+        for line in more:
+            say(f"  {line}".rstrip())
+    say()
 
 
 def _facts(**facts: Any) -> None:
     """A line for each that is known."""
     for label, value in facts.items():
         if value:
-            click.echo(f"{label.replace('_', ' ') + ':':<19}{value}")
+            say(f"{label.replace('_', ' ') + ':':<19}{value}")

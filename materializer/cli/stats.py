@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from materializer import webhook
-from materializer.cli.common import open_store, output_option, print_json, print_rows, store_options, webhook_option
+from materializer.cli.common import (
+    open_store,
+    output_option,
+    print_json,
+    print_rows,
+    say,
+    store_options,
+    webhook_option,
+)
 
 if TYPE_CHECKING:
     from materializer.statistics import Exceeded, FeatureDrift, FeatureStatistics, Statistics
@@ -78,10 +86,10 @@ def stats(
     else:
         for number, one in enumerate(found):
             if number:
-                click.echo()
+                say()
             _print_figures(one) if one.drift is None else _print_drift(one, exceeded, min_rows)
         for line in said:
-            click.echo(line, err=True)
+            say(line, err=True)
     if exceeded:
         if url:
             over = [asdict(one) for one in exceeded]
@@ -103,7 +111,8 @@ def _asked(views: Sequence[str], features: Sequence[str]) -> dict[str, list[str]
 
 def _print_figures(one: Statistics) -> None:
     rows = one.features[0].row_count if one.features else 0
-    click.echo(f"{one.view}: {rows:,} rows{_period(one.start, one.end)}\n")
+    say(f"{one.view}: {rows:,} rows{_period(one.start, one.end)}")
+    say()
     print_rows(
         ["feature", "type", "nulls", "distinct", "min", "median", "max", "mean", "stddev", "values"],
         [
@@ -119,8 +128,9 @@ def _print_figures(one: Statistics) -> None:
 def _print_drift(one: Statistics, exceeded: Sequence[Exceeded], min_rows: int) -> None:
     drift = one.drift or ()
     now, before = (drift[0].rows_now, drift[0].rows_before) if drift else (0, 0)
-    click.echo(f"{one.view}: {now:,} rows{_period(one.start, one.end)}")
-    click.echo(f"compared with {before:,} rows{_period(one.baseline_start, one.baseline_end)}\n")
+    say(f"{one.view}: {now:,} rows{_period(one.start, one.end)}")
+    say(f"compared with {before:,} rows{_period(one.baseline_start, one.baseline_end)}")
+    say()
     over = {item.feature for item in exceeded if item.view == one.view}
     print_rows(
         ["feature", "type", "PSI", "JS", "nulls before", "nulls now", "verdict"],

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from materializer.cli.common import open_store, output_option, print_json, print_rows, store_options
+from materializer.cli.common import open_store, output_option, print_json, print_rows, say, store_options
 from materializer.cli.online import references
 from materializer.moments import to_rows
 from materializer.spine import read_spine
@@ -76,7 +76,7 @@ def training(
         if output == "json":
             columns = [column.name for column in record.columns]
             return print_json({"rows": record.rows, "columns": columns, "out": str(out)})
-        return click.echo(f"{record.rows} rows and {len(record.columns)} columns written to {out}")
+        return say(f"{record.rows} rows and {len(record.columns)} columns written to {out}")
     result = store.get_historical_features(read_spine(spine).rows, asked, full_feature_names, timestamp=timestamp)
     table = result.to_arrow()
     shown = to_rows(table.slice(0, rows))
@@ -93,7 +93,7 @@ def _again(
         rows = done.record.output.rows
         return print_json({"rows": rows, "out": str(out), "same": done.same, "changes": list(done.changes)})
     what = "the same bytes as before" if done.same else "not the same as before"
-    click.echo(f"{done.record.output.rows} rows written to {out}: {what}")
+    say(f"{done.record.output.rows} rows written to {out}: {what}")
     if done.changes:
-        click.echo("Since then: " + "; ".join(done.changes) + ".")
+        say("Since then: " + "; ".join(done.changes) + ".")
     return None

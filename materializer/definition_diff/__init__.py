@@ -174,7 +174,7 @@ def _with_values(project: Project, found: Diff, old: Side, new: Side, sample: in
                 continue
             key = before.reference, after.reference
             try:
-                values = compare_values(warehouse, new.manifest, *nodes, sample)
+                values = compare_values(warehouse, new.manifest, *nodes, sample, foreign=True)
             except FeatureStoreError as error:
                 notes.append(f"{after.reference}: its values were not compared. {error}")
                 continue

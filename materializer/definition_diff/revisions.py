@@ -16,14 +16,11 @@ import yaml
 
 from materializer.dbt_process import run_dbt
 from materializer.errors import ProjectError, WarehouseError
+from materializer.git import run_git
 from materializer.project import Project
 from materializer.warehouse import open_warehouse
+from materializer.yaml_files import load_yaml
 
-# Set by git for its hooks; they would lead a command to the user's own index or folder.
-_GITS_OWN = (
-    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE",
-)  # fmt: skip
 _PACKAGE_FILES = ("packages.yml", "dependencies.yml")
 
 
@@ -114,7 +111,7 @@ def _checked_out(folder: Path, commit: tuple[str, str], tree: Path) -> Iterator[
     top = repository_of(folder)
     name, sha = commit
     try:
-        _git(top, "-c", "core.hooksPath=/dev/null", "worktree", "add", "--detach", "--quiet", str(tree), sha)
+        _git(top, "worktree", "add", "--detach", "--quiet", str(tree), sha)
         there = tree / folder.relative_to(top)
         if not (there / "dbt_project.yml").is_file():
             where = (there / "dbt_project.yml").relative_to(tree)
@@ -127,19 +124,13 @@ def _checked_out(folder: Path, commit: tuple[str, str], tree: Path) -> Iterator[
 
 
 def _git(folder: Path, *args: str) -> str:
-    environment = {name: value for name, value in os.environ.items() if name not in _GITS_OWN}
-    environment |= {"GIT_LFS_SKIP_SMUDGE": "1", "GIT_TERMINAL_PROMPT": "0"}
     try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *args],
-            env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        )  # fmt: skip
+        return run_git(folder, *args, timeout=None)
     except OSError:
         raise ProjectError("git is not installed.") from None
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["it did not say why"])[-1]
-        raise ProjectError(f"git {args[0]} failed in {folder}: {last}")
-    return done.stdout
+    except subprocess.CalledProcessError as error:
+        last = (error.stderr.strip().splitlines() or ["it did not say why"])[-1]
+        raise ProjectError(f"git {args[0]} failed in {folder}: {last}") from None
 
 
 def _linked_packages(folder: Path, there: Path) -> bool:
@@ -168,7 +159,7 @@ def _linked_packages(folder: Path, there: Path) -> bool:
 
 def _install_path(folder: Path) -> str:
     try:
-        config = yaml.safe_load((folder / "dbt_project.yml").read_text())
+        config = load_yaml((folder / "dbt_project.yml").read_text())
         return str(config.get("packages-install-path") or "dbt_packages")
     except (yaml.YAMLError, OSError, AttributeError):
         return "dbt_packages"
@@ -194,7 +185,7 @@ def _warehouse_untouched(project: Project, room: Path) -> tuple[Path, Path, list
     except WarehouseError as error:
         notes = [f"Models were compiled against an empty warehouse. {error}"] if homes else []
         homes = []
-    content = yaml.safe_load(project.profiles_path.read_text())
+    content = load_yaml(project.profiles_path.read_text(encoding="utf-8"))
     output = content[project.profile]["outputs"][project.target]
     if homes:
         output["config_options"] = {**(output.get("config_options") or {}), "access_mode": "READ_ONLY"}

@@ -16,6 +16,7 @@ from materializer.errors import FeatureStoreError, InputError, NotFoundError, Pr
 from materializer.feature_view import FeatureView
 from materializer.manifest import load_manifest, read_manifest, read_registry
 from materializer.project import Project
+from materializer.yaml_files import load_yaml
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def _manifest_in(folder: Path) -> Path | None:
     """The manifest in a folder, or in the target folder of the dbt project there."""
     target = "target"
     try:
-        config = yaml.safe_load((folder / "dbt_project.yml").read_text())
+        config = load_yaml((folder / "dbt_project.yml").read_text())
         target = str(config.get("target-path") or target)
     except (yaml.YAMLError, OSError, AttributeError):
         pass

@@ -11,6 +11,7 @@ import jinja2
 from jinja2 import nodes
 
 from materializer.definition_diff.meaning import EPHEMERAL
+from materializer.sandbox import sandbox
 
 _COMMENTS = re.compile(r"\{#.*?#\}|('(?:''|[^'])*'|\"[^\"]*\")|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _WORDS = re.compile(r"'(?:''|[^'])*'|\"[^\"]*\"|\w+|[^\w\s]", re.DOTALL)
@@ -49,11 +50,12 @@ def window_query(raw: str) -> str | None:
     if "window_aggregates" not in raw:
         return None
     try:
-        call, known = _only_call(jinja2.Environment(extensions=["jinja2.ext.do"]).parse(raw))
+        call, known = _only_call(sandbox(extensions=["jinja2.ext.do"]).parse(raw))
         given = dict(zip(_ARGUMENTS, [_literal(one, known) for one in call.args], strict=False))
         given |= {one.key: _literal(one.value, known) for one in call.kwargs}
         return _select(given)
-    except (jinja2.TemplateSyntaxError, _NotLiteralError, KeyError, TypeError, AttributeError, ValueError):
+    except (jinja2.TemplateSyntaxError, _NotLiteralError, KeyError, TypeError, AttributeError, ValueError,
+            RecursionError):  # fmt: skip
         return None
 
 

@@ -19,11 +19,12 @@ def compare_values(
     new: Mapping[str, Any],
     sample: int | None,
     examples: int = 3,
+    foreign: bool = False,
 ) -> Values:
     """How the latest values of two views' models differ, over all entities or a sample of them.
 
     Args:
-        manifest: whose macros are taken.
+        manifest: whose macros are taken, unless one of the manifests is `foreign`: then the package's own are.
         old, new: the models' nodes; both relations are in this warehouse.
 
     Raises:
@@ -38,7 +39,7 @@ def compare_values(
         name: {**node, "name": name, "version": None, "latest_version": None}
         for name, node in (("old", old), ("new", new))
     }
-    renderer = MacroRenderer({**manifest, "nodes": nodes}, warehouse.columns)
+    renderer = MacroRenderer({**manifest, "nodes": nodes}, warehouse.columns, package_only=foreign)
     try:
         sql = renderer.render("feature_difference", "old", "new", sample=sample)
     except InputError as error:

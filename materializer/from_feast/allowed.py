@@ -13,9 +13,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from materializer.from_feast.values import Made
+from materializer.yaml_files import load_yaml
 
 # A value longer than this was not meant: it is left unknown.
 LONGEST = 1_000_000
@@ -106,7 +105,7 @@ def functions(root: Path) -> dict[str, Callable[..., Any]]:
     def opened(path: Any, *args: Any, **settings: Any) -> Path:
         """A file of the repository, which stands for itself while it is open."""
         found = Path(absolute(path)).resolve()
-        if not found.is_relative_to(root.parent):
+        if not found.is_relative_to(root):
             raise PermissionError(f"{path} is no file of the repository")
         return found
 
@@ -143,8 +142,8 @@ def functions(root: Path) -> dict[str, Callable[..., Any]]:
         "pathlib.PurePath": Path,
         "textwrap.dedent": textwrap.dedent,
         "typing.cast": lambda _, value: value,
-        "yaml.load": lambda file, *a, **k: yaml.safe_load(content(file)),
-        "yaml.safe_load": lambda file: yaml.safe_load(content(file)),
+        "yaml.load": lambda file, *a, **k: load_yaml(content(file)),
+        "yaml.safe_load": lambda file: load_yaml(content(file)),
     }
 
 

@@ -228,7 +228,10 @@ class Calls:
             return unread
         if kind is Path:
             return self._method_of_path(owner, name, args, settings)
-        if name == "format" and re.search(r"\d{4}", owner):
+        # Fields that look into what they are given, widths that are given, and texts that grow beyond measure.
+        if name == "format" and re.search(r"\d{4}|{[^}]*[.\[{]", owner):
+            return unread
+        if name in ("join", "replace") and len(owner) * len(str([args, settings])) > allowed.LONGEST:
             return unread
         return getattr(owner, name)(*args, **settings)
 

@@ -103,6 +103,6 @@ class Imports:
                 (folder / relative).with_suffix(".py") if relative.parts else None,
                 folder / relative / "__init__.py",
             ):
-                if path is not None and path.is_file() and path.resolve().is_relative_to(self.root.parent):
+                if path is not None and path.is_file() and path.resolve().is_relative_to(self.root):
                     return path.resolve()
         return None

@@ -12,6 +12,8 @@ from materializer.from_feast.definitions import Repository, Source
 if TYPE_CHECKING:
     import pyarrow as pa
 
+# The repository's folder, in what dbt reads.
+REPOSITORY = "{{ var('feast_repository') }}"
 # How DuckDB reads each format. Delta, Iceberg and Avro are extensions of it.
 _READERS = {
     "avro": "read_avro",
@@ -35,6 +37,10 @@ class Location:
     query: str | None = None
     columns: dict[str, pa.DataType] | None = None
     notes: tuple[str, ...] = ()
+    # Whether `file` begins with the variable of the repository's folder.
+    inside: bool = False
+    # Whether `query` is one query, which the parentheses around it in a model hold.
+    whole: bool = True
 
     @property
     def is_file(self) -> bool:
@@ -47,10 +53,12 @@ def location_of(source: Source, repository: Repository) -> Location:
     A path inside the repository's folder is written with the dbt variable ``feast_repository``.
     """
     if source.query:
-        return Location(
-            query=textwrap.dedent(source.query.strip("\r\n")).strip().rstrip(";").rstrip(),
-            notes=("it reads a query: make the tables in it dbt sources, so that dbt knows where the rows come from",),
-        )
+        query = textwrap.dedent(source.query.strip("\r\n")).strip().rstrip(";").rstrip()
+        notes = ["it reads a query: make the tables in it dbt sources, so that dbt knows where the rows come from"]
+        whole = _is_one_query(query)
+        if not whole:
+            notes.append("its query is not one SELECT: it is written with `enabled: false` until you corrected it")
+        return Location(query=query, notes=tuple(notes), whole=whole)
     if source.path:
         return _file(source, repository.folder)
     table = (source.table or "").replace("`", "").replace('"', "").replace(":", ".")
@@ -58,6 +66,23 @@ def location_of(source: Source, repository: Repository) -> Location:
     schema = source.schema or (above[-1] if above else None) or repository.schema or None
     database = source.database or (above[-2] if len(above) > 1 else None) or repository.database or None
     return Location(table=name, schema=schema, database=database)
+
+
+def _is_one_query(query: str) -> bool:
+    import sqlglot
+    from sqlglot.errors import SqlglotError
+    from sqlglot.tokens import TokenType
+
+    try:
+        tokens = [token.token_type for token in sqlglot.tokenize(query)]
+    except SqlglotError:
+        return False
+    depth = 0
+    for token in tokens:
+        depth += (token == TokenType.L_PAREN) - (token == TokenType.R_PAREN)
+        if depth < 0 or token == TokenType.SEMICOLON:
+            return False
+    return bool(tokens) and depth == 0
 
 
 def _file(source: Source, folder: Path) -> Location:
@@ -69,7 +94,7 @@ def _file(source: Source, folder: Path) -> Location:
     if source.file_format in ("avro", "delta", "iceberg"):
         notes.append(f"DuckDB reads {source.file_format} with an extension, which it fetches at first use")
     path = path.removeprefix("file://")
-    columns = None
+    columns, inside = None, False
     if PureWindowsPath(path).drive:
         notes.append("its path is of Windows, and was not looked into")
         written = path.replace("\\", "/")
@@ -82,29 +107,27 @@ def _file(source: Source, folder: Path) -> Location:
         absolute = (folder / Path(path).expanduser()).absolute()
         absolute = Path(*absolute.parts) if ".." not in absolute.parts else absolute.resolve()
         inside = absolute.is_relative_to(folder)
-        written = (
-            f"{{{{ var('feast_repository') }}}}/{absolute.relative_to(folder).as_posix()}"
-            if inside
-            else absolute.as_posix()
-        )
+        written = f"{REPOSITORY}/{absolute.relative_to(folder).as_posix()}" if inside else absolute.as_posix()
         if absolute.is_dir() and reader == "read_parquet":
             written += "/**/*.parquet"
         if "*" not in path and not absolute.exists():
             notes.append(f"there is no {absolute} yet: dbt fails until it is there")
+        elif not absolute.resolve().is_relative_to(folder.resolve()):
+            notes.append(f"{absolute} lies outside of the repository, and was not looked into")
         elif reader == "read_parquet":
             columns, problem = _columns(absolute)
             notes += [problem] if problem else []
     if written.endswith(".parquet") and not set("()'") & set(path):
         file = written
     else:
-        file = f"{reader}('{_doubled(written)}')"
-    return Location(file=file, columns=columns, notes=tuple(notes))
+        variable = REPOSITORY if inside else ""
+        file = f"{reader}('{variable}{_doubled(written.removeprefix(variable))}')"
+    return Location(file=file, columns=columns, notes=tuple(notes), inside=inside)
 
 
 def _doubled(path: str) -> str:
-    """A path in quotes of SQL, but for the variable's own at its beginning."""
-    variable, end, rest = path.rpartition("}}")
-    return variable + end + rest.replace("'", "''")
+    """A path for quotes of SQL."""
+    return path.replace("'", "''")
 
 
 def _columns(path: Path) -> tuple[dict[str, pa.DataType] | None, str]:

@@ -125,7 +125,8 @@ def _model(repository: Repository, view: View, name: str, notes: tuple[str, ...]
         column(renamed.get(f.name, f.name), f.dtype, f.name, description=f.description, meta=_meta(tags=f.tags))
         for f in fields
     ]
-    enabled = _enabled(view, missing, physical_types.get(mapping.get(timestamp, timestamp).lower()), timestamp, found)
+    time_type = physical_types.get(mapping.get(timestamp, timestamp).lower())
+    enabled = _enabled(view, missing, time_type, timestamp, found) and location.whole
     return Model(
         name=name,
         view=view,

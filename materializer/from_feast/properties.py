@@ -41,17 +41,26 @@ def to_yaml(content: Any, comment: str = "") -> str:
     return "".join(f"# {line}\n" for line in comment.splitlines()) + text + "\n"
 
 
+def inert(text: str) -> str:
+    """A text in which dbt's Jinja sees nothing but text. Not ``{% raw %}``, which the text itself could end."""
+    return re.sub(r"{(?=[{%#])", "{{ '{' }}", text)
+
+
 def literal(value: Any) -> Any:
     """A value in which no text means anything to Jinja, which dbt renders its property files with."""
     if isinstance(value, str):
-        # A control character cannot stand in YAML, and says nothing here.
-        value = re.sub(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", "", value).strip()
-        return f"{{% raw %}}{value}{{% endraw %}}" if re.search(r"{[{%#]", value) else value
+        return inert(_clean(value))
     if isinstance(value, Mapping):
-        return type(value)({literal(key): literal(item) for key, item in value.items()})
+        # dbt renders values and leaves keys as they are.
+        return type(value)({_clean(key): literal(item) for key, item in value.items()})
     if isinstance(value, (list, tuple)):
         return (Row if isinstance(value, Row) else list)(literal(item) for item in value)
     return value
+
+
+def _clean(text: Any) -> Any:
+    """Without control characters, which cannot stand in YAML and say nothing here."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", "", text).strip() if isinstance(text, str) else text
 
 
 def without_empty(**settings: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from materializer.from_feast.definitions import Repository
 from materializer.from_feast.types import WAREHOUSES
 from materializer.from_feast.write import Outcome, Written
+from materializer.printable import printable
 
 _KINDS = ("feature view", "entity", "feature service")
 _PLURALS = {"entity": "entities"}
@@ -16,7 +17,7 @@ def report(repository: Repository, written: Written) -> str:
     """The report as Markdown."""
     parts = [
         f"# From Feast: {_cell(repository.project) or 'a repository without a name'}",
-        f"Written by `feature-store init --from-feast` from `{repository.folder}`: {repository.files} Python "
+        f"Written by `feature-store init --from-feast` from {_code(str(repository.folder))}: {repository.files} Python "
         "files, read without running them. Every object of Feast's is below, with what became of it.",
         "\n".join(["| Feast | written as it is | written, with notes | no equal |", "| --- | --- | --- | --- |"]
                   + [f"| {kind} | {a} | {b} | {c} |" for kind, a, b, c in counts(written.outcomes)]),
@@ -34,9 +35,8 @@ def report(repository: Repository, written: Written) -> str:
             "\n".join(f"- {_cell(line)}" for line in repository.unread),
         ]
     if repository.environment:
-        names = (
-            f"- `{name}`: {'set' if found else 'not set'}" for name, found in sorted(repository.environment.items())
-        )
+        asked = sorted(repository.environment.items())
+        names = (f"- {_code(name)}: {'set' if found else 'not set'}" for name, found in asked)
         parts += [
             "## Environment variables",
             "The code asks for these, and was read with what they were:",
@@ -69,8 +69,9 @@ def _todo(repository: Repository, written: Written) -> list[str]:
             "warehouse's connection there. Nothing of feature_store.yaml's connections was copied."
         )
     if repository.online_store != "redis":
+        store = _cell(str(repository.online_store))
         lines.append(
-            f"Feast's online store is {repository.online_store}; here it is Redis: set `FEATURE_STORE_REDIS_URL`, then "
+            f"Feast's online store is {store}; here it is Redis: set `FEATURE_STORE_REDIS_URL`, then "
             "`materialize`. Values are read from the warehouse once more, not copied from Feast's store."
         )
     disabled = [f"`models/features/{model.name}.sql`" for model in written.models if not model.enabled]
@@ -90,18 +91,28 @@ def _table(title: str, outcomes: list[Outcome], kinds: bool = False) -> list[str
     rows = [" | ".join(head).strip(" |"), " | ".join(["---"] * (3 if kinds else 4))]
     for o in outcomes:
         notes = "<br>".join(_cell(note) for note in o.notes)
-        name = f"{o.kind} `{_cell(o.name)}`" if kinds else f"`{_cell(o.name)}`"
+        name = f"{o.kind} {_code(o.name)}" if kinds else _code(o.name)
         became = notes if kinds else f"{_became(o.became)} | {notes}"
         rows.append(f"{name} | {_cell(o.where)} | {became}")
     return [f"## {title}", "\n".join(f"| {row} |" for row in rows)]
 
 
 def _became(text: str) -> str:
-    return f"[{text}]({text})" if text.startswith("models/") else text
+    return f"[{text}]({text})" if text.startswith("models/") else _cell(text)
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    """A text in a line of Markdown: no table, tag, link or picture begins in it."""
+    return _plain(text).replace("](", "]\\(").replace("|", "\\|")
+
+
+def _code(text: str) -> str:
+    """A text between backticks, which holds none."""
+    return "`" + _plain(text).replace("`", "'").replace("|", "\\|") + "`"
+
+
+def _plain(text: str) -> str:
+    return printable(" ".join(text.split())).replace("<", "&lt;")
 
 
 def _differences(repository: Repository) -> list[str]:

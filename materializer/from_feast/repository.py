@@ -14,6 +14,7 @@ import yaml
 from materializer.errors import InputError
 from materializer.from_feast.evaluate import Evaluator
 from materializer.from_feast.values import Made, Namespace, Projection
+from materializer.yaml_files import load_yaml
 
 _IGNORED = (".git", ".venv", "venv", "site-packages", "node_modules", "__pycache__", ".ipynb_checkpoints")
 
@@ -75,7 +76,7 @@ def _settings(folder: Path) -> dict[str, Any]:
         hint = f"; there is one in {' and '.join(map(str, below))}" if below else ""
         raise InputError(f"There is no feature_store.yaml in {folder}, so it is no Feast repository{hint}.")
     try:
-        settings = yaml.safe_load(path.read_text())
+        settings = load_yaml(path.read_text())
     except yaml.MarkedYAMLError as error:
         # Not the error's own text: that quotes the line, which may hold a password.
         line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
@@ -94,13 +95,15 @@ def _python_files(folder: Path) -> Iterator[Path]:
     if ignore.is_file():
         for line in ignore.read_text().splitlines():
             pattern = line.partition("#")[0].strip().strip("/")
-            for path in folder.glob(pattern) if pattern else ():
+            inside = pattern and ".." not in Path(pattern).parts
+            for path in folder.glob(pattern) if inside else ():
                 ignored |= {path} if path.is_file() else set(path.rglob("*.py"))
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name not in _IGNORED)
         for name in sorted(names):
             path = Path(root) / name
-            if name.endswith(".py") and name != "__init__.py" and path not in ignored:
+            inside = path.resolve().is_relative_to(folder)  # a link may lead anywhere
+            if name.endswith(".py") and name != "__init__.py" and path not in ignored and inside:
                 yield path.resolve()
 
 

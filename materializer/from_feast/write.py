@@ -7,14 +7,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-
 from materializer.duration import format_duration
 from materializer.from_feast.definitions import Projected, Repository, Service, Source
+from materializer.from_feast.locations import REPOSITORY
 from materializer.from_feast.plan import ALL_ROWS, Column, Model, Names, needs_quotes, plan_models, shown_as
-from materializer.from_feast.properties import Line, Row, literal, to_yaml, without_empty
+from materializer.from_feast.properties import Line, Row, inert, literal, to_yaml, without_empty
 from materializer.from_feast.types import quoted
 from materializer.macros import package_folder
+from materializer.sandbox import sandbox
 
 _TEMPLATES = Path(__file__).parent.parent / "templates"
 _OF_PROJECT = (".gitignore", "packages.yml", "profiles.yml")
@@ -72,7 +72,7 @@ def write_project(repository: Repository, name: str) -> Written:
 
 
 def _project_files(name: str, repository: Repository) -> dict[str, str]:
-    environment = jinja2.Environment(keep_trailing_newline=True)
+    environment = sandbox(keep_trailing_newline=True)
     values = {
         "name": name,
         "package": package_folder().as_posix(),
@@ -103,8 +103,9 @@ class _Sources:
             if place not in groups:
                 wanted = "feast" if location.is_file else "_".join(filter(None, place[:2])) or "feast_tables"
                 group, _ = group_names.take(wanted)
-                schema = None if location.is_file else location.schema or "{{ target.schema }}"
-                groups[place] = without_empty(name=group, database=location.database, schema=schema) | {"tables": []}
+                schema = None if location.is_file else literal(location.schema or "") or "{{ target.schema }}"
+                about = without_empty(name=group, database=literal(location.database), schema=schema)
+                groups[place] = about | {"tables": []}
                 names[group] = Names()
             group = str(groups[place]["name"])
             table, _ = names[group].take(source.name)
@@ -122,16 +123,16 @@ def _source_table(source: Source, model: Model, name: str) -> dict[str, object]:
     location = model.location
     meta = literal(without_empty(owner=source.owner, tags=dict(source.tags)))
     if location.file:
-        external = location.file
+        # The variable is ours, where it stands first; the rest is the repository's, whatever it looks like.
+        start, variable, rest = location.file.partition(REPOSITORY if location.inside else "\0")
         # dbt-duckdb puts names into the braces of a location, and takes another way to name them where they are told.
-        if "{" in external.replace("{{ var('feast_repository') }}", ""):
-            external = external.replace("{{ var('feast_repository') }}", "\0").replace("%", "%%")
-            external = "{{ var('feast_repository') }}".join(
-                f"{{% raw %}}{part}{{% endraw %}}" if part else "" for part in external.split("\0")
-            )
+        oldstyle = "{" in start + rest
+        start, rest = (inert(part.replace("%", "%%") if oldstyle else part) for part in (start, rest))
+        external = f"{start}{variable}{rest}".replace("\0", "")
+        if oldstyle:
             meta = {"formatter": "oldstyle"} | meta
         meta = {"external_location": external} | meta
-    identifier = location.table if location.table and location.table != name else None
+    identifier = literal(location.table) if location.table and location.table != name else None
     return without_empty(
         name=name,
         description=literal(source.description),
@@ -159,8 +160,7 @@ def _sql(model: Model, sources: _Sources, repository: Repository) -> str:
         origin = f"{{{{ ref('{model.shows}') }}}}"
     elif location.query:
         query = "\n".join(f"    {line}".rstrip() for line in location.query.splitlines())
-        query = f"    {{% raw %}}\n{query}\n    {{% endraw %}}" if re.search(r"{[{%#]", query) else query
-        head += f"with rows_of_source as (\n{query}\n)\n\n"
+        head += f"with rows_of_source as (\n{inert(query)}\n)\n\n"
         origin = "rows_of_source"
     else:
         origin = sources.reference(view.source)
@@ -177,7 +177,7 @@ def _sql(model: Model, sources: _Sources, repository: Repository) -> str:
 
 def _selected(column: Column, warehouse: str) -> str:
     name = quoted(column.name, warehouse)
-    return name if column.expression == name else f"{column.expression} as {name}"
+    return inert(name if column.expression == name else f"{column.expression} as {name}")
 
 
 def _properties(model: Model, groups: dict[str, dict[str, object]]) -> dict[str, object]:
@@ -198,7 +198,7 @@ def _properties(model: Model, groups: dict[str, dict[str, object]]) -> dict[str,
             without_empty(
                 name=literal(column.name),
                 quote=True if needs_quotes(column) else None,
-                data_type=column.data_type,
+                data_type=literal(column.data_type),
                 description=literal(column.description),
                 config=Line(meta=literal(dict(column.meta))) if column.meta else None,
             )
@@ -267,13 +267,14 @@ class _Services:
         self.outcomes.append(
             Outcome("feature service", service.name, service.where, "models/services.yml", (*service.notes, *notes))
         )
+        meta = {"features": literal(list(references))} | without_empty(tags=literal(dict(service.tags)))
         return without_empty(
             name=name,
             type="ml",
             description=literal(service.description),
             owner=Line(_owner(service.owner or repository.project or "feast")),
             depends_on=list(depends),
-        ) | {"config": {"meta": {"features": list(references)} | without_empty(tags=literal(dict(service.tags)))}}
+        ) | {"config": {"meta": meta}}
 
     def _references(self, projected: Projected, notes: list[str]) -> list[str]:
         model = self._models.get(projected.view)

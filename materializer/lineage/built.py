@@ -61,8 +61,11 @@ def _header(project: Project, node: Mapping[str, Any]) -> list[str] | None:
     """The names in the first line of a seed's file."""
     if node.get("package_name") != project.name or not node.get("original_file_path"):
         return None
+    path = (project.folder / str(node["original_file_path"])).resolve()
+    if not path.is_relative_to(project.folder.resolve()) or not path.is_file():
+        return None  # a manifest may name anything
     try:
-        with (project.folder / str(node["original_file_path"])).open(newline="", encoding="utf-8-sig") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             delimiter = (node.get("config") or {}).get("delimiter") or ","
             return next(csv.reader(file, delimiter=delimiter), None)
     except (OSError, UnicodeDecodeError, csv.Error, TypeError):

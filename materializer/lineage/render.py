@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from materializer.lineage.values import Column, Edge, Kind, Lineage
+from materializer.printable import printable
 
 # How long an expression may be on a line; JSON has it whole.
 _WIDEST = 100
@@ -92,7 +94,7 @@ def as_text(lineage: Lineage) -> str:
     if lineage.unresolved:
         lines += ["", "not resolved:"]
         lines += [f"  {label(one.column)}: {one.reason}" for one in lineage.unresolved]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _is_end(column: Column) -> bool:
@@ -230,9 +232,10 @@ def _drawn(column: Column) -> str:
 
 
 def _mermaid(text: str) -> str:
-    escaped = {"#": "#35;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "`": "#96;"}
-    return "".join(escaped.get(letter, letter) for letter in text)
+    """In quotes Mermaid still reads markup, entities and directives: only letters, digits and these stay themselves."""
+    named = {'"': "#quot;", "<": "#lt;", ">": "#gt;"}
+    return re.sub(r"[^\w .,:()\[\]-]", lambda one: named.get(one[0]) or f"#{ord(one[0])};", printable(text))
 
 
 def _dot(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
+    return printable(text).replace("\\", "\\\\").replace('"', '\\"')

@@ -107,7 +107,7 @@ def _finding(spot: Spot, model: Mapping[str, Any], view: FeatureView, folder: Pa
     if file is None:
         file, line, column = _in_source(spot, model)
     elif spot.token:
-        line, column = _in_properties(folder / file, model, spot.token)
+        line, column = _in_properties(folder, file, model, spot.token)
     return Finding(spot.rule, spot.severity, view.reference, file, line, column, spot.message)
 
 
@@ -131,11 +131,12 @@ def _in_source(spot: Spot, model: Mapping[str, Any]) -> tuple[str, int, int]:
     return model.get("compiled_path") or model["original_file_path"], spot.line, spot.column
 
 
-def _in_properties(file: Path, model: Mapping[str, Any], name: str) -> tuple[int, int]:
-    """Where a properties file names a column of the model."""
+def _in_properties(folder: Path, file: str, model: Mapping[str, Any], name: str) -> tuple[int, int]:
+    """Where a properties file of the project names a column of the model."""
+    path = (folder / file).resolve()
     try:
-        lines = file.read_text().splitlines()
-    except OSError:
+        lines = path.read_text().splitlines() if path.is_relative_to(folder.resolve()) and path.is_file() else []
+    except (OSError, ValueError):
         return 1, 1
     seen_model = False
     for number, line in enumerate(lines, 1):

@@ -10,6 +10,7 @@ from jinja2 import nodes
 
 from materializer.graph import Graph
 from materializer.lint.sql import Spot
+from materializer.sandbox import sandbox
 
 _MACROS = ("window_aggregates", "aggregate_as_of")
 _PLACE_OF_CREATED = {"window_aggregates": 6, "aggregate_as_of": 8}
@@ -29,8 +30,8 @@ def calls_without_load_time(model: Mapping[str, Any], graph: Graph) -> list[Spot
     if not loaded:
         return []
     try:
-        tree = jinja2.Environment(extensions=["jinja2.ext.do"]).parse(raw)
-    except jinja2.TemplateSyntaxError:
+        tree = sandbox(extensions=["jinja2.ext.do"]).parse(raw)
+    except (jinja2.TemplateSyntaxError, RecursionError):
         return []
     spots = []
     for call in tree.find_all(nodes.Call):

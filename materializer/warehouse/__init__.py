@@ -68,6 +68,19 @@ def open_warehouse(project: Project) -> AbstractContextManager[Warehouse]:
     return openers[kind](project)
 
 
+def query_apart(project: Project, sql: str) -> pa.Table:
+    """The answer of one SELECT that somebody else wrote, with no file in its reach.
+
+    Raises:
+        WarehouseError: where it is anything else, or reaches further; and as `open_warehouse`.
+    """
+    with open_warehouse(project):
+        pass  # a warehouse that is not there, or cannot be read, is not the SELECT's fault
+    from materializer.warehouse import duckdb
+
+    return duckdb.query_apart(project, sql)
+
+
 def _duckdb(project: Project) -> AbstractContextManager[Warehouse]:
     try:
         from materializer.warehouse.duckdb import open_duckdb

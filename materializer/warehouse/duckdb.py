@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import duckdb
@@ -24,7 +24,8 @@ LOCK_PATIENCE = 5.0
 
 
 _connecting = threading.Lock()
-
+# A PIVOT over values that are yet to be found counts as several.
+_QUERIES = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)
 # From how many relations on their columns are asked for together.
 FEW = 20
 
@@ -39,7 +40,7 @@ class DuckDBWarehouse:
 
     def columns(self, relation: Relation) -> list[Column]:
         try:
-            described = self._connection.execute(f"describe select * from {relation}").fetchall()
+            described = self._connection.execute(self._one(f"describe select * from {relation}")).fetchall()
         except duckdb.CatalogException:
             return []
         except duckdb.Error as error:
@@ -84,14 +85,14 @@ class DuckDBWarehouse:
 
     def query(self, sql: str) -> pa.Table:
         try:
-            relation, finish = exactly(self._connection.sql(sql))
+            relation, finish = exactly(self._connection.sql(self._one(sql)))
             return finish(relation.to_arrow_table())
         except duckdb.Error as error:
             raise _refused(error) from None
 
     def stream(self, sql: str, batch_rows: int) -> Iterator[pa.RecordBatch]:
         try:
-            relation, finish = exactly(self._connection.sql(sql))
+            relation, finish = exactly(self._connection.sql(self._one(sql)))
             yield from map(finish, relation.to_arrow_reader(batch_rows))
         except (duckdb.Error, pa.ArrowException, OSError) as error:  # Arrow wraps what DuckDB meets half-way
             raise _refused(error) from None
@@ -104,7 +105,22 @@ class DuckDBWarehouse:
 
     def save(self, sql: str, path: Path) -> None:
         quoted = str(path).replace("'", "''")
+        self._one(sql)
         self.execute(f"copy ({sql}) to '{quoted}' (format parquet)")
+
+    def _one(self, sql: str) -> duckdb.Statement:
+        """A query as a statement. DuckDB would run several, and what was meant as one part of a query may hold more.
+
+        Raises:
+            WarehouseError: where it is no query, or more than one.
+        """
+        try:
+            found = self._connection.extract_statements(sql)
+        except duckdb.Error as error:
+            raise _refused(error) from None
+        if len(found) != 1 or found[0].type not in _QUERIES:
+            raise WarehouseError("A query of this project is more than one statement, or none that only reads.")
+        return found[0]
 
     def register(self, name: str, table: pa.Table) -> Relation:
         # DuckDB reads no decimals of more than 38 digits; text that spells a number it compares as one.
@@ -136,14 +152,51 @@ def open_duckdb(project: Project) -> Iterator[DuckDBWarehouse]:
         connection.close()
 
 
+def query_apart(project: Project, sql: str) -> pa.Table:
+    """The answer of one SELECT that somebody else wrote, which sees the warehouse's tables and no file at all.
+
+    It runs in an engine of its own that only has the warehouse attached, read-only: files, extensions and settings are
+    locked, and no other connection is touched. Types that Arrow does not have come back as DuckDB's own.
+
+    Raises:
+        WarehouseError: where it is anything else than one SELECT, or reaches further; and as `open_duckdb`.
+    """
+    path = profile_settings(project).database
+    name = str(project.connection.get("database") or Path(path).stem).replace('"', '""')
+    with closing(duckdb.connect(":memory:")) as connection:
+        quoted = path.replace("'", "''")
+        _patiently(path, lambda: connection.execute(f"attach '{quoted}' as \"{name}\" (read_only)"))
+        for setting in (
+            f'use "{name}"', "set TimeZone = 'UTC'", "set enable_progress_bar = false",
+            "set arrow_lossless_conversion = true", "set python_enable_replacements = false",
+            "set enable_external_access = false", "set lock_configuration = true",
+        ):  # fmt: skip
+            connection.execute(setting)
+        try:
+            statements = connection.extract_statements(sql)
+            if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+                raise WarehouseError("It is not one SELECT.")
+            return connection.sql(statements[0]).to_arrow_table()
+        except (duckdb.Error, pa.ArrowException) as error:
+            raise _refused(error) from None
+
+
 def _connect(settings: ProfileSettings) -> duckdb.DuckDBPyConnection:
     path = settings.database
+
+    def connect() -> duckdb.DuckDBPyConnection:
+        # The first connection to a file is not whole before `connect` returns, and threads share what it opens.
+        with _connecting:
+            return duckdb.connect(path, read_only=path != ":memory:", config=dict(settings.config))
+
+    return _patiently(path, connect)
+
+
+def _patiently(path: str, opened: Callable[[], duckdb.DuckDBPyConnection]) -> duckdb.DuckDBPyConnection:
     deadline = time.monotonic() + LOCK_PATIENCE
     while True:
         try:
-            # The first connection to a file is not whole before `connect` returns, and threads share what it opens.
-            with _connecting:
-                return duckdb.connect(path, read_only=path != ":memory:", config=dict(settings.config))
+            return opened()
         except duckdb.IOException as error:
             if "lock" not in str(error).lower():
                 raise WarehouseError(f"DuckDB cannot open {path}: {_sentence(error)}") from None
