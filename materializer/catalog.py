@@ -46,7 +46,8 @@ class Catalog:
         repo_path: str | os.PathLike[str] | None = None,
     ) -> None:
         folder = project_dir or repo_path
-        self._redis_url = connect.redis_url(redis_url)
+        if named := connect.named_url(redis_url):
+            self._redis_url = named
         self._namespace = namespace
         self._profiles_dir = profiles_dir
         self._project: Project | None = None
@@ -280,6 +281,11 @@ class Catalog:
             return get_statistics(warehouse, manifest, chosen, features, start, end, compare)
 
     # Parts.
+
+    @cached_property
+    def _redis_url(self) -> str:
+        """Where nobody named one: looked for when it is needed first, so that a server started meanwhile is found."""
+        return connect.redis_url(None, self._project.folder if self._project else None)
 
     @cached_property
     def _client(self) -> OnlineStore:

@@ -7,12 +7,14 @@ import os
 import sys
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from materializer.duration import format_duration
 from materializer.errors import FeatureStoreError, InputError
+from materializer.online.connect import named_url, private_url, somebody_listens
 from materializer.store import FeatureStore
 
 
@@ -43,7 +45,11 @@ def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--project-dir", help="The dbt project. Default: DBT_PROJECT_DIR, else the current folder."),
             click.option("--profiles-dir", help="The folder of profiles.yml. Default: as dbt finds it."),
             click.option("--target", "-t", help="The target of the dbt profile. Default: the profile's own."),
-            click.option("--redis-url", help="Default: FEATURE_STORE_REDIS_URL, else redis://127.0.0.1:6379/0."),
+            click.option(
+                "--redis-url",
+                help="Default: FEATURE_STORE_REDIS_URL, else the project's "
+                "private server (`feature-store redis`), else redis://127.0.0.1:6379/0.",
+            ),
             click.option("--namespace", help="Default: <dbt project>.<target>."),
         )
     ):
@@ -82,16 +88,41 @@ def open_store(
     redis_url: str | None,
     namespace: str | None,
     reader: bool = False,
+    starts_redis: bool = False,
 ) -> FeatureStore:
-    """The store that the common options name. A `reader` needs no project where none is named and none is here."""
+    """The store that the common options name. A `reader` needs no project where none is named and none is here; with
+    `starts_redis` the project's private server is started where a person at a terminal has no other."""
     folder = project_dir or os.environ.get("DBT_PROJECT_DIR")
     if reader and not folder and not os.path.exists("dbt_project.yml"):  # noqa: PTH110
         from materializer.online.connect import redis_url as default_url
 
         return FeatureStore(redis_url=default_url(redis_url), namespace=namespace)
-    return FeatureStore(
+    store = FeatureStore(
         folder or ".", target=target, profiles_dir=profiles_dir, redis_url=redis_url, namespace=namespace
     )
+    if starts_redis and at_a_terminal() and not named_url(redis_url):
+        _private_redis(store.project.folder)
+    return store
+
+
+def at_a_terminal() -> bool:
+    """Whether a person is looking: both outputs are a terminal, and it is no CI job."""
+    return sys.stdout.isatty() and sys.stderr.isatty() and not os.environ.get("CI")
+
+
+def _private_redis(project: Path) -> None:
+    """Find the project's private server, or start it where no server listens at the default place; and say so."""
+    if url := private_url(project):
+        click.echo(f"Using this project's private Redis at {url}.", err=True)
+    elif sys.platform != "win32" and not somebody_listens():
+        from materializer import local_redis
+
+        url = local_redis.start(local_redis.folder_of(project))
+        click.echo(
+            f"Started a private Redis for this project at {url}, with its data in .redis/; "
+            "`feature-store redis stop` ends it.",
+            err=True,
+        )
 
 
 def print_json(value: Any) -> None:

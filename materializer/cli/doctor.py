@@ -62,7 +62,7 @@ def doctor(context: click.Context, output: str, **where: Any) -> None:
     if check("project", project) and check("manifest", manifest) and check("warehouse", warehouse):
         for view in found["registry"].all_views():
             check(f"view {view.reference}", lambda view=view: _view(found["project"], view))
-    url = redis_url(where["redis_url"])
+    url = redis_url(where["redis_url"], found["project"].folder if "project" in found else None)
     if check("redis", lambda: _redis(url, health.topology)):
         check("redis eviction", lambda: _redis(url, lambda store, _: health.eviction(store)))
         check("redis persistence", lambda: _redis(url, lambda store, _: health.persistence(store)))

@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from materializer.cli.common import key_values, open_store, output_option, print_json, print_rows, store_options
-from materializer.online.connect import redis_url
 from materializer.store import FeatureStore
 
 
@@ -29,7 +28,8 @@ def online(
     """
     rows = [key_values(tuple(entity.split(","))) for entity in entities]
     # What is published counts here, whatever the project and its warehouse are at.
-    store = FeatureStore(redis_url=redis_url(where["redis_url"]), namespace=open_store(reader=True, **where).namespace)
+    named = open_store(reader=True, starts_redis=True, **where)
+    store = FeatureStore(redis_url=named._redis_url, namespace=named.namespace)
     answer = store.get_online_features(references(store, features), rows, full_feature_names).to_dict(
         include_statuses=True, include_event_timestamps=True
     )
