@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from materializer import dbt_package
 from materializer.cli.common import open_store, output_option, print_json, store_options
 from materializer.errors import FeatureStoreError
 from materializer.manifest import load_manifest, read_registry
@@ -59,7 +60,15 @@ def doctor(context: click.Context, output: str, **where: Any) -> None:
         with open_warehouse(found["project"]):
             return f"{found['project'].connection.get('type')} opens"
 
-    if check("project", project) and check("manifest", manifest) and check("warehouse", warehouse):
+    def package() -> str | Finding:
+        copy = dbt_package.copied_files(found["project"].folder)
+        if copy and copy != dbt_package.package_files():
+            return "the copy in the project is of another release: run `feature-store init` and `dbt deps` there", True
+        return "of this release" if copy else "not copied into the project"
+
+    if check("project", project):
+        check("dbt package", package)
+    if "project" in found and check("manifest", manifest) and check("warehouse", warehouse):
         for view in found["registry"].all_views():
             check(f"view {view.reference}", lambda view=view: _view(found["project"], view))
     url = redis_url(where["redis_url"], found["project"].folder if "project" in found else None)
