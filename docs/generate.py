@@ -3,7 +3,7 @@
     python docs/generate.py
 
 What the pages say of a macro and its arguments is what dbt's own docs show. A test fails where a page is older than
-that, where a public macro or an argument has no description, and where an example passes an argument that does not exist.
+that, where a public macro or an argument has no description, and where an example passes an unknown argument.
 """
 
 from __future__ import annotations
