@@ -56,9 +56,12 @@ def selected_views(
     manifest: Mapping[str, Any],
     registry: Registry,
     selection: Selection,
-    profiles_dir: str | Path | None = None,
+    profiles: Path,
 ) -> list[FeatureView]:
     """The online feature views that a selection means; none where it compares states and nothing differs.
+
+    Args:
+        profiles: the ``profiles.yml`` of the project.
 
     Raises:
         NotFoundError: where a word of it means nothing, or none of what it means is an online feature view.
@@ -73,7 +76,7 @@ def selected_views(
             names, tags = ([], [word[4:]]) if word.startswith("tag:") else ([word], [])
             chosen |= {view.reference: view for view in select_views(registry, names, tags)}
         return list(chosen.values())
-    ids = _ids(project, selection, profiles_dir)
+    ids = _ids(project, selection, profiles)
     chosen = {view.reference: view for view in registry.all_views() if view.online and view.unique_id in ids}
     if not chosen and not _COMPARING.search(" ".join(selection.select)) and not selection.selector:
         known = ", ".join(view.reference for view in registry.all_views() if view.online) or "none"
@@ -91,14 +94,13 @@ def _is_plain(word: str, manifest: Mapping[str, Any], registry: Registry) -> boo
     return not any(word in (node.get("fqn") or ())[:-1] for node in manifest["nodes"].values())
 
 
-def _ids(project: Project, selection: Selection, profiles_dir: str | Path | None) -> set[str]:
+def _ids(project: Project, selection: Selection, profiles: Path) -> set[str]:
     """The unique ids of the models, snapshots and seeds that dbt selects."""
     # Neither its log nor target/ is touched: a manifest without compiled SQL would take the place of the last build's.
     command = [*_dbt(), "--no-write-json", "--log-format", "json", "--log-level", "info", "--log-level-file", "none"]
     command += ["ls", "--output", "json", "--output-keys", "unique_id", "--resource-type", *_RESOURCES]
-    command += ["--project-dir", str(project.folder), "--target", project.target]
-    if profiles_dir:
-        command += ["--profiles-dir", str(Path(profiles_dir).expanduser().resolve())]
+    command += ["--project-dir", str(project.folder), "--profiles-dir", str(profiles.resolve().parent)]
+    command += ["--target", project.target]
     if selection.select:
         command += ["--select", *selection.select]
     if selection.exclude:
@@ -113,7 +115,8 @@ def _ids(project: Project, selection: Selection, profiles_dir: str | Path | None
         raise ProjectError(f"{command[0]} cannot be run: {error.strerror}.") from None
     events = list(filter(None, map(_event, done.stdout.splitlines())))
     if done.returncode != 0:
-        said = [event["msg"] for event in events if event["level"] == "error"] or [done.stderr or "it did not say why"]
+        said = [event["msg"] for event in events if event["level"] == "error"]
+        said = said or done.stderr.strip().splitlines() or ["it did not say why"]
         raise InputError(f"dbt cannot resolve the selection: {_sentence(said[-1])}")
     for event in events:
         word = event["data"].get("spec_raw")

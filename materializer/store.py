@@ -21,6 +21,7 @@ from materializer.online.connect import plain_errors
 from materializer.online.entity_rows import rows_of
 from materializer.online.response import OnlineResponse
 from materializer.online.topology import make_ready
+from materializer.project import find_profiles
 from materializer.run import Options, ViewResult, new_run_id, server_time
 from materializer.warehouse import open_warehouse
 
@@ -276,7 +277,9 @@ class FeatureStore(Catalog):
             raise InputError(
                 "`exclude` takes away from what `select` or `selector` selects: put the views named there, too."
             )
-        selected = selected_views(self.project, manifest, registry, selection, self._profiles_dir)
+        selected = selected_views(
+            self.project, manifest, registry, selection, find_profiles(self.project.folder, self._profiles_dir)
+        )
         named = select_views(registry, names, tags) if names or tags else []
         return list({view.reference: view for view in [*named, *selected]}.values())
 

@@ -88,6 +88,8 @@ def _add_line(path: Path, text: str, entries: list[Any]) -> None:
     else:
         new = f"{text.rstrip()}\n\npackages:\n  {dbt_package.LINE}\n".lstrip()
     before = yaml.safe_load(text) or {}
+    if not head and "packages" in before:
+        new = ""
     wanted = {**before, "packages": [{"local": dbt_package.FOLDER}, *entries]}
     if len(entries) != len(before.get("packages") or []) or _read(new) != wanted:
         click.echo(f"Add this to the packages in {path.name}:\n  {dbt_package.LINE}")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import shutil
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,7 +120,7 @@ def write_files(files: dict[Path, str]) -> None:
 def _say_next(folder: Path, online: str) -> None:
     if folder.resolve() != Path.cwd():
         click.echo(f"  cd {folder}")
-    if not shutil.which("dbt"):
+    if not (find_spec("dbt") or shutil.which("dbt")):
         click.echo("  pip install dbt-duckdb")
     click.echo("  dbt deps && dbt build")
     click.echo("  materialize")
