@@ -91,6 +91,13 @@ def test_at_a_terminal_it_is_not_started(shop: DbtProject, args: tuple[str, ...]
     assert not local_redis.folder_of(shop.folder).exists()
 
 
+def test_for_a_project_that_was_never_built_none_is_started(shop: DbtProject) -> None:
+    (shop.folder / "target" / "manifest.json").unlink()
+    code, shown = at_a_terminal(shop, "materialize")
+    assert code == 1 and "run `dbt build`" in shown
+    assert not local_redis.folder_of(shop.folder).exists()
+
+
 def test_a_server_on_the_default_port_is_used_as_ever(shop: DbtProject, redis_url: str, namespace: str) -> None:
     code, shown = at_a_terminal(shop, "materialize", "user_item", "--namespace", namespace, default=redis_url)
     assert code == 0 and "private" not in shown

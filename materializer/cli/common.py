@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -15,6 +14,7 @@ import click
 from materializer.duration import format_duration
 from materializer.errors import FeatureStoreError, InputError
 from materializer.online.connect import named_url, private_url, somebody_listens
+from materializer.project import Project
 from materializer.store import FeatureStore
 
 
@@ -101,7 +101,7 @@ def open_store(
         folder or ".", target=target, profiles_dir=profiles_dir, redis_url=redis_url, namespace=namespace
     )
     if starts_redis and at_a_terminal() and not named_url(redis_url):
-        _private_redis(store.project.folder)
+        _private_redis(store.project)
     return store
 
 
@@ -110,14 +110,17 @@ def at_a_terminal() -> bool:
     return sys.stdout.isatty() and sys.stderr.isatty() and not os.environ.get("CI")
 
 
-def _private_redis(project: Path) -> None:
-    """Find the project's private server, or start it where no server listens at the default place; and say so."""
-    if url := private_url(project):
+def _private_redis(project: Project) -> None:
+    """Find the project's private server, or start it where no server listens at the default place; and say so.
+
+    For a project that was never built none is started: there is nothing to send or read.
+    """
+    if url := private_url(project.folder):
         click.echo(f"Using this project's private Redis at {url}.", err=True)
-    elif sys.platform != "win32" and not somebody_listens():
+    elif sys.platform != "win32" and project.manifest_path.is_file() and not somebody_listens():
         from materializer import local_redis
 
-        url = local_redis.start(local_redis.folder_of(project))
+        url = local_redis.start(local_redis.folder_of(project.folder))
         click.echo(
             f"Started a private Redis for this project at {url}, with its data in .redis/; "
             "`feature-store redis stop` ends it.",
