@@ -35,7 +35,7 @@ class Selection:
 
     select: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    selector: str | None = None
+    selector: str = ""
     state: str | None = None
 
     def __bool__(self) -> bool:

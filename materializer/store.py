@@ -270,7 +270,9 @@ class FeatureStore(Catalog):
         """The views named, tagged or selected, each once; every online view where none is."""
         from materializer.selection import Selection, selected_views, words
 
-        selection = Selection(words(select), words(exclude), selector, os.fspath(state) if state else None)
+        selection = Selection(
+            words(select), words(exclude), " ".join(words(selector)), os.fspath(state) if state else None
+        )
         if not selection:
             return select_views(registry, names, tags)
         if (names or tags) and not (selection.select or selector):

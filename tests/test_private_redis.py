@@ -123,7 +123,8 @@ def test_every_command_and_the_sdk_find_the_running_one(shop: DbtProject, monkey
     assert (ran.code, ran.err) == (0, ""), "quiet in a pipe"
     ran = run("feature-store", "online", "user_features:age", "-e", "user_id=1", "--output", "json", cwd=shop.folder)
     assert ran.json["age"] == [31]
-    assert f"answers at {url[8:-2]}" in run("feature-store", "doctor", cwd=shop.folder).out
+    doctor = run("feature-store", "doctor", cwd=shop.folder).out
+    assert f"answers at {url[8:-2]}: one server, this project's private one" in doctor
     fresh = run("feature-store", "freshness", "--output", "json", cwd=shop.folder)
     assert fresh.code == 0 and "cannot be reached" not in fresh.out
     assert "Nothing to remove" in run("feature-store", "prune", cwd=shop.folder).out

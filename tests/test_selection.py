@@ -166,6 +166,6 @@ def test_without_dbt_one_sentence_says_what_to_do(where: tuple[str, ...], monkey
 @pytest.mark.parametrize("empty", ["", " ", [""]])
 def test_an_empty_selection_is_not_every_view(shop: DbtProject, empty: Any) -> None:
     store = FeatureStore(project_dir=shop.folder, redis_url="redis://127.0.0.1:1/0")
-    for argument in ("select", "exclude"):
+    for argument in ("select", "exclude", "selector"):
         with pytest.raises(FeatureStoreError, match="The selection is empty"):
             store.materialize(**{argument: empty})

@@ -14,7 +14,7 @@ from materializer.errors import FeatureStoreError
 from materializer.manifest import load_manifest, read_registry
 from materializer.memory import read_log
 from materializer.online import health
-from materializer.online.connect import connect, plain_errors, redis_url
+from materializer.online.connect import connect, plain_errors, private_url, redis_url
 from materializer.online.health import Finding
 from materializer.online.published import read_published
 from materializer.online.topology import OnlineStore
@@ -72,7 +72,8 @@ def doctor(context: click.Context, output: str, **where: Any) -> None:
         for view in found["registry"].all_views():
             check(f"view {view.reference}", lambda view=view: _view(found["project"], view))
     url = redis_url(where["redis_url"], found["project"].folder if "project" in found else None)
-    if check("redis", lambda: _redis(url, health.topology)):
+    private = "project" in found and url == private_url(found["project"].folder)
+    if check("redis", lambda: _redis(url, health.topology) + (", this project's private one" if private else "")):
         check("redis eviction", lambda: _redis(url, lambda store, _: health.eviction(store)))
         check("redis persistence", lambda: _redis(url, lambda store, _: health.persistence(store)))
         if "store" in found:
