@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from materializer.errors import InputError, NotFoundError, ProjectError
 from materializer.feature_view import FeatureView, Registry
 from materializer.materialize import select_views
@@ -100,7 +102,9 @@ def _ids(project: Project, selection: Selection, profiles: Path) -> set[str]:
     command = [*_dbt(), "--no-write-json", "--log-format", "json", "--log-level", "info", "--log-level-file", "none"]
     command += ["ls", "--output", "json", "--output-keys", "unique_id", "--resource-type", *_RESOURCES]
     command += ["--project-dir", str(project.folder), "--profiles-dir", str(profiles.resolve().parent)]
-    command += ["--target", project.target]
+    if project.target != _default_target(project, profiles):
+        # Only where it has to be: dbt parses everything anew after a build that was run without it.
+        command += ["--target", project.target]
     if selection.select:
         command += ["--select", *selection.select]
     if selection.exclude:
@@ -127,6 +131,13 @@ def _ids(project: Project, selection: Selection, profiles: Path) -> set[str]:
         for event in events
         if event["name"] == "PrintEvent" and event["msg"].startswith('{"unique_id"')
     }
+
+
+def _default_target(project: Project, profiles: Path) -> str | None:
+    try:
+        return yaml.safe_load(profiles.read_text())[project.profile].get("target", "default")
+    except (OSError, ValueError, yaml.YAMLError, KeyError, AttributeError, TypeError):
+        return None
 
 
 def _criteria(select: Sequence[str]) -> set[str]:
