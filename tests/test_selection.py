@@ -93,6 +93,7 @@ def test_dbt_says_what_is_meant(
         results = store.materialize(**selected, dry_run=True)
         assert sorted(result.view for result in results) == views
     assert len(dbt_in_this_process) == 1, "one question"
+    assert "--target" not in dbt_in_this_process[0], "dbt would parse everything anew, and so would the next build"
     assert (shop.folder / "target" / "manifest.json").read_bytes() == before
 
 
