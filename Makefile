@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check 
 
 help:
 	@echo "make demo     run the example: raw data, dbt build, materialize, then features online and for training"
-	@echo "make stop     stop the private Redis that the demo started; its data stays in .redis/"
+	@echo "make stop     stop the private Redis that the demo started; its data stays in dbt_project/.redis/"
 	@echo "make test     lint, then the whole test suite"
 	@echo "make lint     ruff: rules and format"
 	@echo "make format   let ruff mend what it can"
@@ -32,7 +32,7 @@ diff: $(VENV)/.demo
 	@$(BIN)/feature-store diff $(SINCE) --project-dir dbt_project
 
 stop:
-	@if [ -x $(BIN)/python ]; then $(BIN)/python dbt_project/demo.py --stop; else echo "Nothing runs: there is no $(VENV)."; fi
+	@if [ -x $(BIN)/feature-store ]; then $(BIN)/feature-store redis stop --project-dir dbt_project; else echo "Nothing runs: there is no $(VENV)."; fi
 
 test: lint
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
@@ -46,8 +46,8 @@ format: $(VENV)/.dev
 	@$(BIN)/ruff format .
 
 clean: stop
-	rm -rf $(VENV) .redis .pytest_cache .ruff_cache .hypothesis
-	cd dbt_project && rm -rf raw target logs .dbt_packages .user.yml package-lock.yml shop.duckdb*
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	cd dbt_project && rm -rf .redis raw target logs .dbt_packages .user.yml package-lock.yml shop.duckdb*
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is %d.%d. Name another with: make PYTHON=python3.12 ..." % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'

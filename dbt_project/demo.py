@@ -1,12 +1,11 @@
 """The whole way on the example shop, from raw data to features online: `make demo`.
 
-Each step is a command that you could type yourself, and is shown before it runs. `--stop` stops the private Redis that
-an earlier demo started.
+Each step is a command that you could type yourself, and is shown before it runs.
 """
 
 from __future__ import annotations
 
-import argparse
+import json
 import os
 import subprocess
 import sys
@@ -15,13 +14,11 @@ from pathlib import Path
 
 import duckdb
 
-from materializer import local_redis
 from materializer.errors import FeatureStoreError
 
 EXAMPLE = Path(__file__).resolve().parent
 ROOT = EXAMPLE.parent
 BIN = Path(sys.executable).parent
-REDIS_FOLDER = ROOT / ".redis"
 REDIS_VARIABLE = "FEATURE_STORE_REDIS_URL"
 
 TRAINING_FEATURES = [
@@ -40,14 +37,9 @@ LABELS = """
 
 
 def main() -> int:
-    """Run the demo, or stop its server; 0 where all went well."""
-    parser = argparse.ArgumentParser(description="The whole way on the example shop.")
-    parser.add_argument("--stop", action="store_true", help="stop the private Redis of an earlier demo")
+    """Run the demo; 0 where all went well."""
     try:
-        if parser.parse_args().stop:
-            stop()
-        else:
-            demo()
+        demo()
     except FeatureStoreError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
@@ -67,21 +59,17 @@ def demo() -> None:
     told = run([str(BIN / "dbt"), "--no-use-colors", "build", *folders], cwd=EXAMPLE, keep=True)
     print(indent(summary(told)))
 
-    given = bool(os.environ.get(REDIS_VARIABLE))
-    if not given:
-        os.environ[REDIS_VARIABLE] = private_redis()
+    redis_url = os.environ.get(REDIS_VARIABLE) or private_redis()
 
     headline("The latest features of everybody to Redis", "materialize --project-dir dbt_project")
     run([str(BIN / "materialize"), "--project-dir", str(EXAMPLE)])
 
     user_id, item_id = a_busy_user()
-    show_online(user_id, item_id)
+    show_online(redis_url, user_id, item_id)
     show_training_set()
 
     seconds = time.monotonic() - started
     print(f"\nThat was all of it, in {seconds:.0f} seconds. Three commands to try next:\n")
-    if not given:  # a URL that was given may hold a password, and is known to who gave it
-        print(f"    export {REDIS_VARIABLE}={os.environ[REDIS_VARIABLE]}")
     for command in (
         "feature-store list --project-dir dbt_project",
         f"feature-store online recommendation -e user_id={user_id},item_id={item_id} --project-dir dbt_project",
@@ -89,17 +77,21 @@ def demo() -> None:
         ' --spine "select * from bought_after_view limit 5"',
     ):
         print(f"    {shown(BIN)}/{command}")
-    if not given:
-        print(f"\nRedis goes on running, with its data in {shown(REDIS_FOLDER)}/. Stop it with: make stop")
+    if not os.environ.get(REDIS_VARIABLE):
+        print("\nRedis goes on running, with its data in dbt_project/.redis/. Stop it with: make stop")
+    print(f"\nA project of your own begins with: {shown(BIN)}/feature-store init ../my_features")
 
 
 def private_redis() -> str:
-    """The demo's own server, started or found again."""
-    running = local_redis.url(REDIS_FOLDER)
-    redis_url = local_redis.start(REDIS_FOLDER)
-    print(f"\n== A private Redis (you can name another in {REDIS_VARIABLE})")
-    print(indent(f"{'found again' if running else 'started'} at {redis_url}; data in {shown(REDIS_FOLDER)}/"))
-    return redis_url
+    """The URL of the example's own server, started or found again."""
+    headline(
+        f"A private Redis (you can name another in {REDIS_VARIABLE})",
+        "feature-store redis start --project-dir dbt_project",
+    )
+    command = [str(BIN / "feature-store"), "redis", "start", "--project-dir", str(EXAMPLE), "--output", "json"]
+    started = json.loads(run(command, keep=True))
+    print(indent(f"{'started' if started['started'] else 'found again'} at {started['url']}"))
+    return started["url"]
 
 
 def a_busy_user() -> tuple[int, int]:
@@ -116,17 +108,19 @@ def a_busy_user() -> tuple[int, int]:
     return user_id, item_id
 
 
-def show_online(user_id: int, item_id: int) -> None:
+def show_online(redis_url: str, user_id: int, item_id: int) -> None:
     """What a request handler reads: Redis alone, with no dbt and no warehouse."""
     from materializer import FeatureStore
 
     headline("Online: what a recommender reads in a request, from Redis alone", None)
     print("    from materializer import FeatureStore")
-    print(f'    store = FeatureStore(redis_url=os.environ["{REDIS_VARIABLE}"], namespace="shop.dev")')
+    # A URL that was given may hold a password.
+    named = f'os.environ["{REDIS_VARIABLE}"]' if os.environ.get(REDIS_VARIABLE) else f'"{redis_url}"'
+    print(f'    store = FeatureStore(redis_url={named}, namespace="shop.dev")')
     print("    store.get_online_features(")
     print(f'        features="recommendation", entity_rows=[{{"user_id": {user_id}, "item_id": {item_id}}}]')
     print("    ).to_dict()\n")
-    store = FeatureStore(redis_url=os.environ[REDIS_VARIABLE], namespace="shop.dev")
+    store = FeatureStore(redis_url=redis_url, namespace="shop.dev")
     found = store.get_online_features(
         features="recommendation", entity_rows=[{"user_id": user_id, "item_id": item_id}]
     ).to_dict()
@@ -150,14 +144,6 @@ def show_training_set() -> None:
     # Whole seconds are enough for the eye.
     frame["event_timestamp"] = frame["event_timestamp"].astype(str).str.slice(0, 19)
     print(indent(frame.to_string(index=False, float_format="{:.3f}".format)))
-
-
-def stop() -> None:
-    """Stop the private server."""
-    if local_redis.stop(REDIS_FOLDER):
-        print(f"The private Redis is stopped; its data stays in {shown(REDIS_FOLDER)}/.")
-    else:
-        print("No private Redis is running.")
 
 
 def run(command: list[str], cwd: Path = ROOT, keep: bool = False) -> str:

@@ -55,7 +55,8 @@ class Catalog:
             if isinstance(value, str) and not value.strip():
                 raise InputError(f"{name} is an empty text: leave it out, or give it a value.")
         folder = project_dir or repo_path
-        self._redis_url = connect.redis_url(redis_url)
+        if named := connect.named_url(redis_url):
+            self._redis_url = named
         self._namespace = namespace
         self._project: Project | None = None
         if folder or (not redis_url and (not namespace or project_in_reach())):
@@ -301,6 +302,11 @@ class Catalog:
             return get_statistics(warehouse, manifest, chosen, features, start, end, compare)
 
     # Parts.
+
+    @cached_property
+    def _redis_url(self) -> str:
+        """Where nobody named one: looked for when it is needed first, so that a server started meanwhile is found."""
+        return connect.redis_url(None, self._project.folder if self._project else None)
 
     @cached_property
     def _client(self) -> OnlineStore:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,10 @@ from typing import Any
 
 from materializer.errors import ProjectError
 
+_ABSENT = (
+    "This needs dbt, which is not installed beside this package: pip install dbt-core and the adapter of your warehouse, "
+    "or 'dbt-feature-store[duckdb]'."
+)
 # They would lead a command elsewhere than its own options do.
 _PLACES = ("TARGET_PATH", "LOG_PATH", "PROJECT_DIR", "PROFILES_DIR", "TARGET", "PROFILE")
 
@@ -34,10 +39,7 @@ def run_dbt(jobs: Sequence[Sequence[Sequence[str]]], folder: Path) -> list[list[
         ProjectError: where dbt is not installed beside this package, or ends without an answer.
     """
     if not _installed():
-        raise ProjectError(
-            "This needs dbt, which is not installed beside this package: pip install dbt-core and the adapter of your "
-            "warehouse, or 'dbt-feature-store[duckdb]'."
-        )
+        raise ProjectError(_ABSENT)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DBT_ENGINE_")}
     for place in _PLACES:
         environment.pop(f"DBT_{place}", None)
@@ -52,6 +54,19 @@ def run_dbt(jobs: Sequence[Sequence[Sequence[str]]], folder: Path) -> list[list[
             last = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
             raise ProjectError(f"dbt did not run: {last}")
         return json.loads(answered.read_text())
+
+
+def dbt_command() -> list[str]:
+    """How to call dbt: the one of this Python, else the one on PATH.
+
+    Raises:
+        ProjectError: where there is none.
+    """
+    if _installed():
+        return [sys.executable, "-c", "from dbt.cli.main import cli; cli()"]
+    if program := shutil.which("dbt"):
+        return [program]
+    raise ProjectError(_ABSENT)
 
 
 def _installed() -> bool:

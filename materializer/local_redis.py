@@ -1,12 +1,11 @@
 """One private Redis (or Valkey) for development: start it, find it again, stop it.
 
 The server is bound to 127.0.0.1, keeps what it is told in a folder of its own and outlives the process that started it,
-so that the next command finds both the server and its data:
+so that the next command finds both the server and its data. A dbt project's lies in its `.redis/`:
 
-    from pathlib import Path
     from materializer import local_redis
 
-    folder = Path(".redis")
+    folder = local_redis.folder_of("my_features")
     local_redis.start(folder)  # 'redis://127.0.0.1:40123/0', and the same one when called again
     local_redis.url(folder)    # the same, or None where it does not run
     local_redis.stop(folder)   # True where there was one to stop
@@ -37,7 +36,7 @@ from redis.retry import Retry
 
 from materializer.errors import OnlineStoreError
 
-__all__ = ["LocalRedisError", "start", "stop", "url"]
+__all__ = ["LocalRedisError", "Running", "find", "folder_of", "start", "stop", "url"]
 
 HOST = "127.0.0.1"
 PORT_FILE = "port"
@@ -54,13 +53,21 @@ class LocalRedisError(OnlineStoreError):
 
 
 @dataclass(frozen=True)
-class _Running:
+class Running:
+    """A server that runs: its port, its process, and what it is (``redis 7.0.15``)."""
+
     port: int
     pid: int
+    program: str
 
     @property
     def url(self) -> str:
         return f"redis://{HOST}:{self.port}/0"
+
+
+def folder_of(project: Path | str) -> Path:
+    """Where the private server of a dbt project keeps its data."""
+    return Path(project) / ".redis"
 
 
 def start(folder: Path | str) -> str:
@@ -81,6 +88,7 @@ def start(folder: Path | str) -> str:
             _wait_until_ready(folder, found.port)
             return found.url
         kind, program = _program(folder)
+        (folder / ".gitignore").write_text("*\n")  # no repository takes the data of a server up
         for _ in range(ATTEMPTS):
             port = _free_port()
             # Written before the start: were this process killed in between, the server would still be found.
@@ -132,7 +140,7 @@ def stop(folder: Path | str) -> bool:
 
 def url(folder: Path | str) -> str | None:
     """The URL of the folder's server where it runs, else None. Starts nothing and changes nothing."""
-    found = _find(Path(folder).resolve())
+    found = find(folder)
     return found.url if found else None
 
 
@@ -178,6 +186,11 @@ def _home(folder: Path) -> str:
     return f"{folder.stat().st_ino}\n"
 
 
+def find(folder: Path | str) -> Running | None:
+    """The folder's server where it runs, else None. Starts nothing and changes nothing."""
+    return _find(Path(folder).resolve())
+
+
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     """Holds the folder against other callers; the system releases it if this process dies."""
@@ -186,7 +199,7 @@ def _lock(folder: Path) -> Iterator[None]:
         yield
 
 
-def _find(folder: Path) -> _Running | None:
+def _find(folder: Path) -> Running | None:
     """The server that works in this folder.
 
     Another server may have got the recorded port since, after a reboot for example. The working directory that a server
@@ -201,7 +214,9 @@ def _find(folder: Path) -> _Running | None:
         directory = client.config_get("dir").get("dir")
         if directory is None or not folder.samefile(directory):
             return None
-        return _Running(port, int(client.info("server")["process_id"]))
+        server = client.info("server")
+        name = server.get("server_name", "redis")
+        return Running(port, int(server["process_id"]), f"{name} {server.get(f'{name}_version', '')}".strip())
     except (redis.RedisError, OSError):
         return None  # nobody there, or somebody else, who wants a password for example
     finally:

@@ -30,7 +30,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def select_views(registry: Registry, names: Sequence[str] = (), tags: Sequence[str] = ()) -> list[FeatureView]:
-    """The views to materialize: those named, those with one of the tags, or every online view.
+    """The views to materialize: those named, with one of the tags (``team``, ``team=growth``), or every online view.
 
     Raises:
         NotFoundError: for a name that is no view, or tags that no online view has.
@@ -44,7 +44,10 @@ def select_views(registry: Registry, names: Sequence[str] = (), tags: Sequence[s
         chosen[view.reference] = view
     online = [view for view in registry.all_views() if view.online]
     for tag in tags:
-        tagged = {view.reference: view for view in online if tag in view.tags}
+        name, equals, value = tag.partition("=")
+        tagged = {
+            view.reference: view for view in online if name in view.tags and (not equals or view.tags[name] == value)
+        }
         if not tagged:
             known = sorted({tag for view in online for tag in view.tags})
             raise NotFoundError(f"No online feature view has the tag '{tag}'; there are: {', '.join(known) or 'none'}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from materializer.catalog import Catalog
 from materializer.duration import parse_duration
 from materializer.errors import InputError, NotFoundError
-from materializer.feature_view import FeatureService
+from materializer.feature_view import FeatureService, FeatureView, Registry
 from materializer.historical import TrainingSet, get_historical_features
 from materializer.macros import MacroRenderer
 from materializer.manifest import load_manifest, read_registry
@@ -44,7 +44,8 @@ class FeatureStore(Catalog):
             reader of what is online.
         target: of the dbt profile.
         profiles_dir: where ``profiles.yml`` lives.
-        redis_url: default ``FEATURE_STORE_REDIS_URL``, else ``redis://127.0.0.1:6379/0``.
+        redis_url: default ``FEATURE_STORE_REDIS_URL``, else the project's private server where it runs
+            (``feature-store redis start``), else ``redis://127.0.0.1:6379/0``.
         namespace: default ``<dbt project>.<target>``; a reader takes the only one there is.
         repo_path: Feast's name for `project_dir`.
         vars: what dbt is given with ``--vars``.
@@ -196,6 +197,10 @@ class FeatureStore(Catalog):
         *,
         full: bool = False,
         tags: Sequence[str] = (),
+        select: Sequence[str] | str | None = None,
+        exclude: Sequence[str] | str | None = None,
+        selector: str | None = None,
+        state: str | os.PathLike[str] | None = None,
         allow_shrink: bool = False,
         allow_retype: bool = False,
         as_of: datetime | str | None = None,
@@ -210,6 +215,9 @@ class FeatureStore(Catalog):
             feature_views: names; default every online view.
             full: send every row and remove whatever else is there.
             tags: only views with one of these tags.
+            select, exclude: only what dbt selects by these, ``"+user_features tag:nightly"``; names and tags are added.
+            selector: only what this selector of ``selectors.yml`` selects.
+            state: the folder of the manifest that ``state:`` in a selection compares with.
             allow_shrink: let a run empty a view, or remove more than half of one of over 1,000 entities.
             allow_retype: with `full`, let a feature change its type in place.
             as_of: a past moment to materialize, into a namespace of its own; its readers' clock stands there.
@@ -236,7 +244,9 @@ class FeatureStore(Catalog):
             )
         manifest = load_manifest(self.project)
         registry = read_registry(manifest)
-        views = select_views(registry, names, tags)
+        views = self._chosen(manifest, registry, names, tags, select, exclude, selector, state)
+        if not views and (select or selector):
+            return []
         if not views:
             raise NotFoundError("The project declares no online feature view: add config.meta.feature_view to a model.")
         with plain_errors(self._redis_url):
@@ -250,6 +260,33 @@ class FeatureStore(Catalog):
             options, progress,
         )  # fmt: skip
         return materialize(job, views)
+
+    def _chosen(
+        self,
+        manifest: Mapping[str, Any],
+        registry: Registry,
+        names: Sequence[str],
+        tags: Sequence[str],
+        select: Sequence[str] | str | None,
+        exclude: Sequence[str] | str | None,
+        selector: str | None,
+        state: str | os.PathLike[str] | None,
+    ) -> list[FeatureView]:
+        """The views named, tagged or selected, each once; every online view where none is."""
+        from materializer.selection import Selection, selected_views, words
+
+        selection = Selection(
+            words(select), words(exclude), " ".join(words(selector)), os.fspath(state) if state else None
+        )
+        if not selection:
+            return select_views(registry, names, tags)
+        if (names or tags) and not (selection.select or selector):
+            raise InputError(
+                "`exclude` takes away from what `select` or `selector` selects: put the views named there, too."
+            )
+        selected = selected_views(self.project, manifest, registry, selection)
+        named = select_views(registry, names, tags) if names or tags else []
+        return list({view.reference: view for view in [*named, *selected]}.values())
 
     def materialize_incremental(
         self, end_date: datetime | None = None, feature_views: Sequence[str] | None = None

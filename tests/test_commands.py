@@ -6,11 +6,13 @@ import csv
 import io
 import json
 import re
+import shlex
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
+import duckdb
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -77,7 +79,7 @@ def test_the_store_has_these_methods() -> None:
 def test_the_commands_are_these() -> None:
     assert set(COMMANDS) == {
         "init", "list", "show", "search", "lineage", "diff", "lint", "stats", "freshness", "materialize", "online", "training",
-        "prune", "doctor",
+        "prune", "redis", "doctor",
     }  # fmt: skip
     assert COMMANDS["materialize"] is cli.materialize
 
@@ -375,13 +377,21 @@ def test_the_way_from_init_to_online_features(
         "dbt deps && dbt build",
         "materialize",
         "feature-store online user_purchases -e user_id=1",
+        "feature-store training -f user_purchases --spine \"select 1 as user_id, timestamptz '2026-03-01 00:00:00+00' as "
+        'event_timestamp"',
+        "Then put your own rows in place of seeds/purchases.csv, and a model in place of models/user_purchases.sql.",
     ]
+    training = shlex.split(said[4])
 
     project = DbtProject(tmp_path / "my-features")
     monkeypatch.chdir(project.folder)
     project.dbt("deps")
     project.dbt("build")
     assert (project.folder / "my_features.duckdb").is_file()
+    declared = {name: column["data_type"] for name, column in _columns(project, "user_purchases").items()}
+    with duckdb.connect(str(project.folder / "my_features.duckdb"), read_only=True) as warehouse:
+        built = warehouse.sql("select column_name, column_type from (describe user_purchases)").fetchall()
+        assert {name: warehouse.sql(f"select null::{declared[name]}").types[0] for name, _ in built} == dict(built)
     ran = run_process("materialize", cwd=project.folder, env=env)
     assert (ran.code, ran.err) == (0, ""), ran
     ran = run_process("feature-store", "online", "user_purchases", "-e", "user_id=1", cwd=project.folder, env=env)
@@ -391,10 +401,17 @@ def test_the_way_from_init_to_online_features(
               env=env)  # fmt: skip
     assert ran.json["purchase_count"] == [3]
     assert run("feature-store", "doctor", cwd=project.folder, env=env).code == 0
+    ran = run(*training, "--output", "json", cwd=project.folder, env=env)
+    assert ran.json[0]["purchase_count"] == 2
     # From another folder the relative path of the warehouse is still the project's.
     ran = run("materialize", "--project-dir", str(project.folder), cwd=tmp_path, env=env)
     assert ran.code == 0, ran.err
     client.delete(*client.scan_iter(match="my_features.dev:*"))
+
+
+def _columns(project: DbtProject, model: str) -> dict[str, dict[str, Any]]:
+    (node,) = (node for node in project.manifest()["nodes"].values() if node["name"] == model)
+    return node["columns"]
 
 
 def test_init_overwrites_nothing(tmp_path: Path) -> None:

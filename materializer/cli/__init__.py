@@ -15,6 +15,7 @@ from materializer.cli.list import list_
 from materializer.cli.materialize import materialize
 from materializer.cli.online import online
 from materializer.cli.prune import prune
+from materializer.cli.redis import redis
 from materializer.cli.search import search
 from materializer.cli.show import show
 from materializer.cli.stats import stats
@@ -28,7 +29,8 @@ def feature_store() -> None:
 
 
 for command in (
-    init, list_, show, search, lineage, stats, freshness, lint, diff, materialize, online, training, prune, doctor,
+    init, list_, show, search, lineage, stats, freshness, lint, diff, materialize, online, training, prune, redis,
+    doctor,
 ):  # fmt: skip
     feature_store.add_command(command)
 

@@ -15,8 +15,9 @@ import click
 
 from materializer.duration import format_duration
 from materializer.errors import FeatureStoreError, InputError
+from materializer.online.connect import named_url, private_url, somebody_listens
 from materializer.printable import printable, printable_json
-from materializer.project import parse_variables, project_in_reach
+from materializer.project import Project, parse_variables, project_in_reach
 from materializer.store import FeatureStore
 
 
@@ -74,7 +75,11 @@ def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--profiles-dir", help="The folder of profiles.yml. Default: as dbt finds it."),
             click.option("--target", "-t", help="The target of the dbt profile. Default: the profile's own."),
             click.option("--vars", "variables", metavar="YAML", help="dbt's --vars, such as '{schema: pr_7}'."),
-            click.option("--redis-url", help="Default: FEATURE_STORE_REDIS_URL, else redis://127.0.0.1:6379/0."),
+            click.option(
+                "--redis-url",
+                help="Default: FEATURE_STORE_REDIS_URL, else the project's "
+                "private server (`feature-store redis`), else redis://127.0.0.1:6379/0.",
+            ),
             click.option("--namespace", help="Default: <dbt project>.<target>."),
         )
     ):
@@ -114,8 +119,10 @@ def open_store(
     namespace: str | None,
     variables: str | None = None,
     reader: bool = False,
+    starts_redis: bool = False,
 ) -> FeatureStore:
-    """The store that the common options name. A `reader` needs no project where none is named and none is here."""
+    """The store that the common options name. A `reader` needs no project where none is named and none is here; with
+    `starts_redis` the project's private server is started where a person at a terminal has no other."""
     if namespace and not namespace.isprintable():
         raise click.UsageError(f"--namespace is a name of letters that can be seen, not '{printable(namespace)}'.")
     folder = project_dir or project_in_reach()
@@ -123,10 +130,36 @@ def open_store(
         from materializer.online.connect import redis_url as default_url
 
         return FeatureStore(redis_url=default_url(redis_url), namespace=namespace)
-    return FeatureStore(
+    store = FeatureStore(
         folder or ".", target=target, profiles_dir=profiles_dir, redis_url=redis_url, namespace=namespace,
         vars=parse_variables(variables),
     )  # fmt: skip
+    if starts_redis and at_a_terminal() and not named_url(redis_url):
+        _private_redis(store.project)
+    return store
+
+
+def at_a_terminal() -> bool:
+    """Whether a person is looking: both outputs are a terminal, and it is no CI job."""
+    return sys.stdout.isatty() and sys.stderr.isatty() and not os.environ.get("CI")
+
+
+def _private_redis(project: Project) -> None:
+    """Find the project's private server, or start it where no server listens at the default place; and say so.
+
+    For a project that was never built none is started: there is nothing to send or read.
+    """
+    if url := private_url(project.folder):
+        say(f"Using this project's private Redis at {url}.", err=True)
+    elif sys.platform != "win32" and project.manifest_path.is_file() and not somebody_listens():
+        from materializer import local_redis
+
+        url = local_redis.start(local_redis.folder_of(project.folder))
+        say(
+            f"Started a private Redis for this project at {url}, with its data in .redis/; "
+            "`feature-store redis stop` ends it.",
+            err=True,
+        )
 
 
 def say(line: str = "", err: bool = False) -> None:

@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
+from materializer import dbt_package
 from materializer.cli.common import open_store, output_option, print_json, say, store_options
 from materializer.errors import FeatureStoreError
 from materializer.feature_view import FeatureView, Registry
 from materializer.manifest import load_manifest, read_registry
 from materializer.memory import read_log
 from materializer.online import health
-from materializer.online.connect import connect, plain_errors, redis_url
+from materializer.online.connect import connect, plain_errors, private_url, redis_url
 from materializer.online.health import Finding
 from materializer.online.published import published_view, read_from_elsewhere, read_published
 from materializer.online.topology import OnlineStore
@@ -65,14 +66,23 @@ def doctor(context: click.Context, output: str, **where: Any) -> None:
             where = f" ({project.database_file})" if project.database_file else ""
             return f"{project.connection.get('type')} opens{where}"
 
-    if check("project", project) and check("manifest", manifest) and check("warehouse", warehouse):
+    def package() -> str | Finding:
+        copy = dbt_package.copied_files(found["project"].folder)
+        if copy and copy != dbt_package.package_files():
+            return "the copy in the project is of another release: run `feature-store init` and `dbt deps` there", True
+        return "of this release" if copy else "not copied into the project"
+
+    if check("project", project):
+        check("dbt package", package)
+    if "project" in found and check("manifest", manifest) and check("warehouse", warehouse):
         typed: list[FeatureView] = []
         for view in found["registry"].all_views():
             check(f"view {view.reference}", lambda view=view: _view(found["project"], view, typed))
         for name, sentence in broken_services(found["registry"], typed).items():
             findings.append({"check": f"service {name}", "ok": False, "warning": False, "message": sentence})
-    url = redis_url(where["redis_url"])
-    if check("redis", lambda: _redis(url, health.topology)):
+    url = redis_url(where["redis_url"], found["project"].folder if "project" in found else None)
+    private = "project" in found and url == private_url(found["project"].folder)
+    if check("redis", lambda: _redis(url, health.topology) + (", this project's private one" if private else "")):
         check("redis eviction", lambda: _redis(url, lambda store, _: health.eviction(store)))
         check("redis persistence", lambda: _redis(url, lambda store, _: health.persistence(store)))
         if "store" in found:

@@ -1,19 +1,22 @@
-"""``feature-store init``: a small dbt project that builds and materializes as it is, new or from a Feast repository."""
+"""``feature-store init``: a small dbt project that builds and materializes as it is, new or from a Feast repository;
+in a dbt project that is there already, the package."""
 
 from __future__ import annotations
 
 import os
 import re
 import shlex
+import shutil
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from materializer import dbt_package
 from materializer.cli.common import say
 from materializer.errors import InputError
-from materializer.macros import package_folder
 from materializer.sandbox import sandbox
 
 if TYPE_CHECKING:
@@ -34,6 +37,9 @@ _TEMPLATE = Path(__file__).parent.parent / "templates" / "project"
 def init(folder: Path, name: str | None, feast: Path | None) -> None:
     """Write a new dbt project with one feature view into FOLDER, or one that is equal to a Feast repository.
 
+    Where FOLDER is a dbt project already, the dbt package is copied into it and named in its packages.yml, or renewed
+    after an upgrade; no other file is touched, and what to add to a model is shown.
+
     \b
         feature-store init my_features
         feature-store init my_features --from-feast ../feature_repo
@@ -42,32 +48,49 @@ def init(folder: Path, name: str | None, feast: Path | None) -> None:
         from materializer.from_feast import from_feast
 
         repository, written = from_feast(feast, name)
-        write_files({folder / path: text for path, text in written.files.items()})
+        write_files({folder / path: text for path, text in (written.files | _package()).items()})
         _say_from_feast(folder, repository, written)
         return
+    if (folder / "dbt_project.yml").is_file():
+        from materializer.cli.existing_project import add_to_project
+
+        if name:
+            raise InputError(f"{folder} is a dbt project already: leave --name out, it has one.")
+        return add_to_project(folder)
     name = name or re.sub(r"\W+", "_", folder.resolve().name).strip("_").lower()
     if not re.fullmatch(r"[a-z_]\w*", name):
         raise InputError(f"'{name}' cannot be a dbt project's name: give one with --name, of letters, digits and _.")
     written_files = scaffold(folder, name)
-    say(f"Wrote {len(written_files)} files to {folder}. Next:")
+    say(f"Wrote {len(written_files)} files to {folder}, and the dbt package into {dbt_package.FOLDER}. Next:")
     _say_next(folder, "user_purchases -e user_id=1")
+    moment = "timestamptz '2026-03-01 00:00:00+00' as event_timestamp"
+    say(f'  feature-store training -f user_purchases --spine "select 1 as user_id, {moment}"')
+    say("Then put your own rows in place of seeds/purchases.csv, and a model in place of models/user_purchases.sql.")
 
 
 def scaffold(folder: Path, name: str) -> list[Path]:
-    """Write the template project to `folder`; nothing is written where any of its files exists.
+    """Write the template project and the dbt package to `folder`; nothing is written where any of its files exists.
+
+    Returns:
+        the project's own files.
+
 
     Raises:
         InputError: naming the file that is in the way.
     """
     environment = sandbox(keep_trailing_newline=True)
-    values = {"name": name, "package": package_folder().as_posix()}
+    values = {"name": name, "package": dbt_package.FOLDER}
     files = {
         folder / path.relative_to(_TEMPLATE): environment.from_string(path.read_text()).render(values)
         for path in sorted(_TEMPLATE.rglob("*"))
         if path.is_file()
     }
-    write_files(files)
+    write_files(files | {folder / path: text for path, text in _package().items()})
     return list(files)
+
+
+def _package() -> dict[str, str]:
+    return {f"{dbt_package.FOLDER}/{path}": text for path, text in dbt_package.package_files().items()}
 
 
 def write_files(files: dict[Path, str]) -> None:
@@ -102,7 +125,10 @@ def write_files(files: dict[Path, str]) -> None:
 
 
 def _say_next(folder: Path, online: str) -> None:
-    say(f"  cd {folder}")
+    if folder.resolve() != Path.cwd():
+        say(f"  cd {shlex.quote(str(folder))}")
+    if not (find_spec("dbt") or shutil.which("dbt")):
+        say("  pip install dbt-duckdb")
     say("  dbt deps && dbt build")
     say("  materialize")
     say(f"  feature-store online {online}")

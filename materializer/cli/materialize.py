@@ -13,9 +13,31 @@ from materializer.errors import MaterializationError
 from materializer.run import ViewResult
 
 
-@click.command()
+class _LikeDbt(click.Command):
+    """A command whose --select and --exclude take all words up to the next option, as dbt's do."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        spread: list[str] = []
+        option = None
+        for word in args:
+            if word.startswith("-"):
+                name = word.partition("=")[0]
+                option = name if name in ("-s", "--select", "--exclude") else None
+                spread.append(word)
+            elif option and spread[-1] != option:
+                spread += [option, word]
+            else:
+                spread.append(word)
+        return super().parse_args(context, spread)
+
+
+@click.command(cls=_LikeDbt)
 @click.argument("views", nargs=-1, metavar="[VIEW ...]")
-@click.option("--select", "selected", multiple=True, metavar="tag:TAG", help="Only views with this tag; repeatable.")
+@click.option("--select", "-s", multiple=True, metavar="SELECTION ...", help="Only what dbt selects by these.")
+@click.option("--exclude", multiple=True, metavar="SELECTION ...", help="Not what dbt selects by these.")
+@click.option("--selector", metavar="NAME", help="Only what this selector of selectors.yml selects.")
+@click.option("--state", metavar="FOLDER", help="The folder of the manifest that state: compares with.")
+@click.option("--tag", "tags", multiple=True, help="Only views with this tag of dbt's or of theirs; repeatable.")
 @click.option("--full", is_flag=True, help="Send every row, and remove whatever else is there.")
 @click.option("--dry-run", is_flag=True, help="Change nothing; say how many rows would move, and why.")
 @click.option("--as-of", metavar="MOMENT", help="A past moment (ISO 8601), into a --namespace of its own.")
@@ -30,7 +52,11 @@ from materializer.run import ViewResult
 def materialize(
     context: click.Context,
     views: tuple[str, ...],
-    selected: tuple[str, ...],
+    select: tuple[str, ...],
+    exclude: tuple[str, ...],
+    selector: str | None,
+    state: str | None,
+    tags: tuple[str, ...],
     full: bool,
     dry_run: bool,
     as_of: str | None,
@@ -45,22 +71,21 @@ def materialize(
     Without VIEW every online view is sent. Run it after `dbt build`:
 
         materialize --project-dir dbt_project
+
+    \b
+    SELECTION is dbt's: names, paths, tag:, config.meta, +graph+, a,b, state: ...
+        materialize --select +exposure:recommendation --exclude tag:weekly
     """
-    tags = []
-    for text in selected:
-        kind, colon, tag = text.partition(":")
-        if kind != "tag" or not colon or not tag:
-            raise click.UsageError(f"--select takes tag:<name>, not '{text}'.")
-        tags.append(tag)
-    store = open_store(**where)
+    store = open_store(starts_redis=not dry_run, **where)
     for note in store.project.notes:
-        click.echo(f"Warning: {note}", err=True)
+        say(f"Warning: {note}", err=True)
     failure: MaterializationError | None = None
     with progress_bars() as progress:
         try:
             results = store.materialize(
-                feature_views=views, full=full, tags=tags, allow_shrink=allow_shrink, allow_retype=allow_retype,
-                as_of=as_of, dry_run=dry_run, memory_limit=memory_limit, progress=progress,
+                feature_views=views, full=full, tags=tags, select=select, exclude=exclude, selector=selector,
+                state=state, allow_shrink=allow_shrink, allow_retype=allow_retype, as_of=as_of, dry_run=dry_run,
+                memory_limit=memory_limit, progress=progress,
             )  # fmt: skip
         except MaterializationError as error:
             results, failure = error.results, error
@@ -68,6 +93,8 @@ def materialize(
         services = [{"service": name, "error": said} for name, said in failure.services.items()] if failure else []
         views = [_as_json(result, dry_run) for result in results]
         print_json({"views": views, **({"services": services} if services else {})})
+    elif not results:
+        say("Nothing to do: the selection holds no online feature view.")
     elif done := [result for result in results if result.landed]:
         if dry_run:
             say("A dry run: nothing was changed. It would be:")

@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 
-from materializer.cli.common import key_values, open_store, output_option, print_json, print_rows, store_options
+from materializer.cli.common import key_values, open_store, output_option, print_json, print_rows, say, store_options
 from materializer.errors import InputError
 from materializer.feature_view import split_reference
-from materializer.online.connect import redis_url
 from materializer.store import FeatureStore
 
 
@@ -35,13 +34,14 @@ def online(
     """
     rows = [key_values(entity) for entity in entities]
     # What is published counts here, whatever the project and its warehouse are at.
-    store = FeatureStore(redis_url=redis_url(where["redis_url"]), namespace=open_store(reader=True, **where).namespace)
+    named = open_store(reader=True, starts_redis=True, **where)
+    store = FeatureStore(redis_url=named._redis_url, namespace=named.namespace)
     logging.getLogger("materializer").addHandler(logging.NullHandler())  # problems are said here, once
     asked = references(store, features)
     _check_keys(store, asked, rows)
     response = store.get_online_features(asked, rows, full_feature_names)
     for problem in response.problems:
-        click.echo(f"Warning: {problem}", err=True)
+        say(f"Warning: {problem}", err=True)
     answer = response.to_dict(include_statuses=True, include_event_timestamps=True)
     if output == "json":
         return print_json(answer)

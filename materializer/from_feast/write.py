@@ -7,13 +7,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from materializer import dbt_package
 from materializer.duration import format_duration
 from materializer.from_feast.definitions import Projected, Repository, Service, Source
 from materializer.from_feast.locations import REPOSITORY
 from materializer.from_feast.plan import ALL_ROWS, Column, Model, Names, needs_quotes, plan_models, shown_as
 from materializer.from_feast.properties import Line, Row, inert, literal, to_yaml, without_empty
 from materializer.from_feast.types import quoted
-from materializer.macros import package_folder
 from materializer.sandbox import sandbox
 
 _TEMPLATES = Path(__file__).parent.parent / "templates"
@@ -75,7 +75,7 @@ def _project_files(name: str, repository: Repository) -> dict[str, str]:
     environment = sandbox(keep_trailing_newline=True)
     values = {
         "name": name,
-        "package": package_folder().as_posix(),
+        "package": dbt_package.FOLDER,
         "repository": json.dumps(repository.folder.as_posix(), ensure_ascii=False),
     }
     paths = [_TEMPLATES / "project" / file for file in _OF_PROJECT] + [_TEMPLATES / "from_feast" / "dbt_project.yml"]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 
 import redis
 import redis.asyncio
@@ -37,9 +40,33 @@ _OPTIONS = {
 }
 
 
-def redis_url(url: str | None = None) -> str:
-    """The URL given, else ``FEATURE_STORE_REDIS_URL``, else the default."""
-    return url or os.environ.get("FEATURE_STORE_REDIS_URL") or DEFAULT_URL
+def redis_url(url: str | None = None, project: Path | None = None) -> str:
+    """The URL given, else ``FEATURE_STORE_REDIS_URL``, else that of the private server of the dbt project in the folder
+    `project`, where it runs, else the default. Starts nothing."""
+    return named_url(url) or private_url(project) or DEFAULT_URL
+
+
+def named_url(url: str | None = None) -> str | None:
+    """The URL given, else ``FEATURE_STORE_REDIS_URL``, else None."""
+    return url or os.environ.get("FEATURE_STORE_REDIS_URL") or None
+
+
+def private_url(project: Path | None) -> str | None:
+    """The URL of a dbt project's private server (`materializer.local_redis`) where it runs, else None."""
+    if project is None or sys.platform == "win32":
+        return None
+    from materializer import local_redis
+
+    return local_redis.url(local_redis.folder_of(project))
+
+
+def somebody_listens() -> bool:
+    """Whether there is a server at the default URL, whatever it would answer."""
+    try:
+        with socket.create_connection(parse_redis_url(DEFAULT_URL).hosts[0], timeout=1):
+            return True
+    except OSError:
+        return False
 
 
 @lru_cache(maxsize=64)
@@ -204,8 +231,9 @@ def plain_errors(url: str) -> Iterator[None]:
     except redis.BusyLoadingError:
         raise OnlineStoreError(f"Redis at {name} is still loading its data: try again in a moment.") from None
     except redis.ConnectionError as error:
+        start = "start it" if url != DEFAULT_URL else "start one for this project with `feature-store redis start`"
         raise OnlineStoreError(
-            f"Redis at {name} cannot be reached ({_reason(error)}): start it, or name another with "
+            f"Redis at {name} cannot be reached ({_reason(error)}): {start}, or name another with "
             "FEATURE_STORE_REDIS_URL or --redis-url."
         ) from None
     except redis.RedisError as error:

@@ -1,0 +1,123 @@
+"""``feature-store init`` in a dbt project that is there already: the package and its line; the rest is shown."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from materializer import dbt_package
+from materializer.errors import FeatureStoreError, InputError
+from materializer.project import load_project
+
+_NAMES = re.compile(r"feature[_-]store")
+_TO_ADD = """
+To make a model a feature view, name its key and its timestamp in its properties:
+
+  models:
+    - name: MODEL
+      config:
+        meta:
+          feature_view: {entities: [KEY], timestamp: COLUMN}
+
+Then:
+"""
+
+
+def add_to_project(folder: Path) -> None:
+    """Copy the dbt package into the project and name it in packages.yml; no line of the user's is changed.
+
+    Raises:
+        InputError: where a file cannot be read or written.
+    """
+    try:
+        _add(folder)
+    except OSError as error:
+        raise InputError(f"{error.filename} cannot be written ({error.strerror}).") from None
+
+
+def _add(folder: Path) -> None:
+    path, text, entries = _packages(folder)
+    named = next((entry for entry in entries if _NAMES.search(str(entry))), None)
+    if named is not None and "local" not in named:
+        click.echo(f"{path.name} names the dbt package already ({_shown(named)}): nothing was written.")
+    else:
+        renewed = dbt_package.renew_copy(folder)
+        copy = folder / dbt_package.FOLDER
+        click.echo(
+            f"{'Wrote the dbt package to' if renewed else 'The dbt package is up to date in'} {copy}: commit it."
+        )
+        if named is None:
+            _add_line(path, text, entries)
+        elif str(named["local"]).rstrip("/") != dbt_package.FOLDER:
+            click.echo(f"Put `{dbt_package.LINE}` in place of `- {_shown(named)}` in {path.name}: it holds everywhere.")
+    if ignored := _not_ignored(folder):
+        click.echo(f"Add {ignored} to .gitignore: what materialize remembers lies there, beside a DuckDB file.")
+    click.echo(_TO_ADD.rstrip())
+    for line in ("dbt deps && dbt build", "materialize", "feature-store online MODEL -e KEY=VALUE"):
+        click.echo(f"  {line}")
+    if (kind := _warehouse(folder)) not in (None, "duckdb"):
+        click.echo(f"\nThe profile's target is a {kind} warehouse: today this release reads DuckDB alone.", err=True)
+
+
+def _packages(folder: Path) -> tuple[Path, str, list[Any]]:
+    """The file that names packages (dependencies.yml where that one does), its text, and the packages."""
+    for name in ("dependencies.yml", "packages.yml"):
+        path = folder / name
+        if not path.is_file():
+            continue
+        text = path.read_text()
+        try:
+            content = yaml.safe_load(text) or {}
+            entries = content.get("packages") or []
+            if name == "packages.yml" or "packages" in content:
+                return path, text, [entry for entry in entries if isinstance(entry, dict)]
+        except (yaml.YAMLError, AttributeError):
+            raise InputError(f"{path} cannot be read: it is no YAML file of packages; nothing was written.") from None
+    return folder / "packages.yml", "", []
+
+
+def _add_line(path: Path, text: str, entries: list[Any]) -> None:
+    """Add the package's line, or show it where the file is not written as a plain list."""
+    head = re.search(r"^packages:[ \t]*(?:#.*)?\n(?=(?:[ \t]*(?:#.*)?\n)*([ \t]*)- )", text, re.MULTILINE)
+    if head:
+        new = f"{text[: head.end()]}{head[1]}{dbt_package.LINE}\n{text[head.end() :]}"
+    else:
+        new = f"{text.rstrip()}\n\npackages:\n  {dbt_package.LINE}\n".lstrip()
+    before = yaml.safe_load(text) or {}
+    if not head and "packages" in before:
+        new = ""
+    wanted = {**before, "packages": [{"local": dbt_package.FOLDER}, *entries]}
+    if len(entries) != len(before.get("packages") or []) or _read(new) != wanted:
+        click.echo(f"Add this to the packages in {path.name}:\n  {dbt_package.LINE}")
+        return
+    path.write_text(new)
+    click.echo(f"Added `{dbt_package.LINE}` to {path.name}.")
+
+
+def _read(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
+
+
+def _shown(entry: dict[str, Any]) -> str:
+    name, value = next(iter(entry.items()))
+    return f"{name}: {value}"
+
+
+def _not_ignored(folder: Path) -> str:
+    ignore = folder / ".gitignore"
+    return "" if ignore.is_file() and ".feature_store" in ignore.read_text() else "`*.feature_store/`"
+
+
+def _warehouse(folder: Path) -> str | None:
+    """The kind of warehouse of the project's default target, None where its profile cannot be read."""
+    try:
+        return str(load_project(folder).connection.get("type"))
+    except FeatureStoreError:
+        return None
