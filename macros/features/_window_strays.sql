@@ -38,7 +38,8 @@ _fs_strays as (
     from (
         select
             * exclude (_fs_stray),
-            coalesce(_fs_stray, 0) as _fs_range,
+            -- zero is of the least range, for it adds to none
+            coalesce(_fs_stray, case when _fs_number = 0 then -100 else 0 end) as _fs_range,
             case when _fs_stray is null then 0 else 1 end as _fs_is_stray,
             case when coalesce(_fs_stray, 0) >= 1000 then 0 else {{ feature_store._times_power('_fs_number', '(20 - 46 * coalesce(_fs_stray, 0))') }} end as _fs_scaled
         from _fs_numbers
