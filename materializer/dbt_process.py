@@ -20,7 +20,7 @@ from typing import Any
 from materializer.errors import ProjectError
 
 _ABSENT = (
-    "This needs dbt, which is not installed beside this package: pip install dbt-core and the adapter of your warehouse, "
+    "This needs dbt, which is not installed beside this package: pip install dbt-core and your warehouse's adapter, "
     "or 'dbt-feature-store[duckdb]'."
 )
 # They would lead a command elsewhere than its own options do.

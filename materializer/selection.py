@@ -93,7 +93,7 @@ def _is_plain(word: str, manifest: Mapping[str, Any], registry: Registry) -> boo
 
 def _ids(project: Project, selection: Selection) -> set[str]:
     """The unique ids of the models, snapshots and seeds that dbt selects."""
-    # Neither its log nor target/ is touched: a manifest without compiled SQL would take the place of the last build's.
+    # Neither its log nor target/ is touched: a manifest without compiled SQL would take the last build's place.
     command = [
         *dbt_command(),
         "--no-write-json",

@@ -1,11 +1,11 @@
 {#-- The CTE of the events, as every shape reads them: keys, `_fs_event` (when it happened), `_fs_from` (since when it counts; only
-     where there is a load time) and the values. `scope` is the part of the view to make: its events are read with what the
-     longest window looks back on. --#}
+     where there is a load time), the values, and what they are added up by. `scope` is the part of the view to make: its events are
+     read with what the longest window looks back on. --#}
 {% macro _window_events(spec, scope=none) -%}
-    {%- set exact = spec.aggregates | selectattr('exact') | map(attribute='value') | unique | list -%}
+    {%- set amounts = feature_store._amount_columns(spec) -%}
     {%- set touched = scope and scope.name == 'touched' -%}
 -- the events: a row without a key, a time or a load time is in no window
-{% if exact or touched -%}
+{% if amounts or touched -%}
 _fs_source as (
 {%- else -%}
 _fs_events as (
@@ -14,7 +14,7 @@ _fs_events as (
         {{ feature_store._exact_keys(spec.key_columns) }},
         {{ spec.event }} as _fs_event,
         {%- if spec.known %}
-        greatest({{ spec.event }}, {{ spec.known }}) as _fs_from,
+        greatest({{ spec.event }}, {{ spec.known }}){{ " + interval '1 microsecond'" if spec.strictly_before }} as _fs_from,
         {%- endif %}
         {% for value in spec['values'] -%}
         {{ feature_store._exact(value.sql, value.type) }} as {{ value.column }}{{ ',\n        ' if not loop.last }}
@@ -30,17 +30,16 @@ _fs_events as (
         and ({{ spec.event }} > {{ scope.first }}{{ scope.reach }}{{ ' or ' ~ spec.known ~ ' >= ' ~ scope.first if spec.known }})
         {%- endif %}
 )
-{%- if exact or touched %},
+{%- if amounts or touched %},
 
 {{ '-- of the entities touched, with what their windows look back on' if touched }}
-{{- '\n' if touched and exact }}
-{{- '-- doubles also as whole numbers, so that their sums do not depend on the order of addition' if exact }}
+{{- '\n' if touched and amounts }}
+{{- '-- numbers also as whole units, so that their sums do not depend on the order of addition' if amounts }}
 _fs_events as (
     select
         source.*
-        {%- for value in exact %},
-        {{ feature_store._units('source.' ~ value) }} as {{ value }}_units,
-        {{ feature_store._odd('source.' ~ value) }} as {{ value }}_odd
+        {%- for column, amount in amounts.items() %},
+        {{ amount }} as {{ column }}
         {%- endfor %}
     from _fs_source as source
     {%- if touched %}
@@ -56,27 +55,9 @@ _fs_events as (
 {%- endmacro %}
 
 
-{#-- A double as a whole number of 2^-56, so that sums of doubles are sums of integers: they do not depend on the order of
-     addition, and so are the same on every run and after every incremental build. What does not fit is odd: from 7e13 on, below
-     7e-9 (where rounding could show), NaN and infinity. A window that holds an odd one is summed as it is. --#}
-{% macro _units(value) -%}
-    case when {{ feature_store._is_even(value) }} then cast({{ value }} * pow(2, 56) as {{ adapter.dispatch('_wide_integer', 'feature_store')() }}) end
-{%- endmacro %}
-
-{% macro _odd(value) -%}
-    case when not ({{ feature_store._is_even(value) }}) then 1 end
-{%- endmacro %}
-
-{% macro _is_even(value) -%}
-    abs({{ value }}) < pow(2, 46) and (abs({{ value }}) >= pow(2, -27) or {{ value }} = 0)
-{%- endmacro %}
-
-{% macro default___wide_integer() -%}
-    decimal(38, 0)
-{%- endmacro %}
-
-{% macro duckdb___wide_integer() -%}
-    hugeint
+{#-- The moment from which an event counts. Strictly before a moment is up to a microsecond before it. --#}
+{% macro _enters(spec) -%}
+    {{ '_fs_from' if spec.known else "_fs_event + interval '1 microsecond'" if spec.strictly_before else '_fs_event' }}
 {%- endmacro %}
 
 
@@ -90,34 +71,26 @@ _fs_events as (
 {%- endmacro %}
 
 
-{#-- An aggregate over the events of a window: `of` says which, as ` filter (where ...)` or ` over ...`. --#}
-{% macro _aggregate(aggregate, prefix, of) -%}
-    {%- set value = prefix ~ aggregate.value -%}
-    {%- set functions = {'stddev': 'stddev_samp', 'variance': 'var_samp'} -%}
-    {%- if aggregate.exact -%}
-        case
-            when count({{ value }}_odd){{ of }} = 0
-                then sum({{ value }}_units){{ of }} / pow(2, 56) {{- ' / count(' ~ value ~ ')' ~ of if aggregate.function == 'avg' }}
-            else {{ aggregate.function }}({{ value }}){{ of }}
-        end
-    {%- elif aggregate.function == 'count_distinct' -%}
-        count(distinct {{ value }}){{ of }}
-    {%- elif aggregate.function in ('sum', 'avg') and aggregate.kind in ('integer', 'decimal', 'wide decimal') -%}
-        {{ feature_store._stated_sum(aggregate, 'sum(' ~ value ~ ')' ~ of, 'count(' ~ value ~ ')' ~ of) }}
-    {%- else -%}
-        {{ functions.get(aggregate.function, aggregate.function) }}({{ value }}){{ of }}
-    {%- endif -%}
+{#-- The windows as rows: a name and a length each. --#}
+{% macro _window_lengths(outputs) -%}
+    (values {% for window in outputs | map(attribute='window') | unique(attribute='slug') -%}
+    ('{{ window.slug }}', {{ feature_store._interval(window) }}){{ ', ' if not loop.last }}
+    {%- endfor %}) as windows (_fs_window, _fs_length)
 {%- endmacro %}
 
 
-{#-- The sum or average of integers or decimals from an exact sum: a sum of integers is a bigint, and one that does not fit is an error;
-     a sum of decimals keeps its scale; an average is a double. --#}
-{% macro _stated_sum(aggregate, sum, count) -%}
-    {%- if aggregate.function == 'avg' -%}
-        cast({{ sum }} as double precision) / {{ count }}
-    {%- elif aggregate.kind == 'integer' -%}
-        cast({{ sum }} as bigint)
-    {%- else -%}
-        {{ sum }}
-    {%- endif -%}
+{#-- Running totals of `totals`, and `keep`, of the rows of `relation` in the order of `order`. They run on from one entity to the next:
+     differences within an entity are the same, none can overflow (see _window_amounts.sql), and DuckDB takes one long partition
+     in half the time of many small ones. `apart` names a column that cuts the rows into few large parts. --#}
+{% macro _running_totals(totals, keep, relation, order, apart=none) -%}
+select
+        {{ keep | join(', ') }},
+        {% for total in totals -%}
+        sum({{ total }}) over in_order as {{ total }}{{ ',\n        ' if not loop.last }}
+        {%- endfor %}
+    from {{ relation }}
+    window in_order as (
+        {{ 'partition by ' ~ apart ~ ' ' if apart }}order by {{ order | join(' asc nulls first, ') }} asc nulls first
+        rows between unbounded preceding and current row
+    )
 {%- endmacro %}

@@ -103,13 +103,13 @@ _fs_stays as (
 
 -- each stay up to the next one, so that no step comes twice
 _fs_steps as (
-    select {{ entities }}, unnest(generate_series(_fs_first, least(_fs_until, _fs_next - {{ feature_store._interval(step) }}), {{ feature_store._interval(step) }})) as _fs_at
+    select {{ entities }}, unnest(generate_series(_fs_first, least(_fs_until, coalesce(_fs_next - {{ feature_store._interval(step) }}, _fs_until)), {{ feature_store._interval(step) }})) as _fs_at
     from (
         select
             {{ entities }},
             _fs_first,
-            max(_fs_last) over (partition by {{ entities }} order by _fs_first asc nulls last) as _fs_until,
-            coalesce(lead(_fs_first) over (partition by {{ entities }} order by _fs_first asc nulls last), _fs_last + {{ feature_store._interval(spec.longest) }}) as _fs_next
+            max(_fs_last) over (partition by {{ entities }} order by _fs_first asc nulls first) as _fs_until,
+            lead(_fs_first) over (partition by {{ entities }} order by _fs_first asc nulls first) as _fs_next
         from _fs_stays
     ) as stays
 )

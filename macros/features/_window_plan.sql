@@ -48,23 +48,26 @@
 
 
 {#-- Which CTE serves which output: [{cte, outputs, timeline}]. Totals and balances are for any warehouse; frames over time for every
-     aggregate are not. Where the view has a row at each event anyway, frames do it all in one pass (`timeline`). --#}
+     aggregate are not. Where the view has a row at each event anyway, frames do it all in one pass (`timeline`), but for spreads, which
+     are made from many totals. --#}
 {% macro _window_parts(spec, shape, grain=none) %}
-    {%- if shape == 'range' -%}
-        {%- do return([{'cte': '_fs_by_range', 'outputs': spec.outputs, 'timeline': false}]) -%}
-    {%- endif -%}
-    {%- set frames = adapter.dispatch('_has_frames', 'feature_store')() and not spec.known -%}
-    {%- if frames and grain and grain.name != 'every' -%}
+    {%- set frames = adapter.dispatch('_has_frames', 'feature_store')() -%}
+    {%- set spreads = spec.outputs | selectattr('aggregate.spread') | list -%}
+    {%- if shape == 'dense' and frames and not spec.known and grain and grain.name != 'every' and not spreads -%}
         {%- do return([{'cte': '_fs_by_frames', 'outputs': spec.outputs, 'timeline': true}]) -%}
     {%- endif -%}
-    {%- set outputs = {'_fs_by_totals': [], '_fs_by_balance': [], '_fs_by_frames': [], '_fs_by_range': []} -%}
+    {%- set outputs = {'_fs_by_totals': [], '_fs_by_balance': [], '_fs_by_distinct': [], '_fs_by_frames': [], '_fs_by_pieces': [], '_fs_by_range': []} -%}
     {%- for output in spec.outputs -%}
-        {%- if not output.aggregate.subtracts -%}
-            {%- do outputs['_fs_by_frames' if frames else '_fs_by_range'].append(output) -%}
-        {%- elif spec.known or output.aggregate.function == 'count_distinct' -%}
-            {%- do outputs._fs_by_balance.append(output) -%}
+        {%- if output.aggregate.spread or shape == 'dense' and output.aggregate.subtracts and output.aggregate.function != 'count_distinct' -%}
+            {%- do outputs['_fs_by_balance' if spec.known else '_fs_by_totals'].append(output) -%}
+        {%- elif shape == 'dense' and output.aggregate.function == 'count_distinct' -%}
+            {%- do outputs._fs_by_distinct.append(output) -%}
+        {%- elif shape == 'dense' and frames and not spec.known -%}
+            {%- do outputs._fs_by_frames.append(output) -%}
+        {%- elif shape == 'dense' and frames and output.aggregate.function in ('min', 'max', 'first', 'last') -%}
+            {%- do outputs._fs_by_pieces.append(output) -%}
         {%- else -%}
-            {%- do outputs._fs_by_totals.append(output) -%}
+            {%- do outputs._fs_by_range.append(output) -%}
         {%- endif -%}
     {%- endfor -%}
     {%- set parts = [] -%}
@@ -83,24 +86,51 @@
 {% endmacro %}
 
 
-{#-- The CTEs of the parts, each with `_fs_row` of `_fs_moments` and its outputs. --#}
-{% macro _window_part_ctes(spec, parts, strictly_before=false) -%}
+{#-- The CTEs of the parts, each with `_fs_row` of `_fs_moments` and its outputs; and of the strays, where there can be any. --#}
+{% macro _window_part_ctes(spec, parts) -%}
     {%- for part in parts -%}
         {%- if part.cte == '_fs_by_totals' -%}
-            {{ feature_store._windows_by_totals(spec, part.outputs, strictly_before) }}
+            {{ feature_store._windows_by_totals(spec, part.outputs) }}
         {%- elif part.cte == '_fs_by_balance' -%}
-            {{ feature_store._windows_by_balance(spec, part.outputs, strictly_before) }}
+            {{ feature_store._windows_by_balance(spec, part.outputs) }}
+        {%- elif part.cte == '_fs_by_distinct' -%}
+            {{ feature_store._windows_by_distinct(spec, part.outputs) }}
         {%- elif part.cte == '_fs_by_frames' -%}
-            {{ feature_store._windows_by_frames(spec, part.outputs, strictly_before=strictly_before) }}
+            {{ feature_store._windows_by_frames(spec, part.outputs) }}
+        {%- elif part.cte == '_fs_by_pieces' -%}
+            {{ feature_store._windows_by_pieces(spec, part.outputs) }}
         {%- else -%}
-            {{ feature_store._windows_by_range(spec, part.outputs, strictly_before) }}
+            {{ feature_store._windows_by_range(spec, part.outputs) }}
         {%- endif -%}
         {{ ',\n\n' if not loop.last }}
     {%- endfor -%}
+    {%- if feature_store._has_strays(spec) -%}
+,
+
+{{ feature_store._window_strays(spec, '(select distinct ' ~ (spec.entities | join(', ')) ~ ', _fs_at from _fs_moments)') }}
+    {%- endif -%}
+{%- endmacro %}
+
+{% macro _has_strays(spec) %}
+    {%- do return(spec.outputs | selectattr('aggregate.scaled') | list | length > 0) -%}
+{% endmacro %}
+
+
+{#-- The joins that bring the parts to `table`, by row, and the strays, by keys and moment. --#}
+{% macro _window_joins(spec, parts, table, moments='_fs_moments') -%}
+    {%- for part in parts if not part.timeline %}
+left join {{ part.cte }} on {{ part.cte }}._fs_row = {{ table }}._fs_row
+    {%- endfor -%}
+    {%- if feature_store._has_strays(spec) %}
+left join _fs_by_strays
+    on {% for key in spec.entities -%}
+    _fs_by_strays.{{ key }} = {{ moments }}.{{ key }} and {% endfor -%}
+    _fs_by_strays._fs_at = {{ moments }}._fs_at
+    {%- endif -%}
 {%- endmacro %}
 
 
-{#-- The outputs in their order, each from its part. --#}
+{#-- The outputs in their order, each from its part; sums and spreads of doubles from the strays where a window holds one. --#}
 {% macro _window_columns(spec, parts) -%}
     {%- set homes = {} -%}
     {%- for part in parts -%}
@@ -109,6 +139,12 @@
         {%- endfor -%}
     {%- endfor -%}
     {%- for output in spec.outputs -%}
-    {{ homes[output.column] }}.{{ feature_store._quoted(output.column) }}{{ ',\n    ' if not loop.last }}
+    {%- set column = feature_store._quoted(output.column) -%}
+    {%- if output.aggregate.scaled -%}
+    coalesce(_fs_by_strays.{{ column }}, {{ homes[output.column] }}.{{ column }}) as {{ column }}
+    {%- else -%}
+    {{ homes[output.column] }}.{{ column }}
+    {%- endif -%}
+    {{ ',\n    ' if not loop.last }}
     {%- endfor -%}
 {%- endmacro %}

@@ -160,12 +160,18 @@
     {%- for value in values.values() -%}
         {%- do value.update({'type': types[value.column]}) -%}
     {%- endfor -%}
+    {%- set exact = adapter.dispatch('_has_exact_numbers', 'feature_store')() -%}
     {%- for aggregate in aggregates -%}
         {%- set kind = feature_store._number_kind(types[aggregate.value]) -%}
+        {%- set kind = kind if exact else kind.replace('wide ', '') -%}
+        {%- set spread = aggregate.function in ('stddev', 'variance') and kind not in ('other', 'unknown') and exact -%}
+        {%- set total = aggregate.function in ('sum', 'avg') and kind not in ('other', 'unknown') and (kind != 'double' or exact) -%}
         {%- do aggregate.update({
+            'type': types[aggregate.value] or '',
             'kind': kind,
-            'exact': kind == 'double' and aggregate.function in ('sum', 'avg'),
-            'subtracts': aggregate.function in ('count', 'count_distinct') or kind in ('integer', 'decimal') and aggregate.function in ('sum', 'avg'),
+            'spread': spread,
+            'scaled': kind == 'double' and total or kind in ('double', 'wide integer', 'wide decimal') and spread,
+            'subtracts': aggregate.function in ('count', 'count_distinct') or total or spread,
         }) -%}
     {%- endfor -%}
     {%- do return(values.values() | list) -%}
@@ -206,19 +212,38 @@
 {% endmacro %}
 
 
-{#-- integer, decimal, double, other, or unknown: decides the stated type of a sum. --#}
+{#-- integer, wide integer (beyond 64 bits), decimal, wide decimal (beyond 28 digits), double, other, or unknown: decides the stated
+     type of a sum, and how it is added up. --#}
 {% macro _number_kind(data_type) %}
     {%- set type = (data_type or '') | upper -%}
     {%- if not type -%}
         {%- do return('unknown') -%}
-    {%- elif type in ('TINYINT', 'SMALLINT', 'INTEGER', 'INT', 'BIGINT', 'HUGEINT', 'UTINYINT', 'USMALLINT', 'UINTEGER', 'UBIGINT', 'UHUGEINT', 'BOOLEAN') -%}
+    {%- elif type in ('TINYINT', 'SMALLINT', 'INTEGER', 'INT', 'BIGINT', 'UTINYINT', 'USMALLINT', 'UINTEGER', 'UBIGINT', 'BOOLEAN') -%}
         {%- do return('integer') -%}
+    {%- elif type in ('HUGEINT', 'UHUGEINT') -%}
+        {%- do return('wide integer') -%}
     {%- elif type.startswith(('DECIMAL', 'NUMERIC')) and not type.endswith(']') -%}
-        {#- The running total of decimals of up to 28 digits fits into 38; a wider one is only ever summed within its window. -#}
+        {#- A running total of decimals of up to 28 digits fits into 38. -#}
         {%- set digits = type.split('(')[1].split(',')[0] if '(' in type else '18' -%}
         {%- do return('decimal' if digits | int <= 28 else 'wide decimal') -%}
     {%- elif type in ('DOUBLE', 'FLOAT', 'REAL', 'DOUBLE PRECISION') -%}
         {%- do return('double') -%}
     {%- endif -%}
     {%- do return('other') -%}
+{% endmacro %}
+
+
+{#-- The digits after the point of a decimal type; 0 for integers. --#}
+{% macro _decimal_places(data_type) %}
+    {%- do return(data_type.split(',')[1].replace(')', '') | int if ',' in data_type else 3 if data_type | upper == 'DECIMAL' else 0) -%}
+{% endmacro %}
+
+
+{#-- Whether the engine has integers of 128 bits, which exact sums and spreads of doubles are made of (see _window_amounts.sql). --#}
+{% macro default___has_exact_numbers() %}
+    {%- do return(false) -%}
+{% endmacro %}
+
+{% macro duckdb___has_exact_numbers() %}
+    {%- do return(true) -%}
 {% endmacro %}

@@ -2,25 +2,32 @@
      events a window holds. Not for events with a load time: these come in in another order than they leave.
      The moments are those of `_fs_moments` (the answer carries their `_fs_row`) or, where `exits` is a list of durations, the
      events themselves and what follows them by these (the answer carries keys and `_fs_at`). --#}
-{% macro _windows_by_frames(spec, outputs, exits=none, strictly_before=false) -%}
+{% macro _windows_by_frames(spec, outputs, exits=none) -%}
     {%- set entities = spec.entities | join(', ') -%}
-    {%- set carried = {} -%}
-    {%- for output in outputs -%}
-        {%- set aggregate = output.aggregate -%}
-        {%- if aggregate.function in ('first', 'last') -%}
-            {%- set tied = aggregate.value ~ '_tied' -%}
-            {%- do carried.update({aggregate.taken: aggregate.taken, tied: 'max(' ~ aggregate.value ~ ') over (partition by ' ~ entities ~ ', _fs_event) as ' ~ tied}) -%}
-        {%- else -%}
-            {%- do carried.update({aggregate.value: aggregate.value}) -%}
-            {%- if aggregate.exact -%}
-                {%- do carried.update({aggregate.value ~ '_units': aggregate.value ~ '_units', aggregate.value ~ '_odd': aggregate.value ~ '_odd'}) -%}
-            {%- endif -%}
+    {%- set aggregates = outputs | map(attribute='aggregate') | unique(attribute='name') | list -%}
+    {%- set ordered = aggregates | selectattr('function', 'in', ['first', 'last']) | list -%}
+    {%- set carried = [] -%}
+    {%- for aggregate in aggregates -%}
+        {%- do carried.append(aggregate.value) -%}
+        {%- if aggregate in ordered -%}
+            {%- do carried.append(feature_store._place(aggregate)) -%}
+        {%- elif aggregate.function in ('min', 'max') and aggregate.kind == 'double' -%}
+            {%- do carried.append(aggregate.value ~ '_zero') -%}
+        {%- elif aggregate.scaled -%}
+            {%- do carried.append(aggregate.value ~ '_units') -%}
+        {%- elif aggregate.function in ('sum', 'avg') and aggregate.kind.startswith('wide') -%}
+            {%- do carried.extend([aggregate.value ~ '_upper', aggregate.value ~ '_lower']) -%}
         {%- endif -%}
     {%- endfor -%}
--- events and moments on one time line{{ '; of events at the same instant, first and last take the greatest value' if '_tied' in carried.keys() | join }}
+    {%- set carried = carried | unique | list -%}
+    {%- if ordered -%}
+{{ feature_store._places(spec, ordered) }},
+
+{% endif -%}
+-- events and moments on one time line
 _fs_timeline as (
-    select {{ entities }}, _fs_event as _fs_at{{ ', cast(null as bigint) as _fs_row' if exits is none }}, {{ carried.values() | join(', ') }}
-    from _fs_events
+    select {{ entities }}, _fs_event as _fs_at{{ ', cast(null as bigint) as _fs_row' if exits is none }}, {{ carried | join(', ') }}
+    from {{ '_fs_placed' if ordered else '_fs_events' }}
     {%- if exits is none %}
     union all
     select {{ entities }}, _fs_at, _fs_row{{ ', null' * carried | length }}
@@ -40,7 +47,7 @@ _fs_frames as (
         _fs_row is not null as _fs_asked,
         _fs_row,
         {% else -%}
-        lag(_fs_at) over (partition by {{ entities }} order by _fs_at asc nulls last) is distinct from _fs_at as _fs_asked,
+        lag(_fs_at) over (partition by {{ entities }} order by _fs_at asc nulls first) is distinct from _fs_at as _fs_asked,
         {{ entities }},
         _fs_at,
         {% endif -%}
@@ -51,8 +58,8 @@ _fs_frames as (
     window
         {% for window in spec.windows -%}
         _fs_{{ window.slug }} as (
-            partition by {{ entities }} order by _fs_at asc nulls last
-            range between {{ feature_store._interval(window) }} - interval '1 microsecond' preceding and {{ "interval '1 microsecond' preceding" if strictly_before else 'current row' }}
+            partition by {{ entities }} order by _fs_at asc nulls first
+            range between {{ feature_store._interval(window) }} - interval '1 microsecond' preceding and {{ "interval '1 microsecond' preceding" if spec.strictly_before else 'current row' }}
         ){{ ',\n        ' if not loop.last }}
         {%- endfor %}
 ),
@@ -68,7 +75,7 @@ _fs_by_frames as (
 
 {% macro _frame_aggregate(aggregate, over) -%}
     {%- if aggregate.function in ('first', 'last') -%}
-        {{ 'arg_min_null' if aggregate.function == 'first' else 'arg_max_null' }}({{ aggregate.value }}_tied, case when {{ aggregate.taken }} = 1 then _fs_at end){{ over }}
+        arg_min_null({{ aggregate.value }}, {{ feature_store._place(aggregate) }}){{ over }}
     {%- else -%}
         {{ feature_store._aggregate(aggregate, '', over) }}
     {%- endif -%}

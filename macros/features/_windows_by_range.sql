@@ -1,6 +1,6 @@
 {#-- Each moment is joined with the events of the longest window before it. Any aggregate, any warehouse; the cost is moments x events
      in that window, which is fine for sparse entities and ruinous for dense ones. --#}
-{% macro _windows_by_range(spec, outputs, strictly_before=false) -%}
+{% macro _windows_by_range(spec, outputs) -%}
 -- every moment beside the events of its longest window
 _fs_by_range as (
     select
@@ -13,7 +13,7 @@ _fs_by_range as (
         on {% for key in spec.entities -%}
         event.{{ key }} = moment.{{ key }}
         and {% endfor -%}
-        event.{{ '_fs_from' if spec.known else '_fs_event' }} {{ '<' if strictly_before else '<=' }} moment._fs_at
+        {{ feature_store._enters(spec).replace('_fs_', 'event._fs_', 1) }} <= moment._fs_at
         and event._fs_event > moment._fs_at - {{ feature_store._interval(spec.longest) }}
     group by moment._fs_row
 )
@@ -23,7 +23,7 @@ _fs_by_range as (
 {#-- first and last go by event time, then by the greatest value; a NULL is a value, the lowest. --#}
 {% macro _range_aggregate(aggregate, inside) -%}
     {%- if aggregate.function in ('first', 'last') -%}
-        (array_agg(event.{{ aggregate.value }} order by event._fs_event {{ 'desc' if aggregate.function == 'last' else 'asc' }} nulls last, event.{{ aggregate.value }} desc nulls last) filter (where event.{{ aggregate.taken }} = 1 and {{ inside }}))[1]
+        (array_agg(event.{{ aggregate.value }} order by event._fs_event {{ 'asc nulls first' if aggregate.function == 'first' else 'desc nulls last' }}, {{ adapter.dispatch('_greatest_first', 'feature_store')('event.' ~ aggregate.value, aggregate.type) }}) filter (where event.{{ aggregate.taken }} = 1 and {{ inside }}))[1]
     {%- else -%}
         {{ feature_store._aggregate(aggregate, 'event.', ' filter (where ' ~ inside ~ ')') }}
     {%- endif -%}

@@ -5,6 +5,7 @@
 
 {% macro default___fs_aggregate_as_of(spine, relation, entities, timestamp, aggregates, windows, spine_timestamp, allow_exact_matches, created_timestamp, shape) -%}
     {%- set spec = feature_store._window_spec('aggregate_as_of', relation, entities, timestamp, aggregates, windows, created_timestamp) -%}
+    {%- do spec.update({'strictly_before': not allow_exact_matches}) -%}
     {%- set spine_columns = feature_store._columns(spine) -%}
     {%- do feature_store._check_reserved_names(spine_columns, 'The spine') -%}
     {%- set moment = feature_store._spine_timestamp(spine_columns, spine_timestamp) -%}
@@ -41,7 +42,7 @@ _fs_moments as (
     from _fs_spine
 ),
 
-{{ feature_store._window_part_ctes(spec, parts, strictly_before=not allow_exact_matches) }}
+{{ feature_store._window_part_ctes(spec, parts) }}
 
 select
     {% for column in spine_columns -%}
@@ -51,8 +52,7 @@ select
     {% endfor -%}
     {{- feature_store._window_columns(spec, parts) }}
 from _fs_spine
-{%- for part in parts %}
-join {{ part.cte }} on {{ part.cte }}._fs_row = _fs_spine._fs_row
-{%- endfor %}
-order by _fs_spine._fs_row asc nulls last
+join _fs_moments on _fs_moments._fs_row = _fs_spine._fs_row
+{{- feature_store._window_joins(spec, parts, '_fs_spine') }}
+order by _fs_spine._fs_row asc nulls first
 {%- endmacro %}

@@ -51,26 +51,22 @@ select
      `source` is the FROM clause that joins it with the parts. --#}
 {% macro _window_body(spec, grain, shape) %}
     {%- set parts = feature_store._window_parts(spec, shape, grain) -%}
-    {%- if parts | length == 1 and parts[0].timeline -%}
-        {%- do return({
-            'ctes': feature_store._windows_by_frames(spec, spec.outputs, exits=spec.windows if grain.name == 'change' else []),
-            'parts': parts,
-            'table': '_fs_by_frames',
-            'columns': (spec.entities + ['_fs_at']) | join(', '),
-            'source': 'from _fs_by_frames',
-        }) -%}
+    {%- if parts[0].timeline -%}
+        {%- set ctes = feature_store._windows_by_frames(spec, spec.outputs, exits=spec.windows if grain.name == 'change' else []) -%}
+        {%- if feature_store._has_strays(spec) -%}
+            {%- set moments = '(select distinct ' ~ (spec.entities | join(', ')) ~ ', _fs_at from _fs_timeline)' -%}
+            {%- set ctes = ctes ~ ',\n\n' ~ feature_store._window_strays(spec, moments) -%}
+        {%- endif -%}
+        {%- set table = '_fs_by_frames' -%}
+    {%- else -%}
+        {%- set ctes = feature_store._window_moments(spec, grain) ~ ',\n\n' ~ feature_store._window_part_ctes(spec, parts) -%}
+        {%- set table = '_fs_moments' -%}
     {%- endif -%}
-    {%- set source -%}
-from _fs_moments
-        {%- for part in parts %}
-join {{ part.cte }} on {{ part.cte }}._fs_row = _fs_moments._fs_row
-        {%- endfor -%}
-    {%- endset -%}
     {%- do return({
-        'ctes': feature_store._window_moments(spec, grain) ~ ',\n\n' ~ feature_store._window_part_ctes(spec, parts),
+        'ctes': ctes,
         'parts': parts,
-        'table': '_fs_moments',
-        'columns': '_fs_moments.' ~ (spec.entities + ['_fs_at']) | join(', _fs_moments.'),
-        'source': source,
+        'table': table,
+        'columns': table ~ '.' ~ (spec.entities + ['_fs_at']) | join(', ' ~ table ~ '.'),
+        'source': 'from ' ~ table ~ feature_store._window_joins(spec, parts, table, table),
     }) -%}
 {% endmacro %}

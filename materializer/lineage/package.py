@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from materializer.lineage.select import Select
 
 # The CTEs that give windows, and those of them that say how their columns are made.
-_PARTS = ("_fs_by_frames", "_fs_by_balance", "_fs_by_totals", "_fs_by_range")
+_PARTS = (
+    "_fs_by_frames", "_fs_by_balance", "_fs_by_totals", "_fs_by_distinct", "_fs_by_pieces", "_fs_by_range", "_fs_by_strays",
+)  # fmt: skip
 _WINDOWS = ("_fs_frames", *_PARTS[1:])
 _VALUE = re.compile(r"_fs_(\d+)(?:_|$)")
+# The place of an event for first and last: `_fs_3_first_fs_4` is over `_fs_3`, of the events that `_fs_4` takes.
+_PLACE = re.compile(r"(_fs_\d+)_(first|last)(_fs_\d+)")
 # Columns that only hold the parts of the SQL together: row numbers and marks.
 PLUMBING = frozenset({"_fs_row", "_fs_asked", "_fs_border", "_fs_rank"})
 
@@ -71,9 +75,19 @@ def window_column(select: Select, item: exp.Expression) -> WindowColumn | None:
     name, _, slug = item.alias.rpartition("_")
     if not name or item.alias.startswith("_fs_"):
         return None
+    made = _before_side_by_side(select, item.this)
+    literals = [node.this for node in made.find_all(exp.Literal) if node.is_string and _VALUE.fullmatch(node.this)]
+    if literals:
+        # one of the rows of distinct values or strays, told apart by the value's name
+        called = made.find(exp.Column).name
+        return WindowColumn("count_distinct" if called == "_fs_change" else called, literals[0], slug)
+    for column in made.find_all(exp.Column):
+        place = _PLACE.match(column.name) or _PLACE.match(column.table)
+        if place:
+            return WindowColumn(place[2], place[1], slug, place[3])
     taken = None
     values = []
-    for column in item.this.find_all(exp.Column):
+    for column in made.find_all(exp.Column):
         match = _VALUE.match(column.name)
         if match is None:
             continue
@@ -82,10 +96,20 @@ def window_column(select: Select, item: exp.Expression) -> WindowColumn | None:
             taken = value
         else:
             values.append(value)
-    function = _function(item.this)
+    function = _function(made)
     if function is None or len(set(values)) != 1:
         return None
     return WindowColumn(function, values[0], slug, taken)
+
+
+def _before_side_by_side(select: Select, node: exp.Expression) -> exp.Expression:
+    """What a column of windows beside each other holds: the expression that makes the aggregate, a row a window."""
+    rows = select.scope.cte(select.part.rpartition(".")[2].replace("_fs_by_", "_fs_") + "_values")
+    picked = node.find(exp.AnyValue)
+    if rows is None or picked is None or not isinstance(picked.this, exp.Column):
+        return node
+    made = [one.this for one in rows.find(exp.Select).expressions if one.alias == picked.this.name]
+    return made[0] if made else node
 
 
 def window_step(select: Select, item: exp.Expression) -> Step | None:
@@ -122,23 +146,21 @@ def counts_only(events: Relation, value: str) -> bool:
 
 def _function(node: exp.Expression) -> str | None:
     names = [column.name for column in node.find_all(exp.Column)]
-    divides = node.find(exp.Div) is not None
-    if any("_distinct_" in name for name in names):
-        return "count_distinct"
-    if any(re.search(r"_fs_\d+_sum", name) for name in names):
-        return "avg" if divides else "sum"
-    if any(re.search(r"_fs_\d+_count", name) for name in names):
-        return "count"
-    if any(name.endswith("_odd") for name in names):
-        return _function(node.args["default"]) if isinstance(node, exp.Case) else None
+    divisions = len(list(node.find_all(exp.Div)))
+    if any(name.endswith("_cuts") for name in names):
+        return "stddev" if node.find(exp.Sqrt) else "variance"
+    if any(name.endswith("_units") for name in names):
+        return "avg" if divisions > 1 else "sum"
+    if any(re.search(r"_fs_\d+_(sum|upper)$", name) for name in names):
+        return "avg" if divisions else "sum"
+    for name in names:
+        extreme = re.fullmatch(r"_fs_\d+_(count|min|max)", name)
+        if extreme:
+            return extreme[1]
     listed = node.find(exp.ArrayAgg)
     if listed is not None:
         (first, *_) = listed.find(exp.Order).expressions
         return "last" if first.args.get("desc") else "first"
-    for call in node.find_all(exp.Anonymous):
-        named = {"arg_min_null": "first", "arg_max_null": "last"}.get(call.name.lower())
-        if named:
-            return named
     kinds = {
         exp.Avg: "avg", exp.StddevSamp: "stddev", exp.Stddev: "stddev", exp.Variance: "variance", exp.Min: "min",
         exp.Max: "max",
@@ -147,7 +169,7 @@ def _function(node: exp.Expression) -> str | None:
         if node.find(kind):
             return called
     if node.find(exp.Sum):
-        return "avg" if divides else "sum"
+        return "avg" if divisions else "sum"
     count = node.find(exp.Count)
     if count is None:
         return None

@@ -282,11 +282,11 @@ class Select(Relation):
     def rows(self) -> list[Step]:
         relations = self.read_relations()
         if len(relations) > 1:  # a window has one row for each moment that it is joined to
-            relations = [relation for relation in relations if not package.is_window(relation)]
+            relations = relations[:1] + [relation for relation in relations[1:] if not package.is_window(relation)]
         steps = [Step("from", ((Ref(relation, ROWS), "rows"),)) for relation in relations]
         args = self.select.args
         for entry in self.entries:
-            if entry.join is None:
+            if entry.join is None or package.is_window(entry.relation):
                 continue
             if entry.join.args.get("on") is not None:
                 steps.append(self._row_step(entry.join.args["on"]))

@@ -1,0 +1,137 @@
+{#-- The windows that hold strays: doubles too large, too small or not finite for the units that all others are added up in (see
+     _window_amounts.sql). The values of one entity fall into a few ranges of magnitude, each with units of its own; within a range all
+     is exact, and the ranges of a window are put together in one order. An entity without strays costs nothing here.
+
+     `moments` is SQL for the moments asked for, as keys and `_fs_at`. The last CTE is `_fs_by_strays`: keys, `_fs_at`, and the outputs, NULL where a
+     window holds no stray. A window with NaN or with both infinities is NaN; with one infinity its sum and average are that, and
+     its stddev and variance NaN. --#}
+{% macro _window_strays(spec, moments) -%}
+    {%- set outputs = spec.outputs | selectattr('aggregate.scaled') | list -%}
+    {%- set values = outputs | map(attribute='aggregate.value') | unique | list -%}
+    {%- set keys = spec.entities | join(', ') -%}
+    {%- set at = keys ~ ', _fs_at, _fs_window, _fs_value' -%}
+    {%- set amounts = {
+        '_fs_cuts': '1',
+        '_fs_strays': '_fs_is_stray',
+        '_fs_high': '_fs_high',
+        '_fs_low': '_fs_low',
+        '_fs_high_high': 'cast(_fs_high as hugeint) * _fs_high',
+        '_fs_high_low': 'cast(_fs_high as hugeint) * _fs_low',
+        '_fs_low_low': 'cast(_fs_low as hugeint) * _fs_low',
+    } -%}
+-- the numbers of entities that have strays, each in the units of its range
+_fs_numbers as (
+    {% for value in values -%}
+    select {{ keys }}, _fs_event{{ ', _fs_from' if spec.known }}, '{{ value }}' as _fs_value, cast({{ value }} as double) as _fs_number, {{ value }}_stray as _fs_stray
+    from _fs_events
+    join (select distinct {{ keys }} from _fs_events where {{ value }}_stray is not null) as strayed using ({{ keys }})
+    where {{ value }} is not null
+    {{- '\n    union all\n    ' if not loop.last }}
+    {%- endfor %}
+),
+
+_fs_strays as (
+    select
+        *,
+        cast(trunc(_fs_scaled) as bigint) as _fs_high,
+        cast((_fs_scaled - trunc(_fs_scaled)) * pow(2, 50) as bigint) as _fs_low
+    from (
+        select
+            * exclude (_fs_stray),
+            -- zero is of the least range, for it adds to none
+            coalesce(_fs_stray, case when _fs_number = 0 then -100 else 0 end) as _fs_range,
+            case when _fs_stray is null then 0 else 1 end as _fs_is_stray,
+            case when coalesce(_fs_stray, 0) >= 1000 then 0 else {{ feature_store._times_power('_fs_number', '(20 - 46 * coalesce(_fs_stray, 0))') }} end as _fs_scaled
+        from _fs_numbers
+    ) as numbers
+),
+
+_fs_stray_moments as (
+    select {{ keys }}, _fs_at, _fs_value, _fs_range
+    from {{ moments }} as moments
+    join (select distinct {{ keys }}, _fs_value, _fs_range from _fs_strays) as ranges using ({{ keys }})
+),
+
+{{ feature_store._balances('stray', spec, outputs, amounts, '_fs_strays', '_fs_stray_moments', spec.entities + ['_fs_value', '_fs_range'], spec.entities + ['_fs_value', '_fs_range', '_fs_at']) }},
+
+{{ feature_store._centre('_fs_stray_centres', '(select * from _fs_stray_windows where _fs_cuts > 0)', ['_fs']) }},
+
+-- each range of a window: its sum, its mean in two doubles, and the squares about it, in units; and the greatest range beside it
+_fs_stray_ranges as (
+    select
+        {{ at }}, _fs_range, _fs_cuts, _fs_strays,
+        cast(_fs_high * 1125899906842624 + _fs_low as double) as _fs_sum,
+        _fs_mean,
+        cast(_fs_mean_units - cast(_fs_mean as hugeint) as double) + cast(_fs_rest as double) / _fs_cuts as _fs_mean_rest,
+        _fs_squares,
+        max(_fs_range) filter (where _fs_range < 1000) over (partition by {{ at }}) as _fs_top
+    from (
+        select
+            *,
+            _fs_mean_high * 1125899906842624 + _fs_mean_low as _fs_mean_units,
+            cast(_fs_mean_high * 1125899906842624 + _fs_mean_low as double) as _fs_mean,
+            {{ feature_store._squares('_fs') }} as _fs_squares
+        from _fs_stray_centres
+    ) as means
+),
+
+-- all in units of the greatest range, from the least range on
+_fs_stray_totals as (
+    select
+        {{ at }},
+        sum(case _fs_range when 1000 then cast('inf' as double) when 1001 then cast('-inf' as double) when 1002 then cast('nan' as double) end) as _fs_endless,
+        sum(_fs_cuts) as _fs_cuts,
+        46 * any_value(_fs_top) - 70 as _fs_power,
+        sum(_fs_sum * _fs_factor order by _fs_range asc) as _fs_sum,
+        sum(_fs_mean * _fs_factor * _fs_cuts order by _fs_range asc) / sum(_fs_cuts) as _fs_mean
+    from (select *, case when _fs_range < 1000 then pow(2, 46 * (_fs_range - _fs_top)) else 0 end as _fs_factor from _fs_stray_ranges) as ranges
+    group by {{ at }}
+    having sum(_fs_strays) > 0
+),
+
+-- the squares about the common mean: those about each range's own, and of the distances between
+_fs_stray_spreads as (
+    select
+        {{ at }},
+        sum(_fs_squares * _fs_factor * _fs_factor + _fs_cuts * _fs_distance * _fs_distance order by _fs_range asc)
+            - pow(sum(_fs_cuts * _fs_distance order by _fs_range asc), 2) / sum(_fs_cuts) as _fs_squares
+    from (
+        select
+            ranges.*,
+            pow(2, 46 * (_fs_range - _fs_top)) as _fs_factor,
+            (ranges._fs_mean * pow(2, 46 * (_fs_range - _fs_top)) - totals._fs_mean) + ranges._fs_mean_rest * pow(2, 46 * (_fs_range - _fs_top)) as _fs_distance
+        from _fs_stray_ranges as ranges
+        join _fs_stray_totals as totals using ({{ at }})
+        where _fs_range < 1000
+    ) as ranges
+    group by {{ at }}
+),
+
+_fs_stray_values as (
+    select
+        {{ at }},
+        coalesce(_fs_endless, {{ feature_store._times_power('_fs_sum', '_fs_power') }}) as "sum",
+        coalesce(_fs_endless, {{ feature_store._times_power('_fs_sum / _fs_cuts', '_fs_power') }}) as "avg",
+        case when _fs_cuts > 1 then case when _fs_endless is not null then cast('nan' as double) else {{ feature_store._times_power('sqrt(greatest(_fs_squares, 0) / (_fs_cuts - 1))', '_fs_power') }} end end as "stddev",
+        case when _fs_cuts > 1 then case when _fs_endless is not null then cast('nan' as double) else {{ feature_store._times_power(feature_store._times_power('greatest(_fs_squares, 0) / (_fs_cuts - 1)', '_fs_power'), '_fs_power') }} end end as "variance"
+    from _fs_stray_totals
+    left join _fs_stray_spreads using ({{ at }})
+),
+
+_fs_by_strays as (
+    select
+        {{ keys }}, _fs_at,
+        {% for output in outputs -%}
+        {%- set value = 'any_value("' ~ output.aggregate.function ~ '") filter (where _fs_value = \'' ~ output.aggregate.value ~ "' and _fs_window = '" ~ output.window.slug ~ "')" -%}
+        {{ value }} as {{ feature_store._quoted(output.column) }}{{ ',\n        ' if not loop.last }}
+        {%- endfor %}
+    from _fs_stray_values
+    group by {{ keys }}, _fs_at
+)
+{%- endmacro %}
+
+
+{#-- `number` times a power of two, in two steps: the power alone may be beyond a double. --#}
+{% macro _times_power(number, power) -%}
+    {{ number }} * pow(2, {{ power }} // 2) * pow(2, {{ power }} - {{ power }} // 2)
+{%- endmacro %}
