@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 # The CTEs that give windows, and those of them that say how their columns are made.
 _PARTS = (
-    "_fs_by_frames", "_fs_by_balance", "_fs_by_totals", "_fs_by_distinct", "_fs_by_pieces", "_fs_by_range", "_fs_by_strays",
+    "_fs_by_frames", "_fs_by_balance", "_fs_by_totals", "_fs_by_distinct", "_fs_by_pieces", "_fs_by_range",
+    "_fs_by_strays",
 )  # fmt: skip
 _WINDOWS = ("_fs_frames", *_PARTS[1:])
 _VALUE = re.compile(r"_fs_(\d+)(?:_|$)")
