@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -90,12 +89,8 @@ class FeatureView:
         for feature in self.features:
             if feature.name == name:
                 return feature
-        names = [one.name for one in self.features]
-        near = difflib.get_close_matches(name, names, 1)
-        hint = f" (did you mean '{near[0]}'?)" if near else ""
-        raise NotFoundError(
-            f"Feature view '{self.reference}' has no feature '{name}'{hint}; it has: {', '.join(names) or 'none'}."
-        )
+        names = ", ".join(f.name for f in self.features) or "none"
+        raise NotFoundError(f"Feature view '{self.reference}' has no feature '{name}'; it has: {names}.")
 
 
 def entities_of(views: Iterable[FeatureView]) -> list[Entity]:
