@@ -167,8 +167,8 @@ class Run:
                 most = self._options.memory_limit or machine_memory() * 3 // 4
                 if self._memory >= most:
                     raise WarehouseError(
-                        f"The rows do not fit into {self._memory // 1024**2:,} MiB ({str(error).rstrip('.')}): "
-                        "give it more with --memory-limit, or keep such large values elsewhere."
+                        f"The rows do not fit into {self._memory // 1024**2:,} MiB of memory "
+                        f"({str(error).rstrip('.')}): give it more with --memory-limit, or keep such values elsewhere."
                     ) from None
                 self._limit_memory(min(2 * self._memory, most))
 

@@ -5,13 +5,13 @@
         {%- do return(none) -%}
     {%- endif -%}
     {%- set node = graph.nodes.get(model.attached_node or '') or {} -%}
-    {%- if 'feature_view' not in ((node.config or {}).get('meta') or {}) -%}
+    {%- if not node or not feature_store._declares_view(node) -%}
         {%- do exceptions.raise_compiler_error(
             "The test '" ~ test_name ~ "' is for feature views, and '" ~ (node.name or model.name)
             ~ "' is none: declare config.meta.feature_view on the model."
         ) -%}
     {%- endif -%}
-    {%- set reference = node.name if node.version is none or node.version is undefined else node.name ~ '.v' ~ node.version -%}
+    {%- set reference = node.name if node.get('version') is none else node.name ~ '.v' ~ node.version -%}
     {%- set view = feature_store._view_with_columns(
         reference, feature_store._declared_view(node), ref(node.name) if reference == node.name else ref(node.name, v=node.version)
     ) -%}
@@ -45,12 +45,12 @@
 
 {#-- Whether a reference means a feature view. The likely name in dbt's graph first: going through all models takes its time. --#}
 {% macro _is_view(reference, package) %}
-    {%- set node = graph.nodes.get('model.' ~ package ~ '.' ~ reference) or {} -%}
-    {%- if 'feature_view' in ((node.config or {}).get('meta') or {}) -%}
+    {%- set likely = graph.nodes.get('model.' ~ package ~ '.' ~ reference) -%}
+    {%- if likely and feature_store._declares_view(likely) -%}
         {%- do return(true) -%}
     {%- endif -%}
-    {%- for unique_id in graph.nodes if unique_id.startswith('model.') and (unique_id.endswith('.' ~ reference) or '.' ~ reference ~ '.v' in unique_id) -%}
-        {%- if 'feature_view' in (graph.nodes[unique_id].config.get('meta') or {}) -%}
+    {%- for unique_id in graph.nodes if unique_id.endswith('.' ~ reference) or '.' ~ reference ~ '.v' in unique_id -%}
+        {%- if feature_store._declares_view(graph.nodes[unique_id]) -%}
             {%- do return(true) -%}
         {%- endif -%}
     {%- endfor -%}

@@ -9,7 +9,7 @@
         ) -%}
     {%- endif -%}
     {%- set views = {} -%}
-    {%- for node in (graph.nodes.values() if execute else []) if feature_store._is_view(node) -%}
+    {%- for node in (graph.nodes.values() if execute else []) if feature_store._declares_view(node) -%}
         {%- set view = feature_store._declared_view(node) -%}
         {%- if view.version is not none -%}
             {%- do views.update({view.name ~ '.v' ~ view.version: view}) -%}
@@ -29,7 +29,7 @@
 
 
 {#-- Whether a node of dbt's graph is a feature view: a model, seed or snapshot that says so. --#}
-{% macro _is_view(node) %}
+{% macro _declares_view(node) %}
     {%- do return(node.resource_type in ('model', 'seed', 'snapshot') and 'feature_view' in (node.config.get('meta') or {})) -%}
 {% endmacro %}
 
@@ -58,7 +58,7 @@
 {% macro _find_view(reference) %}
     {%- for unique_id in (model.depends_on.nodes if graph.nodes is defined and model.depends_on is defined else []) -%}
         {%- set node = graph.nodes.get(unique_id) or {} -%}
-        {%- if feature_store._is_view(node) -%}
+        {%- if feature_store._declares_view(node) -%}
             {%- set view = feature_store._declared_view(node) -%}
             {%- if (view.latest and view.name == reference) or (view.version is not none and view.name ~ '.v' ~ view.version == reference) -%}
                 {%- do return(view) -%}
