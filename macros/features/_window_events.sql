@@ -81,8 +81,8 @@ _fs_events as (
 
 {#-- Running totals of `totals`, and `keep`, of the rows of `relation` in the order of `order`. They run on from one entity to the next:
      differences within an entity are the same, none can overflow (see _window_amounts.sql), and DuckDB takes one long partition
-     in half the time of many small ones. `apart` names a column that cuts the rows into few large parts. --#}
-{% macro _running_totals(totals, keep, relation, order, apart=none) -%}
+     in half the time of many small ones. --#}
+{% macro _running_totals(totals, keep, relation, order) -%}
 select
         {{ keep | join(', ') }},
         {% for total in totals -%}
@@ -90,7 +90,7 @@ select
         {%- endfor %}
     from {{ relation }}
     window in_order as (
-        {{ 'partition by ' ~ apart ~ ' ' if apart }}order by {{ order | join(' asc nulls first, ') }} asc nulls first
+        order by {{ order | join(' asc nulls first, ') }} asc nulls first
         rows between unbounded preceding and current row
     )
 {%- endmacro %}

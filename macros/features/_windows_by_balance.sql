@@ -1,38 +1,104 @@
-{#-- What has come in less what has left again, as one running total a window: for events with a load time, which come in in another
-     order than they leave. Only for what subtracts exactly. --#}
+{#-- What has come in less what has left again: for events with a load time, which come in in another order than they leave. Only for
+     what subtracts exactly. What has come in by a moment is a running total in the order of coming in; what has left, one in the
+     order of the events, a window earlier. Between, an event that is loaded after it has left counts as gone before it came. --#}
 {% macro _windows_by_balance(spec, outputs) -%}
-{{ feature_store._balances('balance', spec, outputs, feature_store._amounts(outputs), '_fs_events', '_fs_moments', spec.entities, ['_fs_row']) }},
+    {%- set entities = spec.entities | join(', ') -%}
+    {%- set amounts = feature_store._amounts(outputs) -%}
+    {%- set enters = feature_store._enters(spec) -%}
+    {%- set shortest = outputs | map(attribute='window') | sort(attribute='seconds') | first -%}
+-- the events as they come in, and the moments asked for
+_fs_entries as (
+    select
+        {{ entities }}, {{ enters }} as _fs_at, 0 as _fs_asked, cast(null as bigint) as _fs_row,
+        {% for column, amount in amounts.items() -%}
+        {{ amount }} as {{ column }}{{ ',\n        ' if not loop.last }}
+        {%- endfor %}
+    from _fs_events
+    union all
+    select {{ entities }}, _fs_at, 1, _fs_row{{ ', 0' * amounts | length }}
+    from _fs_moments
+),
+
+-- what has come in by each moment
+_fs_entered as (
+    {{ feature_store._running_totals(amounts.keys() | list, ['_fs_row', '_fs_asked'], '_fs_entries', spec.entities + ['_fs_at', '_fs_asked']) }}
+),
+
+-- the events as they happen, and the moments a window earlier
+_fs_exits as (
+    select
+        {{ entities }}, _fs_event as _fs_at, 0 as _fs_asked, cast(null as bigint) as _fs_row, cast(null as varchar(20)) as _fs_window,
+        {% for column, amount in amounts.items() -%}
+        {{ amount }} as {{ column }}{{ ',\n        ' if not loop.last }}
+        {%- endfor %}
+    from _fs_events
+    union all
+    select {{ entities }}, _fs_at - _fs_length, 1, _fs_row, _fs_window{{ ', 0' * amounts | length }}
+    from _fs_moments
+    cross join {{ feature_store._window_lengths(outputs) }}
+),
+
+-- what has left by each moment
+_fs_exited as (
+    {{ feature_store._running_totals(amounts.keys() | list, ['_fs_row', '_fs_window', '_fs_asked'], '_fs_exits', spec.entities + ['_fs_at', '_fs_asked']) }}
+),
+
+-- the moments of entities with events that are loaded after they have left the shortest window
+_fs_late_moments as (
+    select _fs_moments.*
+    from _fs_moments
+    join (select distinct {{ entities }} from _fs_events where {{ enters }} >= _fs_event + {{ feature_store._interval(shortest) }}) as late using ({{ entities }})
+),
+
+{{ feature_store._balances('late', spec, outputs, amounts, '_fs_events', '_fs_late_moments', spec.entities, ['_fs_row'], late=true) }},
+
+-- what is inside; what has not come in yet cannot have left
+_fs_balance_windows as (
+    select
+        exited._fs_row,
+        exited._fs_window,
+        {% for column in amounts -%}
+        entered.{{ column }} - exited.{{ column }} + coalesce(late.{{ column }}, 0) as {{ column }}{{ ',\n        ' if not loop.last }}
+        {%- endfor %}
+    from _fs_exited as exited
+    join _fs_entered as entered on entered._fs_row = exited._fs_row
+    left join _fs_late_windows as late on late._fs_row = exited._fs_row and late._fs_window = exited._fs_window
+    where exited._fs_asked = 1 and entered._fs_asked = 1
+),
 
 {{ feature_store._finish_windows('balance', outputs) }}
 {%- endmacro %}
 
 
 {#-- The CTE `_fs_<name>_windows`: `keep`, `_fs_window` and the totals of `amounts` inside each window, at each of `moments`. Within `keys` both
-     relations are told apart. --#}
-{% macro _balances(name, spec, outputs, amounts, events, moments, keys, keep) -%}
+     relations are told apart. With `late`, only events that leave before they come in, from the one to the other. --#}
+{% macro _balances(name, spec, outputs, amounts, events, moments, keys, keep, late=false) -%}
     {%- set enters = feature_store._enters(spec) -%}
     {%- set keys_list = keys | join(', ') -%}
+    {%- set leaves = '_fs_event + _fs_length' -%}
+    {%- set from, until = (leaves, enters) if late else (enters, leaves) -%}
     {%- set kept = keep | reject('in', keys + ['_fs_at']) | list -%}
--- what comes in (+) and what leaves (-) each window, and the moments asked for; what is loaded after it has left never comes in
+{{ '-- what leaves each window (+) before it comes in (-), and the moments asked for' if late
+    else '-- what comes in (+) and what leaves (-) each window, and the moments asked for; what is loaded after it has left never comes in' }}
 _fs_{{ name }}_changes as (
     select
-        {{ keys_list }}, _fs_window, {{ enters }} as _fs_at, 0 as _fs_asked,
+        {{ keys_list }}, _fs_window, {{ from }} as _fs_at, 0 as _fs_asked,
         {%- for column in kept %} cast(null as bigint) as {{ column }},{% endfor %}
         {% for column, amount in amounts.items() -%}
         {{ amount }} as {{ column }}{{ ',\n        ' if not loop.last }}
         {%- endfor %}
     from {{ events }}
     cross join {{ feature_store._window_lengths(outputs) }}
-    where {{ enters }} < _fs_event + _fs_length
+    where {{ from }} < {{ until }}
     union all
     select
-        {{ keys_list }}, _fs_window, _fs_event + _fs_length, 0,{{ ' null,' * kept | length }}
+        {{ keys_list }}, _fs_window, {{ until }}, 0,{{ ' null,' * kept | length }}
         {% for amount in amounts.values() -%}
         -({{ amount }}){{ ',\n        ' if not loop.last }}
         {%- endfor %}
     from {{ events }}
     cross join {{ feature_store._window_lengths(outputs) }}
-    where {{ enters }} < _fs_event + _fs_length
+    where {{ from }} < {{ until }}
     union all
     select {{ keys_list }}, _fs_window, _fs_at, 1, {% for column in kept %}{{ column }}, {% endfor %}{{ (['0'] * amounts | length) | join(', ') }}
     from {{ moments }}
@@ -43,7 +109,7 @@ _fs_{{ name }}_changes as (
 _fs_{{ name }}_windows as (
     select *
     from (
-        {{ feature_store._running_totals(amounts.keys() | list, keep + ['_fs_window', '_fs_asked'], '_fs_' ~ name ~ '_changes', keys + ['_fs_at', '_fs_asked'], '_fs_window') | indent(4) }}
+        {{ feature_store._running_totals(amounts.keys() | list, keep + ['_fs_window', '_fs_asked'], '_fs_' ~ name ~ '_changes', ['_fs_window'] + keys + ['_fs_at', '_fs_asked']) | indent(4) }}
     ) as balances
     where _fs_asked = 1
 )

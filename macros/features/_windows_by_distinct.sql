@@ -41,7 +41,7 @@ _fs_distinct_changes as (
 
 -- how many values are inside at each moment
 _fs_distinct_balances as (
-    {{ feature_store._running_totals(['_fs_change'], ['_fs_row', '_fs_value', '_fs_window', '_fs_asked'], '_fs_distinct_changes', spec.entities + ['_fs_value', '_fs_at', '_fs_asked'], '_fs_window') }}
+    {{ feature_store._running_totals(['_fs_change'], ['_fs_row', '_fs_value', '_fs_window', '_fs_asked'], '_fs_distinct_changes', ['_fs_value', '_fs_window'] + spec.entities + ['_fs_at', '_fs_asked']) }}
 ),
 
 -- the values and windows of a moment beside each other
