@@ -88,6 +88,9 @@ EXAMPLES = {
     "feature_freshness": """
 {{ feature_store.feature_freshness(['user_purchases', 'item_features']) }}
 """,
+    "feature_services": """
+{% for service in feature_store.feature_services() %}{{ service }} {% endfor %}
+""",
     "feature_views": """
 {% for reference, view in feature_store.feature_views().items() %} ... {% endfor %}
 """,
