@@ -151,8 +151,6 @@ class Registry:
             return self.services[name]
         if name in self.broken:
             raise DefinitionError(self.broken[name])
-        if service_absent(name) in self.absent:
-            raise NotFoundError(f"Feature service '{name}' {self.absent[service_absent(name)]}.")
         raise NotFoundError(f"There is no feature service '{name}'; there are: {_names(self.services)}.")
 
     def references(self, features: Any) -> list[str]:
@@ -165,11 +163,6 @@ class Registry:
         if not references or not all(isinstance(reference, str) for reference in references):
             raise InputError("features is a list of 'view:feature' references or the name of a feature service.")
         return references
-
-
-def service_absent(name: str) -> str:
-    """A service's place in `Registry.absent`, where no view's name can be."""
-    return f"service:{name}"
 
 
 @dataclass(frozen=True)

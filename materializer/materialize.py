@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
@@ -17,7 +16,7 @@ from materializer.macros import MacroRenderer
 from materializer.online.connect import plain_errors
 from materializer.online.published import publish_services, published_as_declared
 from materializer.online.topology import OnlineStore
-from materializer.registry import with_columns
+from materializer.registry import broken_services, with_columns
 from materializer.run import Options, Run, ViewResult
 from materializer.warehouse import Warehouse
 
@@ -80,7 +79,7 @@ def materialize(job: Job, views: Sequence[FeatureView]) -> list[ViewResult]:
     """
     with ThreadPoolExecutor(VIEWS_AT_ONCE) as pool:
         results = list(pool.map(lambda view: _materialize_one(job, view), views))
-    broken = broken_services(job)
+    broken = _broken_services(job)
     with plain_errors(job.url):
         if broken:
             # One that is published as it is declared lost a feature that it had: no state is kept back.
@@ -98,43 +97,16 @@ def materialize(job: Job, views: Sequence[FeatureView]) -> list[ViewResult]:
     return results
 
 
-def broken_services(job: Job) -> dict[str, str]:
-    """What is wrong with each feature service of which a reference is to nothing that is in the warehouse."""
-    # Those that name no view at all are known already, where the registry carries them.
-    known: Mapping[str, str] = getattr(job.registry, "broken", {})
-    broken = {name: said.rstrip(".") for name, said in known.items()}
-    columns: dict[str, list[str] | None] = {}
-    services = sorted(job.registry.services.values(), key=lambda service: service.name)
-    if not services:
-        return broken
-    with job.open_warehouse() as warehouse:
-        for service in services:
-            wrong = [wrong for one in service.features if (wrong := _wrong(one, job.registry, warehouse, columns))]
-            if wrong:
-                broken[service.name] = f"Feature service '{service.name}' names {'; '.join(wrong)}"
-    return broken
-
-
-def _wrong(
-    reference: str, registry: Registry, warehouse: Warehouse, columns: dict[str, list[str] | None]
-) -> str | None:
-    """What is wrong with a reference; `columns` keeps the features of each view, None where they are not known."""
-    try:
-        name, feature = split_reference(reference)
-        view = registry.view(name)
-    except FeatureStoreError as error:
-        return f"'{reference}' ({str(error).rstrip('.')})"
-    if view.reference not in columns:
-        try:
-            columns[view.reference] = [part.name for part in with_columns(view, warehouse).features]
-        except FeatureStoreError:  # not built, or wrong in another way: the view's own story
-            columns[view.reference] = None
-    known = columns[view.reference]
-    if known is None or feature in known:
-        return None
-    near = difflib.get_close_matches(feature, known, 1)
-    hint = f"did you mean '{near[0]}'?" if near else f"it has: {', '.join(known) or 'none'}"
-    return f"'{reference}', but feature view '{view.reference}' has no feature '{feature}' ({hint})"
+def _broken_services(job: Job) -> dict[str, str]:
+    """What is wrong with each feature service that names what is not in the warehouse."""
+    asked = {split_reference(one)[0] for service in job.registry.services.values() for one in service.features}
+    typed = []
+    if asked:
+        with job.open_warehouse() as warehouse:
+            for view in {job.registry.view(name).reference: job.registry.view(name) for name in asked}.values():
+                with suppress(FeatureStoreError):  # not built, or wrong in another way: the view's own story
+                    typed.append(with_columns(view, warehouse))
+    return {name: said.rstrip(".") for name, said in broken_services(job.registry, typed).items()}
 
 
 def _materialize_one(job: Job, view: FeatureView) -> ViewResult:

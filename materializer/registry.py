@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pyarrow as pa
@@ -91,16 +91,16 @@ def broken_services(registry: Registry, typed: Iterable[FeatureView]) -> dict[st
     Args:
         typed: views with the warehouse's columns; features of others are not looked up.
     """
-    known: Mapping[str, FeatureView] = {view.reference: view for view in typed}
+    features = {view.reference: [feature.name for feature in view.features] for view in typed}
     found = dict(registry.broken)
     for service in registry.services.values():
+        wrong = []
         for reference in service.features:
             name, feature = split_reference(reference)
-            view = known.get(registry.view(name).reference)
-            if view is not None and feature not in [one.name for one in view.features]:
-                try:
-                    view.feature(feature)
-                except NotFoundError as error:
-                    found[service.name] = f"Exposure '{service.name}' names '{reference}': {error}"
-                    break
+            view = registry.view(name).reference
+            if feature not in features.get(view, [feature]):
+                known = ", ".join(features[view]) or "none"
+                wrong.append(f"'{reference}', but feature view '{view}' has no feature '{feature}' (it has: {known})")
+        if wrong:
+            found[service.name] = f"Exposure '{service.name}' names {'; '.join(wrong)}."
     return dict(sorted(found.items()))

@@ -183,7 +183,8 @@ def test_lint_and_doctor_name_it(built: DbtProject, command: str) -> None:
     said = run("feature-store", command, "--project-dir", str(built.folder), "--redis-url", "redis://127.0.0.1:1")
     assert said.code == 1
     assert "Exposure 'no_view' names 'step:v', but there is no feature view 'step'" in said.out
-    assert "Exposure 'no_feature' names 'steps:vv': Feature view 'steps' has no feature 'vv'; it has: v." in said.out
+    wrong = "Exposure 'no_feature' names 'steps:vv', but feature view 'steps' has no feature 'vv' (it has: v)."
+    assert wrong in said.out
     assert "'right'" not in said.out
 
 

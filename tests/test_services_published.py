@@ -61,9 +61,7 @@ def test_a_mistyped_feature_keeps_the_services_last_good_state(
     assert [result.error for result in failure.value.results] == [None, None]
     assert list(failure.value.services) == ["ours"]
     said = failure.value.services["ours"]
-    assert (
-        "'ours' names 'kinds:amonut', but feature view 'kinds' has no feature 'amonut' (did you mean 'amount'?)" in said
-    )
+    assert "'ours' names 'kinds:amonut', but feature view 'kinds' has no feature 'amonut' (it has: amount" in said
     assert ask(server, namespace, "ours") == {"user_id": [3], "amount": [33]}
     assert ask(server, namespace, "theirs") == {"user_id": [3], "amount": [3]}
     with pytest.raises(NotFoundError):
@@ -112,7 +110,7 @@ def test_the_command_exits_with_1_and_its_json_has_every_view(
     assert service["service"] == "ours" and "'nothing'" in service["error"] and "'amonut'" in service["error"]
     ran = run(*args)
     assert ran.code == 1 and ran.out.count("kinds") == 1
-    assert ran.err.startswith("Error: Feature service 'ours' names 'readings:nothing'")
+    assert ran.err.startswith("Error: Exposure 'ours' names 'readings:nothing'")
 
 
 def test_a_view_that_is_not_built_yet_is_no_fault_of_the_service(

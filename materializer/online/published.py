@@ -16,7 +16,7 @@ import redis
 from redis.exceptions import NoPermissionError
 
 from materializer.errors import NotFoundError, OnlineStoreError, worded
-from materializer.feature_view import Entity, Feature, FeatureService, FeatureView, Registry, service_absent
+from materializer.feature_view import Entity, Feature, FeatureService, FeatureView, Registry
 from materializer.join_keys import type_name
 from materializer.online import scripts
 from materializer.online.keys import registry_key, revision_key, services_key, unescape
@@ -284,10 +284,10 @@ def _read_registry(store: OnlineStore, namespace: str) -> Registry:
         name: _service(name, text) for name, text in ((n.decode(errors="replace"), t) for n, t in found.items())
     }
     unreadable = [name for name, entry in entries.items() if entry is None and name not in views]
-    unreadable += [service_absent(name) for name, service in services.items() if service is None]
     why = f"is published in namespace '{namespace}' in a form that cannot be read: run `materialize`"
     known = {name: service for name, service in services.items() if service is not None}
-    return Registry(views, known, dict.fromkeys(unreadable, why))
+    broken = {name: f"Feature service '{name}' {why}." for name, service in services.items() if service is None}
+    return Registry(views, known, dict.fromkeys(unreadable, why), broken)
 
 
 def _hash(store: OnlineStore, key: str, namespace: str) -> dict[bytes, bytes]:
