@@ -251,13 +251,7 @@ class MacroRenderer:
         raise NotFoundError(f"The manifest has no source '{source}.{table}'.")
 
     def _own_macro(self, name: str) -> Callable[..., Any]:
-        own = {"feature_views": self._feature_views, "_ref": self._view_relation}
-        return own.get(name) or self._macro(PACKAGE, name)
-
-    def _view_relation(self, reference: str) -> Relation:
-        """The macro ``_ref``: what it names is looked up among the views, whatever its name looks like."""
-        view = self._feature_views().get(reference)
-        return Relation(view["relation"]) if view else self._macro(PACKAGE, "_ref")(reference)
+        return self._feature_views if name == "feature_views" else self._macro(PACKAGE, name)
 
     def _feature_views(self) -> Any:
         """The macro of that name, which goes through all models of the project, called once for a manifest."""
