@@ -21,8 +21,14 @@ if TYPE_CHECKING:
 
 # The CTEs that give windows, and those of them that say how their columns are made.
 _PARTS = (
-    "_fs_by_frames", "_fs_by_balance", "_fs_by_totals", "_fs_by_distinct", "_fs_by_pieces", "_fs_by_range", "_fs_by_strays",
-)  # fmt: skip
+    "_fs_by_frames",
+    "_fs_by_balance",
+    "_fs_by_totals",
+    "_fs_by_distinct",
+    "_fs_by_pieces",
+    "_fs_by_range",
+    "_fs_by_strays",
+)
 _WINDOWS = ("_fs_frames", *_PARTS[1:])
 _VALUE = re.compile(r"_fs_(\d+)(?:_|$)")
 # The place of an event for first and last: `_fs_3_first_fs_4` is over `_fs_3`, of the events that `_fs_4` takes.
