@@ -13,6 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 from unicodedata import category
@@ -561,13 +562,19 @@ def test_a_column_of_any_name_is_a_column_to_materialize(name: str, tmp_path: Pa
         quoted = ['"' + one.replace('"', '""') + '"' for one in (key, feature)]
         connection.execute(f"create table v as select 1::bigint as {quoted[0]}, now() as t, 0.5::double as {quoted[1]}")
         pending = tmp_path / "it's pending.parquet"
-        connection.execute(
-            f"copy ({difference.changes(view, 'select * from v', difference.Known())}) to '{str(pending).replace(chr(39), chr(39) * 2)}'"
-        )
-        assert len(connection.sql(difference.rows_to_send(view, "select * from v", pending)).fetchall()) == 1
+        sent = tmp_path / "it's sent.parquet"
+        now = datetime.now(timezone.utc)
+
+        def save(sql: str, path: Path) -> None:
+            connection.execute(f"copy ({sql}) to '{str(path).replace(chr(39), chr(39) * 2)}'")
+
+        save(difference.changes(view, "select * from v", difference.Known(), now), pending)
+        rows = difference.rows_to_send(view, "select * from v", pending)
+        assert len(connection.sql(rows).fetchall()) == 1
+        save(rows, sent)
         assert connection.sql(difference.keys_gone(view, pending)).fetchall() == []
         assert connection.sql(difference.null_keys(view)).fetchall() == [(0,)]
-        assert connection.sql(difference.folded(view, difference.Known(), pending, None)).fetchall()
+        assert connection.sql(difference.folded(view, difference.Known(), pending, sent, None)).fetchall()
     assert not (tmp_path / "out").exists()
 
 
