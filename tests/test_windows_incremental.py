@@ -28,13 +28,15 @@ AGGREGATES = [
     {"name": "first_kind", "function": "first", "expression": "kind"},
     {"name": "last_kind", "function": "last", "expression": "kind"},
 ]
+SPREAD = [{"name": "spread", "function": "stddev", "expression": "price"}]
 
 
 def view(grain: str, loaded: bool, **config: Any) -> str:
+    aggregates = AGGREGATES + (SPREAD if loaded or grain == "every" else [])
     head = f"{{{{ config(**{config!r}) }}}}\n" if config else ""
     known = ", created_timestamp='loaded_at'" if loaded else ""
     return head + (
-        f"{{{{ feature_store.window_aggregates(source('raw', 'events'), ['shop', 'user_id'], 'happened_at', {AGGREGATES!r}, "
+        f"{{{{ feature_store.window_aggregates(source('raw', 'events'), ['shop', 'user_id'], 'happened_at', {aggregates!r}, "
         f"['2 hours', '1 day'], grain=\"{GRAINS[grain]}\"{known}) }}}}"
     )
 
