@@ -12,6 +12,7 @@ from materializer.difference import Known
 from materializer.duration import format_duration
 from materializer.errors import WarehouseError
 from materializer.feature_view import FeatureView
+from materializer.join_keys import UUID
 from materializer.memory import Memory, ViewMemory
 from materializer.online.published import Published, read_from_elsewhere
 from materializer.online.rows import keep_for
@@ -113,7 +114,9 @@ def check_types(schema: pa.Schema, view: FeatureView) -> None:
     """
     for part in view.schema:
         found = plain_type(schema.field(part.name).type)
-        if not found.equals(part.dtype):
+        # A UUID is one as a join key, and arrives as its text.
+        expected = pa.string() if part.dtype == UUID else part.dtype
+        if not found.equals(expected):
             raise WarehouseError(
                 f"Column '{part.name}' of feature view '{view.reference}' was {part.dtype} and became {found} while it "
                 "was read: run it again when what builds it is done."
