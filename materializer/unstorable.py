@@ -59,7 +59,9 @@ def find_unstorable(warehouse: Warehouse, view: FeatureView, rows: str) -> Unsto
 def _conditions(view: FeatureView) -> dict[str, tuple[str, str]]:
     """SQL that is true where a column holds such a value, and what that is, by the column's name."""
     found = {}
-    for part in (*view.entities, *view.features):
+    # A join key is only ever text online, so its digits are no matter.
+    keys = [entity for entity in view.entities if not pa.types.is_decimal(entity.dtype)]
+    for part in (*keys, *view.features):
         condition = _condition(_quoted(part.name), part.dtype)
         if condition:
             found[part.name] = condition
