@@ -337,7 +337,7 @@ def test_doctor_says_that_all_is_well(online: tuple[str, ...]) -> None:
     ran = run("feature-store", "doctor", *online)
     assert (ran.code, ran.err) == (0, "")
     assert all(line.startswith("ok    ") for line in ran.out.splitlines())
-    assert "feature views are published in namespace" in ran.out
+    assert "feature views published in namespace" in ran.out
     checks: list[dict[str, Any]] = run("feature-store", "doctor", "--output", "json", *online).json["checks"]
     assert {check["check"] for check in checks} >= {
         "project",

@@ -252,6 +252,7 @@ def test_history_in_a_batch_keeps_to_empty_and_to_sample(project: DbtProject) ->
     history = renderer._macro("feature_store", "_history")
     assert str(history(_Filtered("events"))) == "events"
     renderer._context["model"] = {"batch": {"event_time_start": "2026-01-01", "event_time_end": "2026-01-02"}}
+    renderer._context["invocation_args_dict"] = {}
     renderer._compiled.clear()
     history = renderer._macro("feature_store", "_history")
     assert history(_Filtered("events")) == "events"

@@ -55,7 +55,7 @@ def test_it_is_said_once_by_the_run_that_reads_elsewhere(
     )
     where = ("--project-dir", str(second), "--profiles-dir", str(second), "--redis-url", redis_url)
     said = run("feature-store", "doctor", *where, "--namespace", namespace).out
-    assert f"warn  online: 1 feature views are published in namespace {namespace}. {sentence}" in said
+    assert f"warn  online: 1 feature view published in namespace {namespace}. {sentence}" in said
     assert materialized(second, dry_run=True) == (sentence,)
     assert materialized(second) == (sentence,)
     assert materialized(second) == ()

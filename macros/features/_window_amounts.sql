@@ -16,6 +16,7 @@
     {%- for aggregate in spec.aggregates -%}
         {%- set value = 'source.' ~ aggregate.value -%}
         {%- set double = 'cast(' ~ value ~ ' as double)' if aggregate.type | upper != 'DOUBLE' else value -%}
+        {%- set even = 'case\n            when ' ~ feature_store._is_even(double) ~ '\n                then ' -%}
         {%- if aggregate.scaled -%}
             {%- do columns.update({aggregate.value ~ '_stray': feature_store._stray(double)}) -%}
         {%- endif -%}
@@ -23,10 +24,9 @@
             {%- do columns.update({aggregate.value ~ '_zero': 'case when ' ~ value ~ ' = 0 then case when ' ~ adapter.dispatch('_is_negative', 'feature_store')(value) ~ ' then 0 else 1 end end'}) -%}
         {%- elif aggregate.spread and aggregate.scaled -%}
             {#- `low` is what is left of a double after its high part: both are exact. -#}
-            {%- set even = 'case when ' ~ feature_store._is_even(double) ~ ' then ' -%}
             {%- do columns.update({
-                aggregate.value ~ '_high': even ~ 'cast(trunc(' ~ double ~ ' * pow(2, 20)) as bigint) end',
-                aggregate.value ~ '_low': even ~ 'cast((' ~ double ~ ' * pow(2, 20) - trunc(' ~ double ~ ' * pow(2, 20))) * pow(2, 50) as bigint) end',
+                aggregate.value ~ '_high': even ~ 'cast(trunc(' ~ double ~ ' * pow(2, 20)) as bigint)\n        end',
+                aggregate.value ~ '_low': even ~ 'cast((' ~ double ~ ' * pow(2, 20) - trunc(' ~ double ~ ' * pow(2, 20))) * pow(2, 50) as bigint)\n        end',
             }) -%}
         {%- elif aggregate.spread -%}
             {%- set units = feature_store._whole_number(value, aggregate) -%}
@@ -35,7 +35,7 @@
                 aggregate.value ~ '_low': 'cast(' ~ units ~ ' % 1125899906842624 as bigint)',
             }) -%}
         {%- elif aggregate.scaled -%}
-            {%- do columns.update({aggregate.value ~ '_units': 'case when ' ~ feature_store._is_even(double) ~ ' then cast(' ~ double ~ ' * pow(2, 70) as hugeint) end'}) -%}
+            {%- do columns.update({aggregate.value ~ '_units': even ~ 'cast(' ~ double ~ ' * pow(2, 70) as hugeint)\n        end'}) -%}
         {%- elif aggregate.function in ('sum', 'avg') and aggregate.kind.startswith('wide') -%}
             {%- set units = feature_store._whole_number(value, aggregate) -%}
             {%- set half = 'cast(18446744073709551616 as ' ~ (aggregate.type if aggregate.kind == 'wide integer' else 'hugeint') ~ ')' -%}

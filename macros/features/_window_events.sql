@@ -14,16 +14,22 @@ _fs_events as (
         {{ feature_store._exact_keys(spec.key_columns) }},
         {{ spec.event }} as _fs_event,
         {%- if spec.known %}
-        greatest({{ spec.event }}, {{ spec.known }}){{ " + interval '1 microsecond'" if spec.strictly_before }} as _fs_from,
+        greatest(
+            {{ spec.event }},
+            {{ spec.known }}
+        ){{ " + interval '1 microsecond'" if spec.strictly_before }} as _fs_from,
         {%- endif %}
         {% for value in spec['values'] -%}
         {{ feature_store._exact(value.sql, value.type) }} as {{ value.column }}{{ ',\n        ' if not loop.last }}
         {%- endfor %}
     from {{ spec.relation }}
     where {% for key in spec.entities -%}
-        {{ key }} is not null and {% endfor -%}
+        {{ key }} is not null
+        and {% endfor -%}
         {{ spec.event }} is not null
-        {%- if spec.known %} and {{ spec.known }} is not null{% endif %}
+        {%- if spec.known %}
+        and {{ spec.known }} is not null
+        {%- endif %}
         {%- if scope and scope.name == 'batch' %}
         -- this batch, and what its windows look back on
         and {{ spec.event }} < {{ scope.last }}
@@ -73,9 +79,12 @@ _fs_events as (
 
 {#-- The windows as rows: a name and a length each. --#}
 {% macro _window_lengths(outputs) -%}
-    (values {% for window in outputs | map(attribute='window') | unique(attribute='slug') -%}
-    ('{{ window.slug }}', {{ feature_store._interval(window) }}){{ ', ' if not loop.last }}
-    {%- endfor %}) as windows (_fs_window, _fs_length)
+    (
+        values
+        {%- for window in outputs | map(attribute='window') | unique(attribute='slug') %}
+        ('{{ window.slug }}', {{ feature_store._interval(window) }}){{ ',' if not loop.last }}
+        {%- endfor %}
+    ) as windows (_fs_window, _fs_length)
 {%- endmacro %}
 
 
@@ -90,7 +99,10 @@ select
         {%- endfor %}
     from {{ relation }}
     window in_order as (
-        order by {{ order | join(' asc nulls first, ') }} asc nulls first
+        order by
+            {% for column in order -%}
+            {{ column }} asc nulls first{{ ',\n            ' if not loop.last }}
+            {%- endfor %}
         rows between unbounded preceding and current row
     )
 {%- endmacro %}

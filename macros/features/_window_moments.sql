@@ -29,7 +29,7 @@
 {#-- The last row of an entity says that its windows are empty, and stands for ever; but before that, the newest row may be as old as
      the longest window, and a shorter ttl of the view would hide it. --#}
 {% macro _check_ttl(spec) %}
-    {%- set meta = (config.get('meta') or {}) if execute and config is defined else {} -%}
+    {%- set meta = (config.get('meta') or {}) if execute and (model | default({})).get('resource_type') else {} -%}
     {%- set ttl = (meta.get('feature_view') or {}).get('ttl') -%}
     {%- if ttl and feature_store._duration(ttl, 'meta.feature_view.ttl').seconds < spec.longest.seconds -%}
         {%- do exceptions.raise_compiler_error(

@@ -3,8 +3,9 @@
      the first moment events still matter: a step of grain `every` is also due when the windows have just run empty. --#}
 {% macro _window_scope(spec, grain) %}
     {#- A unit test has no configuration of the model's: it is incremental where the test says so, with `overrides: {macros: {is_incremental: true}}`. -#}
-    {%- set tested = model is defined and model.resource_type == 'unit_test' -%}
-    {%- if not execute or model is not defined or config is not defined or (config.get('materialized') != 'incremental' and not tested) -%}
+    {%- set kind = (model | default({})).get('resource_type') -%}
+    {%- set tested = kind == 'unit_test' -%}
+    {%- if not execute or not kind or (config.get('materialized') != 'incremental' and not tested) -%}
         {%- do return(none) -%}
     {%- endif -%}
     {%- set reach = ' - ' ~ feature_store._interval(spec.longest) ~ (' - ' ~ feature_store._interval(grain.step) if grain.step else '') -%}
@@ -33,7 +34,8 @@
             ~ (spec.names + ['event_timestamp']) ~ ', so that rows which late events change are replaced; unique_key is ' ~ key ~ '.'
         ) -%}
     {%- endif -%}
-    {%- if not is_incremental() -%}
+    {#- A unit test of a model that is not incremental has no `this`, which dbt's is_incremental() asks for. -#}
+    {%- if this is none or not is_incremental() -%}
         {%- do return(none) -%}
     {%- endif -%}
     {%- set there = feature_store._columns(this) -%}

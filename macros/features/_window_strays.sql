@@ -10,19 +10,23 @@
     {%- set values = outputs | map(attribute='aggregate.value') | unique | list -%}
     {%- set keys = spec.entities | join(', ') -%}
     {%- set at = keys ~ ', _fs_at, _fs_window, _fs_value' -%}
-    {%- set amounts = {
-        '_fs_cuts': '1',
-        '_fs_strays': '_fs_is_stray',
-        '_fs_high': '_fs_high',
-        '_fs_low': '_fs_low',
-        '_fs_high_high': 'cast(_fs_high as hugeint) * _fs_high',
-        '_fs_high_low': 'cast(_fs_high as hugeint) * _fs_low',
-        '_fs_low_low': 'cast(_fs_low as hugeint) * _fs_low',
-    } -%}
+    {%- set functions = outputs | map(attribute='aggregate.function') | unique | list -%}
+    {%- set spread = 'stddev' in functions or 'variance' in functions -%}
+    {%- set amounts = {'_fs_cuts': '1', '_fs_strays': '_fs_is_stray', '_fs_high': '_fs_high', '_fs_low': '_fs_low'} -%}
+    {%- if spread -%}
+        {%- do amounts.update({
+            '_fs_high_high': 'cast(_fs_high as hugeint) * _fs_high',
+            '_fs_high_low': 'cast(_fs_high as hugeint) * _fs_low',
+            '_fs_low_low': 'cast(_fs_low as hugeint) * _fs_low',
+        }) -%}
+    {%- endif -%}
 -- the numbers of entities that have strays, each in the units of its range
 _fs_numbers as (
     {% for value in values -%}
-    select {{ keys }}, _fs_event{{ ', _fs_from' if spec.known }}, '{{ value }}' as _fs_value, cast({{ value }} as double) as _fs_number, {{ value }}_stray as _fs_stray
+    select
+        {{ keys }}, _fs_event{{ ', _fs_from' if spec.known }}, '{{ value }}' as _fs_value,
+        cast({{ value }} as double) as _fs_number,
+        {{ value }}_stray as _fs_stray
     from _fs_events
     join (select distinct {{ keys }} from _fs_events where {{ value }}_stray is not null) as strayed using ({{ keys }})
     where {{ value }} is not null
@@ -30,6 +34,7 @@ _fs_numbers as (
     {%- endfor %}
 ),
 
+-- each as whole units of its range: `_fs_high` * 2^50 + `_fs_low`
 _fs_strays as (
     select
         *,
@@ -37,15 +42,19 @@ _fs_strays as (
         cast((_fs_scaled - trunc(_fs_scaled)) * pow(2, 50) as bigint) as _fs_low
     from (
         select
-            * exclude (_fs_stray),
+            * exclude (_fs_stray, _fs_power, _fs_is_endless),
             -- zero is of the least range, for it adds to none
             coalesce(_fs_stray, case when _fs_number = 0 then -100 else 0 end) as _fs_range,
             case when _fs_stray is null then 0 else 1 end as _fs_is_stray,
-            case when coalesce(_fs_stray, 0) >= 1000 then 0 else {{ feature_store._times_power('_fs_number', '(20 - 46 * coalesce(_fs_stray, 0))') }} end as _fs_scaled
-        from _fs_numbers
+            case when _fs_is_endless then 0 else {{ feature_store._times_power('_fs_number', '_fs_power') }} end as _fs_scaled
+        from (
+            select *, 20 - 46 * coalesce(_fs_stray, 0) as _fs_power, coalesce(_fs_stray, 0) >= 1000 as _fs_is_endless
+            from _fs_numbers
+        ) as powers
     ) as numbers
 ),
 
+-- the moments asked for, at each range of such an entity
 _fs_stray_moments as (
     select {{ keys }}, _fs_at, _fs_value, _fs_range
     from {{ moments }} as moments
@@ -54,17 +63,23 @@ _fs_stray_moments as (
 
 {{ feature_store._balances('stray', spec, outputs, amounts, '_fs_strays', '_fs_stray_moments', spec.entities + ['_fs_value', '_fs_range'], spec.entities + ['_fs_value', '_fs_range', '_fs_at']) }},
 
+{% if spread -%}
 {{ feature_store._centre('_fs_stray_centres', '(select * from _fs_stray_windows where _fs_cuts > 0)', ['_fs']) }},
 
--- each range of a window: its sum, its mean in two doubles, and the squares about it, in units; and the greatest range beside it
+{% endif -%}
+{{ '-- each range of a window: its sum, its mean in two doubles, and the squares about it, in units; and the greatest range beside it' if spread
+    else '-- each range of a window: its sum in units, and the greatest range beside it' }}
 _fs_stray_ranges as (
     select
         {{ at }}, _fs_range, _fs_cuts, _fs_strays,
         cast(_fs_high * 1125899906842624 + _fs_low as double) as _fs_sum,
+        {%- if spread %}
         _fs_mean,
         cast(_fs_mean_units - cast(_fs_mean as hugeint) as double) + cast(_fs_rest as double) / _fs_cuts as _fs_mean_rest,
         _fs_squares,
+        {%- endif %}
         max(_fs_range) filter (where _fs_range < 1000) over (partition by {{ at }}) as _fs_top
+    {%- if spread %}
     from (
         select
             *,
@@ -73,22 +88,36 @@ _fs_stray_ranges as (
             {{ feature_store._squares('_fs') }} as _fs_squares
         from _fs_stray_centres
     ) as means
+    {%- else %}
+    from _fs_stray_windows
+    where _fs_cuts > 0
+    {%- endif %}
 ),
 
 -- all in units of the greatest range, from the least range on
 _fs_stray_totals as (
     select
         {{ at }},
-        sum(case _fs_range when 1000 then cast('inf' as double) when 1001 then cast('-inf' as double) when 1002 then cast('nan' as double) end) as _fs_endless,
+        sum(
+            case _fs_range
+                when 1000 then cast('inf' as double) when 1001 then cast('-inf' as double) when 1002 then cast('nan' as double)
+            end
+        ) as _fs_endless,
         sum(_fs_cuts) as _fs_cuts,
         46 * any_value(_fs_top) - 70 as _fs_power,
-        sum(_fs_sum * _fs_factor order by _fs_range asc) as _fs_sum,
+        sum(_fs_sum * _fs_factor order by _fs_range asc) as _fs_sum
+        {%- if spread %},
         sum(_fs_mean * _fs_factor * _fs_cuts order by _fs_range asc) / sum(_fs_cuts) as _fs_mean
-    from (select *, case when _fs_range < 1000 then pow(2, 46 * (_fs_range - _fs_top)) else 0 end as _fs_factor from _fs_stray_ranges) as ranges
+        {%- endif %}
+    from (
+        select *, case when _fs_range < 1000 then pow(2, 46 * (_fs_range - _fs_top)) else 0 end as _fs_factor
+        from _fs_stray_ranges
+    ) as ranges
     group by {{ at }}
     having sum(_fs_strays) > 0
 ),
 
+{% if spread -%}
 -- the squares about the common mean: those about each range's own, and of the distances between
 _fs_stray_spreads as (
     select
@@ -99,7 +128,8 @@ _fs_stray_spreads as (
         select
             ranges.*,
             pow(2, 46 * (_fs_range - _fs_top)) as _fs_factor,
-            (ranges._fs_mean * pow(2, 46 * (_fs_range - _fs_top)) - totals._fs_mean) + ranges._fs_mean_rest * pow(2, 46 * (_fs_range - _fs_top)) as _fs_distance
+            (ranges._fs_mean * pow(2, 46 * (_fs_range - _fs_top)) - totals._fs_mean)
+                + ranges._fs_mean_rest * pow(2, 46 * (_fs_range - _fs_top)) as _fs_distance
         from _fs_stray_ranges as ranges
         join _fs_stray_totals as totals using ({{ at }})
         where _fs_range < 1000
@@ -107,17 +137,21 @@ _fs_stray_spreads as (
     group by {{ at }}
 ),
 
+{% endif -%}
+-- back from units to numbers
 _fs_stray_values as (
     select
         {{ at }},
-        coalesce(_fs_endless, {{ feature_store._times_power('_fs_sum', '_fs_power') }}) as "sum",
-        coalesce(_fs_endless, {{ feature_store._times_power('_fs_sum / _fs_cuts', '_fs_power') }}) as "avg",
-        case when _fs_cuts > 1 then case when _fs_endless is not null then cast('nan' as double) else {{ feature_store._times_power('sqrt(greatest(_fs_squares, 0) / (_fs_cuts - 1))', '_fs_power') }} end end as "stddev",
-        case when _fs_cuts > 1 then case when _fs_endless is not null then cast('nan' as double) else {{ feature_store._times_power(feature_store._times_power('greatest(_fs_squares, 0) / (_fs_cuts - 1)', '_fs_power'), '_fs_power') }} end end as "variance"
+        {% for function in functions -%}
+        {{ feature_store._stray_value(function) }} as "{{ function }}"{{ ',\n        ' if not loop.last }}
+        {%- endfor %}
     from _fs_stray_totals
+    {%- if spread %}
     left join _fs_stray_spreads using ({{ at }})
+    {%- endif %}
 ),
 
+-- the windows of a moment beside each other
 _fs_by_strays as (
     select
         {{ keys }}, _fs_at,
@@ -128,6 +162,27 @@ _fs_by_strays as (
     from _fs_stray_values
     group by {{ keys }}, _fs_at
 )
+{%- endmacro %}
+
+
+{#-- An aggregate from the totals of a window that holds strays. --#}
+{% macro _stray_value(function) -%}
+    {%- if function == 'sum' -%}
+        coalesce(_fs_endless, {{ feature_store._times_power('_fs_sum', '_fs_power') }})
+    {%- elif function == 'avg' -%}
+        coalesce(_fs_endless, {{ feature_store._times_power('_fs_sum / _fs_cuts', '_fs_power') }})
+    {%- else -%}
+        {%- set variance = 'greatest(_fs_squares, 0) / (_fs_cuts - 1)' -%}
+        case
+            when _fs_cuts < 2 then null
+            when _fs_endless is not null then cast('nan' as double)
+            {%- if function == 'stddev' %}
+            else {{ feature_store._times_power('sqrt(' ~ variance ~ ')', '_fs_power') }}
+            {%- else %}
+            else {{ feature_store._times_power(feature_store._times_power(variance, '_fs_power'), '_fs_power') | trim }}
+            {%- endif %}
+        end
+    {%- endif -%}
 {%- endmacro %}
 
 

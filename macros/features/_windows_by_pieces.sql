@@ -37,9 +37,12 @@ _fs_spans as (
             date_diff('microsecond', _fs_from, _fs_event + to_microseconds(_fs_microseconds)) as _fs_span,
             {{ carried | join(', ') }}
         from {{ '_fs_placed' if ordered else '_fs_events' }}
-        cross join (values {% for window in outputs | map(attribute='window') | unique(attribute='slug') -%}
-            ('{{ window.slug }}', cast({{ window.seconds }}000000 as bigint)){{ ', ' if not loop.last }}
-            {%- endfor %}) as windows (_fs_window, _fs_microseconds)
+        cross join (
+            values
+            {%- for window in outputs | map(attribute='window') | unique(attribute='slug') %}
+            ('{{ window.slug }}', cast({{ window.seconds }}000000 as bigint)){{ ',' if not loop.last }}
+            {%- endfor %}
+        ) as windows (_fs_window, _fs_microseconds)
         where _fs_from < _fs_event + to_microseconds(_fs_microseconds)
     ) as stays
 ),

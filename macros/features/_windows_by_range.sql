@@ -23,7 +23,14 @@ _fs_by_range as (
 {#-- first and last go by event time, then by the greatest value; a NULL is a value, the lowest. --#}
 {% macro _range_aggregate(aggregate, inside) -%}
     {%- if aggregate.function in ('first', 'last') -%}
-        (array_agg(event.{{ aggregate.value }} order by event._fs_event {{ 'asc nulls first' if aggregate.function == 'first' else 'desc nulls last' }}, {{ adapter.dispatch('_greatest_first', 'feature_store')('event.' ~ aggregate.value, aggregate.type) }}) filter (where event.{{ aggregate.taken }} = 1 and {{ inside }}))[1]
+        (
+            array_agg(
+                event.{{ aggregate.value }}
+                order by
+                    event._fs_event {{ 'asc nulls first' if aggregate.function == 'first' else 'desc nulls last' }},
+                    {{ adapter.dispatch('_greatest_first', 'feature_store')('event.' ~ aggregate.value, aggregate.type) }}
+            ) filter (where event.{{ aggregate.taken }} = 1 and {{ inside }})
+        )[1]
     {%- else -%}
         {{ feature_store._aggregate(aggregate, 'event.', ' filter (where ' ~ inside ~ ')') }}
     {%- endif -%}

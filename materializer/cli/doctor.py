@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from materializer import dbt_package
-from materializer.cli.common import open_store, output_option, print_json, say, store_options
+from materializer.cli.common import number_of, open_store, output_option, print_json, say, store_options
 from materializer.errors import FeatureStoreError
 from materializer.feature_view import FeatureView, Registry
 from materializer.manifest import load_manifest, read_registry
@@ -58,7 +58,7 @@ def doctor(context: click.Context, output: str, **where: Any) -> None:
     def manifest() -> str:
         found["registry"] = read_registry(load_manifest(found["project"]))
         views, services = found["registry"].all_views(), found["registry"].services
-        return f"{len(views)} feature views, {len(services)} feature services"
+        return f"{number_of(len(views), 'feature view')}, {number_of(len(services), 'feature service')}"
 
     def warehouse() -> str:
         project = found["project"]
@@ -122,7 +122,7 @@ def _online(url: str, store: FeatureStore, registry: Registry | None) -> str | F
         views = published.all_views()
         if not views:
             return f"nothing is published in namespace {namespace} yet: run `materialize`"
-        said = f"{len(views)} feature views are published in namespace {namespace}"
+        said = f"{number_of(len(views), 'feature view')} published in namespace {namespace}"
         if registry is None:
             return said
         with open_warehouse(store.project) as warehouse:
@@ -160,4 +160,4 @@ def format_age(age: timedelta) -> str:
         if seconds >= length:
             count = seconds // length
             return f"{count} {unit}{'s' if count > 1 else ''}"
-    return f"{seconds} second{'' if seconds == 1 else 's'}"
+    return number_of(seconds, "second")

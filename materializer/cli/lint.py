@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from materializer.cli.common import open_store, output_option, print_json, say, store_options
+from materializer.cli.common import number_of, open_store, output_option, print_json, say, store_options
 
 
 @click.command()
@@ -29,6 +29,6 @@ def lint(context: click.Context, views: tuple[str, ...], output: str, **where: A
         for f in findings:
             say(f"{f.file}:{f.line}:{f.column}: {f.severity}: {f.message} [{f.rule}]")
         errors = sum(f.severity == "error" for f in findings)
-        say(f"{errors} errors, {len(findings) - errors} warnings")
+        say(f"{number_of(errors, 'error')}, {number_of(len(findings) - errors, 'warning')}")
     if any(f.severity == "error" for f in findings):
         context.exit(1)
