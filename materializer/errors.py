@@ -34,7 +34,7 @@ class Words:
 
 
 PYTHON = Words(
-    "entity_df", "entity_df", "timestamp=...", "full_feature_names=True", "allow_changes=True", "namespace=..."
+    "entity_df", "entity_df", "timestamp=...", "full_feature_names=True", "allow_changes=True", "namespace="
 )
 COMMAND_LINE = Words("the spine", "--spine", "--timestamp", "--full-feature-names", "--allow-changes", "--namespace")
 

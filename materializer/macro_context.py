@@ -10,7 +10,7 @@ from materializer.errors import InputError
 
 # Of dbt's context: what it knows only while it runs.
 ONLY_DBT = (
-    "api", "builtins", "config", "context", "dbt_metadata_envs", "flags", "invocation_args_dict", "invocation_id",
+    "api", "builtins", "config", "context", "dbt_metadata_envs", "flags", "invocation_id",
     "load_agate_table", "load_result", "on_run_end_results", "pre_hooks", "post_hooks", "render", "run_started_at",
     "selected_resources", "sql", "store_raw_result", "store_result", "submit_python_job", "this", "thread_id",
     "try_or_compiler_error", "validate", "write",
@@ -60,7 +60,8 @@ class OnlyDbt:
         self.__name = name
 
     def __getattr__(self, name: str) -> OnlyDbt:
-        if name.startswith("__"):
+        # Jinja's sandbox asks for the latter two before each call.
+        if name.startswith("__") or name in ("unsafe_callable", "alters_data"):
             raise AttributeError(name)
         return OnlyDbt(f"{self.__name}.{name}")
 

@@ -177,6 +177,7 @@ class MacroRenderer:
             "dbt_version": self._manifest["metadata"].get("dbt_version"),
             "exceptions": Exceptions(self.raise_compiler_error),
             "execute": True,
+            "invocation_args_dict": {},
             "graph": {"nodes": self._manifest["nodes"], "sources": self._manifest.get("sources") or {},
                       "exposures": self._manifest.get("exposures") or {}},
             "local_md5": lambda value: hashlib.md5(str(value).encode(), usedforsecurity=False).hexdigest(),

@@ -55,7 +55,6 @@ def read_manifest(path: Path, mend: str) -> dict[str, Any]:
         manifest = _parse(path.read_bytes())
         version = Path(manifest["metadata"]["dbt_schema_version"]).stem
         manifest["nodes"], manifest["macros"]
-        _check_relations(path, manifest["nodes"].values())
     except FileNotFoundError:
         raise ProjectError(f"There is no manifest at {path}: {mend} first.") from None
     except OSError as error:
@@ -66,7 +65,9 @@ def read_manifest(path: Path, mend: str) -> dict[str, Any]:
         raise ProjectError(
             f"{path} is of schema version {version}; this release reads {', '.join(_SCHEMA_VERSIONS)} (dbt 1.10, 1.11)."
         )
-    return shaped(manifest, str(path), mend)
+    manifest = shaped(manifest, str(path), mend)
+    _check_relations(path, manifest["nodes"].values())
+    return manifest
 
 
 def _check_relations(path: Path, nodes: Iterable[Mapping[str, Any]]) -> None:

@@ -406,7 +406,7 @@ def test_tables_of_warehouses_become_dbt_sources(tmp_path: Path) -> None:
     }
     assert "source('gcp_project_data', 'users')" in written.files["models/features/again.sql"]
     assert (
-        "with rows_of_source as (\n    {% raw %}\n    select *,\n      '{{ x }}' as y\n    from users\n    {% endraw %}\n)"
+        "with rows_of_source as (\n    select *,\n      '{{ '{' }}{ x }}' as y\n    from users\n)"
         in written.files["models/features/post.sql"]
     )
     assert "select\n    *\nfrom {{ source('feast_tables', 'users') }}" in written.files["models/features/other.sql"]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from materializer import dbt_package
 from materializer.from_feast import from_feast
 from materializer.from_feast.properties import inert
 from materializer.sandbox import sandbox
@@ -114,6 +115,7 @@ def test_dbt_itself_gives_back_every_text(tmp_path: Path) -> None:
     _, written = from_feast(repository(tmp_path / "repo", hostile(text)), "shop")
     project = DbtProject(tmp_path / "shop")
     project.write(written.files)
+    dbt_package.renew_copy(project.folder)
     project.dbt("deps")
     project.dbt("parse")
     manifest = json.loads((project.folder / "target" / "manifest.json").read_text())

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from materializer import FeatureStore, FeatureStoreError, NotFoundError, selection
+from materializer import FeatureStore, FeatureStoreError, NotFoundError, dbt_process, selection
 from tests.support.command import assert_one_sentence, run
 from tests.support.dbt import DbtProject
 from tests.support.shop import ONLINE_VIEWS, built_shop, copy_of
@@ -117,7 +117,7 @@ def test_a_process_of_its_own_is_asked(where: tuple[str, ...]) -> None:
 def test_names_and_tags_need_no_dbt(
     where: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...], views: list[str]
 ) -> None:
-    monkeypatch.setattr(selection, "_dbt", lambda: pytest.fail("dbt was asked"))
+    monkeypatch.setattr(selection, "dbt_command", lambda: pytest.fail("dbt was asked"))
     ran = run("materialize", *args, "--output", "json", *where)
     assert ran.code == 0, ran.err
     assert sorted(result["view"] for result in ran.json["views"]) == views
@@ -154,13 +154,10 @@ def test_where_nothing_was_modified_there_is_nothing_to_do(
 
 
 def test_without_dbt_one_sentence_says_what_to_do(where: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(name: str) -> None:
-        raise ModuleNotFoundError(name)
-
-    monkeypatch.setattr(selection.importlib.util, "find_spec", absent)
-    monkeypatch.setattr(selection.shutil, "which", lambda name: None)
+    monkeypatch.setattr(dbt_process, "_installed", lambda: False)
+    monkeypatch.setattr(dbt_process.shutil, "which", lambda name: None)
     ran = run("materialize", "-s", "user_features+", *where)
-    assert ran.code == 1 and "dbt, which is not installed here: run `pip install dbt-duckdb`" in ran.err
+    assert ran.code == 1 and "This needs dbt, which is not installed beside this package" in ran.err
     assert_one_sentence(ran.err)
 
 

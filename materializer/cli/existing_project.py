@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import click
 import yaml
 
 from materializer import dbt_package
+from materializer.cli.common import say
 from materializer.errors import FeatureStoreError, InputError
 from materializer.project import load_project
 
@@ -43,24 +43,22 @@ def _add(folder: Path) -> None:
     path, text, entries = _packages(folder)
     named = next((entry for entry in entries if _NAMES.search(str(entry))), None)
     if named is not None and "local" not in named:
-        click.echo(f"{path.name} names the dbt package already ({_shown(named)}): nothing was written.")
+        say(f"{path.name} names the dbt package already ({_shown(named)}): nothing was written.")
     else:
         renewed = dbt_package.renew_copy(folder)
         copy = folder / dbt_package.FOLDER
-        click.echo(
-            f"{'Wrote the dbt package to' if renewed else 'The dbt package is up to date in'} {copy}: commit it."
-        )
+        say(f"{'Wrote the dbt package to' if renewed else 'The dbt package is up to date in'} {copy}: commit it.")
         if named is None:
             _add_line(path, text, entries)
         elif str(named["local"]).rstrip("/") != dbt_package.FOLDER:
-            click.echo(f"Put `{dbt_package.LINE}` in place of `- {_shown(named)}` in {path.name}: it holds everywhere.")
+            say(f"Put `{dbt_package.LINE}` in place of `- {_shown(named)}` in {path.name}: it holds everywhere.")
     if ignored := _not_ignored(folder):
-        click.echo(f"Add {ignored} to .gitignore: what materialize remembers lies there, beside a DuckDB file.")
-    click.echo(_TO_ADD.rstrip())
+        say(f"Add {ignored} to .gitignore: what materialize remembers lies there, beside a DuckDB file.")
+    say(_TO_ADD.rstrip())
     for line in ("dbt deps && dbt build", "materialize", "feature-store online MODEL -e KEY=VALUE"):
-        click.echo(f"  {line}")
+        say(f"  {line}")
     if (kind := _warehouse(folder)) not in (None, "duckdb"):
-        click.echo(f"\nThe profile's target is a {kind} warehouse: today this release reads DuckDB alone.", err=True)
+        say(f"\nThe profile's target is a {kind} warehouse: today this release reads DuckDB alone.", err=True)
 
 
 def _packages(folder: Path) -> tuple[Path, str, list[Any]]:
@@ -92,10 +90,10 @@ def _add_line(path: Path, text: str, entries: list[Any]) -> None:
         new = ""
     wanted = {**before, "packages": [{"local": dbt_package.FOLDER}, *entries]}
     if len(entries) != len(before.get("packages") or []) or _read(new) != wanted:
-        click.echo(f"Add this to the packages in {path.name}:\n  {dbt_package.LINE}")
+        say(f"Add this to the packages in {path.name}:\n  {dbt_package.LINE}")
         return
     path.write_text(new)
-    click.echo(f"Added `{dbt_package.LINE}` to {path.name}.")
+    say(f"Added `{dbt_package.LINE}` to {path.name}.")
 
 
 def _read(text: str) -> Any:

@@ -54,6 +54,7 @@ class DbtProject:
 
         runner = dbtRunner(callbacks=[keep])
         before = Path.cwd()
+        os.chdir(self.folder)  # what a profile names by a relative path lies there, not in this repository
         try:
             result = runner.invoke(
                 [*args, "--project-dir", str(self.folder), "--profiles-dir", str(self.folder), "--quiet"]
