@@ -277,6 +277,14 @@ def test_the_table_is_wide_and_finds_rows_of_every_type() -> None:
     assert sum(is_refused(name, value) for _, name, value in cases) > 400
 
 
+def test_a_second_run_finds_the_keys_of_every_type_as_it_left_them(store: FeatureStore) -> None:
+    results = store.materialize()
+    assert {result.view for result in results} >= {f"by_{name}" for name in ONLINE}
+    assert {(result.rows_written, result.rows_deleted, result.why) for result in results} == {
+        (0, 0, "0 new, 0 changed, 0 gone")
+    }
+
+
 # Frames.
 
 
