@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from materializer.feature_view import Entity, FeatureView
+from materializer.join_keys import UUID
 from materializer.online.rows import keep_for
 from materializer.types import is_list
 
@@ -210,7 +211,7 @@ def _stored(entity: Entity, prefix: str = "") -> str:
     """A join key as it is remembered. Parquet has no integers of 128 bits and would round them, so they count as text,
     as decimals do; and what Arrow hands over as text (an enum, a UUID) is text here too."""
     column = prefix + _quoted(entity.name)
-    text = pa.types.is_decimal(entity.dtype) or pa.types.is_string(entity.dtype)
+    text = pa.types.is_decimal(entity.dtype) or pa.types.is_string(entity.dtype) or entity.dtype == UUID
     return f"cast({column} as varchar)" if text else column
 
 

@@ -54,10 +54,12 @@ class TrainingSet:
         """As pandas (extra ``pandas``), features in nullable types: a bigint beside a NULL stays exact."""
         if self._frame is None:
             return to_pandas(self._table)
-        features = to_pandas(self._table.select(self.features))
-        result = self._frame.copy()
-        for name in self.features:
-            result[name] = features[name].array
+        import pandas as pd
+
+        # At once: pandas pays for each column that is added to a frame, by the number of those it has.
+        features = to_pandas(self._table.select(self.features)).set_axis(self._frame.index)
+        result = pd.concat([self._frame.loc[:, ~self._frame.columns.isin(self.features)], features], axis=1)
+        result.attrs, result.columns.names = dict(self._frame.attrs), self._frame.columns.names
         return result
 
     def to_polars(self) -> Any:

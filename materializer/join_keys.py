@@ -283,7 +283,13 @@ def _reader(dtype: pa.DataType) -> Callable[[Any], Any]:
     ):  # fmt: skip
         if is_type(dtype):
             return read
-    return lambda value: pa.array([value], dtype)[0].as_py()
+    return lambda value: _alike(value, dtype)
+
+
+def _alike(value: Any, dtype: pa.DataType) -> Any:
+    if isinstance(value, (int, float, Decimal)):  # Arrow would count with it: 7 is 00:00:00.000007
+        raise ValueError(value)
+    return pa.array([value], dtype)[0].as_py()
 
 
 def _within(number: int, low: int, high: int) -> int:

@@ -277,6 +277,14 @@ def test_the_table_is_wide_and_finds_rows_of_every_type() -> None:
     assert sum(is_refused(name, value) for _, name, value in cases) > 400
 
 
+def test_a_second_run_finds_the_keys_of_every_type_as_it_left_them(store: FeatureStore) -> None:
+    results = store.materialize()
+    assert {result.view for result in results} >= {f"by_{name}" for name in ONLINE}
+    assert {(result.rows_written, result.rows_deleted, result.why) for result in results} == {
+        (0, 0, "0 new, 0 changed, 0 gone")
+    }
+
+
 # Frames.
 
 
@@ -611,3 +619,36 @@ def test_frames_from_many_threads_at_once(store: FeatureStore) -> None:
     for thread in threads:
         thread.join()
     assert answers == [[0, None]] * 24
+
+
+@pytest.mark.parametrize(
+    ("own", "matches"),
+    [
+        ("time '10:00:00'", []),
+        ("interval '1 day'", []),
+        ("'101'::bit", []),
+        ("'7'::json", ["7::bigint", "'7'"]),
+        ("[7]", []),
+    ],
+)
+def test_a_key_of_a_rare_type_is_found_by_its_own_and_stops_no_query_of_another(
+    own: str, matches: list[str], tmp_path: Path
+) -> None:
+    moment = "timestamp '2024-01-01' as event_timestamp"
+    with duckdb.connect(str(bare_project(tmp_path) / "shop.duckdb")) as connection:
+        connection.execute(f"create table v as select {own} as k, {moment}, 5 as f")
+    content = manifest({"v": "select 1"}, {"v": {"entities": ["k"]}})
+    with open_warehouse(FeatureStore(bare_project_of(tmp_path, content)).project) as warehouse:
+        renderer = MacroRenderer(content, warehouse.columns)
+        for given in (own, "7::bigint", "'7'", "'007'", "7.5::double", "date '2024-01-01'", "null"):
+            spine = Relation(f"(select {given} as k, {moment}) as labels")
+            found = warehouse.query(renderer.render("point_in_time_join", spine, ["v:f"]))["f"].to_pylist()
+            assert found == [5 if given in (own, *matches) else None], given
+
+
+def bare_project_of(folder: Path, content: dict[str, Any]) -> Path:
+    (folder / "models").mkdir()
+    (folder / "models" / "v.sql").write_text("select 1")
+    content["nodes"]["model.shop.v"]["checksum"] = {"name": "none", "checksum": ""}
+    write_manifest(folder / "target" / "manifest.json", content)
+    return folder

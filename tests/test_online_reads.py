@@ -241,6 +241,13 @@ def test_answers_are_arrow_and_pandas_in_the_views_types(reader: FeatureStore) -
     assert empty.num_rows == 0 and empty.schema.field("score").type == pa.float64()
 
 
+def test_rows_whose_key_is_of_several_types_are_answered_and_are_no_arrow_column(reader: FeatureStore) -> None:
+    response = reader.get_online_features(["user_features:age"], [{"user_id": Decimal(2)}, {"user_id": "2"}])
+    assert response.to_dict()["age"] == [2**53 + 1] * 2
+    with pytest.raises(InputError, match="Column 'user_id' of the entity rows has values of several types"):
+        response.to_arrow()
+
+
 def test_a_reader_lists_what_is_published(reader: FeatureStore) -> None:
     views = {view.name: view for view in reader.list_feature_views()}
     assert sorted(views) == ["item_features", "user_features", "user_item"]

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import duckdb
+import pandas as pd
 import pytest
 
 from materializer import FeatureStore
@@ -61,6 +62,26 @@ def test_rendering_grows_with_the_features_and_not_with_their_square(store: Feat
             best.append(time.process_time() - began)
         return min(best)
 
+    few, many = seconds(FEATURES // 10), seconds(FEATURES)
+    assert many < 25 * few
+
+
+def test_a_pandas_frame_takes_many_features_at_once(store: FeatureStore) -> None:
+    frame = pd.DataFrame(_spine() | {7: [{1}, {2}]}, index=["a", "a"])
+    frame.columns.name, frame.attrs = "columns", {"of": "labels"}
+
+    def seconds(count: int) -> float:
+        answer = store.get_historical_features(frame, [f"wide:f{number}" for number in range(count)])
+        began = time.process_time()
+        joined = answer.to_df()
+        took = time.process_time() - began
+        assert list(joined.columns) == [*frame.columns, *(f"f{number}" for number in range(count))]
+        assert joined[f"f{count - 1}"].fillna(-1).tolist() == [count - 1, -1]
+        assert joined.iloc[:, :3].equals(frame)
+        assert (joined.columns.name, joined.attrs) == ("columns", {"of": "labels"})
+        return took
+
+    seconds(1)
     few, many = seconds(FEATURES // 10), seconds(FEATURES)
     assert many < 25 * few
 

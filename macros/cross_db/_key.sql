@@ -26,8 +26,11 @@
     {%- endif -%}
     {%- set cast = 'try_cast(' ~ x ~ ' as ' ~ wanted ~ ')' -%}
 
-    {%- if to == 'other' or (has, to) == ('text', 'enum') -%}
+    {%- if to == 'other' and has in ('other', 'unknown') or (has, to) == ('text', 'enum') -%}
         {{ expression }}
+    {%- elif wanted | upper == 'JSON' -%}
+        {#- Text beside JSON is read as JSON, and what is none would stop the query. -#}
+        try_cast({{ feature_store._key(expression, given, 'VARCHAR') }} as json)
     {%- elif has == 'unknown' and to in ('text', 'enum') -%}
         cast({{ x }} as varchar)
     {%- elif has == 'unknown' -%}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from materializer.errors import InputError
 from materializer.historical import to_pandas
 from materializer.join_keys import column_of
 
@@ -59,8 +60,20 @@ class OnlineResponse:
         return result
 
     def to_arrow(self) -> pa.Table:
-        """As an Arrow table, features in their published types."""
-        columns = {name: column_of(values) for name, values in self._inputs.items()}
+        """As an Arrow table, features in their published types.
+
+        Raises:
+            InputError: where a column of the entity rows has values that Arrow has no one type for.
+        """
+        columns = {}
+        for name, values in self._inputs.items():
+            try:
+                columns[name] = column_of(values)
+            except (pa.ArrowException, TypeError, ValueError) as error:
+                raise InputError(
+                    f"Column '{name}' of the entity rows has values of several types ({error}): give them in one, "
+                    "or take to_dict()."
+                ) from None
         columns |= {name: pa.array(values, dtype) for name, (dtype, values, _, _) in self._columns.items()}
         return pa.table(columns)
 
