@@ -64,8 +64,8 @@ class Catalog:
             self._namespace = namespace or self._project.namespace
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickle and copy: all but the connections, which the copy makes anew. It holds the Redis URL and the
-        profile's connection, passwords included."""
+        """For copies, also in another process: all but the connections, which the copy makes anew. It holds the Redis
+        URL and the profile's connection, passwords included."""
         return {name: value for name, value in self.__dict__.items() if name not in ("_client", "_reader")}
 
     @property

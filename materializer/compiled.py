@@ -52,11 +52,11 @@ def _left_over(project: Project, node: Mapping[str, Any]) -> str | None:
         return None
     path = project.target_folder / "compiled" / node["package_name"] / node["original_file_path"]
     source = project.folder / node["original_file_path"]
-    if not path.resolve().is_relative_to(project.target_folder.resolve()):
-        return None
     try:
+        if not path.resolve().is_relative_to(project.target_folder.resolve()):
+            return None
         if source.is_file() and source.stat().st_mtime > path.stat().st_mtime:
             return None
-        return path.read_text(encoding="utf-8").strip() or None
-    except (OSError, UnicodeDecodeError):
+        return (path.read_text(encoding="utf-8").strip() if path.is_file() else "") or None
+    except (OSError, ValueError):  # it is gone or no text, or its name is none that a file can have
         return None

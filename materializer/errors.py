@@ -33,9 +33,7 @@ class Words:
         return "The spine" if self.spine == "the spine" else self.spine
 
 
-PYTHON = Words(
-    "entity_df", "entity_df", "timestamp=...", "full_feature_names=True", "allow_changes=True", "namespace="
-)
+PYTHON = Words("entity_df", "entity_df", "timestamp=...", "full_feature_names=True", "allow_changes=True", "namespace=")
 COMMAND_LINE = Words("the spine", "--spine", "--timestamp", "--full-feature-names", "--allow-changes", "--namespace")
 
 _Error = TypeVar("_Error", bound=FeatureStoreError)

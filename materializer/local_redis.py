@@ -187,8 +187,16 @@ def _home(folder: Path) -> str:
 
 
 def find(folder: Path | str) -> Running | None:
-    """The folder's server where it runs, else None. Starts nothing and changes nothing."""
-    return _find(Path(folder).resolve())
+    """The folder's server where it runs, else None. Starts nothing and changes nothing.
+
+    What somebody else may have put into the folder is not believed: `start` says what is wrong with it.
+    """
+    try:
+        folder = _place(folder)
+        _check_private(folder)
+    except (OSError, LocalRedisError):
+        return None
+    return _find(folder)
 
 
 @contextmanager

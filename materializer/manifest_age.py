@@ -6,6 +6,7 @@ import fnmatch
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -43,7 +44,7 @@ def check_fresh(project: Project, manifest: Mapping[str, Any]) -> None:
     present = {relative: changed for folder in folders for relative, changed in _files(project, folder)}
     for path, nodes in own.items():
         enabled = any((node.get("config") or {}).get("enabled", True) for node in nodes)
-        if path not in present and not (project.folder / path).exists() and enabled:
+        if path not in present and not os.path.exists(project.folder / path) and enabled:  # noqa: PTH110 - of any length
             raise ProjectError(f"The manifest is older than the models ({path} is gone): {hint}.")
     for relative, changed in present.items():
         if changed <= written:
@@ -72,7 +73,9 @@ def _files(project: Project, folder: Path) -> Iterator[tuple[str, float]]:
         for name in names:
             if _READ.match(name) and not ignored(f"{relative}/{name}"):
                 with suppress(OSError):  # a broken link, or a file that just went
-                    yield f"{relative}/{name}", os.stat(f"{inside}/{name}").st_mtime  # noqa: PTH116
+                    about = os.stat(f"{inside}/{name}")  # noqa: PTH116
+                    if stat.S_ISREG(about.st_mode):  # a pipe would be waited for
+                        yield f"{relative}/{name}", about.st_mtime
 
 
 def _ignored(project: Project) -> Callable[[str], bool]:

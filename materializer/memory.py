@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import re
-import shutil
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -76,19 +76,21 @@ class ViewMemory:
         """Make `memory` what is remembered, whole or not at all; once a run is finished, files of others go."""
         head = self.folder / _HEAD
         partial = self.folder / f"{_HEAD}.{os.getpid()}"
-        with partial.open("w") as file:
+        partial.unlink(missing_ok=True)  # of a run that was killed
+        with partial.open("x") as file:
             json.dump(asdict(memory), file, indent=1)
             file.flush()
             os.fsync(file.fileno())
-        if head.is_dir():
-            shutil.rmtree(head)
+        if head.is_dir() and not head.is_symlink():  # nothing of ours, so not ours to remove: it is put aside
+            head.rename(Path(tempfile.mkdtemp(prefix="not-ours-", dir=self.folder)) / _HEAD)
         partial.replace(head)
         if memory.finished:
             self._clear(_HEAD, memory.sent)
 
     def forget(self) -> None:
         """Remember nothing."""
-        (self.folder / _HEAD).unlink(missing_ok=True)
+        with suppress(IsADirectoryError, PermissionError):
+            (self.folder / _HEAD).unlink(missing_ok=True)
         self._clear()
 
     def _clear(self, *kept: str | None) -> None:
@@ -184,13 +186,27 @@ def view_memory(state_folder: Path, namespace: str, view: str) -> ViewMemory:
     """The memory of a view, its folder made.
 
     Raises:
-        OSError: where the folder cannot be written.
+        OSError: where the folder cannot be written, or is a link to elsewhere.
     """
-    folder = state_folder / folder_name(namespace) / folder_name(view)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _own_folder(state_folder, folder_name(namespace), folder_name(view))
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"{folder} is not writable")
     return ViewMemory(folder)
+
+
+def _own_folder(state_folder: Path, *names: str) -> Path:
+    """A folder of the state folder, made; no part of it is a link, which a clone may have brought along.
+
+    Raises:
+        OSError: where it cannot be had.
+    """
+    folder = state_folder
+    for name in (None, *names):
+        folder = folder / name if name else folder
+        if folder.is_symlink():
+            raise PermissionError(f"{folder} is a link to elsewhere")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def folder_name(name: str) -> str:
@@ -219,10 +235,11 @@ def started(memory: Memory | None, run: str, fingerprint: str, pending: str, key
 
 def append_log(state_folder: Path, namespace: str, entry: Mapping[str, Any]) -> None:
     """Add a line to the materialization log, ``<namespace>/log.jsonl``: one JSON object a run and view."""
-    folder = state_folder / folder_name(namespace)
-    folder.mkdir(parents=True, exist_ok=True)
+    path = _own_folder(state_folder, folder_name(namespace)) / LOG
+    if path.is_symlink():
+        path.unlink()
     line = (json.dumps(entry, default=str) + "\n").encode()
-    with (folder / LOG).open("ab+") as file:
+    with path.open("ab+") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":  # a crash cut the last line short: this one must not run on

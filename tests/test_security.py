@@ -135,7 +135,7 @@ def test_commands_print_through_what_escapes() -> None:
     direct = {
         path.name for path in (PACKAGE / "cli").rglob("*.py") if re.search(r"click\.s?echo|\bprint\(", path.read_text())
     }
-    assert direct == {"common.py", "lineage.py"}  # lineage's own forms escape by their own rules
+    assert direct == {"common.py"}
 
 
 # YAML.
@@ -239,6 +239,34 @@ def test_memory_removes_the_files_of_runs_and_no_other(tmp_path: Path) -> None:
     assert {path.name for path in kept.folder.iterdir()} == {"notes.txt", "data.parquet", "folder"}
 
 
+def test_memory_writes_through_no_link(tmp_path: Path) -> None:
+    kept = memory.view_memory(tmp_path / "state", "shop.dev", "data")
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    for link in (kept.folder / f"memory.json.{os.getpid()}", kept.folder.parent / "log.jsonl"):
+        link.symlink_to(tmp_path / "mine")
+    kept.save(memory.Memory("r", None, True, "f", None, (), 0, ()))
+    memory.append_log(tmp_path / "state", "shop.dev", {"view": "data"})
+    assert (tmp_path / "mine").read_text() == "mine"
+    (kept.folder.parent / "linked").symlink_to(tmp_path / "folder")
+    (tmp_path / "state" / "linked").symlink_to(tmp_path / "folder")
+    for names in (("shop.dev", "linked"), ("linked", "data")):
+        with pytest.raises(OSError, match="a link to elsewhere"):
+            memory.view_memory(tmp_path / "state", *names)
+    assert list((tmp_path / "folder").iterdir()) == []
+
+
+def test_a_folder_in_place_of_memory_is_put_aside_with_what_is_in_it(tmp_path: Path) -> None:
+    kept = memory.view_memory(tmp_path, "shop.dev", "data")
+    (kept.folder / "memory.json").mkdir()
+    (kept.folder / "memory.json" / "mine.txt").write_text("mine")
+    kept.forget()
+    kept.save(memory.Memory("r", None, True, "f", None, (), 0, ()))
+    (aside,) = tmp_path.rglob("mine.txt")
+    assert aside.read_text() == "mine"
+    assert (kept.folder / "memory.json").is_file()
+
+
 @pytest.mark.parametrize("name", ["../../secret.parquet", "/etc/passwd", "memory.json/../../../x", "notes.txt"])
 def test_memory_that_names_other_files_is_none(tmp_path: Path, name: str) -> None:
     kept = memory.view_memory(tmp_path / "state", "shop.dev", "data")
@@ -261,6 +289,29 @@ def test_init_writes_through_no_link(tmp_path: Path) -> None:
     assert ran.code == 1
     assert_one_sentence(ran.err)
     assert [path.name for path in sorted(tmp_path.rglob("*"))] == ["elsewhere", "new", "models"]
+
+
+@pytest.mark.parametrize("name", ["packages.yml", "dbt_packages_local", "dbt_packages_local/feature_store"])
+def test_init_in_a_project_writes_through_no_link(tmp_path: Path, name: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "mine.yml").write_text("packages:\n  - package: a/b\n")
+    link = tmp_path / "there" / name
+    link.parent.mkdir(parents=True)
+    (tmp_path / "there" / "dbt_project.yml").write_text("name: mine\nprofile: mine\n")
+    link.symlink_to(tmp_path / ("mine.yml" if name == "packages.yml" else "elsewhere"))
+    ran = run("feature-store", "init", cwd=tmp_path / "there")
+    assert ran.code == 1
+    assert_one_sentence(ran.err)
+    assert (tmp_path / "mine.yml").read_text() == "packages:\n  - package: a/b\n"
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_what_init_repeats_of_a_project_is_escaped(tmp_path: Path) -> None:
+    (tmp_path / "dbt_project.yml").write_text("name: mine\nprofile: mine\n")
+    (tmp_path / "packages.yml").write_text(yaml.safe_dump({"packages": [{"git": f"feature-store{HOSTILE}"}]}))
+    ran = run("feature-store", "init", cwd=tmp_path)
+    assert "names the dbt package already" in ran.out
+    assert not any(category(letter) in ("Cc", "Cf", "Zl") for letter in ran.out + ran.err if letter != "\n")
 
 
 # The terminal.
@@ -447,6 +498,17 @@ def test_a_folder_that_others_may_write_is_refused(clone: Path, mode: int) -> No
     assert list(clone.iterdir()) == []
 
 
+def test_the_server_that_such_a_folder_names_is_not_believed(clone: Path) -> None:
+    url = local_redis.start(clone)
+    assert local_redis.url(clone) == url
+    clone.chmod(0o777)
+    assert local_redis.url(clone) is None
+    clone.chmod(0o700)
+    os.mkfifo(clone / "waits")  # whoever opens it, waits for ever
+    assert local_redis.url(clone) is None
+    (clone / "waits").unlink()
+
+
 def test_a_folder_of_another_user_is_refused(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 12_345)
     with pytest.raises(FeatureStoreError, match="belongs to another user"):
@@ -531,7 +593,8 @@ def test_a_published_registry_is_read_and_runs_nothing(
         "format": 1, "name": f"u{HOSTILE}", "version": None, "latest_version": None, "timestamp": "t",
         "entities": [{"name": "user_id", "type": "int64", "description": HOSTILE}], "features": [],
         "created_timestamp": None, "ttl_seconds": None, "available_after_seconds": None, "tags": {}, "description":
-        "{{ cycler.__init__.__globals__.os.system('touch mark') }}", "owner": HOSTILE, "published_at": "2026-01-01T00:00:00+00:00",
+        "{{ cycler.__init__.__globals__.os.system('touch mark') }}", "owner": HOSTILE,
+        "published_at": "2026-01-01T00:00:00+00:00",
         "arrow_schema": base64.b64encode(pa.schema([field]).serialize().to_pybytes()).decode(), "rows": 0,
         "watermark": None, "told": True,
     }  # fmt: skip

@@ -9,13 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 
 from materializer import FeatureStore, FeatureStoreError
+from materializer.project import load_project
+from materializer.warehouse import query_apart
 from tests.support.command import Ran, assert_one_sentence, run
 from tests.support.dbt import DbtProject
-from tests.support.shop import built_shop, copy_of
+from tests.support.shop import built_shop, copy_of, profile_of
 
 SPINE = "select 1::bigint as user_id, timestamp '2024-06-01' as event_timestamp"
 
@@ -285,3 +288,49 @@ def test_files_that_a_manifest_names_outside_of_the_project_are_not_opened(
     manifest["nodes"]["model.shop.user_features"]["patch_path"] = "shop://../waits"
     path.write_text(json.dumps(manifest))
     assert "Traceback" not in command("lint").err
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a\0b", "a" * 5_000, "\ud800", "../waits", "../../../waits"],
+    ids=["a NUL", "long", "a surrogate", "above", "further above"],
+)
+@pytest.mark.parametrize("of", ["original_file_path", "patch_path", "package_name"])
+def test_names_that_no_file_can_have_are_no_harm(
+    shop: DbtProject, command: Callable[..., Ran], tmp_path: Path, of: str, name: str
+) -> None:
+    os.mkfifo(tmp_path / "waits")
+    path = shop.folder / "target" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    node = manifest["nodes"]["model.shop.user_features"]
+    node[of] = f"shop://{name}" if of == "patch_path" else name
+    path.write_text(json.dumps(manifest))
+    for args in (("show", "user_features"), ("lint", "user_features"), ("lineage", "user_features")):
+        ran = command(*args)
+        assert ran.code == 0 or ran.err.startswith("Error: ")
+
+
+def test_compiled_sql_is_read_in_the_target_folder_alone(
+    shop: DbtProject, command: Callable[..., Ran], tmp_path: Path
+) -> None:
+    (tmp_path / "secret.sql").write_text("select 1 as user_id, top_secret as age from elsewhere")
+    (shop.folder / "target" / "compiled" / "linked.sql").symlink_to(tmp_path / "secret.sql")
+    path = shop.folder / "target" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    node = manifest["nodes"]["model.shop.user_features"] | {"compiled_code": None, "package_name": "other"}
+    manifest["nodes"]["model.shop.user_features"] = node
+    for place in ("../../../../secret.sql", str(tmp_path / "secret.sql"), "../linked.sql"):
+        node["original_file_path"] = place
+        path.write_text(json.dumps(manifest))
+        ran = command("lineage", "user_features")
+        assert "secret" not in ran.out and "elsewhere" not in ran.out, place
+
+
+def test_the_select_of_a_record_sees_what_the_profile_attaches(shop: DbtProject, tmp_path: Path) -> None:
+    with duckdb.connect(str(tmp_path / "other.duckdb")) as connection:
+        connection.execute("create table labels as " + SPINE)
+    profile_of(shop, attach=[{"path": str(tmp_path / "other.duckdb"), "alias": "other"}], settings={"threads": 2})
+    project = load_project(shop.folder)
+    assert query_apart(project, "select user_id from other.labels").to_pylist() == [{"user_id": 1}]
+    with pytest.raises(FeatureStoreError, match="disabled by configuration"):
+        query_apart(project, f"select * from read_text('{shop.folder}/dbt_project.yml')")

@@ -123,8 +123,9 @@ def trace(frame, event, argument):
     file = frame.f_code.co_filename
     if event == "line" and ("/redis/" in file or "/materializer/" in file):
         seen += 1
-        # Python itself lets no interrupt in where a lock is given back.
-        if seen >= stop and not raised and not linecache.getline(file, frame.f_lineno).strip().startswith("with "):
+        # Python itself lets no interrupt in where a lock is taken or given back.
+        line = linecache.getline(file, frame.f_lineno).strip()
+        if seen >= stop and not raised and not line.startswith(("with ", "try:")):
             raised.append(seen)
             raise KeyboardInterrupt
     return trace

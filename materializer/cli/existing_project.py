@@ -12,9 +12,10 @@ from materializer import dbt_package
 from materializer.cli.common import say
 from materializer.errors import FeatureStoreError, InputError
 from materializer.project import load_project
+from materializer.yaml_files import load_yaml
 
 _NAMES = re.compile(r"feature[_-]store")
-_TO_ADD = """
+_TO_ADD = """\
 To make a model a feature view, name its key and its timestamp in its properties:
 
   models:
@@ -24,6 +25,9 @@ To make a model a feature view, name its key and its timestamp in its properties
           feature_view: {entities: [KEY], timestamp: COLUMN}
 
 Then:
+  dbt deps && dbt build
+  materialize
+  feature-store online MODEL -e KEY=VALUE
 """
 
 
@@ -41,12 +45,15 @@ def add_to_project(folder: Path) -> None:
 
 def _add(folder: Path) -> None:
     path, text, entries = _packages(folder)
+    copy = folder / dbt_package.FOLDER
+    for written in (path, copy.parent, copy):
+        if written.is_symlink():
+            raise InputError(f"{written} leads elsewhere: put a file or folder of its own there; nothing was written.")
     named = next((entry for entry in entries if _NAMES.search(str(entry))), None)
     if named is not None and "local" not in named:
         say(f"{path.name} names the dbt package already ({_shown(named)}): nothing was written.")
     else:
         renewed = dbt_package.renew_copy(folder)
-        copy = folder / dbt_package.FOLDER
         say(f"{'Wrote the dbt package to' if renewed else 'The dbt package is up to date in'} {copy}: commit it.")
         if named is None:
             _add_line(path, text, entries)
@@ -54,11 +61,11 @@ def _add(folder: Path) -> None:
             say(f"Put `{dbt_package.LINE}` in place of `- {_shown(named)}` in {path.name}: it holds everywhere.")
     if ignored := _not_ignored(folder):
         say(f"Add {ignored} to .gitignore: what materialize remembers lies there, beside a DuckDB file.")
-    say(_TO_ADD.rstrip())
-    for line in ("dbt deps && dbt build", "materialize", "feature-store online MODEL -e KEY=VALUE"):
-        say(f"  {line}")
+    say()
+    for line in _TO_ADD.splitlines():
+        say(line)
     if (kind := _warehouse(folder)) not in (None, "duckdb"):
-        say(f"\nThe profile's target is a {kind} warehouse: today this release reads DuckDB alone.", err=True)
+        say(f"The profile's target is a {kind} warehouse: today this release reads DuckDB alone.", err=True)
 
 
 def _packages(folder: Path) -> tuple[Path, str, list[Any]]:
@@ -69,11 +76,11 @@ def _packages(folder: Path) -> tuple[Path, str, list[Any]]:
             continue
         text = path.read_text()
         try:
-            content = yaml.safe_load(text) or {}
+            content = load_yaml(text) or {}
             entries = content.get("packages") or []
             if name == "packages.yml" or "packages" in content:
                 return path, text, [entry for entry in entries if isinstance(entry, dict)]
-        except (yaml.YAMLError, AttributeError):
+        except (yaml.YAMLError, AttributeError, UnicodeDecodeError):
             raise InputError(f"{path} cannot be read: it is no YAML file of packages; nothing was written.") from None
     return folder / "packages.yml", "", []
 
@@ -85,12 +92,13 @@ def _add_line(path: Path, text: str, entries: list[Any]) -> None:
         new = f"{text[: head.end()]}{head[1]}{dbt_package.LINE}\n{text[head.end() :]}"
     else:
         new = f"{text.rstrip()}\n\npackages:\n  {dbt_package.LINE}\n".lstrip()
-    before = yaml.safe_load(text) or {}
+    before = load_yaml(text) or {}
     if not head and "packages" in before:
         new = ""
     wanted = {**before, "packages": [{"local": dbt_package.FOLDER}, *entries]}
     if len(entries) != len(before.get("packages") or []) or _read(new) != wanted:
-        say(f"Add this to the packages in {path.name}:\n  {dbt_package.LINE}")
+        say(f"Add this to the packages in {path.name}:")
+        say(f"  {dbt_package.LINE}")
         return
     path.write_text(new)
     say(f"Added `{dbt_package.LINE}` to {path.name}.")
@@ -98,7 +106,7 @@ def _add_line(path: Path, text: str, entries: list[Any]) -> None:
 
 def _read(text: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return load_yaml(text)
     except yaml.YAMLError:
         return None
 

@@ -100,7 +100,7 @@ def write_files(files: dict[Path, str]) -> None:
         InputError: naming the file that is in the way, or why it cannot be written.
     """
     for path in files:
-        if path.exists() or path.is_symlink():
+        if os.path.lexists(path):
             raise InputError(f"{path} exists already: choose another folder; nothing was written.")
     base = Path(os.path.commonpath([path.parent for path in files]))
     for path in files:

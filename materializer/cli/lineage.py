@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from materializer.cli.common import open_store, print_json, store_options
+from materializer.cli.common import open_store, print_json, say, store_options
 
 
 @click.command()
@@ -35,8 +35,8 @@ def lineage(reference: str, downstream: bool, output: str, **where: Any) -> None
     lineages = open_store(**where).get_lineage(reference, downstream)
     if output == "json":
         return print_json({"lineages": [as_json(one) for one in lineages]})
-    if output == "mermaid":
-        return click.echo(as_mermaid(lineages))
-    if output == "dot":
-        return click.echo(as_dot(lineages))
-    return click.echo("\n\n".join(as_text(one) for one in lineages))
+    drawings = {"mermaid": as_mermaid, "dot": as_dot}
+    text = drawings[output](lineages) if output in drawings else "\n\n".join(map(as_text, lineages))
+    for line in text.split("\n"):
+        say(line)
+    return None

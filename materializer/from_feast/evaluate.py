@@ -60,9 +60,9 @@ class Evaluator(Expressions):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of escapes in a text that Python will not take some day
                 tree = ast.parse(path.read_bytes())
-        except (SyntaxError, ValueError, OSError, RecursionError) as error:
+        except (SyntaxError, ValueError, OSError, RecursionError, MemoryError) as error:
             line = f" line {error.lineno}:" if isinstance(error, SyntaxError) and error.lineno else ""
-            reason = error.msg if isinstance(error, SyntaxError) else str(error)
+            reason = error.msg if isinstance(error, SyntaxError) else str(error) or "it is nested too deep"
             raise InputError(f"{path}:{line} this is no Python ({reason}), so the repository cannot be read.") from None
         scope = Scope(names, path)
         self.steps = 0

@@ -133,8 +133,8 @@ def _in_source(spot: Spot, model: Mapping[str, Any]) -> tuple[str, int, int]:
 
 def _in_properties(folder: Path, file: str, model: Mapping[str, Any], name: str) -> tuple[int, int]:
     """Where a properties file of the project names a column of the model."""
-    path = (folder / file).resolve()
     try:
+        path = (folder / file).resolve()
         lines = path.read_text().splitlines() if path.is_relative_to(folder.resolve()) and path.is_file() else []
     except (OSError, ValueError):
         return 1, 1

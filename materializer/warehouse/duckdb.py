@@ -155,21 +155,26 @@ def open_duckdb(project: Project) -> Iterator[DuckDBWarehouse]:
 def query_apart(project: Project, sql: str) -> pa.Table:
     """The answer of one SELECT that somebody else wrote, which sees the warehouse's tables and no file at all.
 
-    It runs in an engine of its own that only has the warehouse attached, read-only: files, extensions and settings are
-    locked, and no other connection is touched. Types that Arrow does not have come back as DuckDB's own.
+    It runs in an engine of its own that only has the warehouse and what the profile attaches, read-only: files,
+    extensions and settings are locked, and no other connection is touched. Types that Arrow does not have come back as
+    DuckDB's own.
 
     Raises:
         WarehouseError: where it is anything else than one SELECT, or reaches further; and as `open_duckdb`.
     """
-    path = profile_settings(project).database
-    name = str(project.connection.get("database") or Path(path).stem).replace('"', '""')
-    with closing(duckdb.connect(":memory:")) as connection:
-        quoted = path.replace("'", "''")
-        _patiently(path, lambda: connection.execute(f"attach '{quoted}' as \"{name}\" (read_only)"))
+    settings = profile_settings(project)
+    with closing(duckdb.connect(":memory:", config=dict(settings.config))) as connection:
+        if settings.database != ":memory:":
+            quoted = settings.database.replace("'", "''")
+            name = str(project.connection.get("database") or Path(settings.database).stem).replace('"', '""')
+            attach = f"attach '{quoted}' as \"{name}\" (read_only)"
+            _patiently(settings.database, lambda: connection.execute(attach))
+            connection.execute(f'use "{name}"')
+        settings.apply(connection)
         for setting in (
-            f'use "{name}"', "set TimeZone = 'UTC'", "set enable_progress_bar = false",
-            "set arrow_lossless_conversion = true", "set python_enable_replacements = false",
-            "set enable_external_access = false", "set lock_configuration = true",
+            "set enable_progress_bar = false", "set arrow_lossless_conversion = true",
+            "set python_enable_replacements = false", "set enable_external_access = false",
+            "set lock_configuration = true",
         ):  # fmt: skip
             connection.execute(setting)
         try:
