@@ -60,7 +60,7 @@ class OnlyDbt:
         self.__name = name
 
     def __getattr__(self, name: str) -> OnlyDbt:
-        # Jinja's sandbox asks for the latter two before each call.
+        # What Jinja's sandbox asks of anything before it is called is no use of it.
         if name.startswith("__") or name in ("unsafe_callable", "alters_data"):
             raise AttributeError(name)
         return OnlyDbt(f"{self.__name}.{name}")

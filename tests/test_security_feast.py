@@ -12,10 +12,6 @@ import pytest
 import yaml
 
 from materializer import dbt_package
-<<<<<<< HEAD
-=======
-from materializer.dbt_package import package_files
->>>>>>> try2
 from materializer.from_feast import from_feast
 from materializer.from_feast.properties import inert
 from materializer.sandbox import sandbox
@@ -118,12 +114,8 @@ def test_dbt_itself_gives_back_every_text(tmp_path: Path) -> None:
     text = TEXTS[1] + TEXTS[5] + TEXTS[8]
     _, written = from_feast(repository(tmp_path / "repo", hostile(text)), "shop")
     project = DbtProject(tmp_path / "shop")
-<<<<<<< HEAD
     project.write(written.files)
     dbt_package.renew_copy(project.folder)
-=======
-    project.write(written.files | {f"{dbt_package.FOLDER}/{path}": text for path, text in package_files().items()})
->>>>>>> try2
     project.dbt("deps")
     project.dbt("parse")
     manifest = json.loads((project.folder / "target" / "manifest.json").read_text())

@@ -106,7 +106,7 @@ def _view(project: Any, view: FeatureView, typed: list[FeatureView]) -> str:
     typed.append(view)
     if view.online:
         check_storable(view)
-    return f"{len(view.features)} features by {', '.join(view.join_keys)}"
+    return f"{number_of(len(view.features), 'feature')} by {', '.join(view.join_keys)}"
 
 
 def _redis(url: str, look: Callable[[OnlineStore, str], str | Finding]) -> str | Finding:
