@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -222,3 +223,22 @@ def test_steps_go_on_until_all_windows_are_empty_where_an_old_event_is_loaded_la
         ("2024-04-01", 1),
         ("2024-04-08", 0),
     ]
+
+
+@pytest.mark.parametrize(("shape", "known"), FORMS)
+def test_the_sql_can_be_read(shape: str, known: bool) -> None:
+    connection = connect({1: [1.0]}, "double")
+    aggregates = [
+        {"name": "spent", "function": "sum", "expression": "v"},
+        {"name": "purchases", "function": "count"},
+        {"name": "last_spent", "function": "last", "expression": "v"},
+    ]
+    sql = render(
+        connection, "window_aggregates", Relation("events"), "k", "happened_at", aggregates,
+        ["1 day", "7 days", "30 days"], created_timestamp="loaded_at" if known else None, shape=shape,
+    )  # fmt: skip
+    assert max(map(len, sql.splitlines())) <= 140
+    steps = re.findall(r"(?m)^(.*)\n(\w+) as (?:materialized )?\($", sql)
+    assert len(steps) > 9
+    assert [name for above, name in steps if not above.startswith("-- ")] == []
+    assert "_fs_high_high" not in sql  # the squares of a spread
