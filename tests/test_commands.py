@@ -18,6 +18,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 import redis
+import yaml
 
 import materializer
 from materializer import cli
@@ -381,6 +382,8 @@ def test_the_way_from_init_to_online_features(
         'event_timestamp"',
         "Then put your own rows in place of seeds/purchases.csv, and a model in place of models/user_purchases.sql.",
     ]
+    seeds = yaml.safe_load((tmp_path / "my-features" / "dbt_project.yml").read_text())["seeds"]
+    assert [list(of_project) for of_project in seeds.values()] == [["purchases"]]  # other seeds get none of its types
     training = shlex.split(said[4])
 
     project = DbtProject(tmp_path / "my-features")
