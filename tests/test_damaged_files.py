@@ -217,7 +217,8 @@ def test_a_damaged_entry_of_the_registry_costs_its_view_alone_until_the_next_run
     reader = FeatureStore(redis_url=server.url, namespace=namespace)
     key, whole = f"{namespace}:registry", server.client.hget(f"{namespace}:registry", "kinds")
     refused = 0
-    for damaged in mutations(whole, 11, 100):
+    lone = json.dumps(json.loads(whole) | {"version": "\ud800"}).encode()  # a text that no key in Redis can have
+    for damaged in (lone, *mutations(whole, 11, 100)):
         server.client.hset(key, "kinds", damaged)
         server.client.set(f"{namespace}:_fs_revision", random.random())
         try:

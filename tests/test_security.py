@@ -39,7 +39,7 @@ from materializer.sandbox import SecurityError, sandbox
 from materializer.yaml_files import load_yaml
 from tests.support.command import Ran, assert_one_sentence, run
 from tests.support.dbt import DbtProject
-from tests.support.shop import built_shop, copy_of
+from tests.support.shop import built_shop, copy_of, profile_of
 
 PACKAGE = Path(__file__).resolve().parents[1] / "materializer"
 
@@ -638,6 +638,34 @@ def test_a_column_of_any_name_is_a_column_to_materialize(name: str, tmp_path: Pa
         assert connection.sql(difference.keys_gone(view, pending)).fetchall() == []
         assert connection.sql(difference.null_keys(view)).fetchall() == [(0,)]
         assert connection.sql(difference.folded(view, difference.Known(), pending, sent, None)).fetchall()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        {"settings": {"threads = 1; copy (select 1) to 'OUT'; set threads": 1}},
+        {"extensions": ["json; copy (select 1) to 'OUT'"]},
+        {"extensions": [{"name": "json; copy (select 1) to 'OUT'; install json", "repo": "core"}]},
+        {"extensions": [{"name": "nope", "repo": "core; copy (select 1) to 'OUT'"}]},
+        {"secrets": [{"type": "s3", "name": "s (type s3); copy (select 1) to 'OUT'; create secret s"}]},
+        {"secrets": [{"type": "s3); copy (select 1) to 'OUT'; --"}]},
+        {"attach": [{"path": "DB", "alias": "a; copy (select 1) to 'OUT'; --"}]},
+        {"attach": [{"path": "DB", "options": {"type": "duckdb); copy (select 1) to 'OUT'; --"}}]},
+        {"attach": [{"path": "DB", "options": {"block_size": "''); copy (select 1) to 'OUT'; select (''"}}]},
+    ],
+    ids=str,
+)
+def test_a_profile_holds_names_and_values_and_no_statements(
+    shop: DbtProject, tmp_path: Path, profile: dict[str, Any]
+) -> None:
+    with duckdb.connect(str(tmp_path / "other.duckdb")):
+        pass
+    text = json.dumps(profile).replace("OUT", str(tmp_path / "out")).replace("DB", str(tmp_path / "other.duckdb"))
+    profile_of(shop, **json.loads(text))
+    ran = command(shop, "stats", "user_features")
+    assert ran.code == 1
+    assert_one_sentence(ran.err)
     assert not (tmp_path / "out").exists()
 
 

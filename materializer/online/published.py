@@ -248,6 +248,7 @@ def _is_whole(entry: dict[str, Any]) -> bool:
     texts = [*entry["tags"].values(), *(part[name] for name in ("name", "description") for part in _parts(entry))]
     moments = [entry["published_at"], *filter(None, (entry["watermark"], entry.get("as_of")))]
     view = _from_json(entry)
+    "".join((view.reference, *(part.name for part in view.schema))).encode()  # they become keys and fields in Redis
     return (
         bool(view.entities)
         and all(isinstance(text, str) for text in texts)

@@ -6,6 +6,7 @@ without them.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -84,15 +85,16 @@ class ProfileSettings:
         path = self._local(named) if kind in _FILES else named
         sql = f"attach if not exists '{_escaped(path)}'"
         if attached.get("alias"):
-            sql += f" as {attached['alias']}"
+            sql += f" as {_name(attached['alias'], 'an attached database')}"
         given = _mapping(attached, "options")
         options = {key: value for key, value in given.items() if key.lower() not in ("type", "secret", "read_only")}
-        words = [f"{key} {value}" for key in ("type", "secret") if (value := attached.get(key) or given.get(key))]
+        words = [f"{key} {_name(value, f'a {key} of `attach`')}" for key in ("type", "secret")
+                 if (value := attached.get(key) or given.get(key))]  # fmt: skip
         for key, value in options.items():
             if isinstance(value, bool):
-                words += [key] if value else []
+                words += [_name(key, "an option of `attach`")] if value else []
             elif value is not None:
-                words.append(f"{key} {_literal(value)}")
+                words.append(f"{_name(key, 'an option of `attach`')} {_literal(value)}")
         sql += f" ({', '.join(['read_only', *words])})"
         deadline = time.monotonic() + _PATIENCE
         while True:
@@ -164,12 +166,14 @@ def _load(connection: duckdb.DuckDBPyConnection, extension: Any) -> None:
     name, repository = extension, None
     if isinstance(extension, dict):
         name, repository = extension.get("name"), extension.get("repo")
+    name = _name(name, "an extension")
     try:
         try:
             connection.load_extension(str(name))
         except duckdb.Error:
             if repository:
-                connection.execute(f"install {name} from {repository}")
+                source = repository if re.fullmatch(r"\w+", str(repository)) else _literal(str(repository))
+                connection.execute(f"install {name} from {source}")
             else:
                 connection.install_extension(str(name))
             connection.load_extension(str(name))
@@ -182,11 +186,12 @@ def _create_secret(connection: duckdb.DuckDBPyConnection, secret: Any, number: i
     """For this connection alone, also where the profile wants it kept."""
     if not isinstance(secret, dict) or not secret.get("type"):
         raise WarehouseError(f"Secret {number} of the profile has no `type`.")
-    name = secret.get("name") or f"_dbt_secret_{number}"
+    name = _name(secret.get("name") or f"_dbt_secret_{number}", "a secret")
     parts = []
     for key, value in secret.items():
         if key in ("name", "persistent") or value is None:
             continue
+        key = _name(key, "an option of a secret")
         if key == "scope":
             parts += [f"scope '{_escaped(one)}'" for one in (value if isinstance(value, list) else [value])]
         elif isinstance(value, dict):
@@ -195,6 +200,8 @@ def _create_secret(connection: duckdb.DuckDBPyConnection, secret: Any, number: i
         elif isinstance(value, list):
             parts.append(f"{key} array [{', '.join(_literal(str(one)) for one in value)}]")
         else:
+            if key in ("type", "provider"):
+                value = _name(value, f"a secret's {key}")
             parts.append(f"{key} {value}" if key in _UNQUOTED else f"{key} '{_escaped(value)}'")
     try:
         connection.execute(f"create or replace temporary secret {name} ({', '.join(parts)})")
@@ -219,11 +226,23 @@ def _register(connection: duckdb.DuckDBPyConnection, filesystem: Any) -> None:
 
 
 def _set(connection: duckdb.DuckDBPyConnection, name: str, value: Any) -> None:
+    name = _name(name, "a setting")
     try:
         connection.execute(f"set {name} = '{_escaped(value)}'")
     except duckdb.Error as error:
         said = "it is no setting of DuckDB" if isinstance(error, duckdb.CatalogException) else type(error).__name__
         raise WarehouseError(f"DuckDB refused the profile's setting '{name}': {said}.") from None
+
+
+def _name(given: Any, what: str) -> str:
+    """A name that a profile puts into SQL, as it is written there: nothing but a name, quoted or not.
+
+    Raises:
+        WarehouseError: for anything else.
+    """
+    if not re.fullmatch(r'[\w.]+|"(?:[^"]|"")+"', str(given)):
+        raise WarehouseError(f"The profile has {what} called {str(given)[:60]!r}, which is no name.")
+    return str(given)
 
 
 def _list(profile: Mapping[str, Any], key: str) -> list[Any]:
@@ -244,7 +263,7 @@ def _literal(value: Any) -> str:
     if not isinstance(value, str):
         return str(value)
     text = value.strip()
-    quoted = len(text) >= 2 and text[0] == text[-1] and text[0] in "'\""
+    quoted = re.fullmatch(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""", text)
     return value if quoted else f"'{_escaped(value)}'"
 
 
