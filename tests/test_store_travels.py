@@ -156,6 +156,6 @@ def test_after_an_interrupt_at_any_step_of_the_first_read_the_next_one_connects_
     script = tmp_path / "interrupted.py"
     script.write_text(_INTERRUPTED)
     ran = subprocess.run(
-        [sys.executable, str(script), server.url, "1", "2600", "37"], capture_output=True, text=True, timeout=200
+        [sys.executable, str(script), server.url, "1", "2600", "113"], capture_output=True, text=True, timeout=200
     )
     assert ran.returncode == 0, ran.stderr[-1500:]
