@@ -11,11 +11,11 @@ from materializer.errors import (
     ProjectError,
     WarehouseError,
 )
-from materializer.feature_view import Entity, Feature, FeatureService, FeatureView
-from materializer.historical import TrainingSet
+from materializer.materialize.run import ViewResult
 from materializer.online.response import OnlineResponse, Status
-from materializer.run import ViewResult
+from materializer.project.definitions import Entity, Feature, FeatureService, FeatureView
 from materializer.store import FeatureStore
+from materializer.training.join import TrainingSet
 
 __version__ = "0.1.0"
 

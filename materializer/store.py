@@ -9,25 +9,25 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from materializer.catalog import Catalog
-from materializer.duration import parse_duration
+from materializer.catalogue import Catalog
 from materializer.errors import InputError, NotFoundError
-from materializer.feature_view import FeatureService, FeatureView, Registry
-from materializer.historical import TrainingSet, get_historical_features
-from materializer.macros import MacroRenderer
-from materializer.manifest import load_manifest, read_registry
-from materializer.materialize import Job, Progress, materialize, parse_moment, parse_size, select_views
+from materializer.materialize.job import Job, Progress, materialize, parse_moment, parse_size, select_views
+from materializer.materialize.run import Options, ViewResult, new_run_id, server_time
 from materializer.online.connect import plain_errors
 from materializer.online.entity_rows import rows_of
 from materializer.online.response import OnlineResponse
 from materializer.online.topology import make_ready
-from materializer.run import Options, ViewResult, new_run_id, server_time
+from materializer.project.definitions import FeatureService, FeatureView, Registry
+from materializer.project.duration import parse_duration
+from materializer.project.manifest import load_manifest, read_registry
+from materializer.project.render import MacroRenderer
+from materializer.training.join import TrainingSet, get_historical_features
 from materializer.warehouse import open_warehouse
 
 if TYPE_CHECKING:
-    from materializer.prune import Pruned
-    from materializer.reproduce import Repeated
-    from materializer.training_record import TrainingRecord
+    from materializer.materialize.prune import Pruned
+    from materializer.training.record import TrainingRecord
+    from materializer.training.repeat import Repeated
 
 
 class FeatureStore(Catalog):
@@ -116,8 +116,8 @@ class FeatureStore(Catalog):
         Raises:
             InputError, NotFoundError, WarehouseError: as there, and where a file cannot be read or written.
         """
-        from materializer.reproduce import save
-        from materializer.training_record import Options
+        from materializer.training.record import Options
+        from materializer.training.repeat import save
 
         options = Options(timestamp, full_feature_names, allow_exact_matches, filter_by_created_timestamp)
         return save(self.project, Path(path), entity_df, features, options)
@@ -142,7 +142,7 @@ class FeatureStore(Catalog):
             TrainingSetChangedError: where it is not the same; nothing was written, and its `changes` say why.
             InputError: where the record or the labels are missing or damaged.
         """
-        from materializer.reproduce import repeat
+        from materializer.training.repeat import repeat
 
         return repeat(self.project, Path(record), Path(path), entity_df, allow_changes)
 
@@ -273,7 +273,7 @@ class FeatureStore(Catalog):
         state: str | os.PathLike[str] | None,
     ) -> list[FeatureView]:
         """The views named, tagged or selected, each once; every online view where none is."""
-        from materializer.selection import Selection, selected_views, words
+        from materializer.project.selection import Selection, selected_views, words
 
         selection = Selection(
             words(select), words(exclude), " ".join(words(selector)), os.fspath(state) if state else None
@@ -301,7 +301,7 @@ class FeatureStore(Catalog):
             grace: what was materialized this lately is kept, for its readers to move on.
             dry_run: change nothing; the results say what would go.
         """
-        from materializer.prune import prune
+        from materializer.materialize.prune import prune
 
         keep = parse_duration(grace, "grace")
         registry = read_registry(load_manifest(self.project))

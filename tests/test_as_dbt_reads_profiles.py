@@ -16,8 +16,8 @@ import yaml
 
 from materializer import FeatureStore, ProjectError
 from materializer.errors import FeatureStoreError
-from materializer.project import database_name, load_project, parse_variables
-from materializer.rendering import basic_context, render
+from materializer.project.profile_jinja import basic_context, render
+from materializer.project.settings import database_name, load_project, parse_variables
 from tests.support.command import environment, run
 
 ENVIRONMENT = {

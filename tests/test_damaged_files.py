@@ -20,10 +20,10 @@ import duckdb
 import pytest
 
 from materializer import FeatureStore, FeatureStoreError, InputError, OnlineStoreError
-from materializer.feature_view import FeatureService
-from materializer.memory import Memory, append_log, read_log, view_memory
+from materializer.materialize.memory import Memory, append_log, read_log, view_memory
 from materializer.online.published import publish_services
-from materializer.training_record import FORMAT, read_record
+from materializer.project.definitions import FeatureService
+from materializer.training.record import FORMAT, read_record
 from tests.support.command import run
 from tests.support.dbt import DbtProject
 from tests.support.faults import Server, memory_folder, new_project, online, sql

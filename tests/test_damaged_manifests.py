@@ -14,7 +14,7 @@ import duckdb
 import pytest
 
 from materializer import FeatureStore, FeatureStoreError, ProjectError
-from materializer.definition_diff import revisions
+from materializer.diff import revisions
 from tests.support.manifests import bare_project, manifest, write_manifest
 
 MISSING = object()

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from materializer import DefinitionError, FeatureStore, InputError, NotFoundError, ProjectError
-from materializer.macros import MacroRenderer
-from materializer.manifest import load_manifest, read_registry
-from materializer.project import load_project
+from materializer.project.manifest import load_manifest, read_registry
+from materializer.project.render import MacroRenderer
+from materializer.project.settings import load_project
 from materializer.warehouse import open_warehouse
 from tests.support.command import run
 from tests.support.dbt import DbtProject, make_project

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from materializer import DefinitionError, InputError, manifest
-from materializer.duration import parse_duration
-from materializer.macros import MacroRenderer
-from materializer.manifest import check_meta
+from materializer import DefinitionError, InputError
+from materializer.project import manifest
+from materializer.project.duration import parse_duration
+from materializer.project.manifest import check_meta
+from materializer.project.render import MacroRenderer
 from tests.support.dbt import DbtFailed, DbtProject, make_project
 
 DURATIONS = {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from materializer import FeatureStore
-from materializer.definition_diff.result import Diff
+from materializer.diff.result import Diff
 from tests.support.command import assert_one_sentence, run
 from tests.support.manifests import bare_project, manifest, write_manifest
 

@@ -13,8 +13,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from materializer.definition_diff.meaning import Query, UnreadableError, relation
-from materializer.definition_diff.queries import Reader
+from materializer.diff.meaning import Query, UnreadableError, relation
+from materializer.diff.queries import Reader
 
 TABLES = {
     "events": {"k": "bigint", "v": "bigint", "w": "double"},
@@ -29,7 +29,7 @@ def read(sql: str, **tables: dict[str, str] | None) -> Query:
 
 
 def same(old: Query, new: Query) -> bool:
-    """As `materializer.definition_diff` judges it: the rows, and each column over them."""
+    """As `materializer.diff` judges it: the rows, and each column over them."""
     if old.rows != new.rows or list(old.columns) != list(new.columns):
         return False
     return all(old.columns[name].exact == new.columns[name].exact for name in old.columns)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from materializer import FeatureStore, NotFoundError
-from materializer.definition_diff.result import FeatureValues, Values
+from materializer.diff.result import FeatureValues, Values
 from tests.support.command import run
 from tests.support.manifests import bare_project, manifest, write_manifest
 

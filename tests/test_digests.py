@@ -9,8 +9,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from materializer.difference import _digests
-from materializer.feature_view import Entity, Feature, FeatureView
+from materializer.materialize.difference import _digests
+from materializer.project.definitions import Entity, Feature, FeatureView
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, None, float("nan"), float("inf")]
 LISTS: list[Any] = [None, [], *(list(items) for n in (1, 2, 3) for items in itertools.product(SPECIAL, repeat=n))]

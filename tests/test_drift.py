@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from materializer import FeatureStore
-from materializer.statistics import FeatureDrift
+from materializer.catalog.statistics import FeatureDrift
 from tests.support.command import run
 from tests.support.dbt import DbtFailed, DbtProject, make_project
 from tests.support.receiver import receive

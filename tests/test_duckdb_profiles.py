@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from materializer import FeatureStore, WarehouseError
-from materializer.macros import Relation
-from materializer.project import load_project
+from materializer.project.render import Relation
+from materializer.project.settings import load_project
 from materializer.warehouse import open_warehouse
 from tests.support.command import run
 from tests.support.manifests import manifest, write_manifest

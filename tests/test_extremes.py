@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from materializer import FeatureStore, MaterializationError
-from materializer.definition_diff.values import compare_values
-from materializer.manifest import load_manifest
-from materializer.moments import all_stated, to_objects
-from materializer.run import ViewResult
-from materializer.table_files import column_sha256
+from materializer.diff.values import compare_values
+from materializer.materialize.run import ViewResult
+from materializer.project.manifest import load_manifest
+from materializer.training.files import column_sha256
 from materializer.warehouse import open_warehouse
+from materializer.warehouse.moments import all_stated, to_objects
 from tests.support.command import run
 from tests.support.dbt import DbtProject
 from tests.support.extremes import EXTREMES, nestings_of, table_of, views_of

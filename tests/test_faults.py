@@ -446,7 +446,7 @@ def test_the_warehouse_and_its_memory_restored_from_an_old_backup(world: World, 
 def test_the_disk_beside_the_warehouse_full_or_read_only_costs_a_full_run_later(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from materializer.memory import ViewMemory
+    from materializer.materialize.memory import ViewMemory
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

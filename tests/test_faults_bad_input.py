@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from materializer import FeatureStore, MaterializationError
-from materializer import run as run_module
-from materializer.run import ViewResult
+from materializer.materialize import run as run_module
+from materializer.materialize.run import ViewResult
 from tests.support.dbt import DbtProject
 from tests.support.faults import Server, new_project, online, sql
 

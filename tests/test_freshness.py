@@ -13,9 +13,9 @@ import pytest
 import redis
 
 from materializer import FeatureStore, InputError, NotFoundError
-from materializer.macros import MacroRenderer
-from materializer.memory import append_log
-from materializer.project import load_project
+from materializer.materialize.memory import append_log
+from materializer.project.render import MacroRenderer
+from materializer.project.settings import load_project
 from materializer.warehouse import open_warehouse
 from materializer.warehouse.duckdb import DuckDBWarehouse
 from tests.support.command import assert_one_sentence, run

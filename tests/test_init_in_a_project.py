@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from materializer import dbt_package
+from materializer.project import dbt_package
 from tests.support.command import Ran, assert_one_sentence, run
 
 OURS = {"local": "dbt_packages_local/feature_store"}
@@ -111,5 +111,5 @@ def test_a_new_project_names_no_path_of_this_machine(tmp_path: Path) -> None:
     assert run("feature-store", "init", "new", cwd=tmp_path).code == 0
     files = [path for path in (tmp_path / "new").rglob("*") if path.is_file()]
     assert packages(tmp_path / "new") == [OURS] and len(files) > 30
-    package = Path(dbt_package.__file__).parent.parent
+    package = Path(dbt_package.__file__).parents[2]
     assert not [path for path in files if str(package) in path.read_text() or str(tmp_path) in path.read_text()]

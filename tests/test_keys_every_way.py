@@ -25,14 +25,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from materializer import DefinitionError, FeatureStore, InputError
-from materializer.historical import get_historical_features, to_table
-from materializer.join_keys import HUGEINT, UHUGEINT, UUID, cast_for_all
-from materializer.macros import MacroRenderer, Relation
-from materializer.manifest import load_manifest, read_registry
 from materializer.online.entity_rows import key_texts
 from materializer.online.values import check_key_type
-from materializer.spine import read_spine
+from materializer.project.manifest import load_manifest, read_registry
+from materializer.project.render import MacroRenderer, Relation
+from materializer.training.join import get_historical_features, to_table
+from materializer.training.spine import read_spine
 from materializer.warehouse import Warehouse, open_warehouse
+from materializer.warehouse.join_keys import HUGEINT, UHUGEINT, UUID, cast_for_all
 from tests.support.command import run
 from tests.support.manifests import bare_project, manifest, write_manifest
 

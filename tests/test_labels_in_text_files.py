@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from materializer import InputError
-from materializer.join_keys import UUID
-from materializer.spine import read_spine
+from materializer.training.spine import read_spine
+from materializer.warehouse.join_keys import UUID
 
 DIGITS = "12345678901234567890"
 MOMENTS = ["2024-06-01 00:00:00", "2024-06-02 00:00:00"]

@@ -157,7 +157,7 @@ def test_the_command_says_what_there_is_where_a_name_is_wrong(example: DbtProjec
 
 def test_a_seed_with_no_declared_columns_is_known_by_its_file(tmp_path: Path) -> None:
     from materializer.lineage.built import built_columns
-    from materializer.project import load_project
+    from materializer.project.settings import load_project
 
     (tmp_path / "seeds").mkdir()
     (tmp_path / "seeds" / "kinds.csv").write_text('\ufeffkind,"a, label"\nx,y\n')

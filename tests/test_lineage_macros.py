@@ -8,8 +8,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from materializer.graph import Graph
 from materializer.lineage import Column, Lineage, upstream
+from materializer.project.graph import Graph
 from tests.support.dbt import make_project
 
 # name: (aggregate, columns whose values flow in, columns that only filter)

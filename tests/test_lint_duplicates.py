@@ -9,12 +9,12 @@ import duckdb
 import pytest
 
 from materializer import FeatureStore
-from materializer.graph import Graph
 from materializer.lineage import known_columns
 from materializer.lineage.relations import Ref
 from materializer.lint import Finding, lint
 from materializer.lint.signature import Signatures
-from materializer.manifest import read_registry
+from materializer.project.graph import Graph
+from materializer.project.manifest import read_registry
 from tests.support.chains import SOURCES as RANDOM_SOURCES
 from tests.support.chains import executed, write_chain
 from tests.support.dbt import make_project

@@ -13,8 +13,8 @@ import duckdb
 import pytest
 
 from materializer import InputError
-from materializer.macros import MacroRenderer, Relation
-from materializer.project import load_project
+from materializer.project.render import MacroRenderer, Relation
+from materializer.project.settings import load_project
 from materializer.warehouse import open_warehouse
 from tests.support.dbt import PACKAGE, DbtProject
 from tests.support.edges import AGGREGATES, HOSTILE, NAMED, SERVICE, WINDOWS, edge_project

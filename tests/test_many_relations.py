@@ -7,8 +7,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from materializer.macros import Relation
-from materializer.project import load_project
+from materializer.project.render import Relation
+from materializer.project.settings import load_project
 from materializer.warehouse import open_warehouse
 from materializer.warehouse.duckdb import FEW
 from tests.support.cases import FEATURES

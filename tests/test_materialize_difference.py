@@ -21,8 +21,8 @@ import yaml
 
 from materializer import FeatureStore, MaterializationError
 from materializer.errors import InputError
+from materializer.materialize.run import ViewResult
 from materializer.online.published import read_published
-from materializer.run import ViewResult
 from tests.support.cases import FEATURES
 from tests.support.command import contents, rows, run
 from tests.support.dbt import DbtProject

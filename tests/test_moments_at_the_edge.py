@@ -13,12 +13,12 @@ import pytest
 import redis
 
 from materializer import DefinitionError, FeatureStore, MaterializationError
-from materializer.duration import parse_duration
 from materializer.errors import InputError
-from materializer.moments import to_objects
 from materializer.online.values import decoder, encode
-from materializer.table_files import column_sha256
-from materializer.types import to_plain
+from materializer.project.duration import parse_duration
+from materializer.training.files import column_sha256
+from materializer.warehouse.arrow import to_plain
+from materializer.warehouse.moments import to_objects
 from tests.support.command import run
 from tests.support.dbt import DbtProject
 from tests.support.extremes import views_of

@@ -13,8 +13,8 @@ import duckdb
 import pytest
 
 from materializer import FeatureStore, MaterializationError
-from materializer import run as run_module
-from materializer.run import Run, ViewResult
+from materializer.materialize import run as run_module
+from materializer.materialize.run import Run, ViewResult
 from tests.support.command import run as run_command
 from tests.support.dbt import DbtProject
 from tests.support.faults import Server, memory_folder, new_project, online, sql

@@ -22,7 +22,7 @@ from materializer import FeatureStore
 from materializer.online.keys import escape, glob_literal, unescape
 from materializer.online.rows import keep_for
 from materializer.online.values import check_value_type, decoder, encode
-from materializer.types import to_plain
+from materializer.warehouse.arrow import to_plain
 from tests.support.dbt import DbtProject, make_project
 from tests.support.shop import EVENT_TEXT, built_shop, copy_of
 

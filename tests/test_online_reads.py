@@ -19,7 +19,8 @@ import pyarrow as pa
 import pytest
 import redis
 
-from materializer import FeatureStore, InputError, NotFoundError, Status, local_redis
+from materializer import FeatureStore, InputError, NotFoundError, Status
+from materializer.online import local_redis
 from materializer.online.entity_rows import key_texts
 from materializer.online.reader import OnlineReader
 from tests.support.command import environment

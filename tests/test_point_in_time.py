@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from materializer import FeatureStore
-from materializer.types import to_plain
+from materializer.warehouse.arrow import to_plain
 from tests import oracle
 from tests.support.cases import (
     BIG_KEYS,

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from materializer import FeatureStore, OnlineStoreError, local_redis
-from materializer.online import connect
+from materializer import FeatureStore, OnlineStoreError
+from materializer.online import connect, local_redis
 from tests.support.command import assert_one_sentence, environment, run
 from tests.support.dbt import DbtProject
 from tests.support.shop import built_shop, copy_of

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from materializer import FeatureStore, InputError
-from materializer.reproduce import TrainingSetChangedError
-from materializer.table_files import column_sha256, write_table
-from materializer.training_record import read_record
+from materializer.training.files import column_sha256, write_table
+from materializer.training.record import read_record
+from materializer.training.repeat import TrainingSetChangedError
 from tests.support.command import assert_one_sentence, run, run_process
 from tests.support.dbt import DbtProject, make_project
 from tests.support.shop import change_warehouse, copy_of

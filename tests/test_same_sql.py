@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from materializer import InputError
-from materializer.macros import MacroRenderer, Relation
-from materializer.project import load_project
+from materializer.project.render import MacroRenderer, Relation
+from materializer.project.settings import load_project
 from materializer.warehouse import open_warehouse
 from tests.support.dbt import DbtProject, make_project
 

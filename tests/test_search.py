@@ -5,8 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from materializer.feature_view import Entity, Feature, FeatureService, FeatureView
-from materializer.search import search
+from materializer.catalog.search import search
+from materializer.project.definitions import Entity, Feature, FeatureService, FeatureView
 from tests.support.command import run
 from tests.support.shop import built_shop
 

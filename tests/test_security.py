@@ -27,16 +27,19 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from materializer import FeatureStore, FeatureStoreError, InputError, local_redis, memory, webhook
-from materializer.definition_diff.revisions import commit_of
-from materializer.feature_view import Entity, Feature, FeatureView
-from materializer.git import git_state
+from materializer import FeatureStore, FeatureStoreError, InputError
+from materializer.catalog import webhook
+from materializer.diff.revisions import commit_of
 from materializer.lineage.render import as_dot, as_mermaid
 from materializer.lineage.values import Column, Edge, Lineage
+from materializer.materialize import memory
+from materializer.online import local_redis
 from materializer.online.keys import registry_key
 from materializer.printable import printable, printable_json
-from materializer.sandbox import SecurityError, sandbox
-from materializer.yaml_files import load_yaml
+from materializer.project.definitions import Entity, Feature, FeatureView
+from materializer.project.git import git_state
+from materializer.project.sandbox import SecurityError, sandbox
+from materializer.project.yaml_files import load_yaml
 from tests.support.command import Ran, assert_one_sentence, run
 from tests.support.dbt import DbtProject
 from tests.support.shop import built_shop, copy_of, profile_of
@@ -126,7 +129,7 @@ def test_there_is_one_jinja_environment_no_shell_no_pickle_and_no_yaml_with_obje
         ):
             if re.search(word, text):
                 found.add((path.relative_to(PACKAGE).as_posix(), word))
-    names = {("yaml_files.py", r"yaml\.\w*load")}
+    names = {("project/yaml_files.py", r"yaml\.\w*load")}
     # The names under which a Feast repository's code is looked up.
     assert found - {("from_feast/allowed.py", r"yaml\.\w*load")} == names
 
@@ -444,7 +447,7 @@ def test_git_runs_no_program_that_a_repository_names(tmp_path: Path) -> None:
     assert state is not None
     assert state.dirty
     assert commit_of(folder, "HEAD") == state.revision
-    from materializer.definition_diff.revisions import _checked_out
+    from materializer.diff.revisions import _checked_out
 
     (folder / "dbt_project.yml").write_text("name: x")
     with (
@@ -614,7 +617,7 @@ ODD = ['a"b', "x\") as y; copy (select 1) to 'OUT'; --", "a'b", "a\nb", "a -- b"
 
 @pytest.mark.parametrize("name", ODD)
 def test_a_column_of_any_name_is_a_column_to_materialize(name: str, tmp_path: Path) -> None:
-    from materializer import difference
+    from materializer.materialize import difference
 
     key, feature = f"k{name}".replace("OUT", str(tmp_path / "out")), name.replace("OUT", str(tmp_path / "out"))
     view = FeatureView(

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from materializer import dbt_package
 from materializer.from_feast import from_feast
 from materializer.from_feast.properties import inert
-from materializer.sandbox import sandbox
+from materializer.project import dbt_package
+from materializer.project.sandbox import sandbox
 from tests.support.dbt import DbtProject
 
 CODE = "{{ run_query('touch') }}"

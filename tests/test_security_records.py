@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from materializer import FeatureStore, FeatureStoreError
-from materializer.project import load_project
+from materializer.project.settings import load_project
 from materializer.warehouse import query_apart
 from tests.support.command import Ran, assert_one_sentence, run
 from tests.support.dbt import DbtProject

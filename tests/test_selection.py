@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from materializer import FeatureStore, FeatureStoreError, NotFoundError, dbt_process, selection
+from materializer import FeatureStore, FeatureStoreError, NotFoundError
+from materializer.project import dbt_process, selection
 from tests.support.command import assert_one_sentence, run
 from tests.support.dbt import DbtProject
 from tests.support.shop import ONLINE_VIEWS, built_shop, copy_of

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from materializer import FeatureStore, InputError, NotFoundError
 from materializer.errors import DefinitionError
-from materializer.macros import MacroRenderer
-from materializer.project import load_project
+from materializer.project.render import MacroRenderer
+from materializer.project.settings import load_project
 from materializer.warehouse import open_warehouse
 from tests.support.command import assert_one_sentence, run
 from tests.support.dbt import DbtProject, make_project

@@ -17,7 +17,7 @@ import pytest
 
 import materializer
 from materializer import FeatureStore, MaterializationError, OnlineResponse, TrainingSet, ViewResult
-from materializer.reproduce import TrainingSetChangedError
+from materializer.training.repeat import TrainingSetChangedError
 from tests.support.dbt import DbtProject
 from tests.support.faults import Server, new_project, sql
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from materializer import FeatureStoreError, InputError
-from materializer.webhook import check_url, send
+from materializer.catalog.webhook import check_url, send
 from tests.support.command import run
 from tests.support.dbt import DbtProject
 from tests.support.receiver import SECRET, Receiver, receive, reply

@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from materializer.macros import Column, MacroRenderer, Relation
+from materializer.project.render import Column, MacroRenderer, Relation
 
 WINDOWS = ["1 hour", "2 days"]
 FORMS = [(shape, known) for shape in ("dense", "range") for known in (False, True)]

@@ -1,4 +1,4 @@
-{#-- '7 days' -> {text, amount, unit, seconds, slug}. The grammar is the Python package's too (materializer/duration.py);
+{#-- '7 days' -> {text, amount, unit, seconds, slug}. The grammar is the Python package's too (materializer/project/duration.py);
      one list of cases tests both. `what` names the setting in the error. --#}
 {% macro _duration(text, what) %}
     {%- set units = {'second': 1, 'minute': 60, 'hour': 3600, 'day': 86400, 'week': 604800} -%}

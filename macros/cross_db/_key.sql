@@ -1,7 +1,7 @@
 {#-- A join key of the spine in the type that the view's key has, so that one entity is one entity however its key is typed. What is not
      exactly a value of that type becomes NULL and matches nothing: 1.5 or 'abc' for an integer. Text that spells a number is that number,
      and a number is the text that it prints as, so 7 is '7' and not '007'. The Python package's rules are the same
-     (materializer/join_keys.py); one table of cases tests both.
+     (materializer/warehouse/join_keys.py); one table of cases tests both.
 
      `given` is the type in the spine, none where it cannot be known; `wanted` the view's, none while it is not built. Where nothing has
      to be done the expression comes back as it is. --#}

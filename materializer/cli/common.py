@@ -13,11 +13,11 @@ from typing import Any, NoReturn
 
 import click
 
-from materializer.duration import format_duration
 from materializer.errors import FeatureStoreError, InputError
 from materializer.online.connect import named_url, private_url, somebody_listens
 from materializer.printable import printable, printable_json
-from materializer.project import Project, parse_variables, project_in_reach
+from materializer.project.duration import format_duration
+from materializer.project.settings import Project, parse_variables, project_in_reach
 from materializer.store import FeatureStore
 
 
@@ -96,7 +96,7 @@ def webhook_option(when: str) -> Callable[[Callable[..., Any]], Callable[..., An
     """``--webhook URL``, passed on as `url`; `when` says what makes a command post its report there."""
 
     def checked(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:
-        from materializer import webhook
+        from materializer.catalog import webhook
 
         try:
             if url:
@@ -152,7 +152,7 @@ def _private_redis(project: Project) -> None:
     if url := private_url(project.folder):
         say(f"Using this project's private Redis at {url}.", err=True)
     elif sys.platform != "win32" and project.manifest_path.is_file() and not somebody_listens():
-        from materializer import local_redis
+        from materializer.online import local_redis
 
         url = local_redis.start(local_redis.folder_of(project.folder))
         say(

@@ -11,7 +11,7 @@ import click
 from materializer.cli.common import open_store, output_option, print_json, say, store_options
 
 if TYPE_CHECKING:
-    from materializer.definition_diff.result import Cause, Dependents, Diff, FeatureChange, Values, ViewChange
+    from materializer.diff.result import Cause, Dependents, Diff, FeatureChange, Values, ViewChange
 
 _SQL_SHOWN = 200
 

@@ -8,21 +8,21 @@ from typing import Any
 
 import click
 
-from materializer import dbt_package
 from materializer.cli.common import number_of, open_store, output_option, print_json, say, store_options
 from materializer.errors import FeatureStoreError
-from materializer.feature_view import FeatureView, Registry
-from materializer.manifest import load_manifest, read_registry
-from materializer.memory import read_log
+from materializer.materialize.memory import read_log
+from materializer.materialize.run import check_storable
 from materializer.online import health
 from materializer.online.connect import connect, plain_errors, private_url, redis_url
 from materializer.online.health import Finding
 from materializer.online.published import published_view, read_from_elsewhere, read_published
 from materializer.online.topology import OnlineStore
-from materializer.registry import broken_services, with_columns
-from materializer.run import check_storable
+from materializer.project import dbt_package
+from materializer.project.definitions import FeatureView, Registry
+from materializer.project.manifest import load_manifest, read_registry
 from materializer.store import FeatureStore
 from materializer.warehouse import open_warehouse
+from materializer.warehouse.typed import broken_services, with_columns
 
 
 @click.command()

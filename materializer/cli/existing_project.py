@@ -8,11 +8,11 @@ from typing import Any
 
 import yaml
 
-from materializer import dbt_package
 from materializer.cli.common import say
 from materializer.errors import FeatureStoreError, InputError
-from materializer.project import load_project
-from materializer.yaml_files import load_yaml
+from materializer.project import dbt_package
+from materializer.project.settings import load_project
+from materializer.project.yaml_files import load_yaml
 
 _NAMES = re.compile(r"feature[_-]store")
 _TO_ADD = """\

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from materializer import webhook
+from materializer.catalog import webhook
+from materializer.catalog.freshness import Freshness, report, summary
 from materializer.cli.common import (
     open_store,
     output_option,
@@ -19,7 +20,6 @@ from materializer.cli.common import (
 )
 from materializer.cli.doctor import format_age
 from materializer.errors import FeatureStoreError
-from materializer.freshness import Freshness, report, summary
 
 
 @click.command()

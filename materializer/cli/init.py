@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from materializer import dbt_package
 from materializer.cli.common import say
 from materializer.errors import InputError
-from materializer.sandbox import sandbox
+from materializer.project import dbt_package
+from materializer.project.sandbox import sandbox
 
 if TYPE_CHECKING:
     from materializer.from_feast import Repository, Written

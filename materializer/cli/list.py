@@ -8,8 +8,8 @@ import click
 
 from materializer.cli.common import brief, open_store, output_option, print_json, print_rows, store_options
 from materializer.cli.shapes import service_json, view_json
-from materializer.feature_view import entities_of
-from materializer.join_keys import type_name
+from materializer.project.definitions import entities_of
+from materializer.warehouse.join_keys import type_name
 
 
 @click.command("list")

@@ -9,7 +9,7 @@ import click
 
 from materializer.cli.common import key_values, open_store, output_option, print_json, print_rows, say, store_options
 from materializer.errors import InputError
-from materializer.feature_view import split_reference
+from materializer.project.definitions import split_reference
 from materializer.store import FeatureStore
 
 

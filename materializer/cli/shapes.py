@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from materializer.feature_view import Entity, Feature, FeatureService, FeatureView
-from materializer.join_keys import type_name
+from materializer.project.definitions import Entity, Feature, FeatureService, FeatureView
+from materializer.warehouse.join_keys import type_name
 
 
 def view_json(view: FeatureView) -> dict[str, Any]:

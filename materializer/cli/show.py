@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
+from materializer.catalog.neighbours import Surroundings, Tested
 from materializer.cli.common import brief, open_store, output_option, print_json, print_rows, say, store_options
 from materializer.cli.shapes import entity_json, feature_json, service_json, view_json
-from materializer.duration import format_duration
 from materializer.errors import NotFoundError
-from materializer.feature_view import Entity, FeatureService, FeatureView
-from materializer.join_keys import type_name
+from materializer.project.definitions import Entity, FeatureService, FeatureView
+from materializer.project.duration import format_duration
 from materializer.store import FeatureStore
-from materializer.surroundings import Surroundings, Tested
+from materializer.warehouse.join_keys import type_name
 
 
 @click.command()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from materializer import webhook
+from materializer.catalog import webhook
 from materializer.cli.common import (
     open_store,
     output_option,
@@ -21,7 +21,7 @@ from materializer.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from materializer.statistics import Exceeded, FeatureDrift, FeatureStatistics, Statistics
+    from materializer.catalog.statistics import Exceeded, FeatureDrift, FeatureStatistics, Statistics
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 

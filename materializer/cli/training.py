@@ -9,9 +9,9 @@ import click
 
 from materializer.cli.common import open_store, output_option, print_json, print_rows, say, store_options
 from materializer.cli.online import references
-from materializer.moments import to_rows
-from materializer.spine import read_spine
 from materializer.store import FeatureStore
+from materializer.training.spine import read_spine
+from materializer.warehouse.moments import to_rows
 
 
 @click.command()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from materializer.from_feast.values import Made
-from materializer.yaml_files import load_yaml
+from materializer.project.yaml_files import load_yaml
 
 # A value longer than this was not meant: it is left unknown.
 LONGEST = 1_000_000

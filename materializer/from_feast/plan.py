@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from materializer.from_feast.definitions import Entity, FeastType, Field, Repository, Source, View
 from materializer.from_feast.locations import Location, location_of
 from materializer.from_feast.types import WAREHOUSES, converted, is_plain, quoted, sql_type
-from materializer.macros import package_folder
+from materializer.project.render import package_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa

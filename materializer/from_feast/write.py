@@ -7,14 +7,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from materializer import dbt_package
-from materializer.duration import format_duration
 from materializer.from_feast.definitions import Projected, Repository, Service, Source
 from materializer.from_feast.locations import REPOSITORY
 from materializer.from_feast.plan import ALL_ROWS, Column, Model, Names, needs_quotes, plan_models, shown_as
 from materializer.from_feast.properties import Line, Row, inert, literal, to_yaml, without_empty
 from materializer.from_feast.types import quoted
-from materializer.sandbox import sandbox
+from materializer.project import dbt_package
+from materializer.project.duration import format_duration
+from materializer.project.sandbox import sandbox
 
 _TEMPLATES = Path(__file__).parent.parent / "templates"
 _OF_PROJECT = (".gitignore", "packages.yml", "profiles.yml")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from materializer.errors import NotFoundError
-from materializer.graph import Graph
 from materializer.lineage.values import Column, Constant, Edge, Lineage, Unresolved
+from materializer.project.graph import Graph
 
 if TYPE_CHECKING:
     from materializer.lineage.nodes import Nodes

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from materializer.errors import FeatureStoreError
-from materializer.macros import Relation
-from materializer.project import Project
+from materializer.project.render import Relation
+from materializer.project.settings import Project
 from materializer.warehouse import Warehouse, open_warehouse
 
 

@@ -9,9 +9,9 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from materializer.graph import Graph, reference_of
 from materializer.lineage.query import Scope
 from materializer.lineage.relations import ROWS, Asking, Certainty, Output, Ref, Relation, Step, pick
+from materializer.project.graph import Graph, reference_of
 
 # What dbt adds to a snapshot, and which setting says from which column it is made.
 _SNAPSHOT = {"dbt_scd_id": "unique_key", "dbt_updated_at": "updated_at", "dbt_valid_from": "updated_at",

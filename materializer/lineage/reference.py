@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 
 from materializer.errors import InputError, NotFoundError
-from materializer.graph import Graph, meta_of, reference_of
 from materializer.lineage.nodes import Nodes
+from materializer.project.graph import Graph, meta_of, reference_of
 
 _KINDS = ("model", "snapshot", "seed", "source")
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 from sqlglot import exp
 
-from materializer.graph import Graph
 from materializer.lineage.nodes import Node, Nodes
 from materializer.lineage.package import PLUMBING
 from materializer.lineage.relations import ROWS, Ref, Step
 from materializer.lineage.values import Column, Constant, Edge, Kind, Lineage, Unresolved
+from materializer.project.graph import Graph
 
 
 class Collected:

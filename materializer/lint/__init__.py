@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from materializer.errors import ProjectError
-from materializer.feature_view import FeatureView
-from materializer.graph import Graph
 from materializer.lint.calls import calls_without_load_time
 from materializer.lint.duplicates import duplicates, place_of
 from materializer.lint.sql import Spot, check_model, check_output
-from materializer.manifest import read_registry
+from materializer.project.definitions import FeatureView
+from materializer.project.graph import Graph
+from materializer.project.manifest import read_registry
 
 
 @dataclass(frozen=True)

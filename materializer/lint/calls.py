@@ -8,9 +8,9 @@ from typing import Any
 import jinja2
 from jinja2 import nodes
 
-from materializer.graph import Graph
 from materializer.lint.sql import Spot
-from materializer.sandbox import sandbox
+from materializer.project.graph import Graph
+from materializer.project.sandbox import sandbox
 
 _MACROS = ("window_aggregates", "aggregate_as_of")
 _PLACE_OF_CREATED = {"window_aggregates": 6, "aggregate_as_of": 8}

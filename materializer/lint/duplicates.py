@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from materializer.feature_view import FeatureView
-from materializer.graph import Graph
+from materializer.project.definitions import FeatureView
+from materializer.project.graph import Graph
 
 if TYPE_CHECKING:
     from materializer.lineage.nodes import Nodes

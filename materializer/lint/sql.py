@@ -11,8 +11,8 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.scope import Scope, build_scope
 
-from materializer.feature_view import FeatureView
-from materializer.graph import Graph
+from materializer.project.definitions import FeatureView
+from materializer.project.graph import Graph
 
 _CLOCKS = {
     "now", "current_timestamp", "current_date", "current_time", "localtimestamp", "localtime", "getdate", "sysdate",

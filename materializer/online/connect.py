@@ -52,10 +52,10 @@ def named_url(url: str | None = None) -> str | None:
 
 
 def private_url(project: Path | None) -> str | None:
-    """The URL of a dbt project's private server (`materializer.local_redis`) where it runs, else None."""
+    """The URL of a dbt project's private server (`materializer.online.local_redis`) where it runs, else None."""
     if project is None or sys.platform == "win32":
         return None
-    from materializer import local_redis
+    from materializer.online import local_redis
 
     return local_redis.url(local_redis.folder_of(project))
 

@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from materializer.errors import InputError
-from materializer.join_keys import OutOfRangeError, as_key, key_text, refused, table_of_duckdb
-from materializer.types import to_plain
+from materializer.warehouse.arrow import to_plain
+from materializer.warehouse.join_keys import OutOfRangeError, as_key, key_text, refused, table_of_duckdb
 
 
 def key_texts(values: Iterable[Any], dtype: pa.DataType, name: str) -> list[str | None]:

@@ -16,12 +16,12 @@ import redis
 from redis.exceptions import NoPermissionError
 
 from materializer.errors import NotFoundError, OnlineStoreError, worded
-from materializer.feature_view import Entity, Feature, FeatureService, FeatureView, Registry
-from materializer.join_keys import type_name
 from materializer.online import scripts
 from materializer.online.keys import registry_key, revision_key, services_key, unescape
 from materializer.online.topology import OnlineStore, is_wrong_type, masters, node_of
 from materializer.online.writer import Writer
+from materializer.project.definitions import Entity, Feature, FeatureService, FeatureView, Registry
+from materializer.warehouse.join_keys import type_name
 
 _FORMAT = 1
 

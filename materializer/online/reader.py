@@ -8,13 +8,13 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from materializer.errors import FeatureStoreError, NotFoundError
-from materializer.feature_view import Registry, pick_features
 from materializer.online.keys import revision_key
 from materializer.online.pipeline import AsyncLinks, exchange
 from materializer.online.published import foreign_key, read_published
 from materializer.online.request import Request, Selection, select
 from materializer.online.response import OnlineResponse
 from materializer.online.topology import OnlineStore, is_wrong_type
+from materializer.project.definitions import Registry, pick_features
 
 # Lists of features that are kept ready. A handler asks for a few of them, over and over.
 _SELECTIONS = 256

@@ -12,13 +12,13 @@ from typing import Any
 import pyarrow as pa
 
 from materializer.errors import InputError
-from materializer.feature_view import FeatureView, Pick
 from materializer.online.entity_rows import key_texts
 from materializer.online.keys import revision_key, row_keys, view_prefix
 from materializer.online.response import MISSING, Column, OnlineResponse, Status
 from materializer.online.rows import EVENT
 from materializer.online.values import decode_since, decoder
-from materializer.types import is_list
+from materializer.project.definitions import FeatureView, Pick
+from materializer.warehouse.arrow import is_list
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _FIRST, _LAST = b"0001-01-01T00:00:00.000000Z", b"9999-12-31T23:59:59.999999Z"

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from materializer.errors import InputError
-from materializer.historical import to_pandas
-from materializer.join_keys import column_of
+from materializer.training.join import to_pandas
+from materializer.warehouse.join_keys import column_of
 
 
 class Status(StrEnum):

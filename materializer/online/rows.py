@@ -10,11 +10,11 @@ from datetime import timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from materializer.feature_view import FeatureView
-from materializer.moments import SINCE_EVER, SINCE_EVER_DATE, STATED
 from materializer.online.keys import view_prefix
 from materializer.online.values import encode, encode_since
-from materializer.types import to_plain
+from materializer.project.definitions import FeatureView
+from materializer.warehouse.arrow import to_plain
+from materializer.warehouse.moments import SINCE_EVER, SINCE_EVER_DATE, STATED
 
 EVENT, CREATED, EXPIRES, WRITER = "_fs_event", "_fs_created", "_fs_expires", "_fs_writer"
 _DAY = timedelta(days=1)

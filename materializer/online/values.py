@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from materializer.errors import DefinitionError, WarehouseError
-from materializer.join_keys import UHUGEINT, UUID, type_name
-from materializer.moments import SINCE_EVER, all_stated
-from materializer.types import is_list
+from materializer.warehouse.arrow import is_list
+from materializer.warehouse.join_keys import UHUGEINT, UUID, type_name
+from materializer.warehouse.moments import SINCE_EVER, all_stated
 
 if TYPE_CHECKING:
     import duckdb

@@ -10,8 +10,8 @@ from typing import Protocol
 import pyarrow as pa
 
 from materializer.errors import WarehouseError
-from materializer.macros import Column, Relation
-from materializer.project import Project
+from materializer.project.render import Column, Relation
+from materializer.project.settings import Project
 
 SQL_TYPE = b"sql_type"
 

@@ -13,8 +13,8 @@ import duckdb
 import pyarrow as pa
 
 from materializer.errors import WarehouseError
-from materializer.macros import Column, Relation
-from materializer.project import Project
+from materializer.project.render import Column, Relation
+from materializer.project.settings import Project
 from materializer.warehouse import SQL_TYPE
 from materializer.warehouse.duckdb_profile import ProfileSettings, profile_settings
 from materializer.warehouse.exact import exactly

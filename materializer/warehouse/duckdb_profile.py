@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 
 from materializer.errors import WarehouseError
-from materializer.project import Project
+from materializer.project.settings import Project
 
 # What would change values or the form in which they arrive, whatever a profile says of it.
 _OURS = {

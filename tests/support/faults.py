@@ -27,8 +27,9 @@ from typing import Any
 import duckdb
 import redis
 
-from materializer import FeatureStore, FeatureStoreError, OnlineStoreError, local_redis
-from materializer.run import ViewResult
+from materializer import FeatureStore, FeatureStoreError, OnlineStoreError
+from materializer.materialize.run import ViewResult
+from materializer.online import local_redis
 from tests.support.command import Ran, environment
 from tests.support.dbt import DbtProject, make_project
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import duckdb
 
-from materializer.macros import Column, MacroRenderer, Relation
+from materializer.project.render import Column, MacroRenderer, Relation
 
 
 class Views:

@@ -1,0 +1,1 @@
+"""What exists, and whether it can be trusted."""

@@ -1,0 +1,171 @@
+"""Compares what models mean on two sides, and follows what changed above them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from materializer.diff.meaning import Column, Query, where_they_differ
+from materializer.diff.models import MODELS, Models
+from materializer.diff.result import Cause, RowsChange
+from materializer.diff.source_text import words
+
+
+class Comparison:
+    """Two sides' models. Every question is answered once.
+
+    Args:
+        old, new: the models of each side.
+    """
+
+    def __init__(self, old: Models, new: Models) -> None:
+        self.old = old
+        self.new = new
+        self._notes: dict[str, list[str]] = {}
+        self._columns: dict[tuple[str, str], tuple[Cause, ...]] = {}
+        self._rows: dict[str, tuple[Cause, ...]] = {}
+        self._wholes: dict[str, tuple[Cause, ...]] = {}
+
+    def queries(self, old: str, new: str) -> tuple[Query, Query] | None:
+        """What two models (by key) mean; None where for one of them that cannot be told."""
+        first, second = self.old.query(old), self.new.query(new)
+        return (first, second) if first is not None and second is not None else None
+
+    def text_change(self, old: str, new: str) -> str | None:
+        """Where two models could only be compared by their text, and it differs: why only by text."""
+        side = self.old if self.old.why_not(old) else self.new
+        why = side.why_not(old if side is self.old else new) or "it cannot be followed"
+        first, second = (models.get(key) or {} for models, key in ((self.old, old), (self.new, new)))
+        # Jinja may write other SQL from the same text, so the SQL itself counts where both have it.
+        kind = "compiled_code" if first.get("compiled_code") and second.get("compiled_code") else "raw_code"
+        name = new if old == new else f"{old} and {new}"
+        self.note(f"compared as text, since {why}", name)
+        if words(first.get(kind) or "") == words(second.get(kind) or "") or self.same_source(old, new):
+            return None
+        return why
+
+    def same_source(self, old: str, new: str) -> bool:
+        """Whether two models say the same in text that is all their SQL depends on.
+
+        Their compiled SQL may differ all the same: that of an incremental model by whether it was there before, that
+        of a window macro by how many events there were.
+        """
+        first, second = self.old.get(old), self.new.get(new)
+        if not first or not second or not (self.old.says_all(old) and self.new.says_all(new)):
+            return False
+        same = words(first.get("raw_code") or "") == words(second.get("raw_code") or "")
+        return same and self.old.macro_texts(old) == self.new.macro_texts(new)
+
+    def column(self, old: Column, new: Column, same_rows: bool) -> tuple[str, str] | None:
+        """The SQL of two definitions of a column where they part ways; None where they are the same.
+
+        With the same rows on both sides, the rows that a window or an aggregate looks at must be the same too.
+        """
+        if old.key == new.key and (not same_rows or old.exact == new.exact):
+            return None
+        first, second = where_they_differ(old, new)
+        return first.sql(self.old.dialect), second.sql(self.new.dialect)
+
+    def rows(self, old: Query, new: Query) -> RowsChange | None:
+        """How what decides the rows of two queries differs, as far as their own SQL goes."""
+        if old.rows == new.rows:
+            return None
+        before, after = ({part.key: part for part in query.parts} for query in (old, new))
+        removed = [f"{part.kind} {part.sql}".strip() for key, part in before.items() if key not in after]
+        added = [f"{part.kind} {part.sql}".strip() for key, part in after.items() if key not in before]
+        shared = set(removed) & set(added)  # the same words, over columns that are made otherwise
+        if shared != set(removed) or shared != set(added):
+            removed, added = ([one for one in side if one not in shared] for side in (removed, added))
+        return RowsChange(tuple(removed), tuple(added))
+
+    def above(self, reads: Iterable[tuple[str, str]]) -> tuple[Cause, ...]:
+        """What changed in the columns that something reads, through all models above."""
+        return _once(cause for model, column in sorted(reads) for cause in self._column(model, column))
+
+    def rows_above(self, query: Query) -> tuple[Cause, ...]:
+        """What changed in the rows that a query reads, through all models above."""
+        own = [cause for relation in sorted(query.relations) for cause in self._rows_of(relation)]
+        return _once([*own, *self.above(query.row_reads)])
+
+    def anything_above(self, key: str) -> tuple[Cause, ...]:
+        """What changed in any model above one that cannot be followed by column."""
+        return _once(cause for parent in self.new.parents(key) for cause in self._whole(parent))
+
+    def note(self, text: str, model: str) -> None:
+        """Say something of a model, once."""
+        self._notes.setdefault(text, [])
+        if model not in self._notes[text]:
+            self._notes[text].append(model)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How some models had to be compared."""
+        return tuple(f"{', '.join(models)}: {text}." for text, models in self._notes.items())
+
+    def _column(self, key: str, name: str) -> tuple[Cause, ...]:
+        """Why a column of a model above is not what it was; its rows are asked apart."""
+        if (key, name) not in self._columns:
+            self._columns[key, name] = ()  # ends a circle in a broken manifest
+            self._columns[key, name] = self._column_causes(key, name)
+        return self._columns[key, name]
+
+    def _column_causes(self, key: str, name: str) -> tuple[Cause, ...]:
+        if not self._is_model(key):
+            return ()
+        pair = self.queries(key, key)
+        if pair is None:
+            return self._whole(key)
+        old, new = (query.column(name) for query in pair)
+        if old is None:
+            return ()  # whoever reads it now changed too
+        if new is None:
+            return (Cause(key, name, old.sql(self.old.dialect), "(no such column)"),)
+        if not self.same_source(key, key):
+            differing = self.column(old, new, pair[0].rows == pair[1].rows)
+            if differing:
+                return (Cause(key, name, *differing),)
+        return self.above(new.reads)
+
+    def _rows_of(self, key: str) -> tuple[Cause, ...]:
+        if key not in self._rows:
+            self._rows[key] = ()
+            self._rows[key] = self._row_causes(key)
+        return self._rows[key]
+
+    def _row_causes(self, key: str) -> tuple[Cause, ...]:
+        if not self._is_model(key):
+            old, new = ((models.get(key) or {}).get("identifier") for models in (self.old, self.new))
+            return (Cause(key, None, old, new),) if old and new and old != new else ()
+        pair = self.queries(key, key)
+        if pair is None:
+            return self._whole(key)
+        if not self.same_source(key, key):
+            change = self.rows(*pair)
+            if change:
+                return (Cause(key, None, "; ".join(change.removed), "; ".join(change.added)),)
+        return self.rows_above(pair[1])
+
+    def _whole(self, key: str) -> tuple[Cause, ...]:
+        """What changed in a model or above it, where no column can be told from another."""
+        if key not in self._wholes:
+            self._wholes[key] = ()
+            self._wholes[key] = self._whole_causes(key)
+        return self._wholes[key]
+
+    def _whole_causes(self, key: str) -> tuple[Cause, ...]:
+        if not self._is_model(key):
+            return ()
+        pair = self.queries(key, key)
+        if pair is not None:
+            return _once([*self._rows_of(key), *(c for name in pair[1].columns for c in self._column(key, name))])
+        if self.text_change(key, key) is not None:
+            return (Cause(key, None),)
+        return self.anything_above(key)
+
+    def _is_model(self, key: str) -> bool:
+        """Whether both sides have the model; what only one has is seen where it is read."""
+        nodes = (self.old.get(key), self.new.get(key))
+        return all(node is not None and node["resource_type"] in MODELS for node in nodes)
+
+
+def _once(causes: Iterable[Cause]) -> tuple[Cause, ...]:
+    return tuple(dict.fromkeys(causes))

@@ -1,0 +1,168 @@
+"""What the models of one manifest mean: their queries, read once each, with the columns of the models they read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from materializer.diff.meaning import EPHEMERAL, Query, UnreadableError, relation
+from materializer.diff.queries import Reader
+from materializer.diff.source_text import looks_outside, window_query
+from materializer.project.graph import Graph
+from materializer.project.render import PACKAGE
+
+MODELS = ("model", "snapshot")
+
+
+class Models:
+    """The models of a manifest, by a key that is the same in every manifest: their name, with ``.v2`` for a version.
+
+    Args:
+        manifest: of dbt.
+        columns: the columns and types that relations have, as far as a catalog or the warehouse said, by unique id.
+    """
+
+    def __init__(self, manifest: Mapping[str, Any], columns: Mapping[str, Mapping[str, str]]) -> None:
+        self.graph = Graph(manifest)
+        self._project = manifest["metadata"].get("project_name")
+        self._adapter = manifest["metadata"].get("adapter_type")
+        self._macros = manifest.get("macros") or {}
+        self._columns = columns
+        self._by_key = {self.key(node).lower(): node for node in self.graph.nodes.values() if _has_rows(node)}
+        self._queries: dict[str, Query | None] = {}
+        self._why: dict[str, str] = {}
+        self.dialect = self.graph.dialect
+        self._reader = Reader(self.dialect, self._relation)
+
+    def key(self, node: Mapping[str, Any]) -> str:
+        """How a node is called in a diff."""
+        if node["resource_type"] == "source":
+            return f"{node['source_name']}.{node['name']}"
+        name = node["name"] if node.get("version") is None else f"{node['name']}.v{node['version']}"
+        return name if node.get("package_name") == self._project else f"{node.get('package_name')}.{name}"
+
+    def get(self, key: str) -> Mapping[str, Any] | None:
+        """The model, snapshot, seed or source called so."""
+        return self._by_key.get(key.lower())
+
+    def query(self, key: str) -> Query | None:
+        """What a model means; None where that cannot be told (`why_not` says why), or it is no model."""
+        node = self.get(key)
+        if node is None or node["resource_type"] not in MODELS:
+            return None
+        if key not in self._queries:
+            self._queries[key] = None  # what reads itself, in a broken manifest, ends here
+            try:
+                self._queries[key] = self._read(node)
+            except UnreadableError as error:
+                self._why[key] = str(error)
+        return self._queries[key]
+
+    def why_not(self, key: str) -> str | None:
+        """Why a model has no query: half a sentence."""
+        self.query(key)
+        return self._why.get(key)
+
+    def parents(self, key: str) -> list[str]:
+        """The keys of the models, seeds and sources that a model reads."""
+        node = self.get(key)
+        return sorted(self.key(parent) for parent in self.graph.parents(node)) if node else []
+
+    def types_of(self, key: str, column: str) -> tuple[str | None, str | None, str | None]:
+        """A column's type as declared, as the catalog or warehouse has it, and as its SQL says beyond doubt."""
+        node = self.get(key) or {}
+        declared = (_in(node.get("columns") or {}, column) or {}).get("data_type")
+        known = _in(self._columns.get(node.get("unique_id", ""), {}), column)
+        query = self.query(key)
+        made = _in(query.columns, column) if query else None
+        return declared, known, made.type if made else None
+
+    def plain_type(self, name: str) -> str:
+        """A type as it is called in every spelling: ``integer`` and ``int4`` are ``int``."""
+        try:
+            return exp.DataType.build(name, dialect=self.dialect).sql(dialect=self.dialect).lower()
+        except (SqlglotError, ValueError):
+            return " ".join(name.lower().split())
+
+    def columns(self, key: str) -> dict[str, str | None] | None:
+        """All columns of a relation with their types as far as known; None where not all are known."""
+        node = self.get(key)
+        if node is None:
+            return None
+        query = self.query(key)
+        if query is not None and not query.unseen:
+            names = list(query.columns)
+        elif node["unique_id"] in self._columns:
+            names = [name.lower() for name in self._columns[node["unique_id"]]]
+        elif ((node.get("config") or {}).get("contract") or {}).get("enforced"):
+            names = [name.lower() for name in node["columns"]]
+        else:
+            return None
+        return {name: next(filter(None, self.types_of(key, name)), None) for name in names}
+
+    def says_all(self, key: str) -> bool:
+        """Whether a model's own text and its macros' are all that its SQL depends on: no variable, no environment.
+
+        The package's own macros count as texts, although they look at the warehouse to choose among equal ways.
+        """
+        node = self.get(key)
+        if node is None or looks_outside(node.get("raw_code") or ""):
+            return False
+        return not any(
+            looks_outside(macro["macro_sql"])
+            for macro in self._macros_of(node)
+            if macro["package_name"] not in (PACKAGE, "dbt", f"dbt_{self._adapter}")
+        )
+
+    def macro_texts(self, key: str) -> dict[str, str]:
+        """The text of every macro that a model calls, through others."""
+        node = self.get(key)
+        return {macro["name"]: macro["macro_sql"] for macro in self._macros_of(node)} if node else {}
+
+    def _macros_of(self, node: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        found: dict[str, Mapping[str, Any]] = {}
+        waiting = list((node.get("depends_on") or {}).get("macros") or ())
+        while waiting:
+            name = waiting.pop()
+            if name in self._macros and name not in found:
+                found[name] = self._macros[name]
+                waiting += (self._macros[name].get("depends_on") or {}).get("macros") or ()
+        return [macro for _, macro in sorted(found.items())]
+
+    def _read(self, node: Mapping[str, Any]) -> Query:
+        if node.get("language", "sql") != "sql":
+            raise UnreadableError(f"it is written in {node['language']}")
+        windows = window_query(node.get("raw_code") or "")
+        if windows:
+            try:
+                return self._reader.read(windows)
+            except UnreadableError:
+                pass  # an expression that is no SQL before the macro has written it
+        sql = node.get("compiled_code")
+        if not sql:
+            raise UnreadableError("the manifest holds no compiled SQL of it")
+        try:
+            return self._reader.read(sql)
+        except UnreadableError as error:
+            raise UnreadableError(f"its SQL cannot be read ({error})") from None
+
+    def _relation(self, name: str) -> Query:
+        """What a table in SQL is."""
+        ephemeral = name.startswith(EPHEMERAL)
+        node = self.get(name.removeprefix(EPHEMERAL)) if ephemeral else self.graph.at(name)
+        if node is None:
+            return relation(name.removeprefix(EPHEMERAL), None)
+        key = self.key(node)
+        return relation(key, self.columns(key))
+
+
+def _has_rows(node: Mapping[str, Any]) -> bool:
+    return node["resource_type"] in (*MODELS, "seed", "source")
+
+
+def _in(mapping: Mapping[str, Any], name: str) -> Any:
+    """The entry under a name, whatever its case."""
+    return next((value for key, value in mapping.items() if key.lower() == name.lower()), None)

@@ -1,0 +1,236 @@
+"""Compares feature views: what they declare, their features, and how these are made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from materializer.diff.compare import Comparison
+from materializer.diff.meaning import Query
+from materializer.diff.models import Models
+from materializer.diff.result import (
+    Cause,
+    Dependents,
+    FeatureChange,
+    PropertyChange,
+    RowsChange,
+    ViewChange,
+)
+from materializer.errors import DefinitionError, FeatureStoreError
+from materializer.project.definitions import FeatureService, FeatureView, Registry
+from materializer.project.duration import format_duration
+from materializer.project.graph import Graph, meta_of
+from materializer.project.manifest import read_registry
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One side: its views and services, and the models behind them."""
+
+    name: str
+    registry: Registry
+    models: Models
+
+    def key(self, view: FeatureView) -> str:
+        """The key of a view's model."""
+        return self.models.key(self.models.graph.nodes[view.unique_id])
+
+    def has(self, view: FeatureView | None, feature: str) -> bool:
+        """Whether a view has a feature; taken to, where its columns are not known."""
+        names = self.models.columns(self.key(view)) if view is not None else {}
+        return names is None or feature.lower() in map(str.lower, names)
+
+
+def declared(name: str, manifest: Mapping[str, Any], columns: Mapping[str, Mapping[str, str]]) -> Declared:
+    """What a manifest declares. A service may name views that are not there: a diff has to tell of those.
+
+    Raises:
+        DefinitionError: where a view is not declared as it should be, naming the side.
+    """
+    try:
+        views = read_registry({**manifest, "exposures": {}}).views
+    except DefinitionError as error:
+        raise DefinitionError(f"In {name}: {error}") from None
+    services = {}
+    for exposure in (manifest.get("exposures") or {}).values():
+        features = meta_of(exposure).get("features", [])
+        if exposure.get("type") == "ml" and isinstance(features, list):
+            services[exposure["name"]] = FeatureService(exposure["name"], tuple(map(str, features)))
+    return Declared(name, Registry(views, services), Models(manifest, columns))
+
+
+class ViewComparison:
+    """Compares views of two sides, each pair once.
+
+    Args:
+        built: the columns of both sides come from the warehouse, so that their types go before the declared ones.
+    """
+
+    def __init__(self, old: Declared, new: Declared, built: bool = False) -> None:
+        self.old = old
+        self.new = new
+        self.models = Comparison(old.models, new.models)
+        self._built = built
+        self._done: dict[tuple[str, str], ViewChange] = {}
+
+    def compare(self, old: FeatureView, new: FeatureView) -> ViewChange:
+        """What changed from one view to another, or to itself on the other side."""
+        pair = old.unique_id, new.unique_id
+        if pair not in self._done:
+            name = old.name if old.reference != new.reference and old.name == new.name else new.reference
+            change = ViewChange(name, old.reference, new.reference, tuple(self._properties(old, new)))
+            self._done[pair] = self._definition(old, new, change)
+        return self._done[pair]
+
+    def _properties(self, old: FeatureView, new: FeatureView) -> Iterator[PropertyChange]:
+        for name, before, after in (
+            ("entities", ", ".join(old.join_keys), ", ".join(new.join_keys)),
+            ("timestamp", old.timestamp, new.timestamp),
+            ("created_timestamp", old.created_timestamp, new.created_timestamp),
+            ("available_after", _duration(old.available_after), _duration(new.available_after)),
+            ("ttl", _duration(old.ttl), _duration(new.ttl)),
+            ("online", str(old.online).lower(), str(new.online).lower()),
+        ):
+            if before != after:
+                yield PropertyChange(name, before, after)
+        for key in old.join_keys:
+            if key in new.join_keys:
+                types = self._retyped(self.old.key(old), self.new.key(new), key)
+                if types:
+                    yield PropertyChange(f"type of {key}", *types)
+
+    def _definition(self, old: FeatureView, new: FeatureView, change: ViewChange) -> ViewChange:
+        old_key, new_key = self.old.key(old), self.new.key(new)
+        before, after = self._features(old, new)
+        features = [
+            *(FeatureChange(name, "added", None, self._type(self.new, new_key, name)) for name in _less(after, before)),
+            *(FeatureChange(name, "removed", self._type(self.old, old_key, name)) for name in _less(before, after)),
+        ]
+        shared = [name for name in after if name not in _less(after, before)]
+        for name in shared:
+            types = self._retyped(old_key, new_key, name)
+            if types:
+                features.append(FeatureChange(name, "retyped", *types))
+        pair = self.models.queries(old_key, new_key)
+        if pair is None:
+            text = self.models.text_change(old_key, new_key)
+            causes = self.models.anything_above(new_key)
+            rows = RowsChange(causes=causes) if causes and text is None else None
+            return replace(change, features=_sorted(features), rows=rows, text=text)
+
+        same = self.models.same_source(old_key, new_key)
+        for name in shared:
+            own, causes = self._made_otherwise(pair, same, name, name)
+            if own or causes:
+                features.append(FeatureChange(name, "redefined", *(own or (None, None)), causes=causes))
+        return replace(change, features=_sorted(features), rows=self._rows(pair, same, old, new))
+
+    def _made_otherwise(
+        self, pair: tuple[Query, Query], same: bool, old: str, new: str
+    ) -> tuple[tuple[str, str] | None, tuple[Cause, ...]]:
+        """Two columns' SQL where it differs, or what changed above where it does not; not so for the `same` models."""
+        before, after = pair[0].column(old.lower()), pair[1].column(new.lower())
+        if before is None or after is None:
+            return None, ()
+        own = None if same else self.models.column(before, after, pair[0].rows == pair[1].rows)
+        return own, () if own else self.models.above(before.reads | after.reads)
+
+    def _rows(self, pair: tuple[Query, Query], same: bool, old: FeatureView, new: FeatureView) -> RowsChange | None:
+        """What changed in which rows there are, of which entity, from when on."""
+        own = (None if same else self.models.rows(*pair)) or RowsChange()
+        removed, added, causes = list(own.removed), list(own.added), list(self.models.rows_above(pair[1]))
+        roles = [(key, key) for key in old.join_keys if key in new.join_keys] + [(old.timestamp, new.timestamp)]
+        if old.created_timestamp and new.created_timestamp:
+            roles.append((old.created_timestamp, new.created_timestamp))
+        for before, after in roles:
+            sql, above = self._made_otherwise(pair, same, before, after)
+            if sql:
+                removed.append(f"{before} as {sql[0]}")
+                added.append(f"{after} as {sql[1]}")
+            causes += above
+        unchanged = same or pair[0].rows == pair[1].rows
+        if unchanged and not (removed or causes):
+            return None
+        return RowsChange(tuple(removed), tuple(added), tuple(dict.fromkeys(causes)))
+
+    def _features(self, old: FeatureView, new: FeatureView) -> tuple[list[str], list[str]]:
+        """The names of the features of both: all of them, or the declared ones where one side knows no more."""
+        known = [side.models.columns(side.key(view)) for side, view in ((self.old, old), (self.new, new))]
+        if known[0] is None or known[1] is None:
+            listed = [[feature.name for feature in view.features] for view in (old, new)]
+            self.models.note("not all columns are known, so only declared features are compared", new.reference)
+            return ([], []) if not (listed[0] and listed[1]) else (listed[0], listed[1])
+        return tuple(_features_of(view, names) for view, names in zip((old, new), known, strict=True))
+
+    def _retyped(self, old_key: str, new_key: str, column: str) -> tuple[str, str] | None:
+        """Both types where they differ beyond doubt: of the same kind of knowledge where both sides have it."""
+        sides = [self.old.models.types_of(old_key, column), self.new.models.types_of(new_key, column)]
+        if self._built:
+            sides = [(known, declared, made) for declared, known, made in sides]
+        both = [pair for pair in zip(*sides, strict=True) if all(pair)]
+        old, new = both[0] if both else (next(filter(None, side), None) for side in sides)
+        if old is None or new is None or self.old.models.plain_type(old) == self.new.models.plain_type(new):
+            return None
+        return old.lower(), new.lower()
+
+    def _type(self, side: Declared, key: str, column: str) -> str | None:
+        found = next(filter(None, side.models.types_of(key, column)), None)
+        return found.lower() if found else None
+
+
+def dependents(side: Declared, view: FeatureView, feature: str | None = None) -> Dependents:
+    """What is made from a view, or from one of its features."""
+    services = []
+    for name, service in side.registry.services.items():
+        for reference in service.features:
+            named, _, wanted = reference.partition(":")
+            found = side.registry.views.get(named)
+            if found is not None and found.unique_id == view.unique_id and feature in (None, wanted):
+                services.append(name)
+    below = _below(side.models.graph, view.unique_id) if feature is None else _made_from(side, view, feature)
+    nodes = [side.models.graph.nodes[one] for one in below if one in side.models.graph.nodes]
+    models = {side.models.key(node) for node in nodes if node["resource_type"] in ("model", "snapshot")}
+    return Dependents(tuple(sorted(set(services))), tuple(sorted(models - {side.key(view)})))
+
+
+def _below(graph: Graph, unique_id: str) -> set[str]:
+    """Everything that reads a node, through others."""
+    found: set[str] = set()
+    waiting = [unique_id]
+    while waiting:
+        for child in graph.children(waiting.pop()):
+            if child not in found:
+                found.add(child)
+                waiting.append(child)
+    return found
+
+
+def _made_from(side: Declared, view: FeatureView, feature: str) -> set[str]:
+    from materializer.lineage import downstream
+
+    try:
+        below = downstream(side.models.graph, view.unique_id, feature)
+        return {column.node for column in (*below.values, *below.filters, *below.counted)}
+    except FeatureStoreError:
+        return set()
+
+
+def _features_of(view: FeatureView, names: Mapping[str, Any]) -> list[str]:
+    apart = {name.lower() for name in (*view.join_keys, view.timestamp, view.created_timestamp) if name}
+    declared_names = {feature.name.lower(): feature.name for feature in view.features}
+    return [declared_names.get(name, name) for name in names if name.lower() not in apart]
+
+
+def _less(names: list[str], others: list[str]) -> list[str]:
+    taken = {name.lower() for name in others}
+    return [name for name in names if name.lower() not in taken]
+
+
+def _sorted(features: list[FeatureChange]) -> tuple[FeatureChange, ...]:
+    order = ["removed", "added", "retyped", "redefined"]
+    return tuple(sorted(features, key=lambda one: (order.index(one.change), one.feature)))
+
+
+def _duration(value: Any) -> str | None:
+    return format_duration(value) if value else None

@@ -1,0 +1,1 @@
+"""The main job: to make the online store equal to the latest rows."""

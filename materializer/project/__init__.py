@@ -1,0 +1,1 @@
+"""What dbt wrote down: the definitions of feature views, read from its manifest and settings."""

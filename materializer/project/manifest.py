@@ -1,0 +1,305 @@
+"""dbt's manifest as a registry: the only source of what is declared. Read, never written."""
+
+from __future__ import annotations
+
+import difflib
+import gc
+import json
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from materializer.errors import DefinitionError, ProjectError
+from materializer.project.definitions import Entity, Feature, FeatureService, FeatureView, Registry
+from materializer.project.duration import format_duration, parse_duration
+from materializer.project.manifest_age import check_fresh
+from materializer.project.manifest_shape import shaped
+from materializer.project.manifest_target import check_target
+from materializer.project.relation_names import is_relation_name
+from materializer.project.render import REFERABLE
+from materializer.project.settings import Project
+
+_KEYS = ("entities", "timestamp", "created_timestamp", "available_after", "ttl", "freshness", "online", "tags")
+_LIMITS = ("warn_after", "error_after")
+_SCHEMA_VERSIONS = ("v12",)
+
+
+class ProjectManifest(dict[str, Any]):
+    """A project's own manifest. What dbt leaves out of it (`vars:`, `dispatch:`, the target) `project` has."""
+
+    def __init__(self, content: Mapping[str, Any], project: Project) -> None:
+        super().__init__(content)
+        self.project = project
+
+
+def load_manifest(project: Project) -> ProjectManifest:
+    """The project's ``target/manifest.json``, checked to be of a version we know, fresh, and of this target.
+
+    Raises:
+        ProjectError: where it is missing, broken, older than the models, or another target's.
+    """
+    manifest = read_manifest(project.manifest_path, f"run `dbt build` in {project.folder}")
+    check_fresh(project, manifest)
+    check_target(project, manifest, lambda seen_by: ProjectManifest(manifest, seen_by))
+    return ProjectManifest(manifest, project)
+
+
+def read_manifest(path: Path, mend: str) -> dict[str, Any]:
+    """A manifest of a version that this release knows. `mend` says how to make one.
+
+    Raises:
+        ProjectError: where there is none, or it is not of dbt's making, or of another version.
+    """
+    try:
+        manifest = _parse(path.read_bytes())
+        version = Path(manifest["metadata"]["dbt_schema_version"]).stem
+        manifest["nodes"], manifest["macros"]
+    except FileNotFoundError:
+        raise ProjectError(f"There is no manifest at {path}: {mend} first.") from None
+    except OSError as error:
+        raise ProjectError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ProjectError(f"{path} is not a manifest of dbt's: {mend} again.") from None
+    if version not in _SCHEMA_VERSIONS:
+        raise ProjectError(
+            f"{path} is of schema version {version}; this release reads {', '.join(_SCHEMA_VERSIONS)} (dbt 1.10, 1.11)."
+        )
+    manifest = shaped(manifest, str(path), mend)
+    _check_relations(path, manifest["nodes"].values())
+    return manifest
+
+
+def _check_relations(path: Path, nodes: Iterable[Mapping[str, Any]]) -> None:
+    """A manifest may come from elsewhere, and what it calls a model's relation stands in SQL: it has to be a name.
+
+    Raises:
+        ProjectError: for one that is SQL, or a file's path, which DuckDB would read in a table's place.
+    """
+    for node in nodes:
+        relation = node.get("relation_name")
+        if relation and not is_relation_name(relation):
+            raise ProjectError(
+                f"{path} calls the relation of {node.get('resource_type')} '{node.get('name')}' {relation!r}, which is "
+                "no name of a table: it was not written by dbt."
+            )
+
+
+def _parse(text: bytes) -> Any:
+    """JSON as `json.loads` gives it, in half the time: of a million new objects none is garbage to look for."""
+    if not gc.isenabled() or gc.get_freeze_count():
+        return json.loads(text)
+    gc.disable()
+    try:
+        return json.loads(text)
+    finally:
+        # Among the old objects they are looked through last; from the young ones they would be moved up, thrice.
+        gc.freeze()
+        gc.unfreeze()
+        gc.enable()
+
+
+def read_registry(manifest: Mapping[str, Any]) -> Registry:
+    """The feature views and services that a manifest declares. Their types are not known yet.
+
+    A service that names what is not a view does not stop the others: it is among the registry's `broken` ones.
+
+    Raises:
+        DefinitionError: for a mistyped, missing or wrong key in ``meta.feature_view``, an ephemeral view, or one on a
+            source.
+    """
+    owners = {group["name"]: group for group in (manifest.get("groups") or {}).values()}
+    views: dict[str, FeatureView] = {}
+    for unique_id, node in sorted(manifest["nodes"].items()):
+        meta = _meta(node)
+        if is_view(node):
+            view = _view(unique_id, node, meta["feature_view"], owners)
+            for reference in {view.reference} | ({view.name} if view.latest else set()):
+                if reference in views:
+                    raise DefinitionError(
+                        f"Feature view '{reference}' is declared twice, by {views[reference].unique_id} and "
+                        f"{unique_id}: rename one of the models."
+                    )
+                views[reference] = view
+    for source in (manifest.get("sources") or {}).values():
+        if "feature_view" in _meta(source):
+            raise DefinitionError(
+                f"Source '{source.get('source_name')}.{source.get('name')}' says meta.feature_view, but a feature view "
+                "is what dbt builds: select from it in a model, and say it there."
+            )
+    services, broken = {}, {}
+    for exposure in (manifest.get("exposures") or {}).values():
+        if exposure.get("type") == "ml":
+            try:
+                services[exposure["name"]] = _service(exposure, views)
+            except DefinitionError as error:
+                broken[exposure["name"]] = str(error)
+    absent = {}
+    for nodes in (manifest.get("disabled") or {}).values():
+        for node in nodes:
+            if is_view(node) and node["name"] not in views:
+                absent[node["name"]] = "is disabled: remove `enabled: false` from its configuration and run `dbt build`"
+    return Registry(views, services, absent, broken)
+
+
+def is_view(node: Mapping[str, Any]) -> bool:
+    """Whether a node is a feature view: a model, seed or snapshot with ``meta.feature_view``."""
+    return node.get("resource_type") in REFERABLE and "feature_view" in _meta(node)
+
+
+def _meta(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    meta = (node.get("config") or {}).get("meta") or node.get("meta")
+    return meta if isinstance(meta, dict) else {}
+
+
+def _view(unique_id: str, node: Mapping[str, Any], meta: Any, owners: Mapping[str, Any]) -> FeatureView:
+    where = f"{node['resource_type'].capitalize()} '{node['name']}': meta.feature_view"
+    if node["name"].lower() in ("registry", "services") or node["name"].lower().startswith("_fs_"):
+        raise DefinitionError(
+            f"Feature view '{node['name']}' has a name that the store keeps for itself (registry, services, "
+            "and all that begin with _fs_): rename it."
+        )
+    check_meta(where, meta)
+    if node["config"].get("materialized") == "ephemeral":
+        raise DefinitionError(
+            f"Feature view '{node['name']}' is ephemeral, so the warehouse holds no rows of it: "
+            "materialize it as a table, an incremental model or a view."
+        )
+    columns = {name.lower(): column for name, column in (node.get("columns") or {}).items()}
+
+    def described(name: str) -> str:
+        return columns.get(name.lower(), {}).get("description", "")
+
+    timestamp = meta.get("timestamp", "event_timestamp")
+    created = meta.get("created_timestamp")
+    apart = {name.lower() for name in (*meta["entities"], timestamp, created) if name}
+    group = node["config"].get("group") or node.get("group")
+    return FeatureView(
+        name=node["name"],
+        entities=tuple(Entity(name, described(name)) for name in meta["entities"]),
+        features=tuple(
+            Feature(column["name"], column.get("description", ""))
+            for name, column in columns.items()
+            if name not in apart
+        ),
+        timestamp=timestamp,
+        created_timestamp=created,
+        available_after=_duration(meta, "available_after", where),
+        ttl=_duration(meta, "ttl", where),
+        **_freshness(meta, where),
+        online=meta.get("online", True),
+        tags={**{tag: "" for tag in node.get("tags") or []}, **{k: str(v) for k, v in meta.get("tags", {}).items()}},
+        description=node.get("description", ""),
+        owner=owners.get(group, {}).get("name", group),
+        version=node.get("version"),
+        latest=node.get("version") is None or node["version"] == node.get("latest_version"),
+        relation=node.get("relation_name") or "",
+        unique_id=unique_id,
+    )
+
+
+def check_meta(where: str, meta: Any) -> None:
+    """Stop where ``meta.feature_view`` is not what a feature view may say (the macro ``_check_feature_view`` agrees).
+
+    Raises:
+        DefinitionError: naming the key and what is known instead.
+    """
+    if not isinstance(meta, dict):
+        raise DefinitionError(f"{where} is not a mapping: write `feature_view: {{entities: [...]}}`.")
+    for key in meta:
+        if key not in _KEYS:
+            near = difflib.get_close_matches(str(key), _KEYS, 1)
+            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            raise DefinitionError(f"{where} has no key '{key}'{hint}; its keys are {', '.join(_KEYS)}.")
+    if "entities" not in meta:
+        raise DefinitionError(f"{where} has no `entities`: list the join key columns.")
+    entities = meta["entities"]
+    if (
+        not isinstance(entities, list)
+        or not entities
+        or not all(isinstance(name, str) for name in entities)
+        or len(set(entities)) != len(entities)
+    ):
+        raise DefinitionError(f"{where} `entities` is {entities!r}: list one or more different column names.")
+    moments = {str(meta[key]).lower() for key in ("timestamp", "created_timestamp") if meta.get(key)}
+    for name in entities:
+        if name.lower().startswith("_fs_"):
+            raise DefinitionError(
+                f"{where} `entities` has '{name}', but names that begin with _fs_ are kept for the "
+                "store's own fields: rename it."
+            )
+        if name.lower() in {"event_timestamp", *moments}:
+            raise DefinitionError(
+                f"{where} `entities` has '{name}', but that is a name for moments, not for a join key: rename it."
+            )
+    for key in ("timestamp", "created_timestamp"):
+        if key in meta and not isinstance(meta[key], str):
+            raise DefinitionError(f"{where} `{key}` is {meta[key]!r}: give the name of a column.")
+    for key in ("ttl", "available_after"):
+        if key in meta:
+            parse_duration(meta[key], f"{where}.{key}")
+    _freshness(meta, where)
+    if not isinstance(meta.get("online", True), bool):
+        raise DefinitionError(f"{where} `online` is {meta['online']!r}: it is true or false.")
+    if not isinstance(meta.get("tags", {}), dict):
+        raise DefinitionError(f"{where} `tags` is {meta['tags']!r}: it is a mapping such as {{team: growth}}.")
+
+
+def _duration(meta: Mapping[str, Any], key: str, where: str) -> Any:
+    return parse_duration(meta[key], f"{where}.{key}") if key in meta else None
+
+
+def _freshness(meta: Mapping[str, Any], where: str) -> dict[str, timedelta]:
+    """``meta.feature_view.freshness`` (the macro ``_freshness_limits`` agrees)."""
+    if "freshness" not in meta:
+        return {}
+    freshness, what = meta["freshness"], f"{where}.freshness"
+    if not isinstance(freshness, dict) or not freshness:
+        raise DefinitionError(f"{what} is {freshness!r}: write for example {{warn_after: 1 day, error_after: 3 days}}.")
+    for key in freshness:
+        if key not in _LIMITS:
+            raise DefinitionError(f"{what} has no key '{key}'; its keys are {', '.join(_LIMITS)}.")
+    limits = {key: _limit(value, f"{what}.{key}") for key, value in freshness.items()}
+    if len(limits) == 2 and limits["warn_after"] > limits["error_after"]:
+        raise DefinitionError(
+            f"{what} has warn_after {format_duration(limits['warn_after'])} beyond error_after "
+            f"{format_duration(limits['error_after'])}, so that it would never warn: make it the shorter one."
+        )
+    return limits
+
+
+def _limit(value: Any, what: str) -> timedelta:
+    """``12 hours``, or ``{count: 12, period: hour}`` as dbt writes it for sources."""
+    if isinstance(value, dict):
+        count, period = value.get("count"), value.get("period")
+        if set(value) != {"count", "period"} or type(count) is not int or not isinstance(period, str):
+            raise DefinitionError(
+                f"{what} is {value!r}: write a duration such as '12 hours', or {{count: 12, period: hour}}."
+            )
+        value = f"{count} {period}"
+    return parse_duration(value, what)
+
+
+def _service(exposure: Mapping[str, Any], views: Mapping[str, FeatureView]) -> FeatureService:
+    name = exposure["name"]
+    features = _meta(exposure).get("features", [])
+    if not isinstance(features, list) or not all(isinstance(f, str) and f.count(":") == 1 for f in features):
+        raise DefinitionError(f"Exposure '{name}': meta.features is a list of 'view:feature' references.")
+    for reference in features:
+        view = reference.split(":")[0]
+        if view not in views:
+            near = difflib.get_close_matches(view, views, 1)
+            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            known = ", ".join(sorted(views)) or "none"
+            raise DefinitionError(
+                f"Exposure '{name}' names '{reference}', but there is no feature view '{view}'{hint}; "
+                f"there are: {known}."
+            )
+    owner = exposure.get("owner") or {}
+    return FeatureService(
+        name=name,
+        features=tuple(features),
+        description=exposure.get("description") or "",
+        owner=owner.get("name") or owner.get("email"),
+        tags={tag: "" for tag in exposure.get("tags") or []},
+    )

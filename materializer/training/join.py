@@ -1,0 +1,336 @@
+"""Training sets: the package's ``point_in_time_join`` run over rows that the caller brings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from materializer.errors import InputError, worded
+from materializer.project.definitions import FeatureView, Pick, Registry, pick_features, split_reference
+from materializer.project.render import MacroRenderer, Relation
+from materializer.training.text_files import FileRows
+from materializer.warehouse import Warehouse
+from materializer.warehouse.arrow import to_plain, without_wide
+from materializer.warehouse.join_keys import cast_for_all, column_of, portable, table_of_duckdb
+from materializer.warehouse.moments import all_stated, holds_moments, to_objects
+from materializer.warehouse.typed import with_columns
+
+_SPINE = "_fs_entity_df"
+
+
+class TrainingSet:
+    """The rows of an entity_df with the features they had at their moments, in the same order.
+
+    `sql` is what the warehouse ran, `features` are the names of the columns that it joined. A pandas entity_df comes
+    back as it was, index included, with the features behind its own columns.
+    """
+
+    def __init__(
+        self, table: pa.Table, features: list[str], sql: str, frame: Any = None, not_arrow: str | None = None
+    ) -> None:
+        self._table = table
+        self.features = features
+        self._frame = frame
+        self._not_arrow = not_arrow
+        self.sql = sql
+
+    def to_arrow(self) -> pa.Table:
+        """The entity_df's columns and then the features, as Arrow.
+
+        Raises:
+            InputError: for a pandas entity_df with a column of objects that Arrow has no type for.
+        """
+        if self._not_arrow:
+            raise InputError(self._not_arrow)
+        return self._table
+
+    def to_df(self) -> Any:
+        """As pandas (extra ``pandas``), features in nullable types: a bigint beside a NULL stays exact."""
+        if self._frame is None:
+            return to_pandas(self._table)
+        import pandas as pd
+
+        # At once: pandas pays for each column that is added to a frame, by the number of those it has.
+        features = to_pandas(self._table.select(self.features)).set_axis(self._frame.index)
+        result = pd.concat([self._frame.loc[:, ~self._frame.columns.isin(self.features)], features], axis=1)
+        result.attrs, result.columns.names = dict(self._frame.attrs), self._frame.columns.names
+        return result
+
+    def to_polars(self) -> Any:
+        """As polars (extra ``polars``)."""
+        try:
+            import polars
+        except ImportError:
+            raise InputError("polars is not installed: pip install 'dbt-feature-store[polars]'.") from None
+        table = self.to_arrow()
+        # It has no integers of more than 128 bits: those of a UHUGEINT come as text.
+        fields = [field.with_type(without_wide(field.type)) for field in table.schema]
+        return polars.from_arrow(table.cast(pa.schema(fields)))
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Written to one Parquet file, whole or not at all."""
+        table = self.to_arrow()
+        target = Path(path)
+        partial = target.with_name(target.name + ".partial")
+        try:
+            pq.write_table(table, partial)
+            partial.replace(target)
+        except OSError as error:
+            raise InputError(f"{target} cannot be written: {error.strerror or error}.") from None
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def to_pandas(table: pa.Table) -> Any:
+    """A table as pandas with nullable types, so that NULL, NaN and integers stay apart."""
+    try:
+        import pandas as pd
+    except ImportError:
+        raise InputError("pandas is not installed: pip install 'dbt-feature-store[pandas]'.") from None
+    nullable = {
+        pa.bool_(): pd.BooleanDtype(),
+        pa.float32(): pd.Float32Dtype(),
+        pa.float64(): pd.Float64Dtype(),
+        pa.string(): pd.StringDtype(),
+        **{getattr(pa, f"{kind}{bits}")(): getattr(pd, f"{name}{bits}Dtype")()
+           for kind, name in (("int", "Int"), ("uint", "UInt")) for bits in (8, 16, 32, 64)},
+    }  # fmt: skip
+    # What pandas has no form for: dates before the year 1, for one. Such a column is one of objects, with texts in it.
+    plain = {place: to_plain(column) for place, column in enumerate(table.columns) if holds_moments(column.type)}
+    beyond = {place: to_objects(column) for place, column in plain.items() if not all_stated(column)}
+    for place in beyond:
+        table = table.set_column(place, table.column_names[place], pa.nulls(table.num_rows))
+    frame = table.to_pandas(types_mapper=nullable.get)
+    for place, objects in beyond.items():
+        frame.isetitem(place, pd.Series(objects, index=frame.index, dtype=object))
+    for place, column in enumerate(table.columns):
+        # On its way pandas takes NaN for missing; an array put together from its parts keeps the two apart.
+        if pa.types.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py():
+            values, missing = column.fill_null(0).to_numpy().copy(), column.is_null().to_numpy()
+            frame.isetitem(place, pd.arrays.FloatingArray(values, missing))
+    return frame
+
+
+def get_historical_features(
+    warehouse: Warehouse,
+    manifest: Mapping[str, Any],
+    registry: Registry,
+    entity_df: Any,
+    features: Any,
+    *,
+    full_feature_names: bool = False,
+    timestamp: str = "event_timestamp",
+    allow_exact_matches: bool = True,
+    filter_by_created_timestamp: bool = True,
+) -> TrainingSet:
+    """See `materializer.FeatureStore.get_historical_features`."""
+    references = registry.references(features)
+    asked = [registry.view(name) for name in dict.fromkeys(split_reference(reference)[0] for reference in references)]
+    views = {view.reference: with_columns(view, warehouse) for view in asked}
+    known = Registry(
+        {name: views.get(view.reference, view) for name, view in registry.views.items()},
+        registry.services,
+        registry.absent,
+    )
+    picks = pick_features(known, references, full_feature_names)
+    keys = key_types(list(views.values()))
+    frame = entity_df if type(entity_df).__module__.partition(".")[0] == "pandas" else None
+
+    not_arrow = None
+    if isinstance(entity_df, FileRows):
+        entity_df = entity_df.table(keys, timestamp)
+    if isinstance(entity_df, str):
+        spine = Relation(f"({entity_df.strip().rstrip(';')}\n) as _fs_labels")  # the text may end in a comment
+        schema = warehouse.schema(spine)
+        table = None
+    else:
+        table, not_arrow = _readable_columns(frame) if frame is not None else (to_table(entity_df), None)
+        schema = _without_values_as_timestamps(table, timestamp)
+        needed = {timestamp, *keys}
+        if not_arrow and needed & set(frame.columns) - set(schema.names):
+            raise InputError(not_arrow)
+    moment = spine_timestamp(schema, timestamp)
+    _check_spine(schema, picks)
+    if table is not None:
+        spine = warehouse.register(_SPINE, _narrow(table, keys, moment))
+
+    sql = MacroRenderer(manifest, warehouse.columns).render(
+        "point_in_time_join",
+        spine,
+        references,
+        timestamp=moment,
+        full_feature_names=full_feature_names,
+        allow_exact_matches=allow_exact_matches,
+        filter_by_created_timestamp=filter_by_created_timestamp,
+    )
+    answer = warehouse.query(sql)
+    names = [pick.output for pick in picks]
+    result = answer if table is None else table
+    if result.num_rows != answer.num_rows:
+        raise AssertionError("the point-in-time join changed the number of rows")
+    if table is None:
+        # In SQL what does not fit matches nothing; whoever asks from here is told. Of the largest type the upper half
+        # does not arrive as it is.
+        unclear = {column.name for column in warehouse.columns(spine) if column.dtype == "UHUGEINT"}
+        for key, dtypes in keys.items():
+            if key not in unclear:
+                cast_for_all(answer.column(key), dtypes, key)
+    columns = dict(zip(answer.column_names, answer.columns, strict=True))
+    joined = {name: to_plain(columns[name]) for name in names}
+    own = [pair for pair in zip(result.column_names, result.columns, strict=True) if pair[0] not in joined]
+    result = pa.table([*(column for _, column in own), *joined.values()], names=[*(name for name, _ in own), *joined])
+    return TrainingSet(result, names, sql, frame, not_arrow)
+
+
+def to_table(entity_df: Any) -> pa.Table:
+    """Anything Arrow can read as a table: pandas, polars, pyarrow, a DuckDB relation, a dict of lists, dicts."""
+    try:
+        if isinstance(entity_df, pa.Table):
+            return entity_df
+        if isinstance(entity_df, dict):
+            return _table_of(entity_df)
+        if isinstance(entity_df, list):
+            names = dict.fromkeys(name for row in entity_df for name in row)
+            return _table_of({name: [row.get(name) for row in entity_df] for name in names})
+        if type(entity_df).__module__.partition(".")[0] == "pandas":
+            return _table_of_pandas(entity_df)
+        if type(entity_df).__module__.partition(".")[0] == "polars":
+            return _table_of_polars(entity_df)
+        if hasattr(entity_df, "to_arrow_table"):
+            return table_of_duckdb(entity_df)
+        return pa.table(entity_df)
+    except (pa.ArrowException, AttributeError, TypeError, ValueError, OverflowError) as error:
+        told = " ".join(str(error).split())
+        raise worded(InputError, lambda say: f"{say.the_spine} cannot be read as a table: {told}") from None
+
+
+def _table_of(columns: Mapping[Any, Any]) -> pa.Table:
+    try:
+        return pa.table(columns)
+    except OverflowError:
+        return pa.table({name: column_of(values) for name, values in columns.items()})
+
+
+def _table_of_pandas(frame: Any) -> pa.Table:
+    try:
+        return pa.Table.from_pandas(frame, preserve_index=False)
+    except OverflowError:
+        columns = [column_of(frame.iloc[:, place], from_pandas=True) for place in range(frame.shape[1])]
+        return pa.table(columns, names=[str(name) for name in frame.columns])
+
+
+def _table_of_polars(frame: Any) -> pa.Table:
+    """What Arrow has no type for, 128-bit integers and Python objects, value by value."""
+    odd = {
+        name for name, dtype in frame.schema.items() if str(dtype).partition("(")[0] in ("Int128", "UInt128", "Object")
+    }
+    if not odd:
+        return pa.table(frame)
+    return pa.table({name: column_of(frame[name].to_list()) if name in odd else frame[name].to_arrow()
+                     for name in frame.columns})  # fmt: skip
+
+
+def _readable_columns(frame: Any) -> tuple[pa.Table, str | None]:
+    """A pandas frame as a table, without the columns that Arrow has no type for; and what it says of those.
+
+    They are no features' business: a frame comes back as it was.
+    """
+    try:
+        return to_table(frame), None
+    except InputError as error:
+        if not frame.columns.is_unique:
+            raise
+        columns = {}
+        for name in frame.columns:
+            try:
+                columns[str(name)] = column_of(frame[name], from_pandas=True)
+            except (pa.ArrowException, TypeError, ValueError, OverflowError):
+                continue
+        return pa.table(columns), str(error)
+
+
+def _without_values_as_timestamps(table: pa.Table, named: str) -> pa.Schema:
+    """The schema, where a time column without a single value (no rows, say) is a timestamp whatever pandas made it."""
+    place = table.schema.get_field_index(named)
+    if place < 0 or table.column(place).null_count < table.num_rows:
+        return table.schema
+    return table.schema.set(place, pa.field(named, pa.timestamp("us")))
+
+
+def spine_timestamp(schema: pa.Schema, named: str) -> str:
+    """The column that holds a spine's moments: the one named, or the only timestamp column there is.
+
+    Raises:
+        InputError: where there is none, several, or the named one is no timestamp.
+    """
+    times = [field.name for field in schema if pa.types.is_timestamp(field.type)]
+    if named in schema.names:
+        kind = schema.field(named).type
+        if pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_null(kind):
+            return named
+        raise worded(
+            InputError, lambda say: f"Column '{named}' of {say.spine} is {kind}, not a timestamp: convert it first."
+        )
+    if len(times) == 1 and named == "event_timestamp":
+        return times[0]
+    raise worded(
+        InputError,
+        lambda say: (
+            f"{say.the_spine} has no column '{named}' to join on: name its moments with {say.timestamp} "
+            f"(its timestamp columns: {', '.join(times) or 'none'}; all columns: {', '.join(schema.names)})."
+        ),
+    )
+
+
+def _check_spine(schema: pa.Schema, picks: list[Pick]) -> None:
+    for pick in picks:
+        for key in pick.view.join_keys:
+            if key not in schema.names:
+                raise worded(
+                    InputError,
+                    lambda say, pick=pick, key=key: (
+                        f"{say.the_spine} has no column '{key}', a join key of feature view '{pick.view.reference}'; "
+                        f"it has: {', '.join(schema.names)}."
+                    ),
+                )
+        if pick.output in schema.names:
+            raise worded(
+                InputError,
+                lambda say, pick=pick: (
+                    f"{say.the_spine} already has a column '{pick.output}', the name of feature "
+                    f"'{pick.view.reference}:{pick.feature}': rename it there or pass {say.full_feature_names}."
+                ),
+            )
+
+
+def key_types(views: Sequence[FeatureView]) -> dict[str, list[pa.DataType]]:
+    """The types that the views have for each join key: more than one where they differ."""
+    types: dict[str, list[pa.DataType]] = {}
+    for view in views:
+        for entity in view.entities:
+            known = types.setdefault(entity.name, [])
+            if entity.dtype not in known:
+                known.append(entity.dtype)
+    return types
+
+
+def _narrow(table: pa.Table, keys: Mapping[str, Sequence[pa.DataType]], moment: str) -> pa.Table:
+    """Only what the join needs: join keys as the views have them, and moments in whole microseconds.
+
+    Where views differ in a key's type it stays as it was given, and the macro casts it for each of them. The other
+    columns never travel: they are put back beside the answer, which has the same rows in the same order.
+    """
+    columns: dict[str, Any] = {}
+    for name, dtypes in keys.items():
+        cast = cast_for_all(table.column(name), dtypes, name)
+        columns[name] = cast[0] if len(dtypes) == 1 else portable(table.column(name))
+    moments = table.column(moment)
+    empty = moments.null_count == len(moments)
+    columns[moment] = pa.nulls(len(moments), pa.timestamp("us")) if empty else to_plain(moments)
+    return pa.table(columns)

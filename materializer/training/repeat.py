@@ -1,0 +1,351 @@
+"""Training sets as files that can be made again: the same bytes, or an answer to what has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, time, timezone
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from materializer import __version__
+from materializer.errors import COMMAND_LINE, FeatureStoreError, InputError, WarehouseError, worded
+from materializer.project.definitions import FeatureView, Registry, split_reference
+from materializer.project.git import git_state
+from materializer.project.graph import Graph
+from materializer.project.manifest import load_manifest, read_registry
+from materializer.project.render import MacroRenderer
+from materializer.project.settings import Project
+from materializer.training.files import SUFFIXES, column_sha256, write_table
+from materializer.training.join import TrainingSet, get_historical_features, spine_timestamp
+from materializer.training.record import (
+    FORMAT,
+    ColumnFacts,
+    Options,
+    OutputFacts,
+    SpineFacts,
+    TrainingRecord,
+    ViewFacts,
+    differences,
+    dump_record,
+    output_difference,
+    read_record,
+    record_path,
+)
+from materializer.training.spine import Spine, file_sha256, read_spine
+from materializer.warehouse import Warehouse, open_warehouse, query_apart
+from materializer.warehouse.arrow import to_plain
+from materializer.warehouse.moments import to_rows
+
+
+class TrainingSetChangedError(FeatureStoreError):
+    """A training set cannot be made again as it was. `changes` are sentences; nothing was written."""
+
+    def __init__(self, message: str, changes: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.changes = changes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.changes)
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A training set made again: its new record, whether its bytes are the same, and what has changed since."""
+
+    record: TrainingRecord
+    same: bool
+    changes: tuple[str, ...]
+
+
+def save(project: Project, path: Path, spine: Any, features: Any, options: Options) -> TrainingRecord:
+    """See `materializer.FeatureStore.save_training_set`."""
+    _check_path(path)
+    with _whole_or_not_at_all(path) as partial:
+        record = _make(project, read_spine(spine), features, options, partial, path)
+        _put_in_place(partial, path, record)
+    return record
+
+
+def repeat(project: Project, source: Path, path: Path, spine: Any = None, allow_changes: bool = False) -> Repeated:
+    """See `materializer.FeatureStore.repeat_training_set`."""
+    _check_path(path)
+    old = read_record(source)
+    if Path(old.output.file).suffix != path.suffix:
+        raise InputError(f"{old.output.file} can only be made again with its own suffix, not as '{path.name}'.")
+    labels, rows = (read_spine(spine), None) if spine is not None else _recorded_spine(project, old, source)
+    with _whole_or_not_at_all(path) as partial:
+        new = _make(project, labels, old.features, old.options, partial, path, rows)
+        changes = tuple(differences(old, new))
+        same = new.output.sha256 == old.output.sha256
+        if not same and not allow_changes:
+            causes = changes or ("nothing that was recorded explains it, so a view may give other rows on every read",)
+            if old.git_dirty and old.git_revision == new.git_revision:
+                causes += ("the project already had uncommitted changes when it was made",)
+            raise worded(
+                lambda text: TrainingSetChangedError(text, changes),
+                lambda say: (
+                    f"{old.output.file} cannot be made again as it was: {output_difference(old.output, new.output)}. "
+                    f"Since then: {'; '.join(causes)}. Nothing was written: {say.allow_changes} writes it all the same."
+                ),
+            )
+        _put_in_place(partial, path, new)
+    return Repeated(new, same, changes)
+
+
+def _check_path(path: Path) -> None:
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"A training set is written as {' or '.join(SUFFIXES)}, not '{path.name}'.")
+
+
+def _recorded_spine(project: Project, record: TrainingRecord, source: Path) -> tuple[Spine, pa.Table | None]:
+    """The labels that a record names; of its SELECT the rows, too. A record travels: what it says is not the user's.
+
+    Raises:
+        InputError: where they are not there, or a record may not name them.
+    """
+    if record.spine.kind == "rows":
+        raise worded(
+            InputError,
+            lambda say: (
+                f"{record.output.file} was made from rows in memory: give them again, with {say.spine_option}"
+                + (" as a file." if say is COMMAND_LINE else ".")
+            ),
+        )
+    if record.spine.path is not None:
+        return read_spine(_recorded_file(project, record.spine, source)), None
+    if record.spine.sql is None:
+        raise worded(InputError, lambda say: f"{source} names no labels: name them with {say.spine_option}.")
+    try:
+        return Spine(record.spine.sql), query_apart(project, record.spine.sql)
+    except WarehouseError as error:
+        refused = str(error)
+        raise worded(
+            InputError,
+            lambda say: (
+                f"The SELECT in {source} gives no labels, since a record's is one SELECT over the warehouse's own "
+                f"tables and reads no file. {refused} If you trust it, pass it with {say.spine_option}."
+            ),
+        ) from None
+
+
+def _recorded_file(project: Project, spine: SpineFacts, source: Path) -> Path:
+    """A file beside the record, below it or in the project; another one only if its bytes are those that were read."""
+    named = str(spine.path)
+    path = source.parent / named
+    near = any(path.resolve().is_relative_to(folder.resolve()) for folder in (source.parent, project.folder))
+    if PurePosixPath(named).is_absolute() or PureWindowsPath(named).anchor:
+        wrong = f"{source} names its labels as {named}, not by where they lie from it"
+    elif not path.is_file():
+        wrong = f"{path}, the spine that {source.name} names, is not there any more"
+    elif not near and file_sha256(path) != spine.sha256:
+        wrong = (
+            f"{path}, the spine that {source.name} names, lies outside of its folder and of the project, and is not "
+            "the file that was read"
+        )
+    else:
+        return path
+    raise worded(InputError, lambda say: f"{wrong}: name it with {say.spine_option}.")
+
+
+@contextmanager
+def _whole_or_not_at_all(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to first, gone afterwards."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _put_in_place(partial: Path, path: Path, record: TrainingRecord) -> None:
+    """First the record that may be of an older set goes, so that none ever stands beside a set that it is not of."""
+    told = record_path(path)
+    try:
+        with _whole_or_not_at_all(told) as record_partial:
+            record_partial.write_text(dump_record(record), encoding="utf-8")
+            told.unlink(missing_ok=True)
+            partial.replace(path)
+            record_partial.replace(told)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}.") from None
+
+
+def _make(
+    project: Project,
+    spine: Spine,
+    features: Any,
+    options: Options,
+    partial: Path,
+    path: Path,
+    recorded: pa.Table | None = None,
+) -> TrainingRecord:
+    """Join, write the set to `partial`, and tell what went into it. The warehouse is one and the same throughout.
+
+    `recorded` are the rows that the spine's SQL gave, where that is not the user's own and has run apart.
+    """
+    if spine.path is not None and spine.path.resolve() == path.resolve():
+        raise InputError(f"{path} is the spine itself: write the training set to another file.")
+    manifest = load_manifest(project)
+    registry = read_registry(manifest)
+    references = registry.references(features)
+    with open_warehouse(project) as warehouse:
+        rows = spine.rows
+        if recorded is not None:
+            rows = f"select * from {warehouse.register('_fs_recorded_spine', recorded)}"
+        result = get_historical_features(warehouse, manifest, registry, rows, references, **asdict(options))
+        table = result.to_arrow()
+        macros = MacroRenderer(manifest, warehouse.columns)
+        views = _view_facts(warehouse, macros, manifest, registry, references, options, _newest(result, options))
+        spine_facts = _spine_facts(warehouse, macros, spine, result, path)
+    write_table(table, partial, path)
+    git = git_state(project.folder)
+    definitions = json.dumps([[view.reference, view.definition] for view in views])
+    return TrainingRecord(
+        format=FORMAT,
+        made_at=datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        versions=_versions(project, manifest),
+        project=project.name,
+        target=project.target,
+        git_revision=git.revision if git else None,
+        git_dirty=git.dirty if git else None,
+        manifest_sha256=file_sha256(project.manifest_path),
+        definitions_sha256=_sha256(definitions),
+        features=tuple(references),
+        options=options,
+        spine=spine_facts,
+        views=tuple(views),
+        output=_output_facts(table, dict(zip(result.features, references, strict=True)), partial, path),
+    )
+
+
+def _view_facts(
+    warehouse: Warehouse,
+    macros: MacroRenderer,
+    manifest: Mapping[str, Any],
+    registry: Registry,
+    references: Sequence[str],
+    options: Options,
+    until: str | None,
+) -> list[ViewFacts]:
+    picked: dict[str, list[str]] = {}
+    for reference in references:
+        name, feature = split_reference(reference)
+        picked.setdefault(name, []).append(feature)
+    facts = []
+    graph = Graph(manifest)
+    for name, features in picked.items():
+        view = registry.view(name)
+        sql = macros.render(
+            "_view_fingerprint", name, features, until=until,
+            filter_by_created_timestamp=options.filter_by_created_timestamp,
+        )  # fmt: skip
+        (row,) = to_rows(warehouse.query(sql))
+        node = manifest["nodes"][view.unique_id]
+        compiled = _compiled(node)
+        facts.append(
+            ViewFacts(
+                name=name,
+                reference=view.reference,
+                definition=_definition(node, view),
+                compiled=_sha256(compiled) if compiled else None,
+                models={
+                    above["unique_id"].removeprefix("model."): above["checksum"]["checksum"]
+                    for above in graph.upstream_models(view.unique_id)
+                },
+                rows=row["rows_in_all"],
+                rows_read=row["rows_read"],
+                until=until,
+                newest_event=str(row["newest_event"]) if row["newest_event"] else None,
+                content=row["content"],
+            )
+        )
+    return facts
+
+
+def _compiled(node: Mapping[str, Any]) -> str | None:
+    """A view's compiled SQL, where it is the same after every run: an incremental model's is not."""
+    if (node.get("config") or {}).get("materialized") == "incremental" or "is_incremental" in (node["raw_code"] or ""):
+        return None
+    return node.get("compiled_code")
+
+
+def _definition(node: Mapping[str, Any], view: FeatureView) -> str:
+    """Of what a view's author writes; dbt's own manifest is another one after every run."""
+    config = node["config"]
+    parts = {
+        "file": node["checksum"]["checksum"],
+        "feature_view": (config.get("meta") or node.get("meta") or {})["feature_view"],
+        "columns": {name: column.get("data_type") for name, column in node["columns"].items()},
+        "materialized": config.get("materialized"),
+        "version": view.version,
+    }
+    return _sha256(json.dumps(parts, sort_keys=True, default=str))
+
+
+def _spine_facts(
+    warehouse: Warehouse, macros: MacroRenderer, spine: Spine, result: TrainingSet, path: Path
+) -> SpineFacts:
+    table = result.to_arrow()
+    facts = SpineFacts(spine.kind, None, spine.sha256, None, table.num_rows, None)
+    if spine.path is not None:
+        relative = os.path.relpath(spine.path.resolve(), record_path(path).resolve().parent)
+        return replace(facts, path=Path(relative).as_posix())
+    if spine.kind == "rows":
+        return facts
+    labels = table.select([name for name in table.column_names if name not in result.features])
+    relation = warehouse.register("_fs_spine_rows", labels)
+    (row,) = warehouse.query(macros.render("_rows_fingerprint", relation, labels.column_names)).to_pylist()
+    return replace(facts, sql=spine.rows, content=row["content"])
+
+
+def _output_facts(table: pa.Table, features: Mapping[str, str], partial: Path, path: Path) -> OutputFacts:
+    columns = tuple(
+        ColumnFacts(field.name, str(field.type), features.get(field.name), column_sha256(table.column(place)))
+        for place, field in enumerate(table.schema)
+    )
+    rows = _sha256("\n".join(f"{column.name} {column.sha256}" for column in columns))
+    return OutputFacts(path.name, table.num_rows, columns, rows, file_sha256(partial))
+
+
+def _newest(result: TrainingSet, options: Options) -> str | None:
+    """The newest moment of the spine in UTC, as the macros take it; None where it has none."""
+    table = result.to_arrow()
+    labels = table.select([name for name in table.column_names if name not in result.features])
+    column = labels.column(spine_timestamp(labels.schema, options.timestamp))
+    try:
+        newest = None if column.null_count == len(column) else pc.max(to_plain(column)).as_py()
+    except (OverflowError, ValueError):  # beyond the year 9999: all rows may have been read
+        return None
+    if newest is None:
+        return None
+    if not isinstance(newest, datetime):
+        newest = datetime.combine(newest, time())
+    if newest.tzinfo is not None:
+        newest = newest.astimezone(timezone.utc).replace(tzinfo=None)
+    return newest.isoformat(" ", "microseconds")
+
+
+def _versions(project: Project, manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Of all that has a part in the values or in the bytes."""
+    versions = {
+        "dbt": str(manifest["metadata"].get("dbt_version")),
+        "dbt-feature-store": __version__,
+        "pyarrow": pa.__version__,
+    }
+    if project.connection.get("type") == "duckdb":
+        import duckdb
+
+        versions["duckdb"] = duckdb.__version__
+    return versions
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

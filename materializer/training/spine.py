@@ -1,0 +1,72 @@
+"""Spines as a user names them: a file, a SELECT, or rows in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from materializer.errors import InputError, worded
+from materializer.training.text_files import read_csv, read_json_lines
+
+_READERS = {
+    ".parquet": pyarrow.parquet.read_table,
+    ".csv": read_csv,
+    ".json": read_json_lines,
+    ".jsonl": read_json_lines,
+}
+
+
+@dataclass(frozen=True)
+class Spine:
+    """A spine that was read: `rows` is a table, the rows of a text file, or SQL text.
+
+    A file also has its path and the SHA-256 of its bytes.
+    """
+
+    rows: Any
+    path: Path | None = None
+    sha256: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """``file``, ``sql`` or ``rows``."""
+        return "file" if self.path else "sql" if isinstance(self.rows, str) else "rows"
+
+
+def read_spine(given: Any) -> Spine:
+    """What `given` names: a path or SQL text is told apart, anything else is rows.
+
+    Raises:
+        InputError: for a file that is missing, broken or of an unknown kind.
+    """
+    if not isinstance(given, (str, os.PathLike)):
+        return Spine(given)
+    path = Path(given)
+    is_query = isinstance(given, str) and given.lstrip().lower().startswith(("select", "with", "from"))
+    if is_query and not os.path.exists(path):  # noqa: PTH110 - a text too long for a path is none
+        return Spine(given)
+    if path.suffix not in _READERS:
+        raise worded(
+            InputError,
+            lambda say: (
+                f"{say.spine_option} is a .parquet, .csv or .jsonl file, or a SELECT; '{given}' is none of them."
+            ),
+        )
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.")
+    try:
+        return Spine(_READERS[path.suffix](path), path, file_sha256(path))
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

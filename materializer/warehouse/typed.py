@@ -1,0 +1,106 @@
+"""The declared views joined with what the warehouse really has: columns and types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pyarrow as pa
+
+from materializer.errors import DefinitionError, NotFoundError
+from materializer.project.definitions import Entity, Feature, FeatureView, Registry, split_reference
+from materializer.project.render import Relation
+from materializer.warehouse import SQL_TYPE, Warehouse
+from materializer.warehouse.arrow import plain_type
+from materializer.warehouse.join_keys import HUGEINT, UHUGEINT, UUID
+
+RESERVED_PREFIX = "_fs_"
+# Types of the warehouse that other types of Arrow arrive for; as keys they are told apart.
+_KEY_TYPES = {"UUID": UUID, "HUGEINT": HUGEINT, "UHUGEINT": UHUGEINT}
+
+
+def with_columns(view: FeatureView, warehouse: Warehouse, schema: pa.Schema | None = None) -> FeatureView:
+    """The view with the columns and types that its relation has in the warehouse, whatever was declared of them.
+
+    Args:
+        schema: of the relation, where it was asked for already (`Warehouse.schemas`).
+
+    Raises:
+        NotFoundError: where the relation is not built.
+        DefinitionError: where it lacks a join key or timestamp, or a feature has a reserved name.
+    """
+    relation = Relation(view.relation)
+    if schema is None:
+        described = warehouse.columns(relation)
+        if not described:
+            raise NotFoundError(
+                f"Feature view '{view.reference}' is not in the warehouse as {relation}: run `dbt build`."
+            )
+        schema = warehouse.schema(relation)
+        named = {column.name: column.dtype for column in described}
+    else:
+        named = {field.name: (field.metadata or {}).get(SQL_TYPE, b"").decode() for field in schema}
+    fields = {field.name.lower(): field for field in schema}
+
+    def column(name: str, role: str) -> pa.Field:
+        if name.lower() not in fields:
+            raise DefinitionError(
+                f"Feature view '{view.reference}' has no column '{name}', its {role}; "
+                f"{relation} has: {', '.join(schema.names)}."
+            )
+        return fields[name.lower()]
+
+    def key_type(field: pa.Field) -> pa.DataType:
+        return _KEY_TYPES.get(named.get(field.name, ""), plain_type(field.type))
+
+    entities = [replace(entity, dtype=key_type(column(entity.name, "join key"))) for entity in view.entities]
+    timestamp = column(view.timestamp, "event timestamp")
+    created = column(view.created_timestamp, "created timestamp") if view.created_timestamp else None
+    for field in filter(None, (timestamp, created)):
+        if not (pa.types.is_timestamp(field.type) or pa.types.is_date(field.type)):
+            raise DefinitionError(
+                f"Column '{field.name}' of feature view '{view.reference}' is {field.type}, not a timestamp."
+            )
+    apart = {entity.name.lower() for entity in entities} | {timestamp.name.lower()}
+    if created is not None:
+        apart.add(created.name.lower())
+    described = {feature.name.lower(): feature.description for feature in view.features}
+    features = tuple(
+        Feature(field.name, described.get(name, ""), plain_type(field.type))
+        for name, field in fields.items()
+        if name not in apart
+    )
+    for feature in features:
+        if feature.name.lower().startswith(RESERVED_PREFIX):
+            raise DefinitionError(
+                f"Feature '{feature.name}' of view '{view.reference}' begins with {RESERVED_PREFIX}, "
+                "which is kept for the store's own fields: rename the column."
+            )
+    return replace(
+        view,
+        entities=tuple(Entity(fields[e.name.lower()].name, e.description, e.dtype) for e in entities),
+        features=features,
+        timestamp=timestamp.name,
+        created_timestamp=created.name if created is not None else None,
+    )
+
+
+def broken_services(registry: Registry, typed: Iterable[FeatureView]) -> dict[str, str]:
+    """The services that name what is not a view, or a feature that its view has not: a sentence for each.
+
+    Args:
+        typed: views with the warehouse's columns; features of others are not looked up.
+    """
+    features = {view.reference: [feature.name for feature in view.features] for view in typed}
+    found = dict(registry.broken)
+    for service in registry.services.values():
+        wrong = []
+        for reference in service.features:
+            name, feature = split_reference(reference)
+            view = registry.view(name).reference
+            if feature not in features.get(view, [feature]):
+                known = ", ".join(features[view]) or "none"
+                wrong.append(f"'{reference}', but feature view '{view}' has no feature '{feature}' (it has: {known})")
+        if wrong:
+            found[service.name] = f"Exposure '{service.name}' names {'; '.join(wrong)}."
+    return dict(sorted(found.items()))
