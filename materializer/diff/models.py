@@ -12,7 +12,7 @@ from materializer.diff.meaning import EPHEMERAL, Query, UnreadableError, relatio
 from materializer.diff.queries import Reader
 from materializer.diff.source_text import looks_outside, window_query
 from materializer.project.graph import Graph
-from materializer.project.render import PACKAGE
+from materializer.project.relation import PACKAGE
 
 MODELS = ("model", "snapshot")
 

@@ -16,8 +16,7 @@ from materializer.project.duration import format_duration, parse_duration
 from materializer.project.manifest_age import check_fresh
 from materializer.project.manifest_shape import shaped
 from materializer.project.manifest_target import check_target
-from materializer.project.relation_names import is_relation_name
-from materializer.project.render import REFERABLE
+from materializer.project.relation import REFERABLE, is_relation_name
 from materializer.project.settings import Project
 
 _KEYS = ("entities", "timestamp", "created_timestamp", "available_after", "ttl", "freshness", "online", "tags")
