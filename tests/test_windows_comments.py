@@ -11,7 +11,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.optimizer.qualify import qualify
 
-from materializer.macros import Relation
+from materializer.project.render import Relation
 from tests.support.rendered import Views
 
 WINDOW = re.compile(
