@@ -130,7 +130,7 @@ left join _fs_by_strays
 {%- endmacro %}
 
 
-{#-- The outputs in their order, each from its part; sums and spreads of doubles from the strays where a window holds one. --#}
+{#-- The outputs in their order, each from its part and with its meaning beside it; sums and spreads of doubles from the strays where a window holds one. --#}
 {% macro _window_columns(spec, parts) -%}
     {%- set homes = {} -%}
     {%- for part in parts -%}
@@ -140,11 +140,8 @@ left join _fs_by_strays
     {%- endfor -%}
     {%- for output in spec.outputs -%}
     {%- set column = feature_store._quoted(output.column) -%}
-    {%- if output.aggregate.scaled -%}
-    coalesce(_fs_by_strays.{{ column }}, {{ homes[output.column] }}.{{ column }}) as {{ column }}
-    {%- else -%}
-    {{ homes[output.column] }}.{{ column }}
-    {%- endif -%}
-    {{ ',\n    ' if not loop.last }}
+    {%- set home = homes[output.column] ~ '.' ~ column -%}
+    {{ 'coalesce(_fs_by_strays.' ~ column ~ ', ' ~ home ~ ')' if output.aggregate.scaled else home }} as {{ column }} {{ feature_store._window_meaning(spec, output) }}
+    {{- ',\n    ' if not loop.last }}
     {%- endfor -%}
 {%- endmacro %}

@@ -64,6 +64,7 @@
         'event': feature_store._instant(feature_store._quoted(found[timestamp].name), found[timestamp].type),
         'event_type': found[timestamp].type or '',
         'known': feature_store._instant(feature_store._quoted(found[created_timestamp].name), found[created_timestamp].type) if created_timestamp else none,
+        'created': found[created_timestamp].name if created_timestamp else none,
         'windows': durations,
         'window_of': window_of,
         'longest': durations | sort(attribute='seconds') | last,

@@ -5,10 +5,10 @@
 
 {% macro default___fs_aggregate_as_of(spine, relation, entities, timestamp, aggregates, windows, spine_timestamp, allow_exact_matches, created_timestamp, shape) -%}
     {%- set spec = feature_store._window_spec('aggregate_as_of', relation, entities, timestamp, aggregates, windows, created_timestamp) -%}
-    {%- do spec.update({'strictly_before': not allow_exact_matches}) -%}
     {%- set spine_columns = feature_store._columns(spine) -%}
     {%- do feature_store._check_reserved_names(spine_columns, 'The spine') -%}
     {%- set moment = feature_store._spine_timestamp(spine_columns, spine_timestamp) -%}
+    {%- do spec.update({'moment': moment.name, 'strictly_before': not allow_exact_matches}) -%}
     {%- set keys = [] -%}
     {%- for name in spec.names -%}
         {%- set column = feature_store._column(spine_columns, name) -%}

@@ -25,7 +25,7 @@ select
     {% for key in spec.entities -%}
     {{ body.table }}.{{ key }},
     {% endfor -%}
-    {{ feature_store._window_timestamp(spec, body.table ~ '._fs_at') }} as event_timestamp,
+    {{ feature_store._window_timestamp(spec, body.table ~ '._fs_at') }} as event_timestamp {{ feature_store._grain_meaning(grain) }},
     {{ feature_store._window_columns(spec, body.parts) }}
 {{ body.source }}
 {{ feature_store._in_scope(spec, scope, body.table) }}
