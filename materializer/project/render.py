@@ -76,8 +76,12 @@ class MacroRenderer:
             InputError: with the sentence that would have stopped ``dbt compile``.
             ProjectError: where a macro reaches for what no template may have, or is broken.
         """
+        return self.ask(macro, *args, package=package, **kwargs).strip()
+
+    def ask(self, macro: str, *args: Any, package: str = PACKAGE, **kwargs: Any) -> Any:
+        """What a macro returns, as `render`; text where it returns nothing."""
         try:
-            return self._macro(package, macro)(*args, **kwargs).strip()
+            return self._macro(package, macro)(*args, **kwargs)
         except (SecurityError, RecursionError, OverflowError) as error:
             raise ProjectError(f"The macro '{macro}' cannot be rendered: {' '.join(str(error).split())}.") from None
         except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
