@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Mapping
 from datetime import timedelta
@@ -12,6 +13,8 @@ from typing import Any
 from materializer.errors import DefinitionError, InputError
 from materializer.project.render import MacroRenderer
 
+_RESERVED = ("_fs_", "registry", "services")
+_right: set[str] = set()
 _UNKNOWN_KEY = re.compile(r"has no key '(.*)'; its keys are (.*)\.")
 
 
@@ -21,7 +24,11 @@ def check_meta(name: str, meta: Any, kind: str) -> None:
     Raises:
         DefinitionError: naming the key and what is known instead.
     """
-    _ask("_check_feature_view", name, meta, kind)
+    text = json.dumps(meta, default=str)
+    # The thousands of views of a large project say few different things.
+    if text not in _right or name.lower().startswith(_RESERVED):
+        _ask("_check_feature_view", name, meta, kind)
+        _right.add(text)
 
 
 def freshness_limits(meta: Mapping[str, Any], where: str) -> dict[str, timedelta]:
