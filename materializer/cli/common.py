@@ -174,11 +174,6 @@ def say(line: str = "", err: bool = False) -> None:
     click.echo(printable(line), err=err)
 
 
-def number_of(count: int, noun: str) -> str:
-    """`1 error`, `2 errors`."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
 def brief(description: str | None) -> str:
     """A description in a table: without the line end that a block in YAML leaves behind it."""
     return (description or "").strip()
