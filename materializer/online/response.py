@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from materializer.errors import InputError
-from materializer.training.join import to_pandas
+from materializer.warehouse.arrow import to_pandas
 from materializer.warehouse.join_keys import column_of
 
 

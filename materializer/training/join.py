@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from materializer.errors import InputError, worded
@@ -17,9 +16,8 @@ from materializer.project.relation import Relation
 from materializer.project.render import MacroRenderer
 from materializer.training.text_files import FileRows
 from materializer.warehouse import Warehouse
-from materializer.warehouse.arrow import to_plain, without_wide
+from materializer.warehouse.arrow import to_pandas, to_plain, without_wide
 from materializer.warehouse.join_keys import cast_for_all, column_of, portable, table_of_duckdb
-from materializer.warehouse.moments import all_stated, holds_moments, to_objects
 from materializer.warehouse.typed import with_columns
 
 _SPINE = "_fs_entity_df"
@@ -86,36 +84,6 @@ class TrainingSet:
             raise InputError(f"{target} cannot be written: {error.strerror or error}.") from None
         finally:
             partial.unlink(missing_ok=True)
-
-
-def to_pandas(table: pa.Table) -> Any:
-    """A table as pandas with nullable types, so that NULL, NaN and integers stay apart."""
-    try:
-        import pandas as pd
-    except ImportError:
-        raise InputError("pandas is not installed: pip install 'dbt-feature-store[pandas]'.") from None
-    nullable = {
-        pa.bool_(): pd.BooleanDtype(),
-        pa.float32(): pd.Float32Dtype(),
-        pa.float64(): pd.Float64Dtype(),
-        pa.string(): pd.StringDtype(),
-        **{getattr(pa, f"{kind}{bits}")(): getattr(pd, f"{name}{bits}Dtype")()
-           for kind, name in (("int", "Int"), ("uint", "UInt")) for bits in (8, 16, 32, 64)},
-    }  # fmt: skip
-    # What pandas has no form for: dates before the year 1, for one. Such a column is one of objects, with texts in it.
-    plain = {place: to_plain(column) for place, column in enumerate(table.columns) if holds_moments(column.type)}
-    beyond = {place: to_objects(column) for place, column in plain.items() if not all_stated(column)}
-    for place in beyond:
-        table = table.set_column(place, table.column_names[place], pa.nulls(table.num_rows))
-    frame = table.to_pandas(types_mapper=nullable.get)
-    for place, objects in beyond.items():
-        frame.isetitem(place, pd.Series(objects, index=frame.index, dtype=object))
-    for place, column in enumerate(table.columns):
-        # On its way pandas takes NaN for missing; an array put together from its parts keeps the two apart.
-        if pa.types.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py():
-            values, missing = column.fill_null(0).to_numpy().copy(), column.is_null().to_numpy()
-            frame.isetitem(place, pd.arrays.FloatingArray(values, missing))
-    return frame
 
 
 def get_historical_features(

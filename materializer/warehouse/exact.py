@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 import duckdb
 import pyarrow as pa
 
+from materializer.warehouse import quoted
+
 # UHUGEINT has up to 39 digits, which only a wide decimal holds; it is brought there as text.
 _WIDE = pa.decimal256(39, 0)
 _AS_TEXT = ("uhugeint", "time with time zone", "interval", "bit", "bignum")
 # Text would not say which member a union holds, or of which type a variant is.
 _AS_JSON = ("union", "variant")
-
-
 _Rows = TypeVar("_Rows", pa.Table, pa.RecordBatch)
 
 
@@ -32,7 +32,7 @@ def exactly(relation: duckdb.DuckDBPyRelation) -> tuple[duckdb.DuckDBPyRelation,
     casts = {name: sql for name, kind in types.items() if (sql := _carried(kind))}
     if not casts:
         return relation, lambda rows: rows
-    columns = [f"cast({_quoted(name)} as {casts[name]}) as {_quoted(name)}" if name in casts else _quoted(name)
+    columns = [f"cast({quoted(name)} as {casts[name]}) as {quoted(name)}" if name in casts else quoted(name)
                for name in relation.columns]  # fmt: skip
     wide = {name for name in casts if "UHUGEINT" in str(types[name])}
 
@@ -62,7 +62,7 @@ def _carried(kind: Any) -> str | None:
             return f"MAP({parts[0][1]}, {parts[1][1]})"
         if not all(part for part, _ in parts):
             return f"TUPLE({', '.join(sql for _, sql in parts)})"
-        return f"STRUCT({', '.join(f'{_quoted(part)} {sql}' for part, sql in parts)})"
+        return f"STRUCT({', '.join(f'{quoted(part)} {sql}' for part, sql in parts)})"
     return None
 
 
@@ -79,7 +79,3 @@ def _widened(arrow: pa.DataType, kind: Any) -> pa.DataType:
         parts = zip(arrow, kind.children, strict=True)
         return pa.struct([(field.name, _widened(field.type, of)) for field, (_, of) in parts])
     return arrow
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
