@@ -20,8 +20,8 @@ import pytest
 import redis
 
 from materializer import FeatureStore, InputError, NotFoundError, Status
-from materializer.online import local_redis
-from materializer.online.entity_rows import key_texts
+from materializer.online import local as local_redis
+from materializer.online.keys import key_texts
 from materializer.online.reader import OnlineReader
 from tests.support.command import environment
 from tests.support.dbt import DbtProject

@@ -26,12 +26,12 @@ from materializer.materialize.memory import Memory, SentRows, ViewMemory
 from materializer.materialize.plan import Plan, check_types, keys_of, mended
 from materializer.materialize.unstorable import find_unstorable
 from materializer.online import scripts
-from materializer.online.keys import marker_key, revision_key
+from materializer.online.keys import keys_of_columns, marker_key
 from materializer.online.lease import Lease
 from materializer.online.published import publish_view, published_view
-from materializer.online.rows import Rows, encode_rows, row_keys
-from materializer.online.topology import OnlineStore, is_wrong_type, masters, node_of, on_every_master
-from materializer.online.values import check_key_type, check_value_type
+from materializer.online.rows import Rows, encode_rows
+from materializer.online.topology import OnlineStore, is_wrong_type, masters, node_of, on_every_master, server_time
+from materializer.online.values import check_key_type, codec
 from materializer.online.writer import Writer, other_rows
 from materializer.project.definitions import FeatureView
 from materializer.project.render import MacroRenderer
@@ -393,7 +393,7 @@ class Run:
         if plan.gone:
             for batch in self._warehouse.stream(difference.keys_gone(view, plan.pending), BATCH_ROWS):
                 columns = {name: to_plain(batch.column(name)) for name in batch.schema.names}
-                keys = row_keys(columns, view, self._namespace).to_pylist()
+                keys = keys_of_columns(self._namespace, view, columns).to_pylist()
                 deleted += writer.delete(keys)
         return deleted
 
@@ -519,13 +519,7 @@ def check_storable(view: FeatureView) -> None:
     for entity in view.entities:
         check_key_type(entity.dtype, f"Join key '{entity.name}' of feature view '{view.reference}'")
     for feature in view.features:
-        check_value_type(feature.dtype, f"Feature '{view.reference}:{feature.name}'")
-
-
-def server_time(store: OnlineStore, namespace: str) -> datetime:
-    """The online store's clock, by which its readers judge ages: in a cluster, that of the revision's node."""
-    seconds, microseconds = node_of(store, revision_key(namespace)).time()
-    return datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=seconds, microseconds=microseconds)
+        codec(feature.dtype, f"Feature '{view.reference}:{feature.name}'")
 
 
 def _iso(micros: int | None) -> str | None:

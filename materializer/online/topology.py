@@ -10,12 +10,14 @@ import binascii
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta, timezone
 from itertools import count
 
 import redis
 from redis.exceptions import ClusterDownError, NoPermissionError
 
 from materializer.errors import OnlineStoreError
+from materializer.online.keys import revision_key
 
 SLOTS = 16_384
 # The lease's deadline is one node's time and is checked against every node's: they may differ by less than its margin.
@@ -159,6 +161,12 @@ def on_every_master(store: OnlineStore, key: str) -> list[str]:
     if isinstance(store, Cluster):
         return [f"{key}:{{{store.tag(address)}}}" for address in store.addresses()]
     return [key]
+
+
+def server_time(store: OnlineStore, namespace: str) -> datetime:
+    """The online store's clock, by which its readers judge ages: in a cluster, that of the revision's node."""
+    seconds, microseconds = node_of(store, revision_key(namespace)).time()
+    return datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=seconds, microseconds=microseconds)
 
 
 def make_ready(store: OnlineStore) -> None:

@@ -12,9 +12,9 @@ import redis
 
 from materializer.errors import LeaseLostError, OnlineStoreError
 from materializer.online import scripts
-from materializer.online.keys import glob_literal, view_prefix
+from materializer.online.keys import WRITER, bulk_strings, glob_literal, view_prefix
 from materializer.online.lease import Lease
-from materializer.online.rows import WRITER, Rows, bulk_string
+from materializer.online.rows import Rows
 from materializer.online.topology import Address, Cluster, OnlineStore, masters
 
 # A call of this many rows holds the server for about a millisecond; other clients are served between calls.
@@ -170,7 +170,7 @@ def _call(rows: Rows, count: int, names: bytes, deadline: int, arguments: memory
     head = b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%s\r\n$%d\r\n%d\r\n" % (
         4 + count + rows.head_strings + count * rows.row_strings, _WRITE_SHA, len(b"%d" % count), count,
     )  # fmt: skip
-    return b"".join((head, names, bulk_string(b"%d" % deadline), rows.head, arguments))
+    return b"".join((head, names, bulk_strings(b"%d" % deadline), rows.head, arguments))
 
 
 def _ask(connection: Any, *command: bytes) -> Any:

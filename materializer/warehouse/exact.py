@@ -6,6 +6,7 @@ one, and of a BIT, BIGNUM or VARIANT the bytes that DuckDB has in memory.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ _WIDE = pa.decimal256(39, 0)
 _AS_TEXT = ("uhugeint", "time with time zone", "interval", "bit", "bignum")
 # Text would not say which member a union holds, or of which type a variant is.
 _AS_JSON = ("union", "variant")
+_threads = threading.local()
 _Rows = TypeVar("_Rows", pa.Table, pa.RecordBatch)
 
 
@@ -79,3 +81,12 @@ def _widened(arrow: pa.DataType, kind: Any) -> pa.DataType:
         parts = zip(arrow, kind.children, strict=True)
         return pa.struct([(field.name, _widened(field.type, of)) for field, (_, of) in parts])
     return arrow
+
+
+def number_texts(column: pa.Array) -> pa.Array:
+    """Floats and decimals as the shortest text that reads back the same (0.1, 1e-07, -0.0, nan), decimals in full."""
+    if not hasattr(_threads, "connection"):  # one that is shared refuses whoever comes second
+        _threads.connection = duckdb.connect(":memory:", config={"threads": 1})
+    texts = _threads.connection.from_arrow(pa.table({"x": column})).select("cast(x as varchar)")
+    text = texts.to_arrow_table().column(0)
+    return text.combine_chunks() if text.num_chunks != 1 else text.chunk(0)

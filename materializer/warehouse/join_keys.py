@@ -215,7 +215,7 @@ def _decoded(array: pa.Array) -> pa.Array:
         if array.type == UUID:
             return pa.array([None if value is None else str(value) for value in array.to_pylist()], pa.string())
         return _decoded(array.storage)
-    return array
+    return array.cast(pa.string()) if pa.types.is_string_view(array.type) else array
 
 
 def _quick_cast(column: Any, dtype: pa.DataType, target: pa.DataType) -> Any:

@@ -3,7 +3,7 @@
 The server is bound to 127.0.0.1, keeps what it is told in a folder of its own and outlives the process that started it,
 so that the next command finds both the server and its data. A dbt project's lies in its `.redis/`:
 
-    from materializer.online import local_redis
+    from materializer.online import local as local_redis
 
     folder = local_redis.folder_of("my_features")
     local_redis.start(folder)  # 'redis://127.0.0.1:40123/0', and the same one when called again
