@@ -18,10 +18,10 @@ from typing import Any
 
 import duckdb
 import pytest
+from materializer.online.publish import publish_services
 
 from materializer import FeatureStore, FeatureStoreError, InputError, OnlineStoreError
 from materializer.materialize.memory import Memory, append_log, read_log, view_memory
-from materializer.online.published import publish_services
 from materializer.project.definitions import FeatureService
 from materializer.training.record import FORMAT, read_record
 from tests.support.command import run

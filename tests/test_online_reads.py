@@ -358,7 +358,7 @@ def test_readers_look_at_the_registry_again_only_when_a_view_changed(
     assert reader.get_online_features(["user_features:height"], [{"user_id": 1}]).to_dict()["height"] == [180]
     # As a run leaves it that is killed before it renewed the revision.
     entry = json.loads(client.hget(registry, "user_features"))
-    client.hset(registry, "user_features", json.dumps({**entry, "told": False}))
+    client.hset(registry, "user_features", json.dumps({**entry, "announced": False}))
     assert renews() and not renews()
 
 

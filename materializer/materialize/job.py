@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from materializer.errors import DefinitionError, FeatureStoreError, InputError, MaterializationError
 from materializer.materialize.run import Options, Run, ViewResult
 from materializer.online.connect import plain_errors
-from materializer.online.published import publish_services, published_as_declared
+from materializer.online.publish import publish_services, published_as_declared
 from materializer.online.topology import OnlineStore
 from materializer.project.definitions import FeatureView, Registry, split_reference
 from materializer.project.render import MacroRenderer

@@ -28,7 +28,8 @@ from materializer.materialize.unstorable import find_unstorable
 from materializer.online import scripts
 from materializer.online.keys import keys_of_columns, marker_key
 from materializer.online.lease import Lease
-from materializer.online.published import publish_view, published_view
+from materializer.online.publish import publish_view
+from materializer.online.published import published_view
 from materializer.online.rows import Rows, encode_rows
 from materializer.online.topology import OnlineStore, is_wrong_type, masters, node_of, on_every_master, server_time
 from materializer.online.values import check_key_type, codec

@@ -37,8 +37,8 @@ _OPTIONS = {
 
 
 def connect(url: str) -> OnlineStore:
-    """What a URL names (`materializer.online.urls`): a client of the server or of the master that sentinels name at the
-    time; for ``redis+cluster://`` a `Cluster`. Nothing is sent before the first command.
+    """What a URL names (`materializer.online.urls`): a client of the server, or of the master that sentinels name
+    now; for ``redis+cluster://`` a `Cluster`. Nothing is sent before the first command.
 
     Raises:
         OnlineStoreError: for a URL that is none.
