@@ -103,11 +103,8 @@ _SMALLEST = 64 * 1024 * 1024
 
 
 def parse_size(text: str | None, what: str) -> int | None:
-    """``"2 GB"`` or ``"512 MiB"`` in bytes; None stays None.
-
-    Raises:
-        InputError: for what is no size, or one in which nothing can be done.
-    """
+    """``"2 GB"`` or ``"512 MiB"`` in bytes; None stays None. Raises InputError for what is no size, or one in which
+    nothing can be done."""
     if text is None:
         return None
     match = _SIZE.fullmatch(text) if isinstance(text, str) else None
@@ -120,11 +117,7 @@ def parse_size(text: str | None, what: str) -> int | None:
 
 
 def parse_moment(moment: datetime | str) -> datetime:
-    """An ISO 8601 moment as a UTC datetime; naive is UTC.
-
-    Raises:
-        DefinitionError: where it is none.
-    """
+    """An ISO 8601 moment as a UTC datetime; naive is UTC. Raises DefinitionError where it is none."""
     try:
         parsed = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
     except ValueError:

@@ -157,11 +157,7 @@ class SentRows:
                 self._write()
 
     def close(self) -> Path | None:
-        """The whole file; None where no row was sent.
-
-        Raises:
-            OSError: where it could not be written.
-        """
+        """The whole file; None where no row was sent. Raises OSError where it could not be written."""
         self._write()
         if self._writer is not None:
             self._writer.close()
@@ -183,11 +179,8 @@ class SentRows:
 
 
 def view_memory(state_folder: Path, namespace: str, view: str) -> ViewMemory:
-    """The memory of a view, its folder made.
-
-    Raises:
-        OSError: where the folder cannot be written, or is a link to elsewhere.
-    """
+    """The memory of a view, its folder made. Raises OSError where the folder cannot be written, or is a link to
+    elsewhere."""
     folder = _own_folder(state_folder, folder_name(namespace), folder_name(view))
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"{folder} is not writable")
@@ -195,11 +188,8 @@ def view_memory(state_folder: Path, namespace: str, view: str) -> ViewMemory:
 
 
 def _own_folder(state_folder: Path, *names: str) -> Path:
-    """A folder of the state folder, made; no part of it is a link, which a clone may have brought along.
-
-    Raises:
-        OSError: where it cannot be had.
-    """
+    """A folder of the state folder, made; no part of it is a link, which a clone may have brought along. Raises OSError
+    where it cannot be had."""
     folder = state_folder
     for name in (None, *names):
         folder = folder / name if name else folder

@@ -107,11 +107,8 @@ def keys_of(view: FeatureView) -> tuple[str, ...]:
 
 
 def check_types(schema: pa.Schema, view: FeatureView) -> None:
-    """Stop where rows are not of the types that the view had when they were compared.
-
-    Raises:
-        WarehouseError: naming the column.
-    """
+    """Stop where rows are not of the types that the view had when they were compared. Raises WarehouseError naming the
+    column."""
     for part in view.schema:
         found = plain_type(schema.field(part.name).type)
         # A UUID is one as a join key, and arrives as its text.

@@ -120,12 +120,8 @@ class Run:
         self._watermarks: tuple[str | None, str | None] = (None, None)
 
     def materialize(self, view: FeatureView) -> ViewResult:
-        """Do it.
-
-        Raises:
-            FeatureStoreError, redis.RedisError: where it stops; what was written by then is whole rows of this run,
-                and the next run knows which they may be.
-        """
+        """Do it. Raises FeatureStoreError, redis.RedisError where it stops; what was written by then is whole rows of
+        this run, and the next run knows which they may be."""
         if self._options.dry_run:
             with self._warehouse_open():
                 return self._planned(self._plan(view))
@@ -155,10 +151,7 @@ class Run:
 
     def _fitting(self, work: Callable[[], Result]) -> Result:
         """What `work` gives; where single rows are too large for the memory there is, it takes more and tries again.
-
-        Raises:
-            WarehouseError: where it does not fit into the memory that was given, or into most of the machine's.
-        """
+        Raises WarehouseError where it does not fit into the memory that was given, or into most of the machine's."""
         while True:
             try:
                 return work()
@@ -512,11 +505,8 @@ def closed(run: str | None) -> str:
 
 
 def check_storable(view: FeatureView) -> None:
-    """Stop for a view whose types cannot be kept online, before anything is written.
-
-    Raises:
-        DefinitionError: naming the column and its type.
-    """
+    """Stop for a view whose types cannot be kept online, before anything is written. Raises DefinitionError naming the
+    column and its type."""
     for entity in view.entities:
         check_key_type(entity.dtype, f"Join key '{entity.name}' of feature view '{view.reference}'")
     for feature in view.features:

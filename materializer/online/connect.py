@@ -37,12 +37,9 @@ _OPTIONS = {
 
 
 def connect(url: str) -> OnlineStore:
-    """What a URL names (`materializer.online.urls`): a client of the server, or of the master that sentinels name
-    now; for ``redis+cluster://`` a `Cluster`. Nothing is sent before the first command.
-
-    Raises:
-        OnlineStoreError: for a URL that is none.
-    """
+    """What a URL names (`materializer.online.urls`): a client of the server, or of the master that sentinels name now;
+    for ``redis+cluster://`` a `Cluster`. Nothing is sent before the first command. Raises OnlineStoreError for a URL
+    that is none."""
     place = parse_redis_url(url)
     try:
         if place.kind == "cluster":

@@ -38,16 +38,14 @@ def exchange(
     commands: Sequence[bytes],
     received: Callable[[list[Any]], None] | None = None,
 ) -> list[Any]:
-    """Send packed commands, each to the server that holds its key, all at once; give their answers in order.
+    """Send packed commands, each to the server that holds its key, all at once; give their answers in order. Raises
+    redis.RedisError what else a command was answered with, or why there was no answer.
 
     Where one server has them all, `received` may be called with the growing list of answers while it works on the
     rest. Should they have to be asked for again it is another list.
 
     Where a connection broke or slots have moved, that is looked up and asked again once. That one key holds another
     type of value is an answer like any other: the error stands in its place.
-
-    Raises:
-        redis.RedisError: what else a command was answered with, or why there was no answer.
     """
     rounds = _rounds(store, keys, commands)
     try:

@@ -39,11 +39,8 @@ class Published:
 
 
 def published_view(store: OnlineStore, namespace: str, reference: str) -> Published | None:
-    """What is published of one view; None where nothing is, or nothing that can be read: a run writes it anew.
-
-    Raises:
-        OnlineStoreError: where the registry's key holds something else than a registry.
-    """
+    """What is published of one view; None where nothing is, or nothing that can be read: a run writes it anew. Raises
+    OnlineStoreError where the registry's key holds something else than a registry."""
     key = registry_key(namespace)
     with _our_key(key, namespace):
         text = node_of(store, key).hget(key, reference)
@@ -84,11 +81,8 @@ def read_from_elsewhere(reference: str, before: str | None, now: str) -> str | N
 
 
 def read_published(store: OnlineStore, namespace: str) -> tuple[bytes | None, Registry]:
-    """The revision and the registry that it stands for.
-
-    Raises:
-        OnlineStoreError: where a key of the registry holds something else, or all that it holds is unreadable.
-    """
+    """The revision and the registry that it stands for. Raises OnlineStoreError where a key of the registry holds
+    something else, or all that it holds is unreadable."""
     key = revision_key(namespace)
     with _our_key(key, namespace):
         revision = node_of(store, key).get(key)
@@ -216,12 +210,8 @@ def find_namespaces(store: OnlineStore) -> list[str]:
 
 
 def only_namespace(store: OnlineStore, server: str) -> str:
-    """The one namespace there is.
-
-    Raises:
-        NotFoundError: where there is none, or several to choose from.
-        OnlineStoreError: where the user may not look for them.
-    """
+    """The one namespace there is. Raises NotFoundError where there is none, or several to choose from; OnlineStoreError
+    where the user may not look for them."""
     try:
         names = find_namespaces(store)
     except NoPermissionError:

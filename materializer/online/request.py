@@ -88,12 +88,10 @@ def _part(namespace: str, view: FeatureView, names: tuple[str, ...]) -> _Part:
 
 
 class Request:
-    """The rows that one call asks for: packs the commands, then reads their replies.
+    """The rows that one call asks for: packs the commands, then reads their replies. Raises InputError for a row
+    without a join key, or with a value that is not of its type.
 
     `keys` and `commands` are of one length: the key says which server a command goes to.
-
-    Raises:
-        InputError: for a row without a join key, or with a value that is not of its type.
     """
 
     def __init__(self, selection: Selection, entity_rows: Sequence[Mapping[str, Any]]) -> None:

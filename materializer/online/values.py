@@ -64,11 +64,8 @@ def check_key_type(dtype: pa.DataType, what: str) -> None:
 
 
 def encode(column: pa.Array) -> pa.Array:
-    """A column (in its plain type) as `Codec.encode` gives it: a ``binary`` array of the same length.
-
-    Raises:
-        WarehouseError: for a moment outside of the years 1 to 9999, or a time of 24:00:00.
-    """
+    """A column (in its plain type) as `Codec.encode` gives it: a ``binary`` array of the same length. Raises
+    WarehouseError for a moment outside of the years 1 to 9999, or a time of 24:00:00."""
     return codec(column.type, "A column").encode(column)
 
 

@@ -65,12 +65,9 @@ class Writer:
             self._client(address).connection_pool.release(connection)
 
     def send(self, rows: Rows, keys: pa.Table) -> None:
-        """Queue rows, with their join keys; blocks while too many calls are unanswered.
-
-        Raises:
-            LeaseLostError: where the server refused a write because the lease had ended.
-            redis.RedisError: where the server refused or was lost; what was not answered may or may not be written.
-        """
+        """Queue rows, with their join keys; blocks while too many calls are unanswered. Raises LeaseLostError where the
+        server refused a write because the lease had ended; redis.RedisError where the server refused or was lost; what
+        was not answered may or may not be written."""
         if self._cluster:
             return self._send_by_node(rows, keys)
         start = 0

@@ -20,12 +20,10 @@ _ROW_GROUP = 131_072
 
 
 def write_table(table: pa.Table, path: Path, target: Path) -> None:
-    """Write a table to `path` in the format that the name of `target` says; the same rows give the same bytes.
+    """Write a table to `path` in the format that the name of `target` says; the same rows give the same bytes. Raises
+    InputError naming `target`, where it cannot be written.
 
     How the table is cut into chunks (which depends on the warehouse's threads) has no part in it.
-
-    Raises:
-        InputError: naming `target`, where it cannot be written.
     """
     try:
         if target.suffix == ".csv":

@@ -233,11 +233,8 @@ def _without_values_as_timestamps(table: pa.Table, named: str) -> pa.Schema:
 
 
 def spine_timestamp(schema: pa.Schema, named: str) -> str:
-    """The column that holds a spine's moments: the one named, or the only timestamp column there is.
-
-    Raises:
-        InputError: where there is none, several, or the named one is no timestamp.
-    """
+    """The column that holds a spine's moments: the one named, or the only timestamp column there is. Raises InputError
+    where there is none, several, or the named one is no timestamp."""
     times = [field.name for field in schema if pa.types.is_timestamp(field.type)]
     if named in schema.names:
         kind = schema.field(named).type

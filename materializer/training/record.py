@@ -117,11 +117,8 @@ def dump_record(record: TrainingRecord) -> str:
 
 
 def read_record(path: Path) -> TrainingRecord:
-    """Read a record back.
-
-    Raises:
-        InputError: where it is missing, damaged or of a format that this release does not know.
-    """
+    """Read a record back. Raises InputError where it is missing, damaged or of a format that this release does not
+    know."""
     try:
         given = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -150,11 +147,7 @@ def _version_of(given: Mapping[str, Any]) -> str:
 
 
 def _built(hint: Any, given: Any) -> Any:
-    """A value of JSON as the type that a field declares.
-
-    Raises:
-        ValueError: where it is another.
-    """
+    """A value of JSON as the type that a field declares. Raises ValueError where it is another."""
     origin = get_origin(hint)
     if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
         hints = get_type_hints(hint)

@@ -107,10 +107,7 @@ def _check_path(path: Path) -> None:
 
 def _recorded_spine(project: Project, record: TrainingRecord, source: Path) -> tuple[Spine, pa.Table | None]:
     """The labels that a record names; of its SELECT the rows, too. A record travels: what it says is not the user's.
-
-    Raises:
-        InputError: where they are not there, or a record may not name them.
-    """
+    Raises InputError where they are not there, or a record may not name them."""
     if record.spine.kind == "rows":
         raise worded(
             InputError,

@@ -40,11 +40,8 @@ class Spine:
 
 
 def read_spine(given: Any) -> Spine:
-    """What `given` names: a path or SQL text is told apart, anything else is rows.
-
-    Raises:
-        InputError: for a file that is missing, broken or of an unknown kind.
-    """
+    """What `given` names: a path or SQL text is told apart, anything else is rows. Raises InputError for a file that is
+    missing, broken or of an unknown kind."""
     if not isinstance(given, (str, os.PathLike)):
         return Spine(given)
     path = Path(given)

@@ -56,11 +56,8 @@ class Warehouse(Protocol):
 
 
 def open_warehouse(project: Project) -> AbstractContextManager[Warehouse]:
-    """Connect to the warehouse that the project's target names, as a context manager.
-
-    Raises:
-        WarehouseError: for a kind of warehouse that cannot be read yet, or one that does not answer.
-    """
+    """Connect to the warehouse that the project's target names, as a context manager. Raises WarehouseError for a kind
+    of warehouse that cannot be read yet, or one that does not answer."""
     kind = project.connection.get("type")
     if kind != "duckdb":
         raise WarehouseError(f"Target '{project.target}' is a {kind} warehouse; this release reads: duckdb.")
@@ -77,11 +74,8 @@ def open_warehouse(project: Project) -> AbstractContextManager[Warehouse]:
 
 
 def query_apart(project: Project, sql: str) -> pa.Table:
-    """The answer of one SELECT that somebody else wrote, with no file in its reach.
-
-    Raises:
-        WarehouseError: where it is anything else, or reaches further; and as `open_warehouse`.
-    """
+    """The answer of one SELECT that somebody else wrote, with no file in its reach. Raises WarehouseError where it is
+    anything else, or reaches further; and as `open_warehouse`."""
     with open_warehouse(project):
         pass  # a warehouse that is not there, or cannot be read, is not the SELECT's fault
     from materializer.warehouse import duckdb

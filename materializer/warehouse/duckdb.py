@@ -114,12 +114,8 @@ class DuckDBWarehouse:
 @contextmanager
 def open_duckdb(project: Project) -> Iterator[DuckDBWarehouse]:
     """Open the DuckDB of a project's target as dbt-duckdb opens it (its attached databases, settings, secrets, file
-    systems), but read-only.
-
-    Raises:
-        WarehouseError: where there is no such file, another process holds it longer than `LOCK_PATIENCE`, or something
-            that the profile names cannot be had.
-    """
+    systems), but read-only. Raises WarehouseError where there is no such file, another process holds it longer than
+    `LOCK_PATIENCE`, or something that the profile names cannot be had."""
     settings = profile_settings(project)
     connection = _connect(settings)
     try:
@@ -132,14 +128,12 @@ def open_duckdb(project: Project) -> Iterator[DuckDBWarehouse]:
 
 
 def query_apart(project: Project, sql: str) -> pa.Table:
-    """The answer of one SELECT that somebody else wrote, which sees the warehouse's tables and no file at all.
+    """The answer of one SELECT that somebody else wrote, which sees the warehouse's tables and no file at all. Raises
+    WarehouseError where it is anything else than one SELECT, or reaches further; and as `open_duckdb`.
 
     It runs in an engine of its own that only has the warehouse and what the profile attaches, read-only: files,
     extensions and settings are locked, and no other connection is touched. Types that Arrow does not have come back as
     DuckDB's own.
-
-    Raises:
-        WarehouseError: where it is anything else than one SELECT, or reaches further; and as `open_duckdb`.
     """
     settings = profile_settings(project)
     with closing(duckdb.connect(":memory:", config=dict(settings.config))) as connection:

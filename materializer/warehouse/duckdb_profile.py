@@ -51,10 +51,7 @@ class ProfileSettings:
 
     def apply(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Extensions, secrets, file systems, attached databases and settings, in dbt-duckdb's order; then our own.
-
-        Raises:
-            WarehouseError: naming the one that cannot be had.
-        """
+        Raises WarehouseError naming the one that cannot be had."""
         profile = self.project.connection
         for extension in _list(profile, "extensions"):
             _load(connection, extension)
@@ -113,11 +110,8 @@ class ProfileSettings:
 
 
 def profile_settings(project: Project) -> ProfileSettings:
-    """How the target's DuckDB is to be opened.
-
-    Raises:
-        WarehouseError: where there is no such file, or it is of a kind that cannot be read.
-    """
+    """How the target's DuckDB is to be opened. Raises WarehouseError where there is no such file, or it is of a kind
+    that cannot be read."""
     profile = project.connection
     if profile.get("remote"):
         raise WarehouseError(f"Target '{project.target}' is a remote DuckDB server; this release reads files.")
@@ -228,11 +222,8 @@ def _set(connection: duckdb.DuckDBPyConnection, name: str, value: Any) -> None:
 
 
 def _name(given: Any, what: str) -> str:
-    """A name that a profile puts into SQL, as it is written there: nothing but a name, quoted or not.
-
-    Raises:
-        WarehouseError: for anything else.
-    """
+    """A name that a profile puts into SQL, as it is written there: nothing but a name, quoted or not. Raises
+    WarehouseError for anything else."""
     if not re.fullmatch(r'[\w.]+|"(?:[^"]|"")+"', str(given)):
         raise WarehouseError(f"The profile has {what} called {str(given)[:60]!r}, which is no name.")
     return str(given)

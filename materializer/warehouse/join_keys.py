@@ -48,12 +48,8 @@ class OutOfRangeError(ValueError):
 
 
 def as_key(value: Any, dtype: pa.DataType) -> Any:
-    """A value as a key of type `dtype`, in Python's own type; None for NULL and NaN.
-
-    Raises:
-        OutOfRangeError: for a whole number beyond an integer type.
-        ValueError: for what is not exactly a value of the type.
-    """
+    """A value as a key of type `dtype`, in Python's own type; None for NULL and NaN. Raises OutOfRangeError for a whole
+    number beyond an integer type; ValueError for what is not exactly a value of the type."""
     value = _python_value(value)
     try:
         if isinstance(value, bytes) and not (dtype == UUID or pa.types.is_binary(dtype)):
@@ -75,12 +71,10 @@ def key_text(value: Any) -> str | None:
 
 
 def cast_keys(column: pa.ChunkedArray | pa.Array, dtype: pa.DataType, name: str) -> pa.ChunkedArray | pa.Array:
-    """A column of keys in the type `dtype`, UUIDs and 128-bit integers as text.
+    """A column of keys in the type `dtype`, UUIDs and 128-bit integers as text. Raises InputError naming the key, its
+    type and a value that is none of that type.
 
     NaN becomes NULL, and so do whole numbers beyond an integer type.
-
-    Raises:
-        InputError: naming the key, its type and a value that is none of that type.
     """
     column = normal(column)
     target = carrier(dtype)
@@ -111,11 +105,8 @@ def cast_keys(column: pa.ChunkedArray | pa.Array, dtype: pa.DataType, name: str)
 def cast_for_all(
     column: pa.ChunkedArray | pa.Array, dtypes: Sequence[pa.DataType], name: str
 ) -> list[pa.ChunkedArray | pa.Array]:
-    """A column of keys as `cast_keys` gives it for each of the types that views have for the key.
-
-    Raises:
-        InputError: as there, and for a whole number that is beyond all of them: no view could have it.
-    """
+    """A column of keys as `cast_keys` gives it for each of the types that views have for the key. Raises InputError as
+    there, and for a whole number that is beyond all of them: no view could have it."""
     column = normal(column)
     casts = [cast_keys(column, dtype, name) for dtype in dtypes]
     lost = pc.is_valid(column)
@@ -168,11 +159,8 @@ def type_name(dtype: pa.DataType) -> str:
 
 
 def column_of(values: Sequence[Any], **options: Any) -> pa.Array:
-    """Python values as an Arrow array; integers beyond 64 bits are decimals.
-
-    Raises:
-        pa.ArrowException, TypeError, ValueError: for values that Arrow has no one type for.
-    """
+    """Python values as an Arrow array; integers beyond 64 bits are decimals. Raises pa.ArrowException, TypeError,
+    ValueError for values that Arrow has no one type for."""
     try:
         return pa.array(values, **options)
     except OverflowError:

@@ -84,10 +84,7 @@ def with_columns(view: FeatureView, warehouse: Warehouse, schema: pa.Schema | No
 
 def typed_views(views: Sequence[FeatureView], warehouse: Warehouse, unbuilt: bool = False) -> list[FeatureView]:
     """Views `with_columns`, the warehouse asked once for all; with `unbuilt`, one that is not there stays as it is.
-
-    Raises:
-        NotFoundError, DefinitionError: as `with_columns`.
-    """
+    Raises NotFoundError, DefinitionError as `with_columns`."""
     schemas = warehouse.schemas([Relation(view.relation) for view in views])
     typed = []
     for view in views:
