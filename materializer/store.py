@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from materializer.diff import Diff
     from materializer.lineage import Lineage
     from materializer.lint import Finding
-    from materializer.materialize.job import Progress
+    from materializer.materialize.plan import Progress, ViewResult
     from materializer.materialize.prune import Pruned
-    from materializer.materialize.run import ViewResult
     from materializer.online.reader import OnlineReader
     from materializer.online.response import OnlineResponse
     from materializer.online.topology import OnlineStore
@@ -311,10 +310,11 @@ class FeatureStore:
         Raises:
             MaterializationError: where a view failed; the others landed, and its `results` tell of each.
         """
-        from materializer.materialize.job import Job, materialize, parse_moment, parse_size
-        from materializer.materialize.run import Options
+        from materializer.materialize.job import Job, materialize, parse_size
+        from materializer.materialize.plan import Options
         from materializer.online.connect import plain_errors
         from materializer.online.topology import make_ready
+        from materializer.project.duration import parse_moment
         from materializer.project.render import MacroRenderer
         from materializer.project.selection import Selection, chosen_views
 

@@ -19,7 +19,7 @@ import pytest
 import redis
 
 from materializer import FeatureStore, FeatureStoreError, MaterializationError, OnlineStoreError
-from materializer.materialize.run import ViewResult
+from materializer.materialize.plan import ViewResult
 from materializer.online import lease
 from materializer.online.connect import connect
 from materializer.online.response import OnlineResponse

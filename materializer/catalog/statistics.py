@@ -12,9 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from materializer.errors import InputError, NotFoundError
-from materializer.materialize.job import parse_moment
 from materializer.project.definitions import FeatureView, split_reference
-from materializer.project.duration import parse_duration
+from materializer.project.duration import parse_duration, parse_moment
 from materializer.project.render import MacroRenderer
 from materializer.warehouse import Warehouse
 from materializer.warehouse.arrow import to_pandas

@@ -11,7 +11,7 @@ import click
 from materializer.cli.common import number_of, open_store, output_option, print_json, say, store_options
 from materializer.errors import FeatureStoreError
 from materializer.materialize.memory import read_log
-from materializer.materialize.run import check_storable
+from materializer.materialize.plan import check_storable
 from materializer.online import health
 from materializer.online.connect import connect, plain_errors
 from materializer.online.health import Finding

@@ -1,9 +1,10 @@
-"""Durations: ``<whole number> <second|minute|hour|day|week>[s]``, the grammar of the package's ``_duration`` macro."""
+"""Moments, and durations: ``<whole number> <second|minute|hour|day|week>[s]``, as the package's ``_duration`` macro has
+them."""
 
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 from materializer.errors import DefinitionError
 
@@ -35,3 +36,12 @@ def format_duration(duration: timedelta) -> str:
     unit = max((unit for unit, size in _SECONDS.items() if unit != "week" and seconds % size == 0), key=_SECONDS.get)
     count = seconds // _SECONDS[unit]
     return f"{count} {unit}{'' if count == 1 else 's'}"
+
+
+def parse_moment(moment: datetime | str) -> datetime:
+    """An ISO 8601 moment as a UTC datetime; naive is UTC. Raises DefinitionError where it is none."""
+    try:
+        parsed = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    except ValueError:
+        raise DefinitionError(f"'{moment}' is not a moment: write for example 2026-03-01T00:00:00Z.") from None
+    return parsed.replace(tzinfo=timezone.utc) if parsed.tzinfo is None else parsed.astimezone(timezone.utc)

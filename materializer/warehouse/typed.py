@@ -99,15 +99,20 @@ def typed_views(views: Sequence[FeatureView], warehouse: Warehouse, unbuilt: boo
 
 def built_views(project: Project, registry: Registry) -> list[FeatureView]:
     """The views that the warehouse has as they should be, `with_columns`; none where it cannot be asked."""
-    views = []
     try:
         with open_warehouse(project) as warehouse:
-            for view in registry.all_views():
-                with suppress(FeatureStoreError):
-                    views.append(with_columns(view, warehouse))
+            return built(warehouse, registry.all_views())
     except FeatureStoreError:
         return []
-    return views
+
+
+def built(warehouse: Warehouse, views: Iterable[FeatureView]) -> list[FeatureView]:
+    """Those of the views that the warehouse has as they should be, `with_columns`."""
+    found = []
+    for view in views:
+        with suppress(FeatureStoreError):
+            found.append(with_columns(view, warehouse))
+    return found
 
 
 def broken_services(registry: Registry, typed: Iterable[FeatureView]) -> dict[str, str]:
