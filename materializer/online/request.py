@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from functools import cache
 from itertools import compress, repeat
 from typing import Any
 
@@ -13,8 +12,8 @@ import pyarrow as pa
 
 from materializer.errors import InputError
 from materializer.online.keys import EVENT, bulk_strings, key_texts, keys_of_texts, revision_key, view_prefix
-from materializer.online.response import MISSING, Column, OnlineResponse, Status
-from materializer.online.values import Codec, codec, decode_since
+from materializer.online.response import MISSING, Column, OnlineResponse, Status, events_of
+from materializer.online.values import Codec, codec
 from materializer.project.definitions import FeatureView, Pick
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -66,9 +65,8 @@ def select(namespace: str, picks: Sequence[Pick]) -> Selection:
     revision = revision_key(namespace).encode()
     commands = [b"*2\r\n" + bulk_strings(b"GET", revision)]
     if timed:
-        commands.append(
-            b"*1\r\n" + bulk_strings(b"TIME")
-        )  # of the revision's server: one clock for all readers, wherever the rows are
+        # Of the revision's server: one clock for all readers, wherever the rows are.
+        commands.append(b"*1\r\n" + bulk_strings(b"TIME"))
     parts = tuple(_part(namespace, view, tuple(names[reference])) for reference, view in views.items())
     return Selection(namespace, parts, outputs, timed, (revision,) * len(commands), tuple(commands))
 
@@ -121,13 +119,13 @@ class Request:
         tables: list[list[Column]] = []
         problems: list[str] = []
         for part, table, keys in zip(self._selection.parts, self._tables, self._row_keys, strict=True):
-            events = cache(lambda table=table, keys=keys: _spread(_events(table.moments), keys))
+            moments = _spread(table.moments, keys)
             if table.problems:
                 asked = [key for key in keys if key is not None]
                 problems += [_problem(part.view, asked[place], *what) for place, *what in table.problems]
             tables.append(
                 [
-                    (dtype, _spread(values, keys), _spread(statuses, keys, MISSING), events)
+                    (dtype, _spread(values, keys), _spread(statuses, keys, MISSING), moments)
                     for dtype, values, statuses in zip(part.types, table.values, table.statuses, strict=True)
                 ]
             )
@@ -185,7 +183,7 @@ class _Table:
         for place, column in enumerate(columns):
             values = None if events is not None or None in column else self._decoded(place, column)
             if values is None:
-                events = events or _events(moments)
+                events = events or events_of(moments)
                 self._add_each(place, column, events, first)
             else:
                 self.values[place].extend(values)
@@ -226,7 +224,7 @@ class _Table:
 
     def _events_of(self, moments: Sequence[Any], columns: Sequence[Sequence[Any]], first: int) -> list[datetime | None]:
         """The event times; a row that has none, or none that can be read, is no row."""
-        events = _events(moments)
+        events = events_of(moments)
         for number, (moment, event) in enumerate(zip(moments, events, strict=True)):
             if event is None and (moment is not None or any(column[number] is not None for column in columns)):
                 self.problems.append((first + number, EVENT, moment))
@@ -268,14 +266,6 @@ def _oldest(clock: datetime, ttl: timedelta) -> datetime:
 def _clock(reply: Sequence[Any]) -> datetime:
     seconds, microseconds = reply
     return _EPOCH + timedelta(seconds=int(seconds), microseconds=int(microseconds))
-
-
-def _events(moments: Sequence[bytes | None]) -> list[datetime | None]:
-    """Moments as they are in Redis, decoded; None for what is none."""
-    try:
-        return [None if moment is None else decode_since(moment) for moment in moments]
-    except Exception:
-        return [None] if len(moments) == 1 else [event for moment in moments for event in _events([moment])]
 
 
 def _problem(view: FeatureView, key: bytes, field: str | None, found: Any) -> str:

@@ -76,9 +76,9 @@ def _plain(array: pa.Array, target: pa.DataType) -> pa.Array:
         return pa.Array.from_buffers(target, len(array), array.buffers()[:2], offset=array.offset, children=[pairs])
     if is_list(dtype):
         lists = array if pa.types.is_list(dtype) else array.cast(pa.list_(dtype.value_type))
-        given = lists.values
-        values = _plain(given, target.value_type)
-        if values is given and lists.type.equals(target):
+        items = lists.values
+        values = _plain(items, target.value_type)
+        if values is items and lists.type.equals(target):
             return lists
         return pa.Array.from_buffers(target, len(lists), lists.buffers()[:2], offset=lists.offset, children=[values])
     return array if dtype.equals(target) else array.cast(target)

@@ -84,11 +84,12 @@ class ProfileSettings:
         sql = f"attach if not exists '{_escaped(path)}'"
         if attached.get("alias"):
             sql += f" as {_name(attached['alias'], 'an attached database')}"
-        given = _mapping(attached, "options")
-        options = {key: value for key, value in given.items() if key.lower() not in ("type", "secret", "read_only")}
+        options = _mapping(attached, "options")
         words = [f"{key} {_name(value, f'a {key} of `attach`')}" for key in ("type", "secret")
-                 if (value := attached.get(key) or given.get(key))]  # fmt: skip
+                 if (value := attached.get(key) or options.get(key))]  # fmt: skip
         for key, value in options.items():
+            if key.lower() in ("type", "secret", "read_only"):
+                continue
             if isinstance(value, bool):
                 words += [_name(key, "an option of `attach`")] if value else []
             elif value is not None:
@@ -221,12 +222,12 @@ def _set(connection: duckdb.DuckDBPyConnection, name: str, value: Any) -> None:
         raise WarehouseError(f"DuckDB refused the profile's setting '{name}': {said}.") from None
 
 
-def _name(given: Any, what: str) -> str:
+def _name(text: Any, what: str) -> str:
     """A name that a profile puts into SQL, as it is written there: nothing but a name, quoted or not. Raises
     WarehouseError for anything else."""
-    if not re.fullmatch(r'[\w.]+|"(?:[^"]|"")+"', str(given)):
-        raise WarehouseError(f"The profile has {what} called {str(given)[:60]!r}, which is no name.")
-    return str(given)
+    if not re.fullmatch(r'[\w.]+|"(?:[^"]|"")+"', str(text)):
+        raise WarehouseError(f"The profile has {what} called {str(text)[:60]!r}, which is no name.")
+    return str(text)
 
 
 def _list(profile: Mapping[str, Any], key: str, kind: type = list) -> Any:

@@ -208,18 +208,18 @@ def _decoded(array: pa.Array) -> pa.Array:
 
 def _quick_cast(column: Any, dtype: pa.DataType, target: pa.DataType) -> Any:
     """The casts that Arrow makes by our rules, whole columns at once; None for any other, and where one fails."""
-    given = column.type
+    source = column.type
     integer = pa.types.is_integer(dtype) or (target != plain_type(dtype) and dtype != UUID)
     if dtype == UHUGEINT:
         right = False
-    elif pa.types.is_integer(given):
+    elif pa.types.is_integer(source):
         right = integer or pa.types.is_string(dtype)
-    elif pa.types.is_string(given):
+    elif pa.types.is_string(source):
         right = integer and pc.all(pc.match_substring_regex(column, r"^-?(0|[1-9][0-9]{0,17})$")).as_py() is not False
-    elif pa.types.is_floating(given):
+    elif pa.types.is_floating(source):
         right = pa.types.is_integer(dtype)
     else:
-        right = pa.types.is_timestamp(dtype) and (pa.types.is_timestamp(given) or pa.types.is_date(given))
+        right = pa.types.is_timestamp(dtype) and (pa.types.is_timestamp(source) or pa.types.is_date(source))
     try:
         return column.cast(target) if right else None
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
