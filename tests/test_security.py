@@ -33,7 +33,7 @@ from materializer.diff.revisions import commit_of
 from materializer.lineage.render import as_dot, as_mermaid
 from materializer.lineage.values import Column, Edge, Lineage
 from materializer.materialize import memory
-from materializer.online import local_redis
+from materializer.online import local as local_redis
 from materializer.online.keys import registry_key
 from materializer.printable import printable, printable_json
 from materializer.project.definitions import Entity, Feature, FeatureView
