@@ -17,9 +17,9 @@ import pytest
 import yaml
 
 from materializer import FeatureStore, InputError
-from materializer.from_feast import Written, from_feast
-from materializer.from_feast.evaluate import Evaluator
-from materializer.from_feast.values import Unknown, is_plain, unknown_in
+from materializer.feast import Written, from_feast
+from materializer.feast.evaluate import Evaluator
+from materializer.feast.values import Unknown, is_plain, unknown_in
 from tests.support.command import assert_one_sentence, run
 from tests.support.dbt import DbtProject
 

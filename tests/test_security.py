@@ -131,7 +131,7 @@ def test_there_is_one_jinja_environment_no_shell_no_pickle_and_no_yaml_with_obje
                 found.add((path.relative_to(PACKAGE).as_posix(), word))
     names = {("project/yaml_files.py", r"yaml\.\w*load")}
     # The names under which a Feast repository's code is looked up.
-    assert found - {("from_feast/allowed.py", r"yaml\.\w*load")} == names
+    assert found - {("feast/allowed.py", r"yaml\.\w*load")} == names
 
 
 def test_commands_print_through_what_escapes() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from materializer.from_feast import from_feast
-from materializer.from_feast.properties import inert
+from materializer.feast import from_feast
+from materializer.feast.properties import inert
 from materializer.project import dbt_package
 from materializer.project.sandbox import sandbox
 from tests.support.dbt import DbtProject

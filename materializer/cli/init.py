@@ -20,7 +20,7 @@ from materializer.project import dbt_package
 from materializer.project.sandbox import sandbox
 
 if TYPE_CHECKING:
-    from materializer.from_feast import Repository, Written
+    from materializer.feast import Repository, Written
 
 _TEMPLATE = Path(__file__).parent.parent / "templates" / "project"
 
@@ -45,7 +45,7 @@ def init(folder: Path, name: str | None, feast: Path | None) -> None:
         feature-store init my_features --from-feast ../feature_repo
     """
     if feast is not None:
-        from materializer.from_feast import from_feast
+        from materializer.feast import from_feast
 
         repository, written = from_feast(feast, name)
         write_files({folder / path: text for path, text in (written.files | _package()).items()})
@@ -135,7 +135,7 @@ def _say_next(folder: Path, online: str) -> None:
 
 
 def _say_from_feast(folder: Path, repository: Repository, written: Written) -> None:
-    from materializer.from_feast import counts
+    from materializer.feast import counts
 
     files = "1 Python file" if repository.files == 1 else f"{repository.files} Python files"
     say(f"Read {files} of {repository.folder}, without running them:")

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from materializer.errors import InputError
-from materializer.from_feast import allowed
-from materializer.from_feast.calls import Calls
-from materializer.from_feast.imports import Imports
-from materializer.from_feast.values import (
+from materializer.feast import allowed
+from materializer.feast.calls import Calls
+from materializer.feast.imports import Imports
+from materializer.feast.values import (
     Function,
     Left,
     Lost,

@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from materializer.errors import InputError
-from materializer.from_feast.evaluate import Evaluator
-from materializer.from_feast.values import Made, Namespace, Projection
+from materializer.feast.evaluate import Evaluator
+from materializer.feast.values import Made, Namespace, Projection
 from materializer.project.yaml_files import load_yaml
 
 _IGNORED = (".git", ".venv", "venv", "site-packages", "node_modules", "__pycache__", ".ipynb_checkpoints")

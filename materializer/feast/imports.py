@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from materializer.from_feast.values import Name, Namespace, Scope
+from materializer.feast.values import Name, Namespace, Scope
 
 
 class Imports:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from materializer.from_feast.definitions import FeastType
+from materializer.feast.definitions import FeastType
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
-from materializer.from_feast.definitions import Repository, Source
+from materializer.feast.definitions import Repository, Source
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from materializer.from_feast.definitions import Absent, Entity, Projected, Repository, Service, Source, View
-from materializer.from_feast.given import Given, NoEqual, Unreadable
-from materializer.from_feast.repository import Files, read_files
-from materializer.from_feast.values import Made, Projection, Unknown, unknown_in
+from materializer.feast.definitions import Absent, Entity, Projected, Repository, Service, Source, View
+from materializer.feast.given import Given, NoEqual, Unreadable
+from materializer.feast.repository import Files, read_files
+from materializer.feast.values import Made, Projection, Unknown, unknown_in
 
 VIEWS = (
     "BatchFeatureView",

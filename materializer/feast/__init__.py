@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from materializer.errors import InputError
-from materializer.from_feast.definitions import Repository
-from materializer.from_feast.read import read_repository
-from materializer.from_feast.report import counts, report
-from materializer.from_feast.write import Written, write_project
+from materializer.feast.definitions import Repository
+from materializer.feast.read import read_repository
+from materializer.feast.report import counts, report
+from materializer.feast.write import Written, write_project
 
 __all__ = ["Repository", "Written", "counts", "from_feast"]
 

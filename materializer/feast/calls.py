@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from materializer.from_feast import allowed
-from materializer.from_feast.effects import own_names
-from materializer.from_feast.values import (
+from materializer.feast import allowed
+from materializer.feast.effects import own_names
+from materializer.feast.values import (
     Function,
     Lost,
     Made,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from materializer.from_feast.definitions import Repository
-from materializer.from_feast.types import WAREHOUSES
-from materializer.from_feast.write import Outcome, Written
+from materializer.feast.definitions import Repository
+from materializer.feast.types import WAREHOUSES
+from materializer.feast.write import Outcome, Written
 from materializer.printable import printable
 
 _KINDS = ("feature view", "entity", "feature service")

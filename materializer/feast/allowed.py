@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from materializer.from_feast.values import Made
+from materializer.feast.values import Made
 from materializer.project.yaml_files import load_yaml
 
 # A value longer than this was not meant: it is left unknown.

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from materializer.errors import InputError
-from materializer.from_feast.calls import settled
-from materializer.from_feast.effects import declare, forget, may_leave
-from materializer.from_feast.expressions import Expressions
-from materializer.from_feast.values import (
+from materializer.feast.calls import settled
+from materializer.feast.effects import declare, forget, may_leave
+from materializer.feast.expressions import Expressions
+from materializer.feast.values import (
     Function,
     Left,
     Lost,

@@ -7,11 +7,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from materializer.from_feast.definitions import Projected, Repository, Service, Source
-from materializer.from_feast.locations import REPOSITORY
-from materializer.from_feast.plan import ALL_ROWS, Column, Model, Names, needs_quotes, plan_models, shown_as
-from materializer.from_feast.properties import Line, Row, inert, literal, to_yaml, without_empty
-from materializer.from_feast.types import quoted
+from materializer.feast.definitions import Projected, Repository, Service, Source
+from materializer.feast.locations import REPOSITORY
+from materializer.feast.plan import ALL_ROWS, Column, Model, Names, needs_quotes, plan_models, shown_as
+from materializer.feast.properties import Line, Row, inert, literal, to_yaml, without_empty
+from materializer.feast.types import quoted
 from materializer.project import dbt_package
 from materializer.project.duration import format_duration
 from materializer.project.sandbox import sandbox

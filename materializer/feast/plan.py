@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from materializer.from_feast.definitions import Entity, FeastType, Field, Repository, Source, View
-from materializer.from_feast.locations import Location, location_of
-from materializer.from_feast.types import WAREHOUSES, converted, is_plain, quoted, sql_type
+from materializer.feast.definitions import Entity, FeastType, Field, Repository, Source, View
+from materializer.feast.locations import Location, location_of
+from materializer.feast.types import WAREHOUSES, converted, is_plain, quoted, sql_type
 from materializer.project.render import package_folder
 
 if TYPE_CHECKING:

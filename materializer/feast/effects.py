@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from materializer.from_feast.values import Function, Made, Namespace, Scope, Unknown, blank
+from materializer.feast.values import Function, Made, Namespace, Scope, Unknown, blank
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)

@@ -7,8 +7,8 @@ import math
 from datetime import timedelta
 from typing import Any
 
-from materializer.from_feast.definitions import FeastType, Field
-from materializer.from_feast.values import Function, Made, Name, Projection, Unknown, unknown_in
+from materializer.feast.definitions import FeastType, Field
+from materializer.feast.values import Function, Made, Name, Projection, Unknown, unknown_in
 
 _PRIMITIVE = [
     "Bool",
