@@ -10,6 +10,9 @@ import redis
 
 from materializer.online import local as local_redis
 from tests.support.faults import Server
+from tests.support.real_feast import feast_python
+
+__all__ = ["feast_python"]
 
 _numbers = itertools.count(1)
 

@@ -32,9 +32,15 @@ _TEMPLATE = Path(__file__).parent.parent / "templates" / "project"
     "--from-feast",
     "feast",
     type=click.Path(path_type=Path),
-    help="Write what the Feast repository in this folder defines. Its code is read, not run.",
+    help="Write what the Feast repository in this folder defines, or what a file of ask_feast.py says of one.",
 )
-def init(folder: Path, name: str | None, feast: Path | None) -> None:
+@click.option(
+    "--feast-python",
+    "python",
+    metavar="PATH",
+    help="The Python in which Feast is; it runs the repository's code. Default: the one on the PATH that has Feast.",
+)
+def init(folder: Path, name: str | None, feast: Path | None, python: str | None) -> None:
     """Write a new dbt project with one feature view into FOLDER, or one that is equal to a Feast repository.
 
     Where FOLDER is a dbt project already, the dbt package is copied into it and named in its packages.yml, or renewed
@@ -47,10 +53,12 @@ def init(folder: Path, name: str | None, feast: Path | None) -> None:
     if feast is not None:
         from materializer.feast import from_feast
 
-        repository, written = from_feast(feast, name)
+        repository, written = from_feast(feast, name, python)
         write_files({folder / path: text for path, text in (written.files | _package()).items()})
         _say_from_feast(folder, repository, written)
         return
+    if python:
+        raise InputError("--feast-python goes with --from-feast.")
     if (folder / "dbt_project.yml").is_file():
         from materializer.cli.existing_project import add_to_project
 
@@ -138,13 +146,11 @@ def _say_from_feast(folder: Path, repository: Repository, written: Written) -> N
     from materializer.feast import counts
 
     files = "1 Python file" if repository.files == 1 else f"{repository.files} Python files"
-    say(f"Read {files} of {repository.folder}, without running them:")
+    say(f"Feast {repository.feast} read {files} of {repository.folder}:")
     rows = [(kind, *map(str, numbers)) for kind, *numbers in counts(written.outcomes)]
     width = max(len(row[0]) for row in rows)
     for kind, as_is, noted, none in rows:
         say(f"  {kind.ljust(width)}  {as_is} written as they are, {noted} with notes, {none} without equal")
-    if repository.unread:
-        say(f"  {len(repository.unread)} pieces of code could not be read")
     say(f"Wrote {len(written.files)} files to {folder}; {folder / 'FROM_FEAST.md'} says what became of each. Next:")
     first = next((model for model in written.models if model.enabled and model.view.online), None)
     # Names of Feast's: a line to copy into a shell holds nothing that a shell would run.

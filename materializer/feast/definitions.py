@@ -1,4 +1,4 @@
-"""A Feast repository as immutable values: what it defines, and what of it could not be read."""
+"""A Feast repository as immutable values: what it defines, and what of it has no equal here."""
 
 from __future__ import annotations
 
@@ -10,21 +10,16 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class FeastType:
-    """A type of Feast's: ``Int64``, ``Array(Float32)``, ``Struct({"age": Int32})``."""
+    """A type of Feast's: ``INT64``, an ``ARRAY`` or ``SET`` of `inner`, a ``STRUCT`` of `fields`."""
 
     name: str
     inner: FeastType | None = None
     fields: tuple[tuple[str, FeastType], ...] = ()
 
-    def __str__(self) -> str:
-        if self.fields:
-            return f"{self.name}({{{', '.join(f'{name}: {dtype}' for name, dtype in self.fields)}}})"
-        return f"{self.name}({self.inner})" if self.inner else self.name
-
 
 @dataclass(frozen=True)
 class Field:
-    """A feature or join key in a view's schema. `dtype` is None where the repository does not say it."""
+    """A feature or join key in a view's schema. `dtype` is None where only the source says it."""
 
     name: str
     dtype: FeastType | None = None
@@ -49,20 +44,23 @@ class Entity:
 @dataclass(frozen=True)
 class Source:
     """Where a view's rows are: a file, a table or a query. `timestamp` and `created` are the names after
-    `field_mapping`, which goes from the source's column names to Feast's."""
+    `field_mapping`, which goes from the source's column names to Feast's. `columns` are those that Feast found there,
+    with Arrow's names of their types in files; None where it did not look, or could not."""
 
     name: str
     kind: str
-    where: str
-    path: str | None = None
+    path: str = ""
     file_format: str = "parquet"
-    table: str | None = None
-    schema: str | None = None
-    database: str | None = None
-    query: str | None = None
+    table: str = ""
+    schema: str = ""
+    database: str = ""
+    query: str = ""
     timestamp: str = ""
     created: str = ""
     field_mapping: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str] | None = None
+    columns_error: str = ""
+    is_folder: bool = False
     description: str = ""
     owner: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -71,13 +69,13 @@ class Source:
 
 @dataclass(frozen=True)
 class View:
-    """A feature view of any kind. `schema` may be empty: Feast then takes the source's columns."""
+    """A feature view of any kind. `features` may be empty: Feast then takes the source's columns."""
 
     name: str
     kind: str
     where: str
     entities: tuple[Entity, ...]
-    schema: tuple[Field, ...]
+    features: tuple[Field, ...]
     source: Source
     ttl: timedelta | None = None
     online: bool = True
@@ -114,7 +112,7 @@ class Service:
 
 @dataclass(frozen=True)
 class Absent:
-    """An object that has no equal here, or could not be read: why, and what to do."""
+    """An object that has no equal here: why, and what to do."""
 
     kind: str
     name: str
@@ -127,9 +125,8 @@ class Repository:
     """What a Feast repository defines, in the order of its files."""
 
     folder: Path
+    feast: str
     project: str
-    description: str
-    offline_store: str
     online_store: str
     # The schema that the offline store's tables are in, where feature_store.yaml says so.
     schema: str
@@ -139,5 +136,3 @@ class Repository:
     views: tuple[View, ...]
     services: tuple[Service, ...]
     absent: tuple[Absent, ...]
-    unread: tuple[str, ...]
-    environment: Mapping[str, bool]

@@ -5,18 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from materializer.feast.definitions import Entity, FeastType, Field, Repository, Source, View
+from materializer.feast.definitions import FeastType, Field, Repository, Source, View
 from materializer.feast.locations import Location, location_of
-from materializer.feast.types import WAREHOUSES, converted, is_plain, quoted, sql_type
+from materializer.feast.sql_types import WAREHOUSES, converted, data_type, quoted
 from materializer.project.render import package_folder
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 # The join key of a view that has no entity in Feast: the same for every row.
 ALL_ROWS = "all_rows"
+_LATER = "it is written with `enabled: false`"
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Model:
     keys: tuple[str, ...]
     columns: tuple[Column, ...]
     timestamp: str
-    created: str | None
+    created: str
     features: tuple[str, ...]
     everything: bool
     # Names that features have in Feast and not here.
@@ -50,17 +48,7 @@ class Model:
     warehouse: str
     notes: tuple[str, ...]
     # For a view as a service takes it: the model that it shows under other keys.
-    shows: str | None = None
-
-
-def plan_models(repository: Repository) -> list[Model]:
-    """A model for each view, with names that dbt and this store take, each once."""
-    names = Names()
-    models = []
-    for view in repository.views:
-        name, note = names.take(view.name)
-        models.append(_model(repository, view, name, (note,) if note else ()))
-    return models
+    shows: str = ""
 
 
 class Names:
@@ -70,7 +58,7 @@ class Names:
         package = (path.stem for path in (package_folder() / "models").rglob("*.sql"))
         self._taken = {name.lower() for name in (*taken, *package)}
 
-    def take(self, name: str) -> tuple[str, str]:
+    def take(self, name: str) -> tuple[str, list[str]]:
         """The name to use, and a note where it is another one."""
         plain = re.sub(r"\W", "_", name, flags=re.ASCII)
         plain = f"_{plain}" if not plain or plain[0].isdigit() else plain
@@ -78,81 +66,70 @@ class Names:
         while free.lower() in self._taken:
             free, number = f"{plain}_{number}", number + 1
         self._taken.add(free.lower())
-        return free, "" if free == name else f"it is called `{free}` here: '{name}' {_why(name, plain)}"
+        why = "is taken" if plain == name else "cannot be a dbt model's name"
+        return free, [] if free == name else [f"it is called `{free}` here: '{name}' {why}"]
 
 
-def _why(name: str, plain: str) -> str:
-    return "is taken" if plain == name else "cannot be a dbt model's name"
+def plan_models(repository: Repository) -> list[Model]:
+    """A model for each view, with names that dbt and this store take, each once."""
+    names = Names()
+    return [_model(repository, view, *names.take(view.name)) for view in repository.views]
 
 
-def _model(repository: Repository, view: View, name: str, notes: tuple[str, ...]) -> Model:
-    source, found = view.source, [*notes, *view.notes, *view.source.notes]
-    location = location_of(source, repository)
-    found += location.notes
-    warehouse = "DuckDB" if location.is_file else WAREHOUSES.get(source.kind, "DuckDB")
-    schema = {field.name: field for field in view.schema}
+def _model(repository: Repository, view: View, name: str, notes: list[str]) -> Model:
+    source, location = view.source, location_of(view.source, repository)
+    notes += [*view.notes, *source.notes, *location.notes]
+    warehouse = "DuckDB" if location.file else WAREHOUSES.get(source.kind, "DuckDB")
     keys = [entity.join_key for entity in view.entities]
-    actual = location.columns
-    physical_types = {name.lower(): dtype for name, dtype in (actual or {}).items()}
+    # Types are Arrow's in files alone.
+    types = {name.lower(): dtype for name, dtype in (source.columns or {}).items()} if location.file else {}
     mapping = {new: old for old, new in source.field_mapping.items()}
-    timestamp, created = _timestamps(source, actual, found)
-    if not view.entities:
-        found.append(
+    timestamp, created = _timestamps(source, notes)
+    if not keys:
+        notes.append(
             f"it has no entity: it has the join key `{ALL_ROWS}` here, which is 1 in every row; "
             f"ask for it with entity_rows=[{{'{ALL_ROWS}': 1}}]"
         )
-    times = {timestamp.lower(), (created or timestamp).lower()}
-    fields, renamed, everything = _fields(view, actual, keys, times, found)
+    fields, renamed = _features(view, keys, {timestamp.lower(), (created or timestamp).lower()}, notes)
+    everything = not view.features and source.columns is None
     missing: list[str] = []
 
-    def column(name: str, dtype: FeastType | None, of: str | None = None, **facts: Any) -> Column:
+    def column(name: str, dtype: FeastType | None, of: str = "", **facts: Any) -> Column:
         origin = mapping.get(of or name, of or name)
-        physical = None
-        if actual is not None:
-            physical = physical_types.get(origin.lower())
-            if physical is None:
-                missing.append(origin)
-        expression = converted(quoted(origin, warehouse), dtype, warehouse, physical)
-        return Column(name, expression, _data_type(dtype, physical, warehouse), **facts)
+        actual = types.get(origin.lower())
+        if types and actual is None:
+            missing.append(origin)
+        expression = converted(quoted(origin, warehouse), dtype, warehouse, actual)
+        return Column(name, expression, data_type(dtype, actual, warehouse), **facts)
 
-    columns = [_key(entity, schema.get(entity.join_key), column) for entity in view.entities]
-    if not view.entities:
-        columns.append(Column(ALL_ROWS, "1", "integer", "The same in every row: the view has no entity."))
+    columns = [
+        column(
+            key.join_key, key.dtype, description=key.description,
+            meta=_meta(entity=key.name if key.name != key.join_key else "", owner=key.owner, tags=key.tags),
+        )
+        for key in view.entities
+    ] or [Column(ALL_ROWS, "1", "integer", "The same in every row: the view has no entity.")]  # fmt: skip
     columns.append(column(timestamp, None, description="When the row became true."))
     if created:
         columns.append(column(created, None, description="When the row became known."))
+    features = [renamed.get(f.name, f.name) for f in fields]
     columns += [
-        column(renamed.get(f.name, f.name), f.dtype, f.name, description=f.description, meta=_meta(tags=f.tags))
-        for f in fields
+        column(new, f.dtype, f.name, description=f.description, meta=_meta(tags=f.tags))
+        for new, f in zip(features, fields, strict=True)
     ]
-    time_type = physical_types.get(mapping.get(timestamp, timestamp).lower())
-    enabled = _enabled(view, missing, time_type, timestamp, found) and location.whole
+    time_type = types.get(mapping.get(timestamp, timestamp).lower(), "timestamp")
     return Model(
-        name=name,
-        view=view,
-        keys=tuple(keys or [ALL_ROWS]),
-        columns=tuple(columns),
-        timestamp=timestamp,
-        created=created,
-        features=tuple(renamed.get(f.name, f.name) for f in fields),
-        everything=everything,
-        renamed=renamed,
-        location=location,
-        enabled=enabled,
-        warehouse=warehouse,
-        notes=tuple(found),
-    )
+        name, view, tuple(keys or [ALL_ROWS]), tuple(columns), timestamp, created, tuple(features), everything, renamed,
+        location, _enabled(view, missing, time_type, timestamp, notes) and location.whole, warehouse, tuple(notes),
+    )  # fmt: skip
 
 
-def _timestamps(source: Source, actual: dict[str, pa.DataType] | None, notes: list[str]) -> tuple[str, str | None]:
+def _timestamps(source: Source, notes: list[str]) -> tuple[str, str]:
     """The names of the event and created time, after the field mapping."""
     timestamp = source.timestamp
     if not timestamp:
-        import pyarrow as pa
-
-        times = [
-            name for name, dtype in (actual or {}).items() if pa.types.is_timestamp(dtype) and name != source.created
-        ]
+        columns = (source.columns or {}).items()
+        times = [name for name, of in columns if of.lower().startswith("timestamp") and name != source.created]
         timestamp = times[0] if len(times) == 1 else "event_timestamp"
         if len(times) != 1:
             notes.append("its source names no timestamp field: `event_timestamp` is taken; correct it in the model")
@@ -162,26 +139,20 @@ def _timestamps(source: Source, actual: dict[str, pa.DataType] | None, notes: li
     if created == timestamp:
         notes.append("its created timestamp is its event timestamp, so it is left out")
         created = ""
-    return timestamp, created or None
+    return timestamp, created
 
 
-def _fields(
-    view: View, actual: dict[str, pa.DataType] | None, keys: list[str], times: set[str], notes: list[str]
-) -> tuple[list[Field], dict[str, str], bool]:
-    """The features, their new names where they cannot keep theirs, and whether only `*` can stand for them."""
-    given = [field for field in view.schema if field.name not in keys]
-    everything = False
-    if not given:
+def _features(view: View, keys: list[str], times: set[str], notes: list[str]) -> tuple[list[Field], dict[str, str]]:
+    """The features, and their new names where they cannot keep theirs."""
+    given, mapping = view.features, view.source.field_mapping
+    seen = {*map(str.lower, keys), *times}
+    if not given and view.source.columns is None:
+        notes.append("its schema names no features: all columns of the source are taken, as Feast would infer them")
+    elif not given:
         # Feast takes every column that is no join key or timestamp.
-        apart = {*map(str.lower, keys), *times, *(old.lower() for old in view.source.field_mapping)}
-        if actual is None:
-            everything = True
-            notes.append("its schema names no features: all columns of the source are taken, as Feast would infer them")
-        else:
-            mapped = [new for old, new in view.source.field_mapping.items() if old.lower() in actual]
-            names = [name for name in actual if name.lower() not in apart and name != "__index_level_0__"]
-            given = [Field(name) for name in [*names, *mapped] if name.lower() not in {*map(str.lower, keys), *times}]
-    fields, renamed, seen = [], {}, {*map(str.lower, keys), *times}
+        names = [mapping.get(name, name) for name in view.source.columns or {} if not re.match("^__|__$", name)]
+        given = tuple(Field(name) for name in names if name.lower() not in seen)
+    fields, renamed = [], {}
     for feature in given:
         if feature.name.lower() in times:
             notes.append(
@@ -198,45 +169,22 @@ def _fields(
             renamed[feature.name] = name
             notes.append(f"the feature `{feature.name}` is called `{name}` here: a reference could not spell it")
         fields.append(feature)
-    return fields, renamed, everything
-
-
-def _key(entity: Entity, declared: Field | None, column: Any) -> Column:
-    dtype = entity.dtype or (declared.dtype if declared else None)
-    description = entity.description or (declared.description if declared else "")
-    meta = _meta(entity=entity.name if entity.name != entity.join_key else "", owner=entity.owner, tags=entity.tags)
-    return column(entity.join_key, dtype, description=description, meta=meta)
+    return fields, renamed
 
 
 def _meta(**facts: Any) -> dict[str, Any]:
     return {name: dict(value) if isinstance(value, Mapping) else value for name, value in facts.items() if value}
 
 
-def _data_type(dtype: FeastType | None, physical: pa.DataType | None, warehouse: str) -> str | None:
-    declared = sql_type(dtype, warehouse) if dtype else None
-    if physical is None or (dtype and dtype.name != "UnixTimestamp" and declared):
-        return declared
-    import pyarrow as pa
-
-    if pa.types.is_timestamp(physical):
-        return "timestamptz" if physical.tz or dtype else "timestamp"
-    simple = {
-        "bool": "boolean", "int32": "integer", "int64": "bigint", "float": "real", "double": "double",
-        "string": "varchar", "large_string": "varchar", "date32[day]": "date", "binary": "blob",
-    }  # fmt: skip
-    return simple.get(str(physical), declared)
-
-
-def _enabled(view: View, missing: list[str], time_type: pa.DataType | None, timestamp: str, notes: list[str]) -> bool:
+def _enabled(view: View, missing: list[str], time_type: str, timestamp: str, notes: list[str]) -> bool:
     """Whether the model can be built as it is written."""
-    later = "it is written with `enabled: false`"
     if missing:
-        notes.append(f"its file has no column {', '.join(f'`{name}`' for name in missing)}: {later}")
+        notes.append(f"its file has no column {', '.join(f'`{name}`' for name in missing)}: {_LATER}")
         return False
-    if view.transformation and view.kind not in ("StreamFeatureView", "stream_feature_view"):
+    if view.transformation and view.kind != "StreamFeatureView":
         notes.append(
             "Feast computes it in Python or by aggregations, which stand as a comment in the model: "
-            f"{later} until you wrote them in SQL"
+            f"{_LATER} until you wrote them in SQL"
         )
         return False
     if view.transformation:
@@ -244,22 +192,18 @@ def _enabled(view: View, missing: list[str], time_type: pa.DataType | None, time
             "Feast takes its batch source as holding the computed values already, and so does the model; how they are "
             "computed stands there as a comment"
         )
-    if time_type is not None:
-        import pyarrow as pa
-
-        if not (pa.types.is_timestamp(time_type) or pa.types.is_date(time_type)):
-            notes.append(f"its timestamp `{timestamp}` is {time_type} in the file: {later} until you cast it")
-            return False
+    if not time_type.startswith(("timestamp", "date")):
+        notes.append(f"its timestamp `{timestamp}` is {time_type} in the file: {_LATER} until you cast it")
+        return False
     return True
 
 
-def shown_as(model: Model, alias: str, keys: Mapping[str, str], names: Names) -> tuple[Model, str]:
+def shown_as(model: Model, alias: str, keys: Mapping[str, str], names: Names) -> tuple[Model, list[str]]:
     """The model of a view under another name or other join keys, as a service has it, and a note on its name."""
     renames = {old: new for old, new in keys.items() if old in model.keys and new != old}
     name, note = names.take(alias or f"{model.name}_by_{'_'.join(renames.values())}")
-    warehouse = model.warehouse
     columns = tuple(
-        replace(column, name=renames.get(column.name, column.name), expression=quoted(column.name, warehouse))
+        replace(column, name=renames.get(column.name, column.name), expression=quoted(column.name, model.warehouse))
         for column in model.columns
     )
     shown = replace(
@@ -267,8 +211,3 @@ def shown_as(model: Model, alias: str, keys: Mapping[str, str], names: Names) ->
         notes=(),
     )  # fmt: skip
     return shown, note
-
-
-def needs_quotes(column: Column) -> bool:
-    """Whether dbt has to quote a column."""
-    return not is_plain(column.name)
