@@ -120,7 +120,8 @@ def _differences(repository: Repository) -> list[str]:
         "**Ties.** Of several rows with one event time and one created time Feast takes any. Here the greatest by all "
         "features in column-name order counts, on every run.",
         "**Rows of a training set.** Rows out are rows in, in the same order. Feast keeps no order, and its offline "
-        "store `file` (dask) drops rows whose features are older than the ttl, and rows that are there twice.",
+        "store `file` (dask) drops rows that are there twice, and those of an entity whose rows are all older than the "
+        "ttl or of later.",
         "**Types.** Feast casts features to their declared types on the way to the online store only. Here both sides "
         "have the declared type.",
         "**What is materialized.** Feast writes the rows between two dates, so that what lies before them, was taken "
