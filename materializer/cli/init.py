@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from materializer.cli.common import say
+from materializer.cli.common import at_a_terminal, say
 from materializer.errors import InputError
 from materializer.project import dbt_package
 from materializer.project.sandbox import sandbox
@@ -53,6 +53,8 @@ def init(folder: Path, name: str | None, feast: Path | None, python: str | None)
     if feast is not None:
         from materializer.feast import from_feast
 
+        if at_a_terminal() and feast.suffix != ".json":
+            say(f"Feast reads {feast}; importing Feast takes a while ...", err=True)
         repository, written = from_feast(feast, name, python)
         write_files({folder / path: text for path, text in (written.files | _package()).items()})
         _say_from_feast(folder, repository, written)

@@ -8,49 +8,42 @@ from datetime import timedelta
 from pathlib import Path
 
 
-@dataclass(frozen=True)
-class FeastType:
-    """A type of Feast's: ``INT64``, an ``ARRAY`` or ``SET`` of `inner`, a ``STRUCT`` of `fields`."""
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """What Feast says of everything that has a name; `where` is the line that makes it, `notes` are for the report."""
 
     name: str
-    inner: FeastType | None = None
-    fields: tuple[tuple[str, FeastType], ...] = ()
-
-
-@dataclass(frozen=True)
-class Field:
-    """A feature or join key in a view's schema. `dtype` is None where only the source says it."""
-
-    name: str
-    dtype: FeastType | None = None
-    description: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Entity:
-    """An entity: a join key with a name of its own."""
-
-    name: str
-    join_key: str
-    dtype: FeastType | None = None
+    where: str = ""
     description: str = ""
     owner: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
-    where: str = ""
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Source:
+@dataclass(frozen=True, kw_only=True)
+class Field(Described):
+    """A feature. `dtype` is its type in Feast (``INT64``, ``FLOAT_LIST``); empty where only the source has it."""
+
+    dtype: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entity(Field):
+    """An entity: a join key with a name of its own."""
+
+    join_key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(Described):
     """Where a view's rows are: a file, a table or a query. `timestamp` and `created` are the names after
     `field_mapping`, which goes from the source's column names to Feast's. `columns` are those that Feast found there,
     with Arrow's names of their types in files; None where it did not look, or could not."""
 
-    name: str
     kind: str
     path: str = ""
     file_format: str = "parquet"
+    is_folder: bool = False
     table: str = ""
     schema: str = ""
     database: str = ""
@@ -60,31 +53,20 @@ class Source:
     field_mapping: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, str] | None = None
     columns_error: str = ""
-    is_folder: bool = False
-    description: str = ""
-    owner: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class View:
+@dataclass(frozen=True, kw_only=True)
+class View(Described):
     """A feature view of any kind. `features` may be empty: Feast then takes the source's columns."""
 
-    name: str
     kind: str
-    where: str
     entities: tuple[Entity, ...]
     features: tuple[Field, ...]
     source: Source
     ttl: timedelta | None = None
     online: bool = True
-    description: str = ""
-    owner: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
     # What makes the source's rows into features in Feast: the text of a Python function, or of its aggregations.
     transformation: str = ""
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,22 +74,16 @@ class Projected:
     """A view in a service: its name, the features that are taken (None: all), and how it is called and joined there."""
 
     view: str
-    features: tuple[str, ...] | None = None
-    alias: str = ""
-    join_key_map: Mapping[str, str] = field(default_factory=dict)
+    features: tuple[str, ...] | None
+    alias: str
+    join_key_map: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class Service:
+@dataclass(frozen=True, kw_only=True)
+class Service(Described):
     """A feature service."""
 
-    name: str
-    where: str
     features: tuple[Projected, ...]
-    description: str = ""
-    owner: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,7 +104,7 @@ class Repository:
     feast: str
     project: str
     online_store: str
-    # The schema that the offline store's tables are in, where feature_store.yaml says so.
+    # Where the offline store's tables are, as far as feature_store.yaml says so.
     schema: str
     database: str
     files: int

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from materializer.feast.definitions import FeastType, Field, Repository, Source, View
+from materializer.feast.definitions import Field, Repository, Source, View
 from materializer.feast.locations import Location, location_of
 from materializer.feast.sql_types import WAREHOUSES, converted, data_type, quoted
 from materializer.project.render import package_folder
@@ -94,7 +94,7 @@ def _model(repository: Repository, view: View, name: str, notes: list[str]) -> M
     everything = not view.features and source.columns is None
     missing: list[str] = []
 
-    def column(name: str, dtype: FeastType | None, of: str = "", **facts: Any) -> Column:
+    def column(name: str, dtype: str, of: str = "", **facts: Any) -> Column:
         origin = mapping.get(of or name, of or name)
         actual = types.get(origin.lower())
         if types and actual is None:
@@ -109,9 +109,9 @@ def _model(repository: Repository, view: View, name: str, notes: list[str]) -> M
         )
         for key in view.entities
     ] or [Column(ALL_ROWS, "1", "integer", "The same in every row: the view has no entity.")]  # fmt: skip
-    columns.append(column(timestamp, None, description="When the row became true."))
+    columns.append(column(timestamp, "", description="When the row became true."))
     if created:
-        columns.append(column(created, None, description="When the row became known."))
+        columns.append(column(created, "", description="When the row became known."))
     features = [renamed.get(f.name, f.name) for f in fields]
     columns += [
         column(new, f.dtype, f.name, description=f.description, meta=_meta(tags=f.tags))
@@ -151,7 +151,7 @@ def _features(view: View, keys: list[str], times: set[str], notes: list[str]) ->
     elif not given:
         # Feast takes every column that is no join key or timestamp.
         names = [mapping.get(name, name) for name in view.source.columns or {} if not re.match("^__|__$", name)]
-        given = tuple(Field(name) for name in names if name.lower() not in seen)
+        given = tuple(Field(name=name) for name in names if name.lower() not in seen)
     fields, renamed = [], {}
     for feature in given:
         if feature.name.lower() in times:

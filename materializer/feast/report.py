@@ -114,7 +114,7 @@ def _differences(repository: Repository) -> list[str]:
             "**Created timestamp.** Feast uses it to choose among rows of one event time, and lets a training set see "
             "rows that became known later unless `filter_by_created_timestamp=True`. Here a row counts from the moment "
             "when it became known, and never while that is NULL; `filter_by_created_timestamp=False` gives what Feast "
-            "does."
+            "does, and is what a file needs whose rows were all written anew lately."
         )
     lines += [
         "**Ties.** Of several rows with one event time and one created time Feast takes any. Here the greatest by all "

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-from materializer.feast.definitions import FeastType
-
 # The warehouse that a kind of source stands for; all others are files, which DuckDB reads.
 WAREHOUSES = {
     "AthenaSource": "Athena",
@@ -23,24 +21,24 @@ WAREHOUSES = {
 _STANDARD = {
     "BOOL": "boolean",
     "BYTES": "bytea",
-    "FLOAT32": "real",
-    "FLOAT64": "double precision",
+    "FLOAT": "real",
+    "DOUBLE": "double precision",
     "INT32": "integer",
     "INT64": "bigint",
     "STRING": "varchar",
     "UNIX_TIMESTAMP": "timestamp with time zone",
 }
-_SPARK = {"BYTES": "binary", "FLOAT32": "float", "FLOAT64": "double", "STRING": "string", "UNIX_TIMESTAMP": "timestamp"}
+_SPARK = {"BYTES": "binary", "FLOAT": "float", "DOUBLE": "double", "STRING": "string", "UNIX_TIMESTAMP": "timestamp"}
 _TYPES = {
-    "DuckDB": _STANDARD | {"BYTES": "blob", "FLOAT64": "double", "UNIX_TIMESTAMP": "timestamptz"},
+    "DuckDB": _STANDARD | {"BYTES": "blob", "DOUBLE": "double", "UNIX_TIMESTAMP": "timestamptz"},
     "BigQuery": {
-        "BOOL": "bool", "BYTES": "bytes", "FLOAT32": "float64", "FLOAT64": "float64", "INT32": "int64",
+        "BOOL": "bool", "BYTES": "bytes", "FLOAT": "float64", "DOUBLE": "float64", "INT32": "int64",
         "INT64": "int64", "STRING": "string", "UNIX_TIMESTAMP": "timestamp",
     },
 } | dict.fromkeys(("Athena", "Spark", "Trino"), _STANDARD | _SPARK)  # fmt: skip
 _AS = {"IMAGE_BYTES": "BYTES", "JSON": "STRING", "PDF_BYTES": "BYTES", "TIME_UUID": "STRING", "UUID": "STRING"}
 # What a column is cast to. The others keep what the source has: a cast of a map or a time of day says more than Feast.
-_CAST = ("BOOL", "FLOAT32", "FLOAT64", "INT32", "INT64", "STRING", "TIME_UUID", "UUID")
+_CAST = ("BOOL", "FLOAT", "DOUBLE", "INT32", "INT64", "STRING", "TIME_UUID", "UUID")
 _IN_FILES = {
     "binary": "blob", "bool": "boolean", "date32[day]": "date", "double": "double", "float": "real", "int32": "integer",
     "int64": "bigint", "large_string": "varchar", "string": "varchar",
@@ -74,49 +72,52 @@ def quoted(name: str, warehouse: str) -> str:
     return quote + name.replace(quote, quote * 2) + quote
 
 
-def data_type(dtype: FeastType | None, actual: str | None, warehouse: str) -> str | None:
+def data_type(dtype: str, actual: str | None, warehouse: str) -> str | None:
     """The type of a model's column, in the warehouse's SQL; None where it is not sure.
 
     Args:
         actual: Arrow's name of the type that the source's file has, where Feast looked into it.
     """
-    declared = _sql_type(dtype, warehouse) if dtype else None
-    if actual is None or (dtype and dtype.name != "UNIX_TIMESTAMP" and declared):
+    declared = _sql_type(dtype, warehouse)
+    if actual is None or (declared and dtype != "UNIX_TIMESTAMP"):
         return declared
     if actual.startswith("timestamp"):
         return "timestamptz" if "tz=" in actual or dtype else "timestamp"
     return _IN_FILES.get(actual, declared)
 
 
-def converted(column: str, dtype: FeastType | None, warehouse: str, actual: str | None) -> str:
+def converted(column: str, dtype: str, warehouse: str, actual: str | None) -> str:
     """A column's expression, from its name in SQL, in the type that Feast gives it."""
-    if dtype is None:
-        return column
-    target = _sql_type(dtype, warehouse)
-    if dtype.name in ("ARRAY", "SET"):
-        # Elsewhere a list has no cast, or one that not every version knows.
-        castable = dtype.inner and dtype.inner.name in _CAST and warehouse == "DuckDB"
-        return f"cast({column} as {target})" if castable else column
-    if actual and dtype.name == "UNIX_TIMESTAMP":
+    target, inner = _sql_type(dtype, warehouse), _inner(dtype)
+    # In other warehouses a list has no cast, or one that not every version knows.
+    cast = (
+        f"cast({column} as {target})"
+        if target and (inner in _CAST and warehouse == "DuckDB" if inner else True)
+        else column
+    )
+    if actual and dtype == "UNIX_TIMESTAMP":
         if actual.startswith(("int", "uint")):
             return f"to_timestamp({column})"
         if actual.startswith(("timestamp", "date", "time")) and "tz=" not in actual:
             return f"cast({column} as timestamp) at time zone 'UTC'"
         if actual in ("string", "large_string"):
-            return f"cast({column} as {target})"
-    if actual in ("halffloat", "float", "double") and dtype.name in ("INT32", "INT64"):
+            return cast
+    if actual in ("halffloat", "float", "double") and dtype in ("INT32", "INT64"):
         # pandas keeps whole numbers with gaps as floats, and a gap as NaN.
-        return f"case when not isnan({column}) then cast({column} as {target}) end"
-    return f"cast({column} as {target})" if dtype.name in _CAST else column
+        return f"case when not isnan({column}) then {cast} end"
+    return cast if inner or dtype in _CAST else column
 
 
-def _sql_type(dtype: FeastType, warehouse: str) -> str | None:
-    if dtype.name in ("ARRAY", "SET") and dtype.inner:
+def _inner(dtype: str) -> str:
+    """What a list or set is of; empty for what is none."""
+    name, _, collection = dtype.rpartition("_")
+    return name if collection in ("LIST", "SET") else ""
+
+
+def _sql_type(dtype: str, warehouse: str) -> str | None:
+    if inner := _inner(dtype):
+        of = _sql_type(inner, warehouse)
         if warehouse == "Snowflake":
             return "array"
-        inner = _sql_type(dtype.inner, warehouse)
-        return inner and (f"array<{inner}>" if warehouse in ("BigQuery", "Spark") else f"{inner}[]")
-    if dtype.name == "STRUCT" and warehouse == "DuckDB":
-        parts = [(quoted(name, warehouse), _sql_type(inner, warehouse)) for name, inner in dtype.fields]
-        return f"struct({', '.join(f'{name} {of}' for name, of in parts)})" if all(of for _, of in parts) else None
-    return _TYPES.get(warehouse, _STANDARD).get(_AS.get(dtype.name, dtype.name))
+        return of and (f"array<{of}>" if warehouse in ("BigQuery", "Spark") else f"{of}[]")
+    return _TYPES.get(warehouse, _STANDARD).get(_AS.get(dtype, dtype))
