@@ -20,8 +20,8 @@ from sqlglot.optimizer.scope import Scope, traverse_scope
 from sqlglot.schema import MappingSchema
 
 from materializer.project.graph import Graph, reference_of
+from materializer.sql.node import Node, Window, is_select
 from materializer.sql.prepare import OPEN, dotted, each_name_once, parse, prepare
-from materializer.sql.reader import Node, Source, Window, is_select
 
 _EPHEMERAL = "__dbt__cte__"
 # What dbt adds to a snapshot, and which setting says from which column it is made.
@@ -335,7 +335,7 @@ class Reading:
         node.opened[id(made)] = "maybe" if {"maybe", "field"} & set(opened) else max(opened, default="")
 
     def _told(self, scope: Scope) -> Sequence[exp.Expression]:
-        """The projections, with the doubts about them; a star that sqlglot left stands for columns that are not known."""
+        """The projections, with doubts about them noted; a star that sqlglot left stands for columns not known."""
         node, items = self.node, []
         for item in scope.expression.expressions:
             if not item.is_star:
