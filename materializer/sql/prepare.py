@@ -1,4 +1,4 @@
-"""A model's SQL made ready for sqlglot to qualify: folded, each projection with an alias, windows as users wrote them."""
+"""A model's SQL made ready for sqlglot: folded, each projection with an alias, windows as their users wrote them."""
 
 from __future__ import annotations
 
