@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from materializer.catalog.statistics import Statistics
     from materializer.diff import Diff
     from materializer.lineage import Lineage
-    from materializer.lint import Finding
+    from materializer.catalog.lint import Finding
 
 
 class Catalog:
@@ -216,7 +216,7 @@ class Catalog:
         Args:
             feature_views: names; default every view, and every service.
         """
-        from materializer.lint import broken, lint
+        from materializer.catalog.lint import broken, lint
         from materializer.project.compiled import compile_missing, with_compiled
 
         manifest = with_compiled(self.project, load_manifest(self.project))

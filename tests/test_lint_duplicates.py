@@ -9,12 +9,11 @@ import duckdb
 import pytest
 
 from materializer import FeatureStore
-from materializer.lineage import known_columns
-from materializer.lineage.relations import Ref
-from materializer.lint import Finding, lint
-from materializer.lint.signature import Signatures
+from materializer.catalog.lint import Finding, lint
 from materializer.project.graph import Graph
 from materializer.project.manifest import read_registry
+from materializer.sql.reader import Reader
+from materializer.sql.signature import Followed
 from tests.support.chains import SOURCES as RANDOM_SOURCES
 from tests.support.chains import executed, write_chain
 from tests.support.dbt import make_project
@@ -231,15 +230,15 @@ def test_columns_of_one_signature_hold_the_same_values_and_renaming_does_not_cha
         chain.models[f"{model}_again"] = (
             f"with everything as ({chain.models[model]}) select {renamed} from everything as z"
         )
-    nodes, signatures = known_columns(Graph(manifest_of(chain.models, RANDOM_SOURCES))), Signatures()
+    followed = Followed(Reader(Graph(manifest_of(chain.models, RANDOM_SOURCES))))
     values = executed(chain, None)
-    alike: dict[tuple[int, int], set[tuple[str, ...]]] = {}
+    alike: dict[tuple[str, str], set[tuple[str, ...]]] = {}
     for model, names in columns.items():
         for name in names:
             pair = []
             for relation, column in ((model, name), (f"{model}_again", f"r_{name}")):
-                node = nodes.node(f"model.shop.{relation}")
-                pair.append((signatures.column(Ref(node, column)), signatures.rows(node)))
+                query = followed.query(f"model.shop.{relation}")
+                pair.append((query.columns[column].exact, query.rows))
                 alike.setdefault(pair[-1], set()).add(tuple(map(repr, values[relation][column])))
             assert pair[0] == pair[1], (model, name, chain.models)
     assert all(len(different) == 1 for different in alike.values()), chain.models

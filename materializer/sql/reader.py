@@ -136,7 +136,7 @@ class Node:
 
     @cached_property
     def _written(self) -> list[exp.Expression]:
-        return list(_clauses(_parse(str(self.about["compiled_code"]), self.dialect)))
+        return list(_clauses(parse(str(self.about["compiled_code"]), self.dialect)))
 
 
 class Reader:
@@ -191,7 +191,7 @@ class _Reading:
             node.problem = f"The manifest holds no compiled SQL of {node.title}: run `dbt compile` or `dbt build`."
         else:
             try:
-                tree = _parse(sql, self.graph.dialect)
+                tree = parse(sql, self.graph.dialect)
                 return self._prepared(tree) if tree is not None else self._fails("is not a SELECT")
             except (SqlglotError, RecursionError, ValueError, AttributeError, TypeError, KeyError, IndexError) as error:
                 self._unreadable(error)
@@ -251,7 +251,7 @@ class _Reading:
         spreads = isinstance(item, exp.Explode) or item.find(exp.Columns) is not None
         written = item.alias_or_name or item.sql(self.graph.dialect, normalize_functions=False, comments=False)
         name = exp.to_identifier(f"{OPEN}{written}" if spreads else written.lower(), quoted=True)
-        if isinstance(item, exp.Column) and item.this.meta.get("spelled") or written != written.lower():
+        if (isinstance(item, exp.Column) and item.this.meta.get("spelled")) or written != written.lower():
             name.meta["spelled"] = item.this.meta.get("spelled") or written if isinstance(item, exp.Column) else written
         made = exp.Alias(this=item, alias=name)
         made.meta["clause"] = item.meta.get("clause")
@@ -448,7 +448,7 @@ class _Reading:
             if _is_select(scope)
             else None
         )
-        if made is not None and made.this is not column and not column.find_ancestor(exp.Alias) is made:
+        if made is not None and made.this is not column and column.find_ancestor(exp.Alias) is not made:
             column.replace(_dots(parts, "", exp.paren(made.this.copy())))
             return
         if (
@@ -587,7 +587,7 @@ def reads_outside(table: exp.Table) -> bool:
     return called not in _GENERATORS and table.this.find(exp.Column, exp.Query) is None
 
 
-def _parse(sql: str, dialect: str) -> exp.Query | None:
+def parse(sql: str, dialect: str) -> exp.Query | None:
     """The query that a text is; None where it is something else."""
     tree = sqlglot.parse_one(sql, dialect=dialect)
     while (
