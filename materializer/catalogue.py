@@ -222,7 +222,7 @@ class Catalog:
         manifest = with_compiled(self.project, load_manifest(self.project))
         registry = read_registry(manifest)
         views = [registry.view(name) for name in feature_views] or registry.all_views()
-        compile_missing(self.project, manifest, [view.unique_id for view in views])
+        compile_missing(self.project, manifest, [view.unique_id for view in views], open_warehouse)
         services = [] if feature_views else broken(manifest, broken_services(registry, self._built(registry)))
         return [*services, *lint(manifest, views, self.project.folder)]
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import duckdb
 import pytest
-
 from materializer.diff.meaning import Query, UnreadableError, relation
 from materializer.diff.queries import Reader
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from materializer.diff.compare import Comparison
-from materializer.diff.meaning import Query
 from materializer.diff.models import Models
 from materializer.diff.result import (
     Cause,
@@ -17,11 +16,12 @@ from materializer.diff.result import (
     RowsChange,
     ViewChange,
 )
-from materializer.errors import DefinitionError, FeatureStoreError
+from materializer.errors import DefinitionError
 from materializer.project.definitions import FeatureService, FeatureView, Registry
 from materializer.project.duration import format_duration
 from materializer.project.graph import Graph, meta_of
 from materializer.project.manifest import read_registry
+from materializer.sql.meaning import Query
 
 
 @dataclass(frozen=True)
@@ -207,13 +207,23 @@ def _below(graph: Graph, unique_id: str) -> set[str]:
 
 
 def _made_from(side: Declared, view: FeatureView, feature: str) -> set[str]:
-    from materializer.lineage import downstream
-
-    try:
-        below = downstream(side.models.graph, view.unique_id, feature)
-        return {column.node for column in (*below.values, *below.filters, *below.counted)}
-    except FeatureStoreError:
-        return set()
+    """The models below with a column that a feature goes into, or rows that it decides."""
+    models, found = side.models, set()
+    waiting = [(view.unique_id, feature.lower())]
+    seen = set(waiting)
+    while waiting:
+        unique_id, name = waiting.pop()
+        read = models.key(models.graph.nodes[unique_id]), name
+        for child in models.graph.children(unique_id):
+            query = models.query(models.key(models.graph.nodes[child])) if child in models.graph.nodes else None
+            if query is None:
+                continue
+            every = read in query.row_reads
+            made = [(child, one) for one, column in query.columns.items() if every or read in column.reads]
+            found |= {child} if made or every else set()
+            waiting += [one for one in made if one not in seen]
+            seen |= set(made)
+    return found
 
 
 def _features_of(view: FeatureView, names: Mapping[str, Any]) -> list[str]:
