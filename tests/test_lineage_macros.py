@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from materializer.lineage import Column, Lineage, upstream
+from materializer.sql.lineage import Column, Lineage, upstream
 from materializer.project.graph import Graph
 from tests.support.dbt import make_project
 

@@ -30,8 +30,8 @@ from hypothesis import strategies as st
 from materializer import FeatureStore, FeatureStoreError, InputError
 from materializer.catalog import webhook
 from materializer.diff.revisions import commit_of
-from materializer.lineage.render import as_dot, as_mermaid
-from materializer.lineage.values import Column, Edge, Lineage
+from materializer.sql.drawings import as_dot, as_mermaid
+from materializer.sql.lineage import Column, Edge, Lineage
 from materializer.materialize import memory
 from materializer.online import local_redis
 from materializer.online.keys import registry_key
