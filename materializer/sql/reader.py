@@ -434,7 +434,7 @@ class _Reading:
             for item in (
                 [one for one in scope.expression.selects if one.alias in self.said] if _is_select(scope) else ()
             ):
-                made[item.alias] = (scope, item.pop().this)
+                made.setdefault(item.alias, (scope, item.pop().this))  # the first; stars may have taken it on
                 self.node.names[id(scope.expression)].pop(item.alias, None)
                 scope.clear_cache()
         for scope in scopes:
