@@ -179,7 +179,7 @@ class Node:
 
     @cached_property
     def _written(self) -> list[exp.Expression]:
-        return list(_clauses(_parse(str(self.about["compiled_code"]), self.dialect)))
+        return list(_clauses(parse(str(self.about["compiled_code"]), self.dialect)))
 
 
 class Reader:
@@ -230,7 +230,7 @@ class _Reading:
             node.problem = f"The manifest holds no compiled SQL of {node.title}: run `dbt compile` or `dbt build`."
         else:
             try:
-                tree = _parse(sql, self.graph.dialect)
+                tree = parse(sql, self.graph.dialect)
                 tree = self._prepared(tree) if tree is not None else self._fails("is not a SELECT")
                 names = tree.named_selects if tree is not None else ["*"]
                 node.columns = {} if "*" in names else {name: name for name in names}
@@ -617,7 +617,7 @@ def reads_outside(table: exp.Table) -> bool:
     return called not in _GENERATORS and table.this.find(exp.Column, exp.Query) is None
 
 
-def _parse(sql: str, dialect: str) -> exp.Query | None:
+def parse(sql: str, dialect: str) -> exp.Query | None:
     """The query that a text is; None where it is something else."""
     tree = sqlglot.parse_one(sql, dialect=dialect)
     while (
