@@ -41,3 +41,8 @@ def _shown_in_json(match: re.Match[str]) -> str:
 
 def _is_hidden(letter: str) -> bool:
     return category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") or _UNSEEN.match(letter) is not None
+
+
+def number_of(count: int, noun: str) -> str:
+    """`1 error`, `2 errors`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from materializer.catalogue import Catalog
-from materializer.errors import InputError, NotFoundError
-from materializer.materialize.job import Job, Progress, materialize, parse_moment, parse_size, select_views
-from materializer.materialize.run import Options, ViewResult, new_run_id, server_time
-from materializer.online.connect import plain_errors
-from materializer.online.entity_rows import rows_of
-from materializer.online.response import OnlineResponse
-from materializer.online.topology import make_ready
-from materializer.project.definitions import FeatureService, FeatureView, Registry
-from materializer.project.duration import parse_duration
-from materializer.project.manifest import load_manifest, read_registry
-from materializer.project.render import MacroRenderer
-from materializer.training.join import TrainingSet, get_historical_features
-from materializer.warehouse import open_warehouse
+from materializer.errors import InputError, NotFoundError, ProjectError
+from materializer.project.definitions import Entity, FeatureService, FeatureView, Registry, entities_of, has_tags
+from materializer.project.locate import project_in_reach
 
+# What a method needs, it imports: a reader of online features imports no warehouse, a command that prints no Arrow.
 if TYPE_CHECKING:
+    from materializer.catalog.freshness import Freshness
+    from materializer.catalog.lint import Finding
+    from materializer.catalog.neighbours import Neighbours
+    from materializer.catalog.search import Match
+    from materializer.catalog.statistics import Statistics
+    from materializer.diff import Diff
+    from materializer.lineage import Lineage
+    from materializer.materialize.job import Progress
     from materializer.materialize.prune import Pruned
+    from materializer.materialize.run import ViewResult
+    from materializer.online.reader import OnlineReader
+    from materializer.online.response import OnlineResponse
+    from materializer.online.topology import OnlineStore
+    from materializer.project.manifest import ProjectManifest
+    from materializer.project.settings import Project
+    from materializer.training.join import TrainingSet
     from materializer.training.record import TrainingRecord
     from materializer.training.repeat import Repeated
+    from materializer.warehouse import Warehouse
 
 
-class FeatureStore(Catalog):
+class FeatureStore:
     """A dbt project's feature views, offline and online.
 
     Example:
@@ -54,7 +61,68 @@ class FeatureStore(Catalog):
         ProjectError: where a project was named that is none.
     """
 
-    # Offline.
+    def __init__(
+        self,
+        project_dir: str | os.PathLike[str] | None = None,
+        *,
+        target: str | None = None,
+        profiles_dir: str | os.PathLike[str] | None = None,
+        redis_url: str | None = None,
+        namespace: str | None = None,
+        repo_path: str | os.PathLike[str] | None = None,
+        vars: Mapping[str, Any] | None = None,
+    ) -> None:
+        arguments = {
+            "project_dir": project_dir, "target": target, "profiles_dir": profiles_dir, "redis_url": redis_url,
+            "namespace": namespace, "repo_path": repo_path,
+        }  # fmt: skip
+        for name, value in arguments.items():
+            if isinstance(value, str) and not value.strip():
+                raise InputError(f"{name} is an empty text: leave it out, or give it a value.")
+        folder = project_dir or repo_path
+        if url := redis_url or os.environ.get("FEATURE_STORE_REDIS_URL"):
+            self._redis_url = url
+        self._namespace = namespace
+        self._project: Project | None = None
+        if folder or not (redis_url or namespace) or (not redis_url and project_in_reach()):
+            from materializer.project.settings import load_project
+
+            self._project = load_project(folder, profiles_dir, target, vars)
+            self._namespace = namespace or self._project.namespace
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies, also in another process: all but the connections, which the copy makes anew. It holds the Redis
+        URL and the profile's connection, passwords included."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_client", "_reader")}
+
+    @property
+    def namespace(self) -> str:
+        """The namespace whose rows this store reads and writes."""
+        if self._namespace is None:
+            from materializer.online.connect import plain_errors, public_name
+            from materializer.online.published import only_namespace
+
+            with plain_errors(self._redis_url):
+                self._namespace = only_namespace(self._client, public_name(self._redis_url))
+        return self._namespace
+
+    @property
+    def project(self) -> Project:
+        """The dbt project.
+
+        Raises:
+            ProjectError: for a store that only reads online.
+        """
+        if self._project is None:
+            raise ProjectError("This store only reads what is online: give it a project_dir for anything else.")
+        return self._project
+
+    @property
+    def has_project(self) -> bool:
+        """Whether there is a dbt project; without one only what is published is known."""
+        return self._project is not None
+
+    # Training sets.
 
     def get_historical_features(
         self,
@@ -81,12 +149,14 @@ class FeatureStore(Catalog):
             InputError, NotFoundError: for a missing join key, an unknown feature, two columns of one name.
             WarehouseError: where the warehouse is locked or refuses.
         """
-        manifest = load_manifest(self.project)
-        with open_warehouse(self.project) as warehouse:
+        from materializer.training.join import get_historical_features
+
+        manifest, registry = self._declared()
+        with self._warehouse() as warehouse:
             return get_historical_features(
                 warehouse,
                 manifest,
-                read_registry(manifest),
+                registry,
                 entity_df,
                 features,
                 full_feature_names=full_feature_names,
@@ -165,6 +235,9 @@ class FeatureStore(Catalog):
             InputError, NotFoundError: for a missing or mistyped join key, an unknown view, feature or service.
             OnlineStoreError: where Redis does not answer.
         """
+        from materializer.online.connect import plain_errors
+        from materializer.online.entity_rows import rows_of
+
         rows = rows_of(entity_rows)
         with plain_errors(self._redis_url):
             return self._reader.read(features, rows, full_feature_names)
@@ -184,6 +257,11 @@ class FeatureStore(Catalog):
             >>> answer.to_dict()
             {'user_id': [1], 'age': [34]}
         """
+        import asyncio
+
+        from materializer.online.connect import plain_errors
+        from materializer.online.entity_rows import rows_of
+
         rows = rows_of(entity_rows)
         with plain_errors(self._redis_url):
             reader = self.__dict__.get("_reader") or await asyncio.to_thread(lambda: self._reader)
@@ -232,9 +310,17 @@ class FeatureStore(Catalog):
         Raises:
             MaterializationError: where a view failed; the others landed, and its `results` tell of each.
         """
+        from materializer.materialize.job import Job, materialize, parse_moment, parse_size
+        from materializer.materialize.run import Options
+        from materializer.online.connect import plain_errors
+        from materializer.online.topology import make_ready
+        from materializer.project.render import MacroRenderer
+        from materializer.project.selection import Selection, chosen_views
+
         if start_date is not None and not isinstance(start_date, datetime):
             feature_views, start_date = start_date, None
         names = [feature_views] if isinstance(feature_views, str) else list(feature_views or ())
+        selection = Selection.of(select, exclude, selector, state)
         moment = parse_moment(as_of) if as_of is not None else None
         memory_bytes = parse_size(memory_limit, "memory_limit")
         if moment and self.namespace == self.project.namespace:
@@ -242,51 +328,22 @@ class FeatureStore(Catalog):
                 "A past moment needs a namespace of its own, so that today's readers do not see it: "
                 "pass another with --namespace."
             )
-        manifest = load_manifest(self.project)
-        registry = read_registry(manifest)
-        views = self._chosen(manifest, registry, names, tags, select, exclude, selector, state)
+        manifest, registry = self._declared()
+        views = chosen_views(self.project, manifest, registry, names, tags, selection)
         if not views and (select or selector):
             return []
         if not views:
             raise NotFoundError("The project declares no online feature view: add config.meta.feature_view to a model.")
         with plain_errors(self._redis_url):
             make_ready(self._client)
-        with open_warehouse(self.project):
+        with self._warehouse():
             pass  # one that does not open is said once, not by every view
         options = Options(full, allow_shrink, allow_retype, dry_run, moment, memory_bytes)
+        macros = MacroRenderer(manifest, lambda relation: [])
         job = Job(
-            self._client, self._redis_url, self.namespace, lambda: open_warehouse(self.project),
-            MacroRenderer(manifest, lambda relation: []), registry,
-            options, progress,
+            self._client, self._redis_url, self.namespace, self._warehouse, macros, registry, options, progress
         )  # fmt: skip
         return materialize(job, views)
-
-    def _chosen(
-        self,
-        manifest: Mapping[str, Any],
-        registry: Registry,
-        names: Sequence[str],
-        tags: Sequence[str],
-        select: Sequence[str] | str | None,
-        exclude: Sequence[str] | str | None,
-        selector: str | None,
-        state: str | os.PathLike[str] | None,
-    ) -> list[FeatureView]:
-        """The views named, tagged or selected, each once; every online view where none is."""
-        from materializer.project.selection import Selection, selected_views, words
-
-        selection = Selection(
-            words(select), words(exclude), " ".join(words(selector)), os.fspath(state) if state else None
-        )
-        if not selection:
-            return select_views(registry, names, tags)
-        if (names or tags) and not (selection.select or selector):
-            raise InputError(
-                "`exclude` takes away from what `select` or `selector` selects: put the views named there, too."
-            )
-        selected = selected_views(self.project, manifest, registry, selection)
-        named = select_views(registry, names, tags) if names or tags else []
-        return list({view.reference: view for view in [*named, *selected]}.values())
 
     def materialize_incremental(
         self, end_date: datetime | None = None, feature_views: Sequence[str] | None = None
@@ -302,11 +359,278 @@ class FeatureStore(Catalog):
             dry_run: change nothing; the results say what would go.
         """
         from materializer.materialize.prune import prune
+        from materializer.materialize.run import new_run_id, server_time
+        from materializer.online.connect import plain_errors
+        from materializer.project.duration import parse_duration
 
         keep = parse_duration(grace, "grace")
-        registry = read_registry(load_manifest(self.project))
+        _, registry = self._declared()
         with plain_errors(self._redis_url):
-            return prune(
-                self._client, self.namespace, registry, keep, server_time(self._client, self.namespace), new_run_id(),
-                dry_run,
-            )  # fmt: skip
+            now = server_time(self._client, self.namespace)
+            return prune(self._client, self.namespace, registry, keep, now, new_run_id(), dry_run)
+
+    # What exists, and whether it can be trusted.
+
+    def list_feature_views(self, tags: Mapping[str, str] | Sequence[str] | None = None) -> list[FeatureView]:
+        """Every feature view, versions included, with its features and their types.
+
+        One that is not built yet comes as it is declared, without types.
+
+        Args:
+            tags: only views that have all of these: a dict of tags and values, or a list of tags (``team`` whatever its
+                value, ``team=growth`` with that one).
+        """
+        views = [view for view in self._registry().all_views() if has_tags(view.tags, tags)]
+        return self._typed(views, unbuilt=True)
+
+    def get_feature_view(self, name: str) -> FeatureView:
+        """The view named ``name`` (its latest version) or ``name.v2``.
+
+        Raises:
+            NotFoundError: naming those there are.
+        """
+        (view,) = self._typed([self._registry().view(name)])
+        return view
+
+    def list_entities(self, tags: Mapping[str, str] | Sequence[str] | None = None) -> list[Entity]:
+        """Every join key of any view, once."""
+        return entities_of(self.list_feature_views(tags))
+
+    def get_entity(self, name: str) -> Entity:
+        """The join key called `name`.
+
+        Raises:
+            NotFoundError: naming those there are.
+        """
+        entities = {entity.name: entity for entity in self.list_entities()}
+        if name not in entities:
+            raise NotFoundError(f"There is no entity '{name}'; there are: {', '.join(sorted(entities)) or 'none'}.")
+        return entities[name]
+
+    def list_feature_services(
+        self, tags: Mapping[str, str] | Sequence[str] | None = None
+    ) -> list[FeatureService]:  # fmt: skip
+        """Every feature service: dbt's exposures of type ``ml``."""
+        services = self._registry().services
+        return [service for _, service in sorted(services.items()) if has_tags(service.tags, tags)]
+
+    def get_feature_service(self, name: str) -> FeatureService:
+        """The feature service called `name`.
+
+        Raises:
+            NotFoundError: naming those there are.
+        """
+        return self._registry().service(name)
+
+    def get_neighbours(self, name: str) -> Neighbours:
+        """What the view ``name`` or ``name.v2`` is made from, who uses it, and what tests it.
+
+        Raises:
+            NotFoundError: naming the views there are.
+        """
+        from materializer.catalog.neighbours import neighbours
+
+        manifest, registry = self._declared()
+        return neighbours(manifest, registry.view(name))
+
+    def search(
+        self,
+        text: str = "",
+        *,
+        tags: Mapping[str, str] | Sequence[str] | None = None,
+        entity: str | None = None,
+        owner: str | None = None,
+        type: str | None = None,
+        kind: str | None = None,
+    ) -> list[Match]:
+        """Features, views, entities and services by name, tag, owner, entity, type and description, the best first.
+
+        Args:
+            text: words that must all be found; none finds everything that the other arguments leave.
+            tags: only what has all of these, as for `list_feature_views`.
+            entity: only what is keyed by this join key.
+            owner: only what this group owns.
+            type: only features and entities of this type, in Arrow's words or SQL's: ``int64``, ``bigint``.
+            kind: only one of ``feature``, ``view``, ``entity``, ``service``.
+        """
+        from materializer.catalog.search import search
+
+        views, services = self.list_feature_views(tags), self.list_feature_services(tags)
+        return search(views, services, text, entity=entity, owner=owner, type=type, kind=kind)
+
+    def get_lineage(self, reference: str, downstream: bool = False) -> list[Lineage]:
+        """From which source columns a feature is made, or what is made from a column.
+
+        Where the SQL does not say which columns a star stands for, the warehouse is asked, if it is there.
+
+        Args:
+            reference: ``view:feature``, ``view.v2:feature``, ``model:column``, ``source.table:column``, or the name
+                alone for each of its features or columns.
+            downstream: what is made from it, in place of what it is made from.
+
+        Returns:
+            a lineage for each column; what could not be followed is in its `unresolved`, with the reason.
+
+        Raises:
+            InputError: for what is no reference.
+            NotFoundError: for an unknown view, feature, model or column, naming those there are.
+        """
+        from materializer.lineage import lineage_of
+        from materializer.lineage.built import built_columns
+        from materializer.project.compiled import with_compiled
+        from materializer.project.graph import Graph
+
+        manifest = with_compiled(self.project, self._manifest())
+        with built_columns(self.project) as built:
+            return lineage_of(Graph(manifest, built), reference, downstream)
+
+    def lint(self, feature_views: Sequence[str] = ()) -> list[Finding]:
+        """What makes features depend on the moment of the run or on the future, in the compiled SQL; and services that
+        name what there is not.
+
+        What dbt did not compile in its last run is taken from an earlier one, or compiled here.
+
+        Args:
+            feature_views: names; default every view, and every service.
+        """
+        from materializer.catalog.lint import broken, lint
+        from materializer.project.compiled import compile_missing, with_compiled
+        from materializer.warehouse import open_warehouse
+        from materializer.warehouse.typed import broken_services, built_views
+
+        manifest, registry = self._declared()
+        with_compiled(self.project, manifest)
+        views = [registry.view(name) for name in feature_views] or registry.all_views()
+        compile_missing(self.project, manifest, [view.unique_id for view in views], open_warehouse)
+        built = [] if feature_views else built_views(self.project, registry)
+        services = [] if feature_views else broken(manifest, broken_services(registry, built))
+        return [*services, *lint(manifest, views, self.project.folder)]
+
+    def diff(
+        self,
+        old: str | Path | FeatureView | None = None,
+        new: str | Path | FeatureView | None = None,
+        data: bool = False,
+        *,
+        sample: int | None = None,
+    ) -> Diff:
+        """What changed in the feature views, which models and services depend on it, and which services it breaks.
+
+        Args:
+            old, new: two views (``user_features.v1``), manifests (paths, also of their folders) or git revisions.
+                `new` left out is the project as it is now, or the view's latest version; `old`, the last commit.
+            data: compare the values too, of two views or of the relations that two manifests name.
+            sample: how many entities' values; default all.
+
+        Raises:
+            InputError, NotFoundError: for a text that means none of these, or several.
+            ProjectError: where a side cannot be read.
+        """
+        from materializer.diff import diff
+
+        return diff(self.project, old, new, data=data, sample=sample)
+
+    def get_freshness(self, views: Sequence[str] | str | None = None) -> list[Freshness]:
+        """How old each view's newest event, load and materialization are, and whether that is within its limits.
+
+        Redis need not answer: what it would have told is None then, and the runs from here count.
+
+        Args:
+            views: names; default every view.
+
+        Raises:
+            NotFoundError: for an unknown view.
+            WarehouseError: where the warehouse is locked or absent.
+        """
+        from materializer.catalog.freshness import get_freshness
+
+        manifest, registry = self._declared()
+        names = [views] if isinstance(views, str) else views or ()
+        chosen = [registry.view(name) for name in names] or registry.all_views()
+        with self._warehouse() as warehouse:
+            return get_freshness(warehouse, manifest, chosen, self.namespace, lambda: self._client, self._redis_url)
+
+    def get_statistics(
+        self,
+        view: str,
+        features: Sequence[str] | str | None = None,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        compare: str | tuple[Any, Any] | None = None,
+    ) -> Statistics:
+        """What the values of a view's features look like, and how far they differ from an earlier period.
+
+        Args:
+            view: its name or reference: ``user_features``, ``user_features.v2``.
+            features: names or references; default all of them.
+            start, end: only rows with their event from `start` up to, not including, `end`; naive moments are UTC.
+            compare: a duration such as ``"7 days"``: the newest period of that length, ended by the newest row, is
+                taken and compared with the one before; or the start and end of a baseline, as a pair or as
+                ``"2026-01-01..2026-01-08"``, with which `start` to `end` is compared.
+
+        Raises:
+            NotFoundError: for an unknown view or feature, naming those there are, and for a view that is not built.
+            InputError, DefinitionError: for a moment or duration that is none, a period that ends before it begins.
+            WarehouseError: where the warehouse is locked or absent.
+        """
+        from materializer.catalog.statistics import get_statistics
+
+        manifest, registry = self._declared()
+        with self._warehouse() as warehouse:
+            return get_statistics(warehouse, manifest, registry.view(view), features, start, end, compare)
+
+    # Parts.
+
+    @cached_property
+    def _redis_url(self) -> str:
+        """Where nobody named one: looked for when it is needed first, so that a server started meanwhile is found."""
+        from materializer.online.connect import redis_url
+
+        return redis_url(None, self._project.folder if self._project else None)
+
+    @cached_property
+    def _client(self) -> OnlineStore:
+        from materializer.online.connect import connect
+
+        return connect(self._redis_url)
+
+    @cached_property
+    def _reader(self) -> OnlineReader:
+        from materializer.online.reader import OnlineReader
+
+        return OnlineReader(self._client, self.namespace, self._redis_url)
+
+    def _manifest(self) -> ProjectManifest:
+        from materializer.project.manifest import load_manifest
+
+        return load_manifest(self.project)
+
+    def _declared(self) -> tuple[ProjectManifest, Registry]:
+        """The manifest, and what it declares."""
+        from materializer.project.manifest import read_registry
+
+        manifest = self._manifest()
+        return manifest, read_registry(manifest)
+
+    def _warehouse(self) -> AbstractContextManager[Warehouse]:
+        from materializer.warehouse import open_warehouse
+
+        return open_warehouse(self.project)
+
+    def _registry(self) -> Registry:
+        """What is declared, or, for a reader without a project, what is published."""
+        if self._project is not None:
+            return self._declared()[1]
+        from materializer.online.connect import plain_errors
+
+        with plain_errors(self._redis_url):
+            return self._reader.registry()
+
+    def _typed(self, views: Sequence[FeatureView], unbuilt: bool = False) -> list[FeatureView]:
+        """The views with the warehouse's columns; with `unbuilt`, one that is not there stays as it is declared."""
+        if self._project is None or not views:
+            return list(views)
+        from materializer.warehouse.typed import typed_views
+
+        with self._warehouse() as warehouse:
+            return typed_views(views, warehouse, unbuilt)

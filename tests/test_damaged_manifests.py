@@ -94,7 +94,7 @@ def commands(store: FeatureStore, folder: Path) -> dict[str, Callable[[], Any]]:
     return {
         "list views": store.list_feature_views,
         "list services": store.list_feature_services,
-        "show": lambda: [store.get_surroundings(name) for name in ("users", "prices")],
+        "show": lambda: [store.get_neighbours(name) for name in ("users", "prices")],
         "search": lambda: store.search("spent"),
         "lineage": lambda: [store.get_lineage(name) for name in ("users:spent", "prices.v2")],
         "lineage downstream": lambda: store.get_lineage("raw.events:spent", downstream=True),

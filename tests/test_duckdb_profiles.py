@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from materializer import FeatureStore, WarehouseError
-from materializer.project.render import Relation
+from materializer.project.relation import Relation
 from materializer.project.settings import load_project
 from materializer.warehouse import open_warehouse
 from tests.support.command import run

@@ -28,7 +28,8 @@ from materializer import DefinitionError, FeatureStore, InputError
 from materializer.online.entity_rows import key_texts
 from materializer.online.values import check_key_type
 from materializer.project.manifest import load_manifest, read_registry
-from materializer.project.render import MacroRenderer, Relation
+from materializer.project.relation import Relation
+from materializer.project.render import MacroRenderer
 from materializer.training.join import get_historical_features, to_table
 from materializer.training.spine import read_spine
 from materializer.warehouse import Warehouse, open_warehouse

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from materializer.errors import NotFoundError
-from materializer.lineage import Column, Lineage, upstream
+from materializer.sql.lineage import Column, Lineage, upstream
 from materializer.project.graph import Graph
 from tests.support.hand_made import manifest_of
 

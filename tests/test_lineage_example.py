@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from materializer import FeatureStore
-from materializer.lineage import Lineage
-from materializer.lineage.render import called, label
+from materializer.sql.lineage import Lineage
+from materializer.sql.drawings import called, label
 from tests.support.command import run
 from tests.support.dbt import PACKAGE, DbtProject
 
@@ -156,7 +156,7 @@ def test_the_command_says_what_there_is_where_a_name_is_wrong(example: DbtProjec
 
 
 def test_a_seed_with_no_declared_columns_is_known_by_its_file(tmp_path: Path) -> None:
-    from materializer.lineage.built import built_columns
+    from materializer.warehouse.built import built_columns
     from materializer.project.settings import load_project
 
     (tmp_path / "seeds").mkdir()

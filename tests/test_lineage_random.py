@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from materializer.lineage import Column, downstream, upstream
+from materializer.sql.lineage import Column, downstream, upstream
 from materializer.project.graph import Graph
 from tests.support.chains import SOURCES, executed, write_chain
 from tests.support.hand_made import manifest_of

@@ -13,7 +13,8 @@ import duckdb
 import pytest
 
 from materializer import InputError
-from materializer.project.render import MacroRenderer, Relation
+from materializer.project.relation import Relation
+from materializer.project.render import MacroRenderer
 from materializer.project.settings import load_project
 from materializer.warehouse import open_warehouse
 from tests.support.dbt import PACKAGE, DbtProject

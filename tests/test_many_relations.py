@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from materializer.project.render import Relation
+from materializer.project.relation import Relation
 from materializer.project.settings import load_project
 from materializer.warehouse import open_warehouse
 from materializer.warehouse.duckdb import FEW

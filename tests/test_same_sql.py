@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from materializer import InputError
-from materializer.project.render import MacroRenderer, Relation
+from materializer.project.relation import Relation
+from materializer.project.render import MacroRenderer
 from materializer.project.settings import load_project
 from materializer.warehouse import open_warehouse
 from tests.support.dbt import DbtProject, make_project

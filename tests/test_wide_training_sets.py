@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from materializer import FeatureStore
-from materializer.project.render import Relation
+from materializer.project.relation import Relation
 from materializer.warehouse.duckdb import DuckDBWarehouse
 from tests.support.manifests import bare_project, manifest, write_manifest
 

@@ -13,7 +13,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from materializer.project.render import Column, MacroRenderer, Relation
+from materializer.project.relation import Column, Relation
+from materializer.project.render import MacroRenderer
 
 WINDOWS = ["1 hour", "2 days"]
 FORMS = [(shape, known) for shape in ("dense", "range") for known in (False, True)]

@@ -1,5 +1,5 @@
 {#-- `meta.feature_view.freshness` as {warn_after, error_after}, each a duration or none; {} where it is left out. `what` names the
-     setting in the error. Python reads it by the same rules (materializer/project/manifest.py); one list of cases tests both. --#}
+     setting in the error. Python asks it too. --#}
 {% macro _freshness_limits(freshness, what) %}
     {%- set known = ['warn_after', 'error_after'] -%}
     {%- set limits = {} -%}

@@ -1,4 +1,4 @@
-"""What stands around a feature view in the project: what it is made from, who uses it, and what tests it."""
+"""The neighbours of a feature view in dbt's graph: what it is made from, who uses it, and what tests it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Tested:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Neighbours:
     """The neighbours of a view in dbt's graph, by name, sources as ``source.table``."""
 
     made_from: tuple[str, ...]
@@ -31,8 +31,8 @@ class Surroundings:
     file: str
 
 
-def surroundings(manifest: Mapping[str, Any], view: FeatureView) -> Surroundings:
-    """What stands around `view`, which is of this manifest."""
+def neighbours(manifest: Mapping[str, Any], view: FeatureView) -> Neighbours:
+    """The neighbours of `view`, which is of this manifest."""
     graph = Graph(manifest)
     node = graph.nodes[view.unique_id]
     services: dict[str, list[str]] = {}
@@ -47,7 +47,7 @@ def surroundings(manifest: Mapping[str, Any], view: FeatureView) -> Surroundings
     below = [graph.nodes.get(i) or graph.exposures[i] for i in graph.children(view.unique_id)]
     users = {one["name"] for one in below if one["resource_type"] not in ("test", "unit_test")}
     listing = {name for names in services.values() for name in names}
-    return Surroundings(
+    return Neighbours(
         tuple(sorted(above)),
         tuple(sorted(users | listing)),
         {feature: tuple(sorted(names)) for feature, names in services.items()},

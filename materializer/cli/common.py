@@ -9,21 +9,22 @@ from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from materializer.errors import FeatureStoreError, InputError
-from materializer.online.connect import named_url, private_url, somebody_listens
 from materializer.printable import printable, printable_json
 from materializer.project.duration import format_duration
-from materializer.project.settings import Project, parse_variables, project_in_reach
-from materializer.store import FeatureStore
+from materializer.project.locate import project_in_reach
+
+if TYPE_CHECKING:
+    from materializer.project.settings import Project
+    from materializer.store import FeatureStore
 
 
 def run(command: click.Command, name: str) -> NoReturn:
     """Run a command as a program: exit code 0 done, 1 the work failed, 2 wrong usage."""
-    refuse_empty_texts(command)
     try:
         # Without standalone mode click returns the code of `context.exit(code)`, or what the command returned.
         code = command.main(prog_name=name, standalone_mode=False)
@@ -125,10 +126,13 @@ def open_store(
     `starts_redis` the project's private server is started where a person at a terminal has no other."""
     if namespace and not namespace.isprintable():
         raise click.UsageError(f"--namespace is a name of letters that can be seen, not '{printable(namespace)}'.")
+    from materializer.online.connect import named_url
+    from materializer.online.connect import redis_url as default_url
+    from materializer.project.settings import parse_variables
+    from materializer.store import FeatureStore
+
     folder = project_dir or project_in_reach()
     if reader and not folder:
-        from materializer.online.connect import redis_url as default_url
-
         return FeatureStore(redis_url=default_url(redis_url), namespace=namespace)
     store = FeatureStore(
         folder or ".", target=target, profiles_dir=profiles_dir, redis_url=redis_url, namespace=namespace,
@@ -149,6 +153,8 @@ def _private_redis(project: Project) -> None:
 
     For a project that was never built none is started: there is nothing to send or read.
     """
+    from materializer.online.connect import private_url, somebody_listens
+
     if url := private_url(project.folder):
         say(f"Using this project's private Redis at {url}.", err=True)
     elif sys.platform != "win32" and project.manifest_path.is_file() and not somebody_listens():
@@ -166,11 +172,6 @@ def say(line: str = "", err: bool = False) -> None:
     """One line on stdout or stderr. What a project says comes from strangers too: nothing in it reaches the terminal
     but letters."""
     click.echo(printable(line), err=err)
-
-
-def number_of(count: int, noun: str) -> str:
-    """`1 error`, `2 errors`."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def brief(description: str | None) -> str:

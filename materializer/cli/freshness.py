@@ -18,8 +18,8 @@ from materializer.cli.common import (
     store_options,
     webhook_option,
 )
-from materializer.cli.doctor import format_age
 from materializer.errors import FeatureStoreError
+from materializer.project.duration import format_age
 
 
 @click.command()

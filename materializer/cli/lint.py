@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from materializer.cli.common import number_of, open_store, output_option, print_json, say, store_options
+from materializer.cli.common import open_store, output_option, print_json, say, store_options
+from materializer.printable import number_of
 
 
 @click.command()

@@ -12,7 +12,7 @@ import click
 from materializer.cli.common import output_option, print_json, say
 from materializer.errors import InputError, ProjectError
 from materializer.online.connect import named_url, public_name
-from materializer.project.settings import project_in_reach
+from materializer.project.locate import project_in_reach
 
 _project_option = click.option(
     "--project-dir", help="The dbt project. Default: DBT_PROJECT_DIR, else the current folder."

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from materializer.catalog.neighbours import Surroundings, Tested
+from materializer.catalog.neighbours import Neighbours, Tested
 from materializer.cli.common import brief, open_store, output_option, print_json, print_rows, say, store_options
 from materializer.cli.shapes import entity_json, feature_json, service_json, view_json
 from materializer.errors import NotFoundError
@@ -35,7 +35,7 @@ def show(name: str, output: str, **where: Any) -> None:
         if feature:
             raise
         return _show_other(store, name, output, error)
-    around = store.get_surroundings(reference) if store.has_project else None
+    around = store.get_neighbours(reference) if store.has_project else None
     if feature:
         return _show_feature(view, feature, around, output)
     if output == "json":
@@ -65,7 +65,7 @@ def show(name: str, output: str, **where: Any) -> None:
     )
 
 
-def _show_feature(view: FeatureView, name: str, around: Surroundings | None, output: str) -> None:
+def _show_feature(view: FeatureView, name: str, around: Neighbours | None, output: str) -> None:
     feature = view.feature(name)
     services = around.services.get(name, ()) if around else ()
     tests = [test.name for test in around.tests if (test.column or "").lower() == name.lower()] if around else []
@@ -117,7 +117,7 @@ def _show_entity(entity: Entity, views: list[str], output: str) -> None:
     _facts(type=entity.dtype and type_name(entity.dtype), views=", ".join(views))
 
 
-def _around_json(around: Surroundings) -> dict[str, Any]:
+def _around_json(around: Neighbours) -> dict[str, Any]:
     return {
         "file": around.file,
         "made_from": list(around.made_from),

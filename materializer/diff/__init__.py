@@ -23,7 +23,7 @@ from materializer.diff.views import Declared, ViewComparison, declared, dependen
 from materializer.errors import FeatureStoreError, InputError, WarehouseError
 from materializer.project.definitions import FeatureView
 from materializer.project.manifest import load_manifest
-from materializer.project.render import Relation
+from materializer.project.relation import Relation
 from materializer.project.settings import Project
 from materializer.warehouse import open_warehouse
 

@@ -10,7 +10,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from materializer.project.graph import Graph
-from materializer.project.render import PACKAGE
+from materializer.project.relation import PACKAGE
 from materializer.sql.meaning import Query, UnreadableError, relation
 from materializer.sql.reader import Reader
 from materializer.sql.signature import query_of

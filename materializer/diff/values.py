@@ -7,7 +7,8 @@ from typing import Any
 
 from materializer.diff.result import FeatureValues, Values
 from materializer.errors import InputError, NotFoundError
-from materializer.project.render import MacroRenderer, Relation
+from materializer.project.relation import Relation
+from materializer.project.render import MacroRenderer
 from materializer.warehouse import Warehouse
 from materializer.warehouse.moments import to_rows
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from materializer.errors import FeatureStoreError
-from materializer.project.render import Relation
+from materializer.project.relation import Relation
 from materializer.project.settings import Project
 from materializer.warehouse import Warehouse, open_warehouse
 

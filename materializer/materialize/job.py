@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
-from materializer.errors import DefinitionError, FeatureStoreError, InputError, MaterializationError, NotFoundError
+from materializer.errors import DefinitionError, FeatureStoreError, InputError, MaterializationError
 from materializer.materialize.run import Options, Run, ViewResult
 from materializer.online.connect import plain_errors
 from materializer.online.published import publish_services, published_as_declared
@@ -26,32 +26,6 @@ KEPT_BACK = ": correct the exposure. Until then readers keep what was published 
 LOST = ": its readers fail until the feature is back, or the exposure is corrected."
 # Called with a view, the rows of it that are done so far, and how many there will be.
 Progress = Callable[[str, int, int], None]
-
-
-def select_views(registry: Registry, names: Sequence[str] = (), tags: Sequence[str] = ()) -> list[FeatureView]:
-    """The views to materialize: those named, with one of the tags (``team``, ``team=growth``), or every online view.
-
-    Raises:
-        NotFoundError: for a name that is no view, or tags that no online view has.
-        DefinitionError: for a view that says ``online: false``.
-    """
-    chosen = {}
-    for name in names:
-        view = registry.view(name)
-        if not view.online:
-            raise DefinitionError(f"Feature view '{name}' says `online: false`, so it is not materialized.")
-        chosen[view.reference] = view
-    online = [view for view in registry.all_views() if view.online]
-    for tag in tags:
-        name, equals, value = tag.partition("=")
-        tagged = {
-            view.reference: view for view in online if name in view.tags and (not equals or view.tags[name] == value)
-        }
-        if not tagged:
-            known = sorted({tag for view in online for tag in view.tags})
-            raise NotFoundError(f"No online feature view has the tag '{tag}'; there are: {', '.join(known) or 'none'}.")
-        chosen |= tagged
-    return list(chosen.values()) if names or tags else online
 
 
 @dataclass(frozen=True)

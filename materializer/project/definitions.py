@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from materializer.errors import DefinitionError, InputError, NotFoundError, worded
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,19 @@ class Pick:
     view: FeatureView
     feature: str
     output: str
+
+
+def has_tags(own: Mapping[str, str], wanted: Mapping[str, str] | Sequence[str] | None) -> bool:
+    """Whether tags hold all that are wanted: a dict of tags and values, or a list of tags (``team`` whatever its value,
+    ``team=growth`` with that one)."""
+    if isinstance(wanted, Mapping):
+        return all(own.get(tag) == str(value) for tag, value in wanted.items())
+    return all(_has_tag(own, tag) for tag in ([wanted] if isinstance(wanted, str) else wanted or ()))
+
+
+def _has_tag(own: Mapping[str, str], wanted: str) -> bool:
+    name, equals, value = wanted.partition("=")
+    return wanted in own or bool(equals and name in own and own[name] == value)
 
 
 def split_reference(reference: str) -> tuple[str, str]:

@@ -35,3 +35,13 @@ def format_duration(duration: timedelta) -> str:
     unit = max((unit for unit, size in _SECONDS.items() if unit != "week" and seconds % size == 0), key=_SECONDS.get)
     count = seconds // _SECONDS[unit]
     return f"{count} {unit}{'' if count == 1 else 's'}"
+
+
+def format_age(age: timedelta) -> str:
+    """An age in its largest whole unit: ``3 hours``."""
+    seconds = max(int(age.total_seconds()), 0)
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= length:
+            count = seconds // length
+            return f"{count} {unit}{'s' if count > 1 else ''}"
+    return f"{seconds} second{'' if seconds == 1 else 's'}"

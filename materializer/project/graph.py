@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from materializer.project.render import REFERABLE
+from materializer.project.relation import REFERABLE
 
 
 class Graph:

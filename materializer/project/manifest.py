@@ -12,16 +12,14 @@ from typing import Any
 
 from materializer.errors import DefinitionError, ProjectError
 from materializer.project.definitions import Entity, Feature, FeatureService, FeatureView, Registry
-from materializer.project.duration import format_duration, parse_duration
+from materializer.project.duration import parse_duration
 from materializer.project.manifest_age import check_fresh
 from materializer.project.manifest_shape import shaped
 from materializer.project.manifest_target import check_target
-from materializer.project.relation_names import is_relation_name
-from materializer.project.render import REFERABLE
+from materializer.project.meta import check_meta, freshness_limits
+from materializer.project.relation import REFERABLE, is_relation_name
 from materializer.project.settings import Project
 
-_KEYS = ("entities", "timestamp", "created_timestamp", "available_after", "ttl", "freshness", "online", "tags")
-_LIMITS = ("warn_after", "error_after")
 _SCHEMA_VERSIONS = ("v12",)
 
 
@@ -154,12 +152,7 @@ def _meta(node: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _view(unique_id: str, node: Mapping[str, Any], meta: Any, owners: Mapping[str, Any]) -> FeatureView:
     where = f"{node['resource_type'].capitalize()} '{node['name']}': meta.feature_view"
-    if node["name"].lower() in ("registry", "services") or node["name"].lower().startswith("_fs_"):
-        raise DefinitionError(
-            f"Feature view '{node['name']}' has a name that the store keeps for itself (registry, services, "
-            "and all that begin with _fs_): rename it."
-        )
-    check_meta(where, meta)
+    check_meta(node["name"], meta, node["resource_type"])
     if node["config"].get("materialized") == "ephemeral":
         raise DefinitionError(
             f"Feature view '{node['name']}' is ephemeral, so the warehouse holds no rows of it: "
@@ -186,7 +179,7 @@ def _view(unique_id: str, node: Mapping[str, Any], meta: Any, owners: Mapping[st
         created_timestamp=created,
         available_after=_duration(meta, "available_after", where),
         ttl=_duration(meta, "ttl", where),
-        **_freshness(meta, where),
+        **freshness_limits(meta, where),
         online=meta.get("online", True),
         tags={**{tag: "" for tag in node.get("tags") or []}, **{k: str(v) for k, v in meta.get("tags", {}).items()}},
         description=node.get("description", ""),
@@ -198,86 +191,8 @@ def _view(unique_id: str, node: Mapping[str, Any], meta: Any, owners: Mapping[st
     )
 
 
-def check_meta(where: str, meta: Any) -> None:
-    """Stop where ``meta.feature_view`` is not what a feature view may say (the macro ``_check_feature_view`` agrees).
-
-    Raises:
-        DefinitionError: naming the key and what is known instead.
-    """
-    if not isinstance(meta, dict):
-        raise DefinitionError(f"{where} is not a mapping: write `feature_view: {{entities: [...]}}`.")
-    for key in meta:
-        if key not in _KEYS:
-            near = difflib.get_close_matches(str(key), _KEYS, 1)
-            hint = f" (did you mean '{near[0]}'?)" if near else ""
-            raise DefinitionError(f"{where} has no key '{key}'{hint}; its keys are {', '.join(_KEYS)}.")
-    if "entities" not in meta:
-        raise DefinitionError(f"{where} has no `entities`: list the join key columns.")
-    entities = meta["entities"]
-    if (
-        not isinstance(entities, list)
-        or not entities
-        or not all(isinstance(name, str) for name in entities)
-        or len(set(entities)) != len(entities)
-    ):
-        raise DefinitionError(f"{where} `entities` is {entities!r}: list one or more different column names.")
-    moments = {str(meta[key]).lower() for key in ("timestamp", "created_timestamp") if meta.get(key)}
-    for name in entities:
-        if name.lower().startswith("_fs_"):
-            raise DefinitionError(
-                f"{where} `entities` has '{name}', but names that begin with _fs_ are kept for the "
-                "store's own fields: rename it."
-            )
-        if name.lower() in {"event_timestamp", *moments}:
-            raise DefinitionError(
-                f"{where} `entities` has '{name}', but that is a name for moments, not for a join key: rename it."
-            )
-    for key in ("timestamp", "created_timestamp"):
-        if key in meta and not isinstance(meta[key], str):
-            raise DefinitionError(f"{where} `{key}` is {meta[key]!r}: give the name of a column.")
-    for key in ("ttl", "available_after"):
-        if key in meta:
-            parse_duration(meta[key], f"{where}.{key}")
-    _freshness(meta, where)
-    if not isinstance(meta.get("online", True), bool):
-        raise DefinitionError(f"{where} `online` is {meta['online']!r}: it is true or false.")
-    if not isinstance(meta.get("tags", {}), dict):
-        raise DefinitionError(f"{where} `tags` is {meta['tags']!r}: it is a mapping such as {{team: growth}}.")
-
-
-def _duration(meta: Mapping[str, Any], key: str, where: str) -> Any:
+def _duration(meta: Mapping[str, Any], key: str, where: str) -> timedelta | None:
     return parse_duration(meta[key], f"{where}.{key}") if key in meta else None
-
-
-def _freshness(meta: Mapping[str, Any], where: str) -> dict[str, timedelta]:
-    """``meta.feature_view.freshness`` (the macro ``_freshness_limits`` agrees)."""
-    if "freshness" not in meta:
-        return {}
-    freshness, what = meta["freshness"], f"{where}.freshness"
-    if not isinstance(freshness, dict) or not freshness:
-        raise DefinitionError(f"{what} is {freshness!r}: write for example {{warn_after: 1 day, error_after: 3 days}}.")
-    for key in freshness:
-        if key not in _LIMITS:
-            raise DefinitionError(f"{what} has no key '{key}'; its keys are {', '.join(_LIMITS)}.")
-    limits = {key: _limit(value, f"{what}.{key}") for key, value in freshness.items()}
-    if len(limits) == 2 and limits["warn_after"] > limits["error_after"]:
-        raise DefinitionError(
-            f"{what} has warn_after {format_duration(limits['warn_after'])} beyond error_after "
-            f"{format_duration(limits['error_after'])}, so that it would never warn: make it the shorter one."
-        )
-    return limits
-
-
-def _limit(value: Any, what: str) -> timedelta:
-    """``12 hours``, or ``{count: 12, period: hour}`` as dbt writes it for sources."""
-    if isinstance(value, dict):
-        count, period = value.get("count"), value.get("period")
-        if set(value) != {"count", "period"} or type(count) is not int or not isinstance(period, str):
-            raise DefinitionError(
-                f"{what} is {value!r}: write a duration such as '12 hours', or {{count: 12, period: hour}}."
-            )
-        value = f"{count} {period}"
-    return parse_duration(value, what)
 
 
 def _service(exposure: Mapping[str, Any], views: Mapping[str, FeatureView]) -> FeatureService:

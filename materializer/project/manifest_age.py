@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from materializer.errors import ProjectError
-from materializer.project.render import REFERABLE
+from materializer.project.relation import REFERABLE
 from materializer.project.settings import Project
 from materializer.project.yaml_files import load_yaml
 

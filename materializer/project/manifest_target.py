@@ -7,7 +7,8 @@ from typing import Any
 
 from materializer.errors import FeatureStoreError, ProjectError
 from materializer.project.graph import meta_of
-from materializer.project.render import REFERABLE, MacroRenderer, dbt_macro
+from materializer.project.relation import REFERABLE
+from materializer.project.render import MacroRenderer, dbt_macro
 from materializer.project.settings import Project, load_project
 
 Location = tuple[str | None, str | None]

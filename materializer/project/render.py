@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import CodeType
@@ -23,55 +22,17 @@ import jinja2
 from materializer.errors import InputError, NotFoundError, ProjectError
 from materializer.project.macro_context import ONLY_DBT, Adapter, Exceptions, Lazy, Namespace, OnlyDbt
 from materializer.project.profile_jinja import basic_context
+from materializer.project.relation import PACKAGE, REFERABLE, Column, Relation
 from materializer.project.sandbox import SecurityError, sandbox
 from materializer.project.settings import Project
 
-PACKAGE = "feature_store"
 _MACRO = re.compile(r"({%-?\s*macro\s+)(\w+)")
 # Jinja does not export names that begin with an underscore; dbt renames macros for the same reason.
 _PREFIX = "dbt_macro__"
-# What `ref()` can name.
-REFERABLE = ("model", "seed", "snapshot")
 _UNSET = object()
 _ENVIRONMENT = sandbox(extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"])
 # dbt's adapters that build on another one, whose macros count before the default ones.
 _PARENTS = {"databricks": "spark", "redshift": "postgres", "fabric": "sqlserver"}
-
-
-@dataclass(frozen=True)
-class Relation:
-    """Something that SQL can select from, as it is written there: a table's name or a SELECT in parentheses."""
-
-    sql: str
-
-    def __str__(self) -> str:
-        return self.sql
-
-    @property
-    def database(self) -> str | None:
-        return self._part(-3)
-
-    @property
-    def schema(self) -> str | None:
-        return self._part(-2)
-
-    @property
-    def identifier(self) -> str | None:
-        return self._part(-1)
-
-    name = table = identifier
-
-    def _part(self, place: int) -> str | None:
-        parts = re.findall(r'"((?:[^"]|"")*)"|`([^`]*)`', self.sql)
-        return (parts[place][0].replace('""', '"') or parts[place][1]) if len(parts) >= -place else None
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column as dbt's adapters describe it; `dtype` is the warehouse's own name of the type."""
-
-    name: str
-    dtype: str
 
 
 class _ReturnError(Exception):
@@ -115,8 +76,12 @@ class MacroRenderer:
             InputError: with the sentence that would have stopped ``dbt compile``.
             ProjectError: where a macro reaches for what no template may have, or is broken.
         """
+        return self.ask(macro, *args, package=package, **kwargs).strip()
+
+    def ask(self, macro: str, *args: Any, package: str = PACKAGE, **kwargs: Any) -> Any:
+        """What a macro returns, as `render`; text where it returns nothing."""
         try:
-            return self._macro(package, macro)(*args, **kwargs).strip()
+            return self._macro(package, macro)(*args, **kwargs)
         except (SecurityError, RecursionError, OverflowError) as error:
             raise ProjectError(f"The macro '{macro}' cannot be rendered: {' '.join(str(error).split())}.") from None
         except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:

@@ -6,6 +6,7 @@ Only two forms need no dbt, because they cannot mean anything else: ``tag:<name>
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -15,8 +16,7 @@ from typing import Any
 
 import yaml
 
-from materializer.errors import InputError, NotFoundError, ProjectError
-from materializer.materialize.job import select_views
+from materializer.errors import DefinitionError, InputError, NotFoundError, ProjectError
 from materializer.project.dbt_process import dbt_command
 from materializer.project.definitions import FeatureView, Registry
 from materializer.project.settings import Project
@@ -39,17 +39,77 @@ class Selection:
     selector: str = ""
     state: str | None = None
 
+    @classmethod
+    def of(
+        cls,
+        select: Sequence[str] | str | None,
+        exclude: Sequence[str] | str | None,
+        selector: str | None,
+        state: str | os.PathLike[str] | None,
+    ) -> Selection:
+        """A selection as dbt takes it: ``"tag:a +b"``, or a list of such texts."""
+        return cls(_words(select), _words(exclude), " ".join(_words(selector)), os.fspath(state) if state else None)
+
     def __bool__(self) -> bool:
         return bool(self.select or self.exclude or self.selector)
 
 
-def words(text: str | Sequence[str] | None) -> tuple[str, ...]:
-    """A selection as dbt takes it, ``"tag:a +b"`` or a list of such texts, word by word."""
+def _words(text: str | Sequence[str] | None) -> tuple[str, ...]:
     texts = [text] if isinstance(text, str) else text or ()
     found = tuple(word for one in texts for word in one.split())
     if texts and not found:
         raise InputError("The selection is empty: leave it out for every view, or write for example tag:nightly.")
     return found
+
+
+def chosen_views(
+    project: Project,
+    manifest: Mapping[str, Any],
+    registry: Registry,
+    names: Sequence[str],
+    tags: Sequence[str],
+    selection: Selection,
+) -> list[FeatureView]:
+    """The views named, tagged or selected, each once; every online view where none is.
+
+    Raises:
+        NotFoundError, DefinitionError, InputError, ProjectError: as `select_views` and `selected_views`.
+    """
+    if not selection:
+        return select_views(registry, names, tags)
+    if (names or tags) and not (selection.select or selection.selector):
+        raise InputError(
+            "`exclude` takes away from what `select` or `selector` selects: put the views named there, too."
+        )
+    selected = selected_views(project, manifest, registry, selection)
+    named = select_views(registry, names, tags) if names or tags else []
+    return list({view.reference: view for view in [*named, *selected]}.values())
+
+
+def select_views(registry: Registry, names: Sequence[str] = (), tags: Sequence[str] = ()) -> list[FeatureView]:
+    """The views to materialize: those named, with one of the tags (``team``, ``team=growth``), or every online view.
+
+    Raises:
+        NotFoundError: for a name that is no view, or tags that no online view has.
+        DefinitionError: for a view that says ``online: false``.
+    """
+    chosen = {}
+    for name in names:
+        view = registry.view(name)
+        if not view.online:
+            raise DefinitionError(f"Feature view '{name}' says `online: false`, so it is not materialized.")
+        chosen[view.reference] = view
+    online = [view for view in registry.all_views() if view.online]
+    for tag in tags:
+        name, equals, value = tag.partition("=")
+        tagged = {
+            view.reference: view for view in online if name in view.tags and (not equals or view.tags[name] == value)
+        }
+        if not tagged:
+            known = sorted({tag for view in online for tag in view.tags})
+            raise NotFoundError(f"No online feature view has the tag '{tag}'; there are: {', '.join(known) or 'none'}.")
+        chosen |= tagged
+    return list(chosen.values()) if names or tags else online
 
 
 def selected_views(

@@ -13,6 +13,7 @@ import yaml
 
 from materializer.errors import ProjectError
 from materializer.project.last_run import began, last_run, ran_in
+from materializer.project.locate import dbt_setting, project_in_reach
 from materializer.project.profile_jinja import basic_context, render
 from materializer.project.yaml_files import load_yaml
 
@@ -136,21 +137,6 @@ class Project:
     def _folders(self) -> list[Path]:
         folders = [ran_in(self.last_run, self.folder), Path.cwd(), self.folder]
         return list(dict.fromkeys(folder.resolve() for folder in folders if folder is not None))
-
-
-def dbt_setting(name: str) -> str | None:
-    """What the environment says of a dbt option: ``DBT_ENGINE_<name>``, else ``DBT_<name>``; empty is not set."""
-    return os.environ.get(f"DBT_ENGINE_{name}") or os.environ.get(f"DBT_{name}") or None
-
-
-def project_in_reach() -> Path | None:
-    """The dbt project that is meant where none is named: the environment's, else the current folder's or its nearest
-    parent's; None where there is none."""
-    named = dbt_setting("PROJECT_DIR")
-    if named:
-        return Path(named)
-    here = Path.cwd()
-    return next((folder for folder in (here, *here.parents) if (folder / "dbt_project.yml").is_file()), None)
 
 
 def load_project(

@@ -91,20 +91,60 @@ class Node:
     scope: Scope | None = None
     windows: dict[int, Window] = field(default_factory=dict)
     added: dict[str, list[str]] = field(default_factory=dict)
+    # The nodes that its SQL reads, by what the tables in the tree are called.
+    reads: dict[str, Node] = field(default_factory=dict)
     dialect: str = ""
-    # By the id of a scope's expression: its name inside of the model, the columns as they are spelled, the scope.
+    # By the id of a scope's expression: its name inside of the model, its known columns as they are spelled, whether it
+    # may have others, the scope.
     parts: dict[int, str] = field(default_factory=dict)
     names: dict[int, dict[str, str]] = field(default_factory=dict)
+    opened: dict[int, str] = field(default_factory=dict)
     scopes: dict[int, Scope] = field(default_factory=dict)
 
-    def lacks(self, name: str) -> str:
-        """The sentence that there is no such column."""
-        return lacking(self.title, name, self.columns.values())
+    def columns_of(self, source: Source | None) -> dict[str, str]:
+        """The known columns of a scope or table, as they are spelled."""
+        if isinstance(source, exp.Table):
+            return self.reads[source.name].columns if source.name in self.reads else {}
+        return self.names.get(id(source.expression), {}) if isinstance(source, Scope) else {}
 
-    def title_of(self, scope: Scope) -> str:
-        """How a sentence calls a scope."""
-        part = self.parts.get(id(scope.expression))
+    def title_of(self, source: Source | None) -> str:
+        """How a sentence calls a scope or table."""
+        if isinstance(source, exp.Table) and source.name in self.reads:
+            return self.reads[source.name].title
+        part = self.parts.get(id(source.expression)) if isinstance(source, Scope) else "a function"
         return f"'{part}'" if part else "its outermost SELECT"
+
+    def lacks(self, name: str, source: Source | None = None) -> str:
+        """The sentence that a node, or a scope or table in its SQL, has no such column."""
+        if isinstance(source, Scope) and _is_select(source):
+            stars = [one for one in source.expression.selects if one.this.name.startswith(OPEN)]
+            if any(not one.alias.startswith(OPEN) for one in stars):
+                return by_position(name, self.parts.get(id(source.expression), ""))
+        columns = self.columns if source is None else self.columns_of(source)
+        there = f"; it has: {', '.join(columns.values())}." if columns else "."
+        return f"{self.title if source is None else self.title_of(source)} has no column '{name}'{there}"
+
+    def has(self, source: Source | None, name: str) -> str:
+        """Whether a scope or table has a column: ``sure``, as `may_have`, or ``field`` of a struct that it unpacks."""
+        if source is None or isinstance(source, exp.Pivot):
+            return "maybe"
+        if name in self.columns_of(source):
+            return "sure"
+        if isinstance(source, exp.Table):
+            named = name in source.alias_column_names
+            if isinstance(source.this, exp.Func):
+                return "sure" if named else "maybe" if reads_outside(source) else "field"
+            return "sure" if named else self.reads[source.name].may_have
+        if isinstance(source.expression, exp.UDTF):
+            return "sure" if name in source.expression.named_selects else "field"
+        if id(source.expression) not in self.names and isinstance(source.expression, exp.Query):
+            return "sure" if name in source.expression.named_selects else "maybe"  # a recursive CTE, in itself
+        return self.opened[id(source.expression)] if self.passed(source, name) else ""
+
+    def passed(self, scope: Scope, name: str) -> str | None:
+        """What the stars of a SELECT take for a column that is not known; None where they leave it out."""
+        gone, renamed = scope.expression.meta.get("stars") or ((), {})
+        return renamed.get(name) or (None if name in gone else name)
 
     def source_of(self, scope: Scope, table: str) -> tuple[Scope, Source | None]:
         """What a column's table is, and the scope that has it: that of the column, or one around it."""
@@ -115,7 +155,10 @@ class Node:
             if pivot is not None:
                 return at, pivot
             if found is not None:
-                return at, self.scopes.get(id(found.expression), found) if isinstance(found, Scope) else found
+                found = self.scopes.get(id(found.expression), found) if isinstance(found, Scope) else found
+                while isinstance(found, Scope) and found.is_set_operation:
+                    found = found.parent  # what a recursive CTE reads is all of itself
+                return at, found
             at = at.parent
         return scope, None
 
@@ -159,10 +202,8 @@ class Reader:
             elif one not in begun:
                 begun[one] = _Reading(self.graph, self.graph.nodes[one])
                 waiting += [table for table in begun[one].tables if table not in begun]
-            else:  # what reads itself, or is read by what it reads, is not known yet where it is read
-                known = {
-                    name: self._nodes.get(name) or Node(name, name, may_have="maybe") for name in begun[one].tables
-                }
+            else:  # of what reads itself, or is read by what it reads, only the names that its SQL says are known yet
+                known = {name: self._nodes.get(name) or begun[name].node for name in begun[one].tables}
                 self._nodes[one] = begun[one].finish(known)
         return self._nodes[unique_id]
 
@@ -176,8 +217,6 @@ class _Reading:
         self.node = Node(about["unique_id"], title, about, dialect=graph.dialect)
         # Names are compared in lower case, whatever the warehouse: a manifest does not say how they are quoted there.
         self.folding = f"{graph.dialect}, normalization_strategy=case_insensitive" if graph.dialect else ""
-        # By the id of a scope's expression: whether it may have other columns, as `Node.may_have`.
-        self.opened: dict[int, str] = {}
         self.tree = None if about.get("resource_type") in ("source", "seed") else self._tree()
 
     # Parsing.
@@ -192,7 +231,11 @@ class _Reading:
         else:
             try:
                 tree = parse(sql, self.graph.dialect)
-                return self._prepared(tree) if tree is not None else self._fails("is not a SELECT")
+                tree = self._prepared(tree) if tree is not None else self._fails("is not a SELECT")
+                names = tree.named_selects if tree is not None else ["*"]
+                node.columns = {} if "*" in names else {name: name for name in names}
+                node.may_have = "" if node.columns else "maybe"
+                return tree
             except (SqlglotError, RecursionError, ValueError, AttributeError, TypeError, KeyError, IndexError) as error:
                 self._unreadable(error)
         return None
@@ -213,6 +256,7 @@ class _Reading:
         self.said = _put_windows(tree, self.graph.dialect)
         for node in list(tree.walk()):
             if isinstance(node, exp.Select):
+                node.meta["stars"] = _star_options(node)
                 node.set("expressions", [self._named(item) for item in node.expressions])
                 _note_aliases(node)
             elif isinstance(node, exp.SetOperation) and node.args.get("by_name") and not node.side:
@@ -222,6 +266,8 @@ class _Reading:
                 if not alias.columns:
                     alias.set("columns", [exp.to_identifier(f"{OPEN}{node.alias}")])
                     node.set("alias", alias)
+            elif isinstance(node, exp.Alias) and node.arg_key == "replace":
+                node.set("alias", exp.to_identifier(node.alias.lower(), quoted=True))  # spelled as what it replaces
             elif isinstance(node, exp.Column) and not node.table:
                 node.meta["bare"] = True
             elif isinstance(node, exp.Identifier) and node.name != node.name.lower():
@@ -229,17 +275,21 @@ class _Reading:
                 node.set("this", node.name.lower())
         tree = qualify_tables(tree, dialect=self.folding)
         for scope in traverse_scope(tree):
-            for source in scope.sources.values():
-                if (
-                    isinstance(source, exp.Table)
-                    and isinstance(source.this, exp.Identifier)
-                    and source.name not in self.tables
-                ):
-                    name = self._called(source)
-                    self.tables[name] = None
-                    source.set("this", exp.to_identifier(name, quoted=True))
-                    source.set("db", None)
-                    source.set("catalog", None)
+            for alias, source in scope.sources.items():
+                is_name = isinstance(source, exp.Table) and isinstance(source.this, exp.Identifier)
+                if not is_name or source.name in self.tables or (source.name in scope.cte_sources and not source.db):
+                    continue
+                parts, name = [part.name for part in source.parts], self._called(source)
+                for column in scope.columns:  # of a table that is called by its schema too
+                    for length in range(2, len(column.parts)):
+                        if [part.name for part in column.parts[:length]] == parts[-length:]:
+                            column.replace(_dots(column.parts[length:], alias))
+                            break
+                self.tables[name] = None
+                source.set("this", exp.to_identifier(name, quoted=True))
+                source.set("db", None)
+                source.set("catalog", None)
+            scope.clear_cache()
         return tree
 
     def _named(self, item: exp.Expression) -> exp.Expression:
@@ -251,7 +301,7 @@ class _Reading:
         spreads = isinstance(item, exp.Explode) or item.find(exp.Columns) is not None
         written = item.alias_or_name or item.sql(self.graph.dialect, normalize_functions=False, comments=False)
         name = exp.to_identifier(f"{OPEN}{written}" if spreads else written.lower(), quoted=True)
-        if (isinstance(item, exp.Column) and item.this.meta.get("spelled")) or written != written.lower():
+        if isinstance(item, exp.Column) and item.this.meta.get("spelled") or written != written.lower():
             name.meta["spelled"] = item.this.meta.get("spelled") or written if isinstance(item, exp.Column) else written
         made = exp.Alias(this=item, alias=name)
         made.meta["clause"] = item.meta.get("clause")
@@ -299,7 +349,7 @@ class _Reading:
 
     def finish(self, tables: Mapping[str, Node]) -> Node:
         """The node; `tables` are those that its SQL reads."""
-        self.known = tables
+        self.node.reads = dict(tables)
         joined: set[str] = set()
         while self.tree is not None:
             try:
@@ -315,6 +365,7 @@ class _Reading:
                 self._unreadable(error)
             self.tree = None
         node, graph = self.node, self.graph
+        node.scope = None
         built, declared = graph.built_columns(self.about), graph.declared_columns(self.about)
         node.columns = {name.lower(): name for name in built or declared}
         node.may_have = "" if built else ("unlikely" if declared else "maybe")
@@ -325,7 +376,7 @@ class _Reading:
         schema = MappingSchema(
             {
                 name: dict.fromkeys([*table.columns, *((*joined, OPEN + name) if table.may_have else ())], "unknown")
-                for name, table in self.known.items()
+                for name, table in self.node.reads.items()
             },
             dialect=self.folding,
             normalize=False,
@@ -357,7 +408,7 @@ class _Reading:
         self._take_windows(scopes)
         node.columns, node.may_have = (
             dict(node.names[id(node.scope.expression)]),
-            self.opened[id(node.scope.expression)],
+            self.node.opened[id(node.scope.expression)],
         )
         if node.may_have:
             node.columns = {name.lower(): name for name in self.graph.built_columns(self.about)} | node.columns
@@ -383,7 +434,7 @@ class _Reading:
             for item in (
                 [one for one in scope.expression.selects if one.alias in self.said] if _is_select(scope) else ()
             ):
-                made[item.alias] = (scope, item.pop().this)
+                made.setdefault(item.alias, (scope, item.pop().this))  # the first; stars may have taken it on
                 self.node.names[id(scope.expression)].pop(item.alias, None)
                 scope.clear_cache()
         for scope in scopes:
@@ -416,7 +467,7 @@ class _Reading:
 
     def _merge_joined(self, scope: Scope) -> None:
         """Of a column that USING joins take only the sides whose values get through: sqlglot has a COALESCE of all."""
-        sides = {join.alias_or_name: join.side for join in scope.expression.args.get("joins") or ()}
+        sides = {join.alias_or_name: join.side for join in scope.find_all(exp.Join)}
         for made in list(scope.find_all(exp.Coalesce)):
             each = [made.this, *made.expressions]
             if all(isinstance(one, exp.Column) and one.name == made.this.name and not one.this.meta for one in each):
@@ -436,8 +487,8 @@ class _Reading:
             return
         at, source = node.source_of(scope, parts[0]) if len(parts) > 1 else (scope, None)
         if source is not None:
-            if not self._has(source, parts[1]):
-                column.meta["problem"] = self._lacks(source, parts[1])
+            if not self.node.has(source, parts[1]):
+                column.meta["problem"] = node.lacks(parts[1], source)
             elif at is not scope and column.meta.get("bare") and "maybe" in self._having(scope, parts[1]).values():
                 column.meta["problem"] = self._of_two(scope, parts[1])
             if len(parts) > 2:
@@ -448,7 +499,7 @@ class _Reading:
             if _is_select(scope)
             else None
         )
-        if made is not None and made.this is not column and column.find_ancestor(exp.Alias) is not made:
+        if made is not None and made.this is not column and not column.find_ancestor(exp.Alias) is made:
             column.replace(_dots(parts, "", exp.paren(made.this.copy())))
             return
         if (
@@ -483,8 +534,8 @@ class _Reading:
                 return chosen, self._of_two(scope, name), True
             if sure:
                 return sure[0], f"'{name}' in {title} is ambiguous: {some} have it." if len(sure) > 1 else None, True
-            if not chosen and having:
-                chosen, likely = (maybe or unlikely)[0], bool(maybe)
+            if not chosen and not problem and having:
+                chosen, likely = (maybe or unlikely)[0] if len(maybe or unlikely) == 1 else "", bool(maybe)
                 if len(maybe or unlikely) > 1:
                     problem = (
                         f"'{name}' in {title} is ambiguous: {some} may have it, and not all of their columns are known."
@@ -493,7 +544,14 @@ class _Reading:
                     others = self._titles(at, unlikely)
                     problem = f"'{name}' in {title} is taken for a column of {some}, since {others} declare columns, but not this one."
             at = at.parent if at.can_be_correlated else None
-        if not chosen:
+        named = [
+            source
+            for one, _ in scope.references
+            if "position" in self.node.lacks(name, source := self.node.source_of(scope, one)[1] or scope)
+        ]
+        if not chosen and named:
+            problem = self.node.lacks(name, named[0])
+        elif not chosen and not problem:
             places = " or ".join(self._titles(scope, [one]) for one, _ in scope.references) or "nothing: it has no FROM"
             problem = f"There is no column '{name}' in what {title} reads ({places})."
         return chosen, problem, likely
@@ -510,40 +568,13 @@ class _Reading:
         hidden = scope.semi_or_anti_join_tables
         for table in [*(one for one, _ in scope.references if one not in hidden), *scope.lateral_sources]:
             source = self.node.source_of(scope, table)[1]
-            has = self._has(source, name) if source is not None else ""
+            has = self.node.has(source, name) if source is not None else ""
             if has and has != "field":
                 found[table] = has
         return found
 
-    def _has(self, source: Source, name: str) -> str:
-        if isinstance(source, exp.Pivot):
-            return "maybe"
-        if isinstance(source, exp.Table):
-            named = source.alias_column_names
-            if isinstance(source.this, exp.Func):
-                return "sure" if name in named else "maybe" if reads_outside(source) else "field"
-            table = self.known[source.name]
-            return "sure" if name in named or name in table.columns else table.may_have
-        if isinstance(source.expression, exp.UDTF):
-            return "sure" if name in source.expression.named_selects else "field"
-        there = self.node.names.get(id(source.expression), {})
-        return "sure" if name in there else self.opened.get(id(source.expression), "")
-
-    def _columns_of(self, source: Source) -> dict[str, str]:
-        if isinstance(source, exp.Table):
-            return self.known[source.name].columns if source.name in self.known else {}
-        return self.node.names.get(id(source.expression), {})
-
-    def _lacks(self, source: Source, name: str) -> str:
-        return lacking(self._title(source), name, self._columns_of(source).values())
-
     def _titles(self, scope: Scope, tables: Sequence[str]) -> str:
-        return " and ".join(self._title(self.node.source_of(scope, table)[1]) for table in tables)
-
-    def _title(self, source: Source | None) -> str:
-        if isinstance(source, exp.Table) and source.name in self.known:
-            return self.known[source.name].title
-        return self.node.title_of(source) if isinstance(source, Scope) else "a function" if source else "nothing"
+        return " and ".join(self.node.title_of(self.node.source_of(scope, table)[1]) for table in tables)
 
     # What a scope gives.
 
@@ -558,27 +589,26 @@ class _Reading:
                     **names,
                     **{one: name for one, name in node.names[id(branch.expression)].items() if one not in names},
                 }
-            both = [self.opened.get(id(branch.expression), "") for branch in scope.set_operation_scopes]
-            opened = "maybe" if "maybe" in both else max(both)
+            both = [node.opened[id(branch.expression)] for branch in scope.set_operation_scopes]
+            opened = "maybe" if "maybe" in both else ""
         elif isinstance(made, exp.Select):
             for item in made.expressions:
                 source = node.source_of(scope, item.this.table)[1] if isinstance(item.this, exp.Column) else None
                 if item.alias.startswith(OPEN):
-                    may = self._has(source, item.this.name + OPEN) if source is not None else "maybe"
+                    may = self.node.has(source, item.this.name + OPEN) if source is not None else "maybe"
                     opened = opened if opened == "maybe" else may
                     continue
                 spelled = item.args["alias"].meta.get("spelled") or item.alias
                 if spelled == item.alias == item.this.name and source is not None:
-                    spelled = self._columns_of(source).get(item.alias, spelled)
+                    spelled = node.columns_of(source).get(item.alias, spelled)
                 names[item.alias] = spelled
         node.names[id(made)] = names
-        self.opened[id(made)] = opened
+        self.node.opened[id(made)] = opened
 
 
-def lacking(title: str, name: str, there: Iterable[str]) -> str:
-    """The sentence that a relation has no such column."""
-    known = ", ".join(there)
-    return f"{title} has no column '{name}'" + (f"; it has: {known}." if known else ".")
+def by_position(name: str, title: str) -> str:
+    """The sentence that a list of names stands over a star whose columns are not known."""
+    return f"'{name}' of '{title}' goes by its position, and the columns it is taken from are not known."
 
 
 def reads_outside(table: exp.Table) -> bool:
@@ -623,6 +653,19 @@ def _clauses(tree: exp.Expression) -> Iterator[exp.Expression]:
             yield from node.args.get("replace") or ()
         elif isinstance(node, (exp.Where, exp.Having, exp.Qualify, exp.Ordered, exp.Join)):
             yield node
+
+
+def _star_options(select: exp.Select) -> tuple[set[str], dict[str, str]]:
+    """The names that stars leave out, and those that they give to others."""
+    gone: set[str] = set()
+    renamed: dict[str, str] = {}
+    for item in select.expressions:
+        args = (item.this if isinstance(item, (exp.Column, exp.Columns)) else item).args if item.is_star else {}
+        renamed |= {one.alias.lower(): one.this.name.lower() for one in args.get("rename") or ()}
+        gone |= {one.name.lower() for one in args.get("except_") or ()} | {
+            one.alias.lower() for one in args.get("replace") or ()
+        }
+    return gone | set(renamed.values()), renamed
 
 
 def _note_aliases(select: exp.Select) -> None:

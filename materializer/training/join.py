@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from materializer.errors import InputError, worded
 from materializer.project.definitions import FeatureView, Pick, Registry, pick_features, split_reference
-from materializer.project.render import MacroRenderer, Relation
+from materializer.project.relation import Relation
+from materializer.project.render import MacroRenderer
 from materializer.training.text_files import FileRows
 from materializer.warehouse import Warehouse
 from materializer.warehouse.arrow import to_plain, without_wide

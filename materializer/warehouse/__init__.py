@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
 from materializer.errors import WarehouseError
-from materializer.project.render import Column, Relation
-from materializer.project.settings import Project
+from materializer.project.relation import Column, Relation
+
+if TYPE_CHECKING:
+    from materializer.project.settings import Project
 
 SQL_TYPE = b"sql_type"
 

@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 
 from materializer.errors import WarehouseError
-from materializer.project.render import Column, Relation
+from materializer.project.relation import Column, Relation
 from materializer.project.settings import Project
 from materializer.warehouse import SQL_TYPE
 from materializer.warehouse.duckdb_profile import ProfileSettings, profile_settings

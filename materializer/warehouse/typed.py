@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import pyarrow as pa
 
-from materializer.errors import DefinitionError, NotFoundError
+from materializer.errors import DefinitionError, FeatureStoreError, NotFoundError
 from materializer.project.definitions import Entity, Feature, FeatureView, Registry, split_reference
-from materializer.project.render import Relation
-from materializer.warehouse import SQL_TYPE, Warehouse
+from materializer.project.relation import Relation
+from materializer.project.settings import Project
+from materializer.warehouse import SQL_TYPE, Warehouse, open_warehouse
 from materializer.warehouse.arrow import plain_type
 from materializer.warehouse.join_keys import HUGEINT, UHUGEINT, UUID
 
@@ -83,6 +85,37 @@ def with_columns(view: FeatureView, warehouse: Warehouse, schema: pa.Schema | No
         timestamp=timestamp.name,
         created_timestamp=created.name if created is not None else None,
     )
+
+
+def typed_views(views: Sequence[FeatureView], warehouse: Warehouse, unbuilt: bool = False) -> list[FeatureView]:
+    """Views `with_columns`, the warehouse asked once for all; with `unbuilt`, one that is not there stays as it is.
+
+    Raises:
+        NotFoundError, DefinitionError: as `with_columns`.
+    """
+    schemas = warehouse.schemas([Relation(view.relation) for view in views])
+    typed = []
+    for view in views:
+        try:
+            typed.append(with_columns(view, warehouse, schemas.get(Relation(view.relation))))
+        except NotFoundError:
+            if not unbuilt:
+                raise
+            typed.append(view)
+    return typed
+
+
+def built_views(project: Project, registry: Registry) -> list[FeatureView]:
+    """The views that the warehouse has as they should be, `with_columns`; none where it cannot be asked."""
+    views = []
+    try:
+        with open_warehouse(project) as warehouse:
+            for view in registry.all_views():
+                with suppress(FeatureStoreError):
+                    views.append(with_columns(view, warehouse))
+    except FeatureStoreError:
+        return []
+    return views
 
 
 def broken_services(registry: Registry, typed: Iterable[FeatureView]) -> dict[str, str]:

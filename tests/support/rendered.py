@@ -6,7 +6,8 @@ from typing import Any
 
 import duckdb
 
-from materializer.project.render import Column, MacroRenderer, Relation
+from materializer.project.relation import Column, Relation
+from materializer.project.render import MacroRenderer
 
 
 class Views:

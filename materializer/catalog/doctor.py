@@ -1,0 +1,159 @@
+"""Whether everything is in place: project, dbt package, manifest, warehouse, views, services and Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from materializer.errors import FeatureStoreError
+from materializer.materialize.memory import read_log
+from materializer.materialize.run import check_storable
+from materializer.online import health
+from materializer.online.connect import connect, plain_errors, private_url, redis_url
+from materializer.online.published import published_view, read_from_elsewhere, read_published
+from materializer.online.topology import OnlineStore
+from materializer.printable import number_of
+from materializer.project import dbt_package
+from materializer.project.definitions import FeatureView, Registry
+from materializer.project.duration import format_age
+from materializer.project.manifest import load_manifest, read_registry
+from materializer.project.settings import Project
+from materializer.warehouse import open_warehouse
+from materializer.warehouse.typed import broken_services, with_columns
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at; `message` says what was found, or what to do."""
+
+    check: str
+    ok: bool
+    warning: bool
+    message: str
+
+
+# What a look says; with True beside it, it is a warning.
+_Said = str | tuple[str, bool]
+
+
+def doctor(find_project: Callable[[], Project], url: str | None, namespace: str | None) -> list[Check]:
+    """Look at everything that `find_project`, the Redis `url` (default the usual one) and `namespace` lead to.
+
+    What cannot be reached is a check that failed, and what depends on it is left out.
+    """
+    checks = _Checks()
+    project = checks.look("project", find_project, _project)
+    registry = None
+    if project:
+        checks.look("dbt package", lambda: _package(project))
+        registry = checks.look("manifest", lambda: read_registry(load_manifest(project)), _declared)
+    if project and registry and checks.look("warehouse", lambda: _warehouse(project)):
+        typed: list[FeatureView] = []
+        for view in registry.all_views():
+            checks.look(f"view {view.reference}", lambda view=view: _view(project, view, typed))
+        for name, sentence in broken_services(registry, typed).items():
+            checks.found.append(Check(f"service {name}", False, False, sentence))
+    url = redis_url(url, project.folder if project else None)
+    private = ", this project's private one" if project and url == private_url(project.folder) else ""
+    if checks.look("redis", lambda: _redis(url, health.topology) + private):
+        checks.look("redis eviction", lambda: _redis(url, lambda store, _: health.eviction(store)))
+        checks.look("redis persistence", lambda: _redis(url, lambda store, _: health.persistence(store)))
+        if project:
+            checks.look("online", lambda: _online(url, namespace or project.namespace, project, registry))
+    if project and registry:
+        checks.look("runs", lambda: _runs(project, namespace or project.namespace))
+    return checks.found
+
+
+class _Checks:
+    def __init__(self) -> None:
+        self.found: list[Check] = []
+
+    def look(self, name: str, work: Callable[[], Any], words: Callable[[Any], _Said] | None = None) -> Any:
+        """Note what `words` say of what `work` gives; None where it fails."""
+        try:
+            result = work()
+            said = words(result) if words else result
+            message, warning = said if isinstance(said, tuple) else (str(said), False)
+            self.found.append(Check(name, True, warning, message))
+        except FeatureStoreError as error:
+            self.found.append(Check(name, False, False, str(error)))
+            return None
+        return result
+
+
+def _project(project: Project) -> _Said:
+    said = f"{project.name}, target {project.target}, in {project.folder}"
+    return ". ".join((said, *project.notes)), bool(project.notes)
+
+
+def _package(project: Project) -> _Said:
+    copy = dbt_package.copied_files(project.folder)
+    if copy and copy != dbt_package.package_files():
+        return "the copy in the project is of another release: run `feature-store init` and `dbt deps` there", True
+    return "of this release" if copy else "not copied into the project"
+
+
+def _declared(registry: Registry) -> str:
+    views, services = len(registry.all_views()), len(registry.services)
+    return f"{number_of(views, 'feature view')}, {number_of(services, 'feature service')}"
+
+
+def _warehouse(project: Project) -> str:
+    with open_warehouse(project):
+        where = f" ({project.database_file})" if project.database_file else ""
+        return f"{project.connection.get('type')} opens{where}"
+
+
+def _view(project: Project, view: FeatureView, typed: list[FeatureView]) -> str:
+    with open_warehouse(project) as warehouse:
+        view = with_columns(view, warehouse)
+    typed.append(view)
+    if view.online:
+        check_storable(view)
+    return f"{number_of(len(view.features), 'feature')} by {', '.join(view.join_keys)}"
+
+
+def _redis(url: str, look: Callable[[OnlineStore, str], Any]) -> Any:
+    with plain_errors(url):
+        return look(connect(url), url)
+
+
+def _online(url: str, namespace: str, project: Project, registry: Registry | None) -> _Said:
+    with plain_errors(url):
+        client = connect(url)
+        _, published = read_published(client, namespace)
+        views = published.all_views()
+        if not views:
+            return f"nothing is published in namespace {namespace} yet: run `materialize`"
+        said = f"{number_of(len(views), 'feature view')} published in namespace {namespace}"
+        if registry is None:
+            return said
+        with open_warehouse(project) as warehouse:
+            place = warehouse.place
+        for view in registry.all_views():
+            known = published_view(client, namespace, view.reference)
+            elsewhere = known and read_from_elsewhere(view.reference, known.read_from, f"{view.relation} of {place}")
+            if elsewhere:
+                return f"{said}. {elsewhere}", True
+    return said
+
+
+def _runs(project: Project, namespace: str) -> _Said:
+    """The last run of each view, by the materialization log."""
+    with open_warehouse(project) as warehouse:
+        entries = read_log(warehouse.state_folder, namespace)
+    last = {entry["view"]: entry for entry in entries}
+    if not last:
+        return "none is known of here"
+    now = datetime.now(timezone.utc)
+    said = []
+    for view, entry in sorted(last.items()):
+        age = format_age(now - datetime.fromisoformat(entry["at"]))
+        outcome = f"failed ({entry['error']})" if entry["error"] else f"{entry['rows_written']:,} written"
+        said.append(f"{view} {age} ago, {outcome}")
+    failed = sum(1 for entry in entries if entry["error"])
+    text = "; ".join(said) + (f" ({failed} of {len(entries)} runs failed)" if failed else "")
+    return text, any(entry["error"] for entry in last.values())
