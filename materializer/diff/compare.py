@@ -31,6 +31,10 @@ class Comparison:
         first, second = self.old.query(old), self.new.query(new)
         return (first, second) if first is not None and second is not None else None
 
+    def alike(self, old: str, new: str) -> bool:
+        """Whether two models and all that they are made from are the same word for word: none of it has to be read."""
+        return self.old.fingerprint(old) == self.new.fingerprint(new) is not None
+
     def text_change(self, old: str, new: str) -> str | None:
         """Where two models could only be compared by their text, and it differs: why only by text."""
         side = self.old if self.old.why_not(old) else self.new
@@ -64,7 +68,7 @@ class Comparison:
         if old.key == new.key and (not same_rows or old.exact == new.exact):
             return None
         first, second = where_they_differ(old, new)
-        return first.text, second.text
+        return str(first.text), str(second.text)
 
     def rows(self, old: Query, new: Query) -> RowsChange | None:
         """How what decides the rows of two queries differs, as far as their own SQL goes."""
@@ -119,7 +123,7 @@ class Comparison:
         if old is None:
             return ()  # whoever reads it now changed too
         if new is None:
-            return (Cause(key, name, old.text, "(no such column)"),)
+            return (Cause(key, name, str(old.text), "(no such column)"),)
         if not self.same_source(key, key):
             differing = self.column(old, new, pair[0].rows == pair[1].rows)
             if differing:
@@ -181,7 +185,7 @@ def where_they_differ(old: Column, new: Column) -> tuple[Column, Column]:
 def _shape(column: Column) -> str:
     """How a column is made, without the columns that it is made from."""
     if column.made is None:
-        return "" if column.children else column.text
+        return "" if column.children else str(column.text)
 
     def without_column(node: exp.Expression) -> exp.Expression:
         apart = isinstance(node, (exp.Column, exp.Subquery, exp.Window)) and node.parent is not None

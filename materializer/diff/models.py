@@ -11,7 +11,7 @@ from sqlglot.errors import SqlglotError
 
 from materializer.project.graph import Graph
 from materializer.project.relation import PACKAGE
-from materializer.sql.meaning import Query, UnreadableError, relation
+from materializer.sql.meaning import Query, UnreadableError, digest, relation
 from materializer.sql.reader import Reader
 from materializer.sql.signature import query_of
 
@@ -40,6 +40,7 @@ class Models:
         self._by_key = {self.key(node).lower(): node for node in self.graph.nodes.values() if _has_rows(node)}
         self._queries: dict[str, Query | None] = {}
         self._why: dict[str, str] = {}
+        self._fingerprints: dict[str, str | None] = {}
         self.dialect = self.graph.dialect
         self._reader = Reader(self.graph)
 
@@ -66,6 +67,19 @@ class Models:
             except UnreadableError as error:
                 self._why[key] = str(error)
         return self._queries[key]
+
+    def fingerprint(self, key: str) -> str | None:
+        """Equal where a model, all above it and what is known of their columns are; None where not all is compiled."""
+        if key not in self._fingerprints:
+            self._fingerprints[key] = None
+            node = self.get(key) or {}
+            above = [self.fingerprint(parent) for parent in self.parents(key)]
+            kinds = [(one.get("name"), one.get("data_type")) for one in (node.get("columns") or {}).values()]
+            about = kinds, self._columns.get(node.get("unique_id", "")), node.get("config", {}).get("contract")
+            made = node.get("compiled_code") if node.get("resource_type") in MODELS else node.get("resource_type")
+            if made and None not in above:
+                self._fingerprints[key] = digest(key, made, node.get("identifier"), about, above)
+        return self._fingerprints[key]
 
     def why_not(self, key: str) -> str | None:
         """Why a model has no query: half a sentence."""

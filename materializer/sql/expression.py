@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
@@ -10,7 +9,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from materializer.sql.meaning import UNKNOWN, Column, Key, Query, UnreadableError, all_reads, digest, keyed
+from materializer.sql.meaning import UNKNOWN, Column, Key, Query, Text, UnreadableError, all_reads, digest, keyed
 
 _QUERIES = (exp.Subquery, exp.Select, exp.SetOperation)
 _EITHER_WAY = (exp.EQ, exp.NEQ, exp.NullSafeEQ, exp.NullSafeNEQ, exp.Add, exp.Mul)
@@ -95,12 +94,15 @@ class Expression:
             if isinstance(item, exp.PropertyEQ):
                 fields[item.this.name] = self._inner(item.expression)
         children = tuple(self._children)
-        text, type_ = text_of(node, self._dialect), self._type(node)
+        text, type_ = self._text(node), self._type(node)
         return Column(key.key, key.exact, text, all_reads(children), node, children, type_, fields)
 
     def _inner(self, node: exp.Expression) -> Column:
         """A part of the expression as a column of its own."""
         return Expression(self._scope, self._dialect, self._subquery, self._given).column(node)
+
+    def _text(self, node: exp.Expression) -> Text:
+        return Text((node,), self._dialect)
 
     def _child(self, column: Column) -> Column:
         self._children.append(column)
@@ -125,10 +127,10 @@ class Expression:
             case exp.Dot() if isinstance(node.expression, exp.Identifier):
                 return self._field(self._inner(node.this), node.expression.name.lower())
             case exp.Subquery() | exp.Select() | exp.SetOperation():
-                return self._child(self._query(node).as_value(text_of(node, self._dialect)))
+                return self._child(self._query(node).as_value(self._text(node)))
             case exp.Exists() if isinstance(node.this, _QUERIES):
                 rows = replace(self._query(node.this), columns={}, unseen=())
-                return keyed("exists", self._child(rows.as_value(text_of(node.this, self._dialect))))
+                return keyed("exists", self._child(rows.as_value(self._text(node.this))))
             case exp.Columns():
                 raise UnreadableError("COLUMNS(...) is not followed")
             case exp.Lambda():
@@ -264,18 +266,6 @@ def spreads(node: exp.Expression) -> Iterator[exp.Expression]:
     """What in an expression makes several rows of one; subqueries apart."""
     inside = node.walk(prune=lambda one: isinstance(one, _QUERIES))
     return (one for one in inside if isinstance(one, (exp.Explode, exp.Unnest)))
-
-
-def text_of(node: exp.Expression, dialect: str) -> str:
-    """An expression for people: without the qualifiers and quotes that nobody wrote."""
-    shown = node.copy()
-    for column in shown.find_all(exp.Column):
-        if column.args.get("table") is not None and "start" not in column.args["table"].meta:
-            column.set("table", None)
-    for name in shown.find_all(exp.Identifier):
-        if "start" not in name.meta and re.fullmatch(r"[a-z_]\w*", name.name):
-            name.set("quoted", False)
-    return shown.sql(dialect=dialect, comments=False)
 
 
 def _plain_number(text: str) -> str:

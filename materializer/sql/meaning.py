@@ -7,6 +7,7 @@ not hold: SQL that means the same in a roundabout way has another signature.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -51,6 +52,32 @@ def _at(part: Any, which: str) -> Any:
 
 
 @dataclass(frozen=True, eq=False)
+class Text:
+    """SQL for people, written when it is read: without the qualifiers and quotes that nobody wrote."""
+
+    pieces: tuple[str | Text | exp.Expression, ...]
+    dialect: str = ""
+
+    def __str__(self) -> str:
+        return "".join(self._shown(one) if isinstance(one, exp.Expression) else str(one) for one in self.pieces)
+
+    def _shown(self, node: exp.Expression) -> str:
+        shown = node.copy()
+        for column in shown.find_all(exp.Column):
+            if column.args.get("table") is not None and "start" not in column.args["table"].meta:
+                column.set("table", None)
+        for name in shown.find_all(exp.Identifier):
+            if "start" not in name.meta and re.fullmatch(r"[a-z_]\w*", name.name):
+                name.set("quoted", False)
+        return shown.sql(dialect=self.dialect, comments=False)
+
+
+def joined(separator: str, texts: Iterable[str | Text]) -> Text:
+    """Several texts as one."""
+    return Text(tuple(piece for text in texts for piece in (separator, text))[1:])
+
+
+@dataclass(frozen=True, eq=False)
 class Column:
     """How one column is made; `key` and `exact` as of a `Key`.
 
@@ -60,7 +87,7 @@ class Column:
 
     key: str
     exact: str
-    text: str
+    text: str | Text
     reads: frozenset[Read] = frozenset()
     made: exp.Expression | None = None
     children: tuple[Column, ...] = ()
@@ -79,15 +106,15 @@ class Column:
 
     def doubted(self) -> Column:
         """As it is where a name may mean something else."""
-        return replace(self.seen_from("doubtful"), reads=self.reads | {(UNKNOWN, self.text)})
+        return replace(self.seen_from("doubtful"), reads=self.reads | {(UNKNOWN, str(self.text))})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Part:
     """Something that decides which rows there are: its kind (``where``), and its SQL for people."""
 
     kind: str
-    sql: str
+    sql: str | Text
     key: str
 
 
@@ -125,7 +152,7 @@ class Query:
             return self.columns.get(name)
         return either([outside(relation, name) for relation in self.unseen])
 
-    def as_value(self, text: str) -> Column:
+    def as_value(self, text: str | Text) -> Column:
         """The whole answer as one value: what an expression takes from a subquery in it."""
         columns = tuple(self.columns.values())
         key = digest("subquery", self.rows, [column.exact for column in columns], self.unseen)
@@ -177,7 +204,7 @@ def relation(name: str, columns: Mapping[str, str | None], may_have: bool) -> Qu
     )
 
 
-def made_from(how: Any, text: str, children: list[Column], type_: str | None = None) -> Column:
+def made_from(how: Any, text: str | Text, children: list[Column], type_: str | None = None) -> Column:
     """A column made from others otherwise than by an expression: a union, or a name that may mean several."""
     key = keyed(how, children)
     return Column(key.key, key.exact, text, all_reads(children), None, tuple(children), type_)

@@ -20,16 +20,17 @@ from materializer.sql.expression import (
     bounds,
     conjuncts,
     spreads,
-    text_of,
 )
 from materializer.sql.meaning import (
     Column,
     Part,
     Query,
+    Text,
     UnreadableError,
     all_reads,
     digest,
     each_once,
+    joined,
     keyed,
     made_from,
     outside,
@@ -176,9 +177,11 @@ class _Queries:
         spread: list[Column] = []
         for item in node.expressions:
             if item.is_star:
-                raise UnreadableError(f"{text_of(item, self._dialect)} is not followed")
+                raise UnreadableError(f"{Text((item,), self._dialect)} is not followed")
             if item.alias.startswith(OPEN) and isinstance(item.this, exp.Column):
-                unseen += scope.sources[item.this.table].query.unseen
+                source = scope.sources[item.this.table]
+                unseen += source.query.unseen
+                columns |= {new: source.column(old) for new, old in node.meta["stars"][1].items() if new not in columns}
                 continue
             column = self._column(item, scope)
             if item.meta.get("problem"):
@@ -213,7 +216,7 @@ class _Queries:
         for one in conjuncts(node):
             columns = [self._column(bound, scope) for bound in bounds(one)]
             key = digest(kind, sorted(column.key for column in columns))
-            found.append((Part(kind, text_of(one, self._dialect), key), columns))
+            found.append((Part(kind, Text((one,), self._dialect), key), columns))
         return found
 
     def _filter(self, kind: str, node: exp.Expression | None, scope: Scope) -> None:
@@ -238,7 +241,7 @@ class _Queries:
             for special in ("cube", "rollup", "grouping_sets"):
                 keys += [self._column(one, scope) for one in group.args.get(special) or ()]
         grouped_by = {column.key for column in keys}
-        own = Part("group by", ", ".join(key.text for key in keys), digest("group", sorted(grouped_by)))
+        own = Part("group by", joined(", ", (key.text for key in keys)), digest("group", sorted(grouped_by)))
         base = digest("group", scope.query.rows, sorted({column.exact for column in keys}))
         scope.query = scope.query.decided(base, [own], all_reads(keys))
         self._filter("having", having, scope)
@@ -290,10 +293,10 @@ class _Queries:
         alike = inner and not source.copy and not isinstance(join.this, exp.Lateral)
         apart = side in ("RIGHT", "FULL") or kind == "positional join"
         how = "" if inner else [kind, sorted(exacts)]
-        what = ", ".join(part.sql for part in right.parts if part.kind == "from")
-        on = " and ".join(part.sql for part, _ in found)
+        what = joined(", ", (part.sql for part in right.parts if part.kind == "from"))
+        on = joined(" and ", (part.sql for part, _ in found))
         key = digest(kind, sorted(right.relations), sorted(part.key for part, _ in found))
-        own = Part(kind, f"{what} on {on}" if on else what, key)
+        own = Part(kind, joined(" on ", (what, on)) if found else what, key)
         scope.query = replace(
             left,
             base=digest("join", left.rows if apart else left.base, how, right.base if alike else right.rows),
@@ -335,7 +338,7 @@ class _Queries:
         bare = item.copy()
         bare.set("alias", None)
         column = self._column(bare, scope)
-        text = f"({text_of(item.this if isinstance(item, exp.Lateral) else bare, self._dialect)})"
+        text = f"({Text((item.this if isinstance(item, exp.Lateral) else bare,), self._dialect)})"
         known = [name for name in names if not name.startswith(OPEN)]
         if isinstance(item, exp.Values) and all(isinstance(row, exp.Tuple) for row in item.expressions):
             places = list(zip(*(row.expressions for row in item.expressions), strict=False))
@@ -373,20 +376,23 @@ class _Queries:
             known = self._column(exp.column(window.known.lower(), made["_fs_event"].find(exp.Column).table), inside)
             key, text = keyed("greatest", frozenset((event, known))), f"GREATEST({event.text}, {known.text})"
             time = Column(key.key, key.exact, text, event.reads | known.reads, None, (event, known))
-        spine, about, rows = Scope(scope.ctes, scope.outer), [*keys.values(), time, event], inside.query
+        spine, about, rows = Scope(scope.ctes, scope.outer), [time, event, *keys.values()], inside.query
+        asked = [time, event, frozenset(keys.values())]
         if "_fs_spine" in ctes:
             self._from(ctes["_fs_spine"], spine)
             (source,) = spine.sources.values()
-            names = [one.find(exp.Column).name for one in ctes["_fs_moments"].selects if one.alias in keys]
-            about += [source.column(name) for name in (*names, window.moment.lower())]
-            rows = spine.query
+            own = {one.alias: one.find(exp.Column).name for one in ctes["_fs_moments"].selects if one.alias in keys}
+            spine_keys = {name: source.column(own[name]) for name in keys}
+            moment, rows = source.column(window.moment.lower()), spine.query
+            asked = [time, event, moment, frozenset(keyed(key, spine_keys[name]) for name, key in keys.items())]
+            about += [*spine_keys.values(), moment]
         columns: dict[str, Column] = {}
         unseen: list[str] = []
         for item in node.expressions:
             said = _GRAIN.fullmatch(" ".join(item.comments or ()).strip())
             if (one := windows[item.alias]) is not None:
                 value = self._column(one.made, inside)
-                key = keyed(sorted(inside.query.relations), about, one.duration, one.strictly, value)
+                key = keyed(sorted(inside.query.relations), asked, one.duration, one.strictly, value)
                 exact, children = digest(inside.query.rows, key.exact), (value, *about)
                 columns[item.alias] = Column(key.key, exact, one.text, all_reads(children), None, children, value.type)
             elif "_fs_spine" in ctes and item.alias.startswith(OPEN):
