@@ -165,5 +165,5 @@ def test_sql_that_cannot_be_read_is_an_error_not_a_silence(project: DbtProject, 
 
     manifest = project.manifest()
     model = {**manifest["nodes"]["model.shop.star"], "compiled_code": "select from where (("}
-    (spot,) = check_model(model, Graph(manifest))
+    (spot,), _ = check_model(model, Graph(manifest))
     assert (spot.rule, spot.severity) == ("unparsable", "error")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sqlglot.optimizer.scope import Scope
+
 from materializer.errors import ProjectError
 from materializer.project.definitions import FeatureView
 from materializer.project.graph import Graph
@@ -45,7 +47,7 @@ def lint(manifest: Mapping[str, Any], views: Sequence[FeatureView], folder: Path
     graph = Graph(manifest)
     reader = Reader(graph)
     findings: dict[tuple[str, str, int, int, str], Finding] = {}
-    checked: dict[str, list[Spot]] = {}
+    checked: dict[str, tuple[list[Spot], Scope | None]] = {}
     for view in views:
         for model in graph.upstream_models(view.unique_id):
             if not model.get("compiled_code"):
@@ -54,11 +56,11 @@ def lint(manifest: Mapping[str, Any], views: Sequence[FeatureView], folder: Path
                 )
             if model["unique_id"] not in checked:
                 checked[model["unique_id"]] = check_model(model, graph)
-            spots = list(checked[model["unique_id"]])
+            spots, scope = list(checked[model["unique_id"]][0]), checked[model["unique_id"]][1]
             if not view.available_after and "_fs_events" in model["compiled_code"]:
                 spots += calls_without_load_time(reader.node(model["unique_id"]), graph)
             if model["unique_id"] == view.unique_id:
-                spots += check_output(model, view, graph) + _undocumented(model, view)
+                spots += (check_output(scope, model, view) if scope is not None else []) + _undocumented(model, view)
             for spot in spots:
                 finding = _finding(spot, model, view, folder)
                 key = (finding.rule, finding.file, finding.line, finding.column, finding.message)

@@ -43,34 +43,27 @@ class Spot:
     token: str | None = None
 
 
-def check_model(model: Mapping[str, Any], graph: Graph) -> list[Spot]:
-    """The rules that hold for a feature view and for every model it is made from."""
+def check_model(model: Mapping[str, Any], graph: Graph) -> tuple[list[Spot], Scope | None]:
+    """The rules that hold for a feature view and for every model it is made from; and the model's scope, if it has."""
     sql = model["compiled_code"]
     try:
         tokens = sqlglot.tokenize(sql, dialect=graph.dialect)
         tree = parse(sql, graph.dialect)
+        root = build_scope(tree) if tree is not None else None
     except SqlglotError as error:
         first = getattr(error, "errors", None) or [{}]
         reason = " ".join((first[0].get("description") or str(error)).split())
         return [Spot("unparsable", "error", first[0].get("line") or 1, first[0].get("col") or 1,
-                     f"The compiled SQL cannot be read, so nothing here vouches for it ({reason}).")]  # fmt: skip
+                     f"The compiled SQL cannot be read, so nothing here vouches for it ({reason}).")], None  # fmt: skip
     own = _package_spans(tokens)
-    return [
-        *(spot for spot, start in _clocks(tokens) if not _inside(start, own)),
-        *(spot for spot, start in _following(tokens) if not _inside(start, own)),
-        *_bucket_starts(tree),
-        *_mutable_joins(tree, graph),
-    ]
+    spots = [spot for spot, start in (*_clocks(tokens), *_following(tokens)) if not _inside(start, own)]
+    if root is not None:
+        spots += [*_bucket_starts(root.expression), *_mutable_joins(root, graph)]
+    return spots, root
 
 
-def check_output(model: Mapping[str, Any], view: FeatureView, graph: Graph) -> list[Spot]:
+def check_output(scope: Scope, model: Mapping[str, Any], view: FeatureView) -> list[Spot]:
     """The rules for the columns that a feature view gives."""
-    try:
-        scope = build_scope(parse(model["compiled_code"], graph.dialect))
-    except SqlglotError:
-        return []  # reported by check_model
-    if scope is None:
-        return []
     stars = list(_open_stars(scope))
     spots = [
         Spot("select-star", "warning", *_place(star),
@@ -174,9 +167,8 @@ def _bucket_starts(tree: exp.Expression) -> Iterator[Spot]:
                 )  # fmt: skip
 
 
-def _mutable_joins(tree: exp.Expression, graph: Graph) -> Iterator[Spot]:
-    root = build_scope(tree)
-    for scope in root.traverse() if root else ():
+def _mutable_joins(root: Scope, graph: Graph) -> Iterator[Spot]:
+    for scope in root.traverse():
         if not isinstance(scope.expression, exp.Select) or _of_package(scope.expression):
             continue
         where = scope.expression.args.get("where")
