@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         ProjectError,
         WarehouseError,
     )
-    from materializer.materialize.run import ViewResult
+    from materializer.materialize.plan import ViewResult
     from materializer.online.response import OnlineResponse, Status
     from materializer.project.definitions import Entity, Feature, FeatureService, FeatureView
     from materializer.store import FeatureStore
@@ -55,7 +55,7 @@ _HOMES = {
     "OnlineResponse": "online.response",
     "Status": "online.response",
     "TrainingSet": "training.join",
-    "ViewResult": "materialize.run",
+    "ViewResult": "materialize.plan",
 }
 
 

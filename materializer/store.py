@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from materializer.catalog.statistics import Statistics
     from materializer.diff import Diff
     from materializer.lineage import Lineage
-    from materializer.materialize.job import Progress
+    from materializer.materialize.plan import Progress, ViewResult
     from materializer.materialize.prune import Pruned
-    from materializer.materialize.run import ViewResult
     from materializer.online.reader import OnlineReader
     from materializer.online.response import OnlineResponse
     from materializer.online.topology import OnlineStore
@@ -99,8 +98,9 @@ class FeatureStore:
     def namespace(self) -> str:
         """The namespace whose rows this store reads and writes."""
         if self._namespace is None:
-            from materializer.online.connect import plain_errors, public_name
+            from materializer.online.connect import plain_errors
             from materializer.online.published import only_namespace
+            from materializer.online.urls import public_name
 
             with plain_errors(self._redis_url):
                 self._namespace = only_namespace(self._client, public_name(self._redis_url))
@@ -236,7 +236,7 @@ class FeatureStore:
             OnlineStoreError: where Redis does not answer.
         """
         from materializer.online.connect import plain_errors
-        from materializer.online.entity_rows import rows_of
+        from materializer.online.keys import rows_of
 
         rows = rows_of(entity_rows)
         with plain_errors(self._redis_url):
@@ -260,7 +260,7 @@ class FeatureStore:
         import asyncio
 
         from materializer.online.connect import plain_errors
-        from materializer.online.entity_rows import rows_of
+        from materializer.online.keys import rows_of
 
         rows = rows_of(entity_rows)
         with plain_errors(self._redis_url):
@@ -310,10 +310,11 @@ class FeatureStore:
         Raises:
             MaterializationError: where a view failed; the others landed, and its `results` tell of each.
         """
-        from materializer.materialize.job import Job, materialize, parse_moment, parse_size
-        from materializer.materialize.run import Options
+        from materializer.materialize.job import Job, materialize, parse_size
+        from materializer.materialize.plan import Options
         from materializer.online.connect import plain_errors
         from materializer.online.topology import make_ready
+        from materializer.project.duration import parse_moment
         from materializer.project.render import MacroRenderer
         from materializer.project.selection import Selection, chosen_views
 
@@ -359,8 +360,9 @@ class FeatureStore:
             dry_run: change nothing; the results say what would go.
         """
         from materializer.materialize.prune import prune
-        from materializer.materialize.run import new_run_id, server_time
+        from materializer.materialize.run import new_run_id
         from materializer.online.connect import plain_errors
+        from materializer.online.topology import server_time
         from materializer.project.duration import parse_duration
 
         keep = parse_duration(grace, "grace")
@@ -584,7 +586,7 @@ class FeatureStore:
     @cached_property
     def _redis_url(self) -> str:
         """Where nobody named one: looked for when it is needed first, so that a server started meanwhile is found."""
-        from materializer.online.connect import redis_url
+        from materializer.online.urls import redis_url
 
         return redis_url(None, self._project.folder if self._project else None)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from materializer.online import local_redis
+from materializer.online import local as local_redis
 from tests.support.faults import Server
 
 _numbers = itertools.count(1)

@@ -21,7 +21,7 @@ import pytest
 
 from materializer import FeatureStore, FeatureStoreError, InputError, OnlineStoreError
 from materializer.materialize.memory import Memory, append_log, read_log, view_memory
-from materializer.online.published import publish_services
+from materializer.online.publish import publish_services
 from materializer.project.definitions import FeatureService
 from materializer.training.record import FORMAT, read_record
 from tests.support.command import run

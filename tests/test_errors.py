@@ -30,7 +30,7 @@ from materializer import (
     ProjectError,
     WarehouseError,
 )
-from materializer.online import local_redis
+from materializer.online import local as local_redis
 from materializer.project.settings import load_project
 from materializer.warehouse import duckdb as duckdb_warehouse
 from tests.support.command import Ran, assert_one_sentence, contents, run, run_process
@@ -874,7 +874,7 @@ class Guarded:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    from materializer.online.local_redis import _free_port
+    from materializer.online.local import _free_port
 
     server = Guarded(tmp_path_factory.mktemp("guarded"), _free_port())
     yield server

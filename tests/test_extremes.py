@@ -16,7 +16,7 @@ import pytest
 
 from materializer import FeatureStore, MaterializationError
 from materializer.diff.values import compare_values
-from materializer.materialize.run import ViewResult
+from materializer.materialize.plan import ViewResult
 from materializer.project.manifest import load_manifest
 from materializer.training.files import column_sha256
 from materializer.warehouse import open_warehouse

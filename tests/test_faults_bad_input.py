@@ -11,7 +11,7 @@ import pytest
 
 from materializer import FeatureStore, MaterializationError
 from materializer.materialize import run as run_module
-from materializer.materialize.run import ViewResult
+from materializer.materialize.plan import ViewResult
 from tests.support.dbt import DbtProject
 from tests.support.faults import Server, new_project, online, sql
 

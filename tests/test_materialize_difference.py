@@ -21,7 +21,7 @@ import yaml
 
 from materializer import FeatureStore, MaterializationError
 from materializer.errors import InputError
-from materializer.materialize.run import ViewResult
+from materializer.materialize.plan import ViewResult
 from materializer.online.published import read_published
 from tests.support.cases import FEATURES
 from tests.support.command import contents, rows, run

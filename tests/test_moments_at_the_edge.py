@@ -14,7 +14,7 @@ import redis
 
 from materializer import DefinitionError, FeatureStore, MaterializationError
 from materializer.errors import InputError
-from materializer.online.values import decoder, encode
+from materializer.online.values import codec, encode
 from materializer.project.duration import parse_duration
 from materializer.training.files import column_sha256
 from materializer.warehouse.arrow import to_plain
@@ -289,9 +289,11 @@ BAD = [
 @pytest.mark.parametrize(("dtype", "raw"), BAD, ids=lambda value: str(value)[:40])
 def test_bytes_that_are_no_such_value_are_a_value_error(dtype: pa.DataType, raw: bytes) -> None:
     with pytest.raises(ValueError):
-        decoder(dtype)(raw)
+        codec(dtype, "x").decode(raw)
 
 
 def test_a_pushed_moment_with_an_offset_is_that_moment() -> None:
-    assert decoder(pa.timestamp("us", "UTC"))(b"2026-01-01T10:00:00+02:00") == datetime(2026, 1, 1, 8, tzinfo=UTC)
-    assert decoder(pa.timestamp("us"))(b"2026-01-01 10:00:00") == datetime(2026, 1, 1, 10)
+    assert codec(pa.timestamp("us", "UTC"), "x").decode(b"2026-01-01T10:00:00+02:00") == datetime(
+        2026, 1, 1, 8, tzinfo=UTC
+    )
+    assert codec(pa.timestamp("us"), "x").decode(b"2026-01-01 10:00:00") == datetime(2026, 1, 1, 10)

@@ -13,8 +13,9 @@ import duckdb
 import pytest
 
 from materializer import FeatureStore, MaterializationError
-from materializer.materialize import run as run_module
-from materializer.materialize.run import Run, ViewResult
+from materializer.materialize import bounded
+from materializer.materialize.plan import ViewResult
+from materializer.materialize.run import Run
 from tests.support.command import run as run_command
 from tests.support.dbt import DbtProject
 from tests.support.faults import Server, memory_folder, new_project, online, sql
@@ -254,7 +255,7 @@ def test_large_rows_take_more_memory_by_themselves_and_no_more_than_was_given(
 ) -> None:
     sql(project, f"""create table kinds as select range as user_id, {MOMENT}, range as amount,
         repeat(md5(range::varchar), 250_000) as text from range(12)""")  # fmt: skip
-    monkeypatch.setattr(run_module, "MEMORY_BYTES", 64 * 1024 * 1024)
+    monkeypatch.setattr(bounded, "MEMORY_BYTES", 64 * 1024 * 1024)
     with pytest.raises(MaterializationError) as failure:
         land(store, memory_limit="64 MiB")
     assert "--memory-limit" in str(failure.value) and len(str(failure.value)) < 600

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from materializer import FeatureStore
 from materializer.online.keys import escape, glob_literal, unescape
 from materializer.online.rows import keep_for
-from materializer.online.values import check_value_type, decoder, encode
+from materializer.online.values import codec, encode
 from materializer.warehouse.arrow import to_plain
 from tests.support.dbt import DbtProject, make_project
 from tests.support.shop import EVENT_TEXT, built_shop, copy_of
@@ -311,10 +311,9 @@ TYPES = SCALARS + [nested for scalar in SCALARS for nested in _nested(scalar)]
 
 def _assert_there_and_back(column: pa.Array) -> None:
     plain = to_plain(column)
-    check_value_type(plain.type, "x")
+    decode = codec(plain.type, "x").decode
     encoded = encode(plain)
     assert encoded.type == pa.binary() and len(encoded) == len(column)
-    decode = decoder(plain.type)
     back = [None if raw is None else decode(raw) for raw in encoded.to_pylist()]
     # Arrow's UTC is a zone of one library or another; ours is Python's own.
     expected = repr(plain.to_pylist()).replace("zoneinfo.ZoneInfo(key='UTC')", "datetime.timezone.utc")

@@ -20,8 +20,8 @@ import pytest
 import redis
 
 from materializer import FeatureStore, InputError, NotFoundError, Status
-from materializer.online import local_redis
-from materializer.online.entity_rows import key_texts
+from materializer.online import local as local_redis
+from materializer.online.keys import key_texts
 from materializer.online.reader import OnlineReader
 from tests.support.command import environment
 from tests.support.dbt import DbtProject
@@ -358,7 +358,7 @@ def test_readers_look_at_the_registry_again_only_when_a_view_changed(
     assert reader.get_online_features(["user_features:height"], [{"user_id": 1}]).to_dict()["height"] == [180]
     # As a run leaves it that is killed before it renewed the revision.
     entry = json.loads(client.hget(registry, "user_features"))
-    client.hset(registry, "user_features", json.dumps({**entry, "told": False}))
+    client.hset(registry, "user_features", json.dumps({**entry, "announced": False}))
     assert renews() and not renews()
 
 

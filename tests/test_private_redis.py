@@ -13,7 +13,8 @@ import pytest
 import redis
 
 from materializer import FeatureStore, OnlineStoreError
-from materializer.online import connect, local_redis
+from materializer.online import local as local_redis
+from materializer.online import urls
 from tests.support.command import assert_one_sentence, environment, run
 from tests.support.dbt import DbtProject
 from tests.support.shop import built_shop, copy_of
@@ -21,7 +22,7 @@ from tests.support.shop import built_shop, copy_of
 NOBODY = f"redis://127.0.0.1:{local_redis._free_port()}/0"
 # A program whose default port is one of the test's own, whatever listens on this machine's.
 PROGRAM = (
-    "import sys; from materializer.online import connect; connect.DEFAULT_URL = sys.argv[1];"
+    "import sys; from materializer.online import urls; urls.DEFAULT_URL = sys.argv[1];"
     "from materializer import cli; sys.argv[:2] = ['feature-store']; cli.main()"
 )
 
@@ -35,7 +36,7 @@ def shop(tmp_path: Path) -> Iterator[DbtProject]:
 
 @pytest.fixture(autouse=True)
 def nobody_on_the_default_port(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connect, "DEFAULT_URL", NOBODY)
+    monkeypatch.setattr(urls, "DEFAULT_URL", NOBODY)
 
 
 def at_a_terminal(shop: DbtProject, *args: str, default: str = NOBODY, **env: str) -> tuple[int, str]:

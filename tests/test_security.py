@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 from materializer import FeatureStore, FeatureStoreError, InputError
 from materializer.catalog import webhook
 from materializer.materialize import memory
-from materializer.online import local_redis
+from materializer.online import local as local_redis
 from materializer.online.keys import registry_key
 from materializer.printable import printable, printable_json
 from materializer.project.definitions import Entity, Feature, FeatureView

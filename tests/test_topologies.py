@@ -19,12 +19,12 @@ import pytest
 import redis
 
 from materializer import FeatureStore, FeatureStoreError, MaterializationError, OnlineStoreError
-from materializer.materialize.run import ViewResult
+from materializer.materialize.plan import ViewResult
 from materializer.online import lease
-from materializer.online.connect import connect, public_name
+from materializer.online.connect import connect
 from materializer.online.response import OnlineResponse
 from materializer.online.topology import check_clocks, masters, node_of, on_every_master, slot_of
-from materializer.online.urls import parse_redis_url
+from materializer.online.urls import parse_redis_url, public_name
 from tests.support.command import assert_one_sentence, run
 from tests.support.dbt import DbtProject
 from tests.support.faults import difference, new_project, online, oracle, sql

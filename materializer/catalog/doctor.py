@@ -9,11 +9,12 @@ from typing import Any
 
 from materializer.errors import FeatureStoreError
 from materializer.materialize.memory import read_log
-from materializer.materialize.run import check_storable
+from materializer.materialize.plan import check_storable
 from materializer.online import health
-from materializer.online.connect import connect, plain_errors, private_url, redis_url
+from materializer.online.connect import connect, plain_errors
 from materializer.online.published import published_view, read_from_elsewhere, read_published
 from materializer.online.topology import OnlineStore
+from materializer.online.urls import private_url, redis_url
 from materializer.printable import number_of
 from materializer.project import dbt_package
 from materializer.project.definitions import FeatureView, Registry

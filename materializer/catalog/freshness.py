@@ -9,9 +9,10 @@ from typing import Any
 
 from materializer.errors import FeatureStoreError, OnlineStoreError
 from materializer.materialize.memory import read_log
-from materializer.online.connect import plain_errors, public_name
+from materializer.online.connect import plain_errors
 from materializer.online.published import published_at, published_texts
 from materializer.online.topology import OnlineStore
+from materializer.online.urls import public_name
 from materializer.project.definitions import FeatureView
 from materializer.project.duration import format_duration
 from materializer.project.render import MacroRenderer

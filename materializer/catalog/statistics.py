@@ -12,12 +12,11 @@ from typing import Any
 import pyarrow as pa
 
 from materializer.errors import InputError, NotFoundError
-from materializer.materialize.job import parse_moment
 from materializer.project.definitions import FeatureView, split_reference
-from materializer.project.duration import parse_duration
+from materializer.project.duration import parse_duration, parse_moment
 from materializer.project.render import MacroRenderer
-from materializer.training.join import to_pandas
 from materializer.warehouse import Warehouse
+from materializer.warehouse.arrow import to_pandas
 from materializer.warehouse.typed import with_columns
 
 # With fewer rows in either period chance alone moves the measures; the generic test has the same default.

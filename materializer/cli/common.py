@@ -126,8 +126,8 @@ def open_store(
     `starts_redis` the project's private server is started where a person at a terminal has no other."""
     if namespace and not namespace.isprintable():
         raise click.UsageError(f"--namespace is a name of letters that can be seen, not '{printable(namespace)}'.")
-    from materializer.online.connect import named_url
-    from materializer.online.connect import redis_url as default_url
+    from materializer.online.urls import named_url
+    from materializer.online.urls import redis_url as default_url
     from materializer.project.settings import parse_variables
     from materializer.store import FeatureStore
 
@@ -153,12 +153,12 @@ def _private_redis(project: Project) -> None:
 
     For a project that was never built none is started: there is nothing to send or read.
     """
-    from materializer.online.connect import private_url, somebody_listens
+    from materializer.online.urls import private_url, somebody_listens
 
     if url := private_url(project.folder):
         say(f"Using this project's private Redis at {url}.", err=True)
     elif sys.platform != "win32" and project.manifest_path.is_file() and not somebody_listens():
-        from materializer.online import local_redis
+        from materializer.online import local as local_redis
 
         url = local_redis.start(local_redis.folder_of(project.folder))
         say(

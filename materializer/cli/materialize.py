@@ -10,7 +10,7 @@ import click
 from materializer.cli.common import open_store, output_option, print_json, print_rows, say, store_options
 from materializer.cli.progress import progress_bars
 from materializer.errors import MaterializationError
-from materializer.materialize.run import ViewResult
+from materializer.materialize.plan import ViewResult
 
 
 class _LikeDbt(click.Command):

@@ -11,7 +11,7 @@ import click
 
 from materializer.cli.common import output_option, print_json, say
 from materializer.errors import InputError, ProjectError
-from materializer.online.connect import named_url, public_name
+from materializer.online.urls import named_url, public_name
 from materializer.project.locate import project_in_reach
 
 _project_option = click.option(
@@ -42,7 +42,7 @@ def start(project_dir: str | None, output: str) -> None:
     \b
         feature-store redis start
     """
-    from materializer.online import local_redis
+    from materializer.online import local as local_redis
 
     folder = _folder(project_dir)
     found = local_redis.url(folder)
@@ -60,7 +60,7 @@ def stop(project_dir: str | None, output: str) -> None:
     \b
         feature-store redis stop
     """
-    from materializer.online import local_redis
+    from materializer.online import local as local_redis
 
     folder = _folder(project_dir)
     stopped = local_redis.stop(folder)
@@ -77,7 +77,7 @@ def status(project_dir: str | None, output: str) -> None:
     \b
         feature-store redis status
     """
-    from materializer.online import local_redis
+    from materializer.online import local as local_redis
 
     folder = _folder(project_dir)
     found = local_redis.find(folder)
@@ -104,7 +104,7 @@ def _folder(project_dir: str | None) -> Path:
         raise InputError(
             "A private Redis needs Linux or macOS: start one yourself and name it in FEATURE_STORE_REDIS_URL."
         )
-    from materializer.online import local_redis
+    from materializer.online import local as local_redis
 
     project = Path(project_dir or project_in_reach() or ".").expanduser().resolve()
     if not (project / "dbt_project.yml").is_file():

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from materializer.online.rows import keep_for
 from materializer.project.definitions import Entity, FeatureView
+from materializer.warehouse import quoted
 from materializer.warehouse.arrow import is_list
 from materializer.warehouse.join_keys import UUID
 
@@ -47,6 +48,14 @@ def without(rows: str, condition: str) -> str:
     return f"select * from ({rows}) as all_rows\nwhere not ({condition})"
 
 
+def _keys(view: FeatureView) -> str:
+    return ", ".join(map(quoted, view.join_keys))
+
+
+def _equal_keys(view: FeatureView, one: str, other: str) -> str:
+    return " and ".join(f"{one}.{key} = {other}.{key}" for key in map(quoted, view.join_keys))
+
+
 def current_rows(view: FeatureView, latest: str, now: datetime, expiring: bool = True) -> str:
     """The rows that belong online: those of `latest` (SQL) that Redis would not drop at once."""
     kept = _kept(view, now, expiring)
@@ -66,9 +75,7 @@ def changes(view: FeatureView, latest: str, known: Known, now: datetime, expirin
 
     A row that is too old to be kept has an event time but no digests: it is `gone` where it is known, else `aged`.
     """
-    keys = [_quoted(name) for name in view.join_keys]
-    on = " and ".join(f"now.{key} = known.{key}" for key in keys)
-    both = ", ".join(f"coalesce(now.{key}, known.{key}) as {key}" for key in keys)
+    both = ", ".join(f"coalesce(now.{key}, known.{key}) as {key}" for key in map(quoted, view.join_keys))
     kept = _kept(view, now, expiring)
     first, second = (f"case when {kept} then {digest} end" if kept else digest for digest in _digests(view))
     return f"""
@@ -87,7 +94,7 @@ select {both}, now._fs_event, now._fs_digest, now._fs_digest_2,
         else 'new'
     end as _fs_op
 from now
-full join known on {on}
+full join known on {_equal_keys(view, "now", "known")}
 where known._fs_known is null or now._fs_digest is null
     or now._fs_digest is distinct from known._fs_digest or now._fs_digest_2 is distinct from known._fs_digest_2
 """
@@ -100,7 +107,7 @@ def rows_to_send(view: FeatureView, rows: str, pending: Path | None) -> str:
     """
     first, second = _digests(view)
     texts = "".join(
-        f"{_stored(entity, 'current_rows.')} as {_quoted(column)}, "
+        f"{_stored(entity, 'current_rows.')} as {quoted(column)}, "
         for entity, column in zip(view.entities, sent_keys(view).values(), strict=True)
         if column != entity.name
     )
@@ -110,7 +117,7 @@ def rows_to_send(view: FeatureView, rows: str, pending: Path | None) -> str:
     )
     if pending is None:
         return sending
-    on = " and ".join(f"pending.{_quoted(e.name)} = {_stored(e, 'current_rows.')}" for e in view.entities)
+    on = " and ".join(f"pending.{quoted(e.name)} = {_stored(e, 'current_rows.')}" for e in view.entities)
     return f"{sending}\nsemi join (select * from {_listed(pending)} where _fs_op <> 'gone') as pending on {on}"
 
 
@@ -124,7 +131,7 @@ def sent_keys(view: FeatureView) -> dict[str, str]:
 
 def keys_gone(view: FeatureView, pending: Path) -> str:
     """The join keys of rows that are no more."""
-    return f"select {', '.join(_quoted(n) for n in view.join_keys)} from {_file(pending)} where _fs_op = 'gone'"
+    return f"select {_keys(view)} from {_file(pending)} where _fs_op = 'gone'"
 
 
 def folded(view: FeatureView, known: Known, pending: Path, sent: Path | None, refused: str | None) -> str:
@@ -133,11 +140,10 @@ def folded(view: FeatureView, known: Known, pending: Path, sent: Path | None, re
     Rows in the relation `refused` were not, so they are not known. A row that was to be sent and was not there any more
     when it was read is online as it was before: known, but not with which values.
     """
-    keys = ", ".join(_quoted(name) for name in view.join_keys)
+    keys = _keys(view)
 
     def without(others: str) -> str:
-        on = " and ".join(f"old.{_quoted(name)} = other.{_quoted(name)}" for name in view.join_keys)
-        return f"anti join {others} as other on {on}"
+        return f"anti join {others} as other on {_equal_keys(view, 'old', 'other')}"
 
     written = f"select {keys}, _fs_digest, _fs_digest_2 from {_file(sent)} as old" if sent else None
     if written and refused:
@@ -179,13 +185,12 @@ def known_count(view: FeatureView, known: Known) -> str:
 
 def null_keys(view: FeatureView) -> str:
     """How many rows of the view have a NULL join key, and can never be read."""
-    missing = " or ".join(f"{_quoted(name)} is null" for name in view.join_keys)
+    missing = " or ".join(f"{quoted(name)} is null" for name in view.join_keys)
     return f"select count(*) as n from {view.relation} where {missing}"
 
 
 def _known_rows(view: FeatureView, known: Known) -> str:
-    keys = ", ".join(_quoted(name) for name in view.join_keys)
-    nothing = "cast(null as ubigint)"
+    keys, nothing = _keys(view), "cast(null as ubigint)"
     if known.sent is None:
         return (
             f"    select {_stored_keys(view)}, {nothing} as _fs_digest, {nothing} as _fs_digest_2, true as _fs_known "
@@ -195,8 +200,7 @@ def _known_rows(view: FeatureView, known: Known) -> str:
     parts = [f"    select {keys}, {digests}, true as _fs_known from {_file(known.sent)}"]
     if known.doubted:
         doubted = " union ".join(f"select {keys} from {_listed(path)}" for path in known.doubted)
-        on = " and ".join(f"old.{_quoted(name)} = doubt.{_quoted(name)}" for name in view.join_keys)
-        parts[0] += f" as old anti join ({doubted}) as doubt on {on}"
+        parts[0] += f" as old anti join ({doubted}) as doubt on {_equal_keys(view, 'old', 'doubt')}"
         parts.append(
             f"    select {keys}, {nothing} as _fs_digest, {nothing} as _fs_digest_2, true as _fs_known from ({doubted})"
         )
@@ -204,13 +208,13 @@ def _known_rows(view: FeatureView, known: Known) -> str:
 
 
 def _stored_keys(view: FeatureView) -> str:
-    return ", ".join(f"{_stored(entity)} as {_quoted(entity.name)}" for entity in view.entities)
+    return ", ".join(f"{_stored(entity)} as {quoted(entity.name)}" for entity in view.entities)
 
 
 def _stored(entity: Entity, prefix: str = "") -> str:
     """A join key as it is remembered. Parquet has no integers of 128 bits and would round them, so they count as text,
     as decimals do; and what Arrow hands over as text (an enum, a UUID) is text here too."""
-    column = prefix + _quoted(entity.name)
+    column = prefix + quoted(entity.name)
     text = pa.types.is_decimal(entity.dtype) or pa.types.is_string(entity.dtype) or entity.dtype == UUID
     return f"cast({column} as varchar)" if text else column
 
@@ -226,7 +230,7 @@ def _digests(view: FeatureView) -> tuple[str, str]:
     if view.created_timestamp:
         terms.append(_micros(view.created_timestamp))
     for feature in view.features:
-        name = _quoted(feature.name)
+        name = quoted(feature.name)
         terms.append(name)
         if pa.types.is_floating(feature.dtype):
             terms.append(_sign(name))
@@ -248,7 +252,7 @@ def _sign(number: str) -> str:
 
 
 def _micros(column: str) -> str:
-    return f"epoch_us(cast({_quoted(column)} as timestamptz))"
+    return f"epoch_us(cast({quoted(column)} as timestamptz))"
 
 
 def _moment(moment: datetime) -> str:
@@ -265,7 +269,3 @@ def _file(path: Path) -> str:
     column, and its columns are what it says they are."""
     literal = re.sub(r"([*?\[])", r"[\1]", str(path)).replace("'", "''")
     return f"read_parquet('{literal}', hive_partitioning = false, union_by_name = false, filename = false)"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

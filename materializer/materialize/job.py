@@ -4,42 +4,24 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from dataclasses import replace
 
-from materializer.errors import DefinitionError, FeatureStoreError, InputError, MaterializationError
-from materializer.materialize.run import Options, Run, ViewResult
+from materializer.errors import FeatureStoreError, InputError, MaterializationError
+from materializer.materialize.plan import Job, ViewResult
+from materializer.materialize.run import Run
 from materializer.online.connect import plain_errors
-from materializer.online.published import publish_services, published_as_declared
-from materializer.online.topology import OnlineStore
-from materializer.project.definitions import FeatureView, Registry, split_reference
-from materializer.project.render import MacroRenderer
-from materializer.warehouse import Warehouse
-from materializer.warehouse.typed import broken_services, with_columns
+from materializer.online.publish import publish_services, published_as_declared
+from materializer.project.definitions import FeatureView, split_reference
+from materializer.warehouse.typed import broken_services, built
 
 # Two views at a time: one computes in the warehouse while the other one's rows go out.
 VIEWS_AT_ONCE = 2
 KEPT_BACK = ": correct the exposure. Until then readers keep what was published of the service before."
 LOST = ": its readers fail until the feature is back, or the exposure is corrected."
-# Called with a view, the rows of it that are done so far, and how many there will be.
-Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What all views of one call share."""
-
-    client: OnlineStore
-    url: str
-    namespace: str
-    open_warehouse: Callable[[], AbstractContextManager[Warehouse]]
-    macros: MacroRenderer
-    registry: Registry
-    options: Options
-    progress: Progress | None = None
+_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT])(i?)B\s*", re.IGNORECASE)
+_SMALLEST = 64 * 1024 * 1024
 
 
 def materialize(job: Job, views: Sequence[FeatureView]) -> list[ViewResult]:
@@ -74,22 +56,20 @@ def materialize(job: Job, views: Sequence[FeatureView]) -> list[ViewResult]:
 def _broken_services(job: Job) -> dict[str, str]:
     """What is wrong with each feature service that names what is not in the warehouse."""
     asked = {split_reference(one)[0] for service in job.registry.services.values() for one in service.features}
+    views = {view.reference: view for view in map(job.registry.view, asked)}
     typed = []
-    if asked:
+    if views:
         with job.open_warehouse() as warehouse:
-            for view in {job.registry.view(name).reference: job.registry.view(name) for name in asked}.values():
-                with suppress(FeatureStoreError):  # not built, or wrong in another way: the view's own story
-                    typed.append(with_columns(view, warehouse))
+            typed = built(warehouse, views.values())  # what is wrong with others is their own story
     return {name: said.rstrip(".") for name, said in broken_services(job.registry, typed).items()}
 
 
 def _materialize_one(job: Job, view: FeatureView) -> ViewResult:
     started = time.monotonic()
-    latest = job.registry.views[view.name].version if view.name in job.registry.views else view.version
-    run = Run(job.client, job.namespace, job.open_warehouse, job.macros, latest, job.options, job.progress)
+    run = Run(job, view)
     try:
         with plain_errors(job.url):
-            result = run.materialize(view)
+            result = run.materialize()
     except FeatureStoreError as error:
         result = ViewResult(view.reference, run.run_id, error=str(error))
     result = replace(result, seconds=round(time.monotonic() - started, 3))
@@ -98,16 +78,9 @@ def _materialize_one(job: Job, view: FeatureView) -> ViewResult:
     return result
 
 
-_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT])(i?)B\s*", re.IGNORECASE)
-_SMALLEST = 64 * 1024 * 1024
-
-
 def parse_size(text: str | None, what: str) -> int | None:
-    """``"2 GB"`` or ``"512 MiB"`` in bytes; None stays None.
-
-    Raises:
-        InputError: for what is no size, or one in which nothing can be done.
-    """
+    """``"2 GB"`` or ``"512 MiB"`` in bytes; None stays None. Raises InputError for what is no size, or one in which
+    nothing can be done."""
     if text is None:
         return None
     match = _SIZE.fullmatch(text) if isinstance(text, str) else None
@@ -117,16 +90,3 @@ def parse_size(text: str | None, what: str) -> int | None:
     if size < _SMALLEST:
         raise InputError(f"{what} is {text!r}, too little for any warehouse: give it 64 MiB or more.")
     return size
-
-
-def parse_moment(moment: datetime | str) -> datetime:
-    """An ISO 8601 moment as a UTC datetime; naive is UTC.
-
-    Raises:
-        DefinitionError: where it is none.
-    """
-    try:
-        parsed = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
-    except ValueError:
-        raise DefinitionError(f"'{moment}' is not a moment: write for example 2026-03-01T00:00:00Z.") from None
-    return parsed.replace(tzinfo=timezone.utc) if parsed.tzinfo is None else parsed.astimezone(timezone.utc)

@@ -62,15 +62,12 @@ class ViewMemory:
         try:
             head = json.loads((self.folder / _HEAD).read_bytes())
             memory = Memory(**{**head, "pending": tuple(head["pending"]), "keys": tuple(head["keys"])})
-            files = _files(memory)
-            own = all(_OWN.fullmatch(name) for name in files)
-            return memory if own and _is_whole(memory) and all(map(self._holds, files)) else None
+            files = [*memory.pending, *([memory.sent] if memory.sent else [])]
+            # Each a file of ours right in the folder.
+            there = all(_OWN.fullmatch(name) and (self.folder / name).is_file() for name in files)
+            return memory if there and _is_whole(memory) else None
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
-
-    def _holds(self, name: str) -> bool:
-        """Whether there is a file of this name right in the folder."""
-        return Path(name).name == name and (self.folder / name).is_file()
 
     def save(self, memory: Memory) -> None:
         """Make `memory` what is remembered, whole or not at all; once a run is finished, files of others go."""
@@ -94,22 +91,15 @@ class ViewMemory:
         self._clear()
 
     def _clear(self, *kept: str | None) -> None:
-        for path in self._own_files():
-            if path.name not in kept:
+        for path in self.folder.glob("*"):
+            # Nothing but the files that runs wrote is theirs to remove, wherever this folder should come to lie.
+            if _OWN.fullmatch(path.name) and path.name not in kept:
                 with suppress(IsADirectoryError, PermissionError):  # a folder is nothing of ours
                     path.unlink(missing_ok=True)
-
-    def _own_files(self) -> list[Path]:
-        """The files here that runs wrote. Nothing else is theirs to remove, wherever this folder should come to lie."""
-        return [path for path in self.folder.glob("*") if _OWN.fullmatch(path.name)]
 
     def path(self, name: str) -> Path:
         """The file called `name`."""
         return self.folder / name
-
-
-def _files(memory: Memory) -> list[str]:
-    return [*memory.pending, *([memory.sent] if memory.sent else [])]
 
 
 def _is_whole(memory: Memory) -> bool:
@@ -157,11 +147,7 @@ class SentRows:
                 self._write()
 
     def close(self) -> Path | None:
-        """The whole file; None where no row was sent.
-
-        Raises:
-            OSError: where it could not be written.
-        """
+        """The whole file; None where no row was sent. Raises OSError where it could not be written."""
         self._write()
         if self._writer is not None:
             self._writer.close()
@@ -183,11 +169,8 @@ class SentRows:
 
 
 def view_memory(state_folder: Path, namespace: str, view: str) -> ViewMemory:
-    """The memory of a view, its folder made.
-
-    Raises:
-        OSError: where the folder cannot be written, or is a link to elsewhere.
-    """
+    """The memory of a view, its folder made. Raises OSError where the folder cannot be written, or is a link to
+    elsewhere."""
     folder = _own_folder(state_folder, folder_name(namespace), folder_name(view))
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"{folder} is not writable")
@@ -195,11 +178,8 @@ def view_memory(state_folder: Path, namespace: str, view: str) -> ViewMemory:
 
 
 def _own_folder(state_folder: Path, *names: str) -> Path:
-    """A folder of the state folder, made; no part of it is a link, which a clone may have brought along.
-
-    Raises:
-        OSError: where it cannot be had.
-    """
+    """A folder of the state folder, made; no part of it is a link, which a clone may have brought along. Raises OSError
+    where it cannot be had."""
     folder = state_folder
     for name in (None, *names):
         folder = folder / name if name else folder

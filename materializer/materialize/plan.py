@@ -1,29 +1,99 @@
-"""What a run will do to one view, known before it writes anything, and what it says of that."""
+"""What a run will do to one view, read and decided before it writes anything; a dry run ends here."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-import pyarrow as pa
+import redis
 
-from materializer.errors import WarehouseError
+from materializer.errors import DefinitionError, OnlineStoreError, WarehouseError
+from materializer.materialize import difference, memory
+from materializer.materialize.bounded import Bounded
 from materializer.materialize.difference import Known
 from materializer.materialize.memory import Memory, ViewMemory
-from materializer.materialize.unstorable import Unstorable
-from materializer.online.published import Published, read_from_elsewhere
+from materializer.materialize.unstorable import Unstorable, find_unstorable
+from materializer.online.keys import marker_key
+from materializer.online.published import Published, published_view, read_from_elsewhere
 from materializer.online.rows import keep_for
-from materializer.project.definitions import FeatureView
+from materializer.online.topology import OnlineStore, is_wrong_type, masters, node_of, on_every_master, server_time
+from materializer.online.values import check_key_type, codec
+from materializer.project.definitions import FeatureView, Registry
 from materializer.project.duration import format_duration
-from materializer.warehouse.arrow import plain_type
-from materializer.warehouse.join_keys import UUID
+from materializer.project.render import MacroRenderer
+from materializer.warehouse import Warehouse
+from materializer.warehouse.typed import with_columns
+
+# Removing more than half of a view of more entities than this is taken for a mistake upstream.
+SHRINK_FROM = 1_000
+# Called with a view, the rows of it that are done so far, and how many there will be.
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run; see `materializer.FeatureStore.materialize`."""
+
+    full: bool = False
+    allow_shrink: bool = False
+    allow_retype: bool = False
+    dry_run: bool = False
+    as_of: datetime | None = None
+    memory_limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all views of one call share."""
+
+    client: OnlineStore
+    url: str
+    namespace: str
+    open_warehouse: Callable[[], AbstractContextManager[Warehouse]]
+    macros: MacroRenderer
+    registry: Registry
+    options: Options
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True)
+class ViewResult:
+    """What one run did to one view; `error` is a sentence where it failed, or where rows have values that cannot be
+    stated online: the others landed then, and are counted.
+
+    `rows_skipped` are those that are online already, that a newer push keeps out, that have a NULL join key, or that
+    are so far past their view's ttl that they are not kept.
+    `why` says why rows moved (or, in a dry run, would move); `warnings` are sentences.
+    """
+
+    view: str
+    run_id: str
+    rows_read: int = 0
+    rows_written: int = 0
+    rows_skipped: int = 0
+    rows_deleted: int = 0
+    seconds: float = 0.0
+    error: str | None = None
+    why: str = ""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def landed(self) -> bool:
+        """Whether the run came to its end, be it without some rows."""
+        return self.error is None or self.rows_read > 0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do, known before it writes anything."""
+    """What the run `run_id` will do to a view: `rows` (SQL) are those that belong online, the file `pending` lists the
+    changes. `new`, `changed` and `gone` are to be moved, `aged` were too old to be kept, and `gone_aged` of those that
+    are gone; `newest` is the newest event to be sent, in microseconds."""
 
+    run_id: str
     view: FeatureView
     rows: str
     pending: Path
@@ -32,23 +102,19 @@ class Plan:
     known: Known
     fingerprint: str
     why_full: str
-    new: int
-    changed: int
-    gone: int
-    unchanged: int
-    null_keys: int
-    aged: int
-    gone_aged: int
     policy: str | None
     published: Published | None
     markers: tuple[str, ...]
     read_from: str
     unstorable: Unstorable
-
-    @property
-    def known_rows(self) -> int:
-        """How many rows memory holds."""
-        return self.remembered.rows if self.remembered else 0
+    null_keys: int
+    unchanged: int
+    new: int
+    changed: int
+    gone: int
+    aged: int
+    gone_aged: int
+    newest: int | None
 
     @property
     def published_rows(self) -> int:
@@ -56,13 +122,28 @@ class Plan:
         return self.published.rows if self.published else 0
 
     @property
+    def watermarks(self) -> tuple[str | None, str | None]:
+        """The newest event online, before and after the run."""
+        before, newest = self.published.watermark if self.published else None, None
+        if self.newest is not None:
+            newest = (datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=self.newest)).isoformat()
+        return before, newest if self.why_full else max(filter(None, (before, newest)), default=None)
+
+    @property
     def idle(self) -> bool:
         """Whether Redis holds everything already."""
         settled = self.remembered is not None and self.remembered.finished and self.known.comparable
         return settled and not (self.new or self.changed or self.gone)
 
-    def why(self) -> str:
-        """Why rows move, in words."""
+    def result(self, sent: int, written: int, deleted: int, warnings: tuple[str, ...] = ()) -> ViewResult:
+        """What is said of the run once this was done."""
+        read = sent + self.unchanged + self.null_keys + self.aged + self.unstorable.rows
+        return ViewResult(
+            self.view.reference, self.run_id, read, written, read - written, deleted,
+            error=self.unstorable.sentence or None, why=self._why(), warnings=(*self._warnings(), *warnings),
+        )  # fmt: skip
+
+    def _why(self) -> str:
         left_out = f"; {self.aged:,} left out, {self._too_old}" if self.aged else ""
         if self.why_full:
             return f"every row: {self.why_full}{left_out}"
@@ -71,12 +152,10 @@ class Plan:
 
     @property
     def _too_old(self) -> str:
-        ttl = self.view.ttl or timedelta()
-        return f"older than {format_duration(keep_for(ttl))} (rows are kept for twice the ttl, and a day at least)"
+        kept = format_duration(keep_for(self.view.ttl or timedelta()))
+        return f"older than {kept} (rows are kept for twice the ttl, and a day at least)"
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What should be said aloud."""
+    def _warnings(self) -> list[str]:
         name, said = self.view.reference, []
         if self.policy:
             said.append(
@@ -92,7 +171,7 @@ class Plan:
             )
         if elsewhere := read_from_elsewhere(name, self.published and self.published.read_from, self.read_from):
             said.append(elsewhere)
-        return tuple(said)
+        return said
 
     def clean_up(self) -> None:
         """Remove the list of changes, unless memory names it."""
@@ -101,36 +180,150 @@ class Plan:
             self.pending.unlink(missing_ok=True)
 
 
+def make_plan(job: Job, view: FeatureView, run_id: str, warehouse: Warehouse, bounded: Bounded) -> Plan:
+    """Compare a view with what is remembered and published of it.
+
+    Raises DefinitionError, WarehouseError or OnlineStoreError where the run cannot be, or should not without asking.
+    """
+    options = job.options
+    view = with_columns(view, warehouse)
+    check_storable(view)
+    published = published_view(job.client, job.namespace, view.reference)
+    if published and not (options.full and options.allow_retype):
+        _check_types(view, published.view)
+    now = server_time(job.client, job.namespace)
+    moment = (options.as_of or now).replace(tzinfo=None).isoformat(" ", "microseconds")
+    latest = job.macros.over(warehouse.columns).render("latest", view.reference, as_of=moment)
+    expiring = options.as_of is None
+    unstorable = find_unstorable(warehouse, view, difference.current_rows(view, latest, now, expiring))
+    if unstorable.rows:
+        latest = difference.without(latest, unstorable.condition)
+    try:
+        folder = memory.view_memory(warehouse.state_folder, job.namespace, view.reference)
+    except OSError:
+        folder = None
+    remembered = folder.load() if folder else None
+    markers = on_every_master(job.client, marker_key(job.namespace, view.reference))
+    policy = _eviction(job.client, view)
+    why_full = _why_full(job, view, remembered, markers, policy)
+    fingerprint = difference.fingerprint(view, expiring)
+    known = Known()
+    if not why_full:
+        sent, *doubted = (name and folder.path(name) for name in (remembered.sent, *remembered.pending))
+        known = Known(sent, tuple(doubted), comparable=remembered.fingerprint == fingerprint)
+    name = f"pending-{run_id}.parquet"
+    pending = folder.path(name) if folder else Path(tempfile.gettempdir()) / f"feature-store-{name}"
+    try:
+        bounded.save(difference.changes(view, latest, known, now, expiring), pending)
+    except WarehouseError:
+        if known.sent is None:
+            raise
+        # Perhaps what is remembered cannot be read; where it is the view itself, it fails again.
+        why_full, known = "what is remembered of an earlier run cannot be read", Known()
+        bounded.save(difference.changes(view, latest, known, now, expiring), pending)
+    (count,) = warehouse.query(difference.counts(pending)).to_pylist()
+    null_keys, before = (
+        warehouse.query(sql).column(0)[0].as_py()
+        for sql in (difference.null_keys(view), difference.known_count(view, known))
+    )
+    plan = Plan(
+        run_id, view, difference.current_rows(view, latest, now, expiring), pending, folder,
+        None if why_full else remembered, known, fingerprint, why_full, policy, published, tuple(markers),
+        f"{view.relation} of {warehouse.place}", unstorable, null_keys, before - count["changed"] - count["gone"],
+        **count,
+    )  # fmt: skip
+    if not options.allow_shrink:
+        _check_shrink(plan)
+    return plan
+
+
+def check_storable(view: FeatureView) -> None:
+    """Stop for a view whose types cannot be kept online. Raises DefinitionError naming the column and its type."""
+    for entity in view.entities:
+        check_key_type(entity.dtype, f"Join key '{entity.name}' of feature view '{view.reference}'")
+    for feature in view.features:
+        codec(feature.dtype, f"Feature '{view.reference}:{feature.name}'")
+
+
 def keys_of(view: FeatureView) -> tuple[str, ...]:
     """The join keys with their types, on which the names of all rows in Redis depend."""
     return tuple(f"{entity.name} {entity.dtype}" for entity in view.entities)
 
 
-def check_types(schema: pa.Schema, view: FeatureView) -> None:
-    """Stop where rows are not of the types that the view had when they were compared.
+def open_(run: str) -> str:
+    """The marker of a run that began to write."""
+    return f"{run} open"
 
-    Raises:
-        WarehouseError: naming the column.
-    """
+
+def closed(run: str | None) -> str:
+    """The marker of a run that wrote everything."""
+    return f"{run} closed"
+
+
+def read_marker(client: OnlineStore, key: str) -> bytes | None:
+    """What a marker says; one that is no text was not set by a run, and says nothing."""
+    try:
+        return node_of(client, key).get(key)
+    except redis.ResponseError as error:
+        if not is_wrong_type(error):
+            raise
+        return None
+
+
+def _check_types(view: FeatureView, published: FeatureView) -> None:
+    before = {part.name: part.dtype for part in published.schema}
     for part in view.schema:
-        found = plain_type(schema.field(part.name).type)
-        # A UUID is one as a join key, and arrives as its text.
-        expected = pa.string() if part.dtype == UUID else part.dtype
-        if not found.equals(expected):
-            raise WarehouseError(
-                f"Column '{part.name}' of feature view '{view.reference}' was {part.dtype} and became {found} while it "
-                "was read: run it again when what builds it is done."
+        if part.name in before and not before[part.name].equals(part.dtype):
+            raise DefinitionError(
+                f"'{view.reference}:{part.name}' is online as {before[part.name]} and is now {part.dtype}, which "
+                "breaks its readers: make a new version of the model, or pass --full --allow-retype."
             )
 
 
-def mended(view: FeatureView, keys: list[pa.Table]) -> tuple[str, ...]:
-    """What to say of keys in Redis that held something else than a hash, and now hold the row that belongs there."""
-    if not keys:
-        return ()
-    rows = [row for table in keys for row in table.slice(0, 3).to_pylist()]
-    named = "; ".join(", ".join(f"{name}={value}" for name, value in row.items()) for row in rows[:3])
-    count = sum(table.num_rows for table in keys)
-    return (
-        f"{count:,} keys of '{view.reference}' in Redis were not hashes, so no rows, and were replaced by the rows: "
-        f"{named}{' and others' if count > 3 else ''}.",
-    )
+def _why_full(job: Job, view: FeatureView, remembered: Memory | None, markers: list[str], policy: str | None) -> str:
+    """Why memory does not count for this run, '' where it does."""
+    if job.options.full:
+        return "--full was given"
+    if job.options.as_of:
+        return "--as-of was given"
+    if policy:
+        return f"Redis may drop rows unseen (maxmemory-policy {policy})"
+    if remembered is None:
+        return "nothing is remembered of an earlier run"
+    if remembered.sent is None:
+        return "the run before this one was a full one and did not end"
+    expected = [closed(remembered.run)]
+    if not remembered.finished:
+        expected += [open_(remembered.run), closed(remembered.previous)]
+    if not {read_marker(job.client, key) for key in markers} <= set(map(str.encode, expected)):
+        return "Redis does not hold what the last run remembered here left there"
+    return "the join keys changed" if remembered.keys != keys_of(view) else ""
+
+
+def _eviction(client: OnlineStore, view: FeatureView) -> str | None:
+    """The eviction policy of a server, where it can take rows of this view."""
+    for node in masters(client):
+        try:
+            policy = node.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
+            limited = int(node.config_get("maxmemory").get("maxmemory", 0)) > 0
+        except redis.ResponseError:
+            continue  # it may not be read; `feature-store doctor` says so
+        if limited and (policy.startswith("allkeys") or (policy.startswith("volatile") and view.ttl is not None)):
+            return policy
+    return None
+
+
+def _check_shrink(plan: Plan) -> None:
+    before = (plan.remembered.rows if plan.remembered else 0) or plan.published_rows
+    removed = plan.gone if plan.remembered else max(before - plan.new, 0)
+    emptied = before > 0 and plan.new + plan.changed + plan.unchanged == 0
+    if emptied or (before > SHRINK_FROM and removed > before / 2):
+        # An entity that is gone only because its rows grew too old to keep is no mistake of anyone's.
+        removed -= plan.gone_aged if plan.remembered else plan.aged
+        if removed <= (0 if emptied else before / 2):
+            return
+        plan.clean_up()
+        raise OnlineStoreError(
+            f"This run would remove {removed:,} of the {before:,} entities of '{plan.view.reference}', which looks "
+            "like a mistake upstream: nothing was changed; pass --allow-shrink if it is meant."
+        )

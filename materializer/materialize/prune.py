@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from materializer.online import scripts
 from materializer.online.keys import marker_key
 from materializer.online.lease import Lease
-from materializer.online.published import published_at, published_texts, withdraw_view
+from materializer.online.publish import withdraw_view
+from materializer.online.published import published_at, published_texts
 from materializer.online.topology import OnlineStore, node_of, on_every_master
 from materializer.online.writer import Writer, other_rows
 from materializer.project.definitions import Registry

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from materializer.project.definitions import FeatureView
-from materializer.warehouse import Warehouse
+from materializer.warehouse import Warehouse, quoted
 from materializer.warehouse.arrow import is_list
 from materializer.warehouse.moments import STATED
 
@@ -37,7 +37,7 @@ def find_unstorable(warehouse: Warehouse, view: FeatureView, rows: str) -> Unsto
         return Unstorable()
     held = [f"coalesce(bool_or({sql}), false) as c{place}" for place, (sql, _) in enumerate(conditions.values())]
     (found,) = warehouse.query(f"select {', '.join(held)} from {view.relation}").to_pylist()
-    conditions = {name: given for (name, given), any_ in zip(conditions.items(), found.values(), strict=True) if any_}
+    conditions = {name: one for (name, one), any_ in zip(conditions.items(), found.values(), strict=True) if any_}
     if not conditions:
         return Unstorable()
     condition = " or ".join(f"coalesce({sql}, false)" for sql, _ in conditions.values())
@@ -62,12 +62,12 @@ def _conditions(view: FeatureView) -> dict[str, tuple[str, str]]:
     # A join key is only ever text online, so its digits are no matter.
     keys = [entity for entity in view.entities if not pa.types.is_decimal(entity.dtype)]
     for part in (*keys, *view.features):
-        condition = _condition(_quoted(part.name), part.dtype)
+        condition = _condition(quoted(part.name), part.dtype)
         if condition:
             found[part.name] = condition
     for name in filter(None, (view.timestamp, view.created_timestamp)):
         # Of -infinity, which has a form of its own here, they are NULL; and a row of +infinity is never due.
-        found[name] = (f"(epoch_us(try_cast({_quoted(name)} as timestamptz)) not between {_MOMENTS})", _MOMENT)
+        found[name] = (f"(epoch_us(try_cast({quoted(name)} as timestamptz)) not between {_MOMENTS})", _MOMENT)
     return found
 
 
@@ -94,7 +94,3 @@ def _condition(value: str, dtype: pa.DataType, depth: int = 0) -> tuple[str, str
         return None
     inner = [found for part, of in parts if (found := _condition(part, of, depth))]
     return (f"({' or '.join(sql for sql, _ in inner)})", inner[0][1]) if inner else None
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

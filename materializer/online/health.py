@@ -13,12 +13,8 @@ _KINDS = {"server": "one server", "socket": "one server by its socket", "sentine
 
 
 def topology(store: OnlineStore, url: str) -> str:
-    """What answers: its version, and whether it is one server, a master behind sentinels or a cluster.
-
-    Raises:
-        OnlineStoreError: where a cluster's clocks differ too much.
-        redis.RedisError: where it does not answer.
-    """
+    """What answers: its version, and whether it is one server, a master behind sentinels or a cluster. Raises
+    OnlineStoreError where a cluster's clocks differ too much; redis.RedisError where it does not answer."""
     make_ready(store)
     nodes = masters(store)
     place = parse_redis_url(url)

@@ -21,12 +21,9 @@ PATIENCE_SECONDS = 15.0
 
 
 class Lease:
-    """The right to write one view's rows, as a context manager that renews it in a thread until it ends.
-
-    Raises:
-        OnlineStoreError: on entering, where another run holds it for longer than `PATIENCE_SECONDS`.
-        LeaseLostError: from `deadline`, once it could not be renewed in time.
-    """
+    """The right to write one view's rows, as a context manager that renews it in a thread until it ends. Raises
+    OnlineStoreError on entering, where another run holds it for longer than `PATIENCE_SECONDS`; LeaseLostError from
+    `deadline`, once it could not be renewed in time."""
 
     def __init__(self, store: OnlineStore, namespace: str, view: str, run_id: str) -> None:
         self._store = store
@@ -47,11 +44,7 @@ class Lease:
         return self._deadline
 
     def check(self) -> None:
-        """Ask the server whether the lease still stands.
-
-        Raises:
-            LeaseLostError: where it does not.
-        """
+        """Ask the server whether the lease still stands. Raises LeaseLostError where it does not."""
         if not self._client.eval(scripts.RENEW_LEASE, 1, self._key, self._run_id, LENGTH_MS)[0]:
             self._lost = True
         self.deadline()

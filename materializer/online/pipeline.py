@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 import redis.asyncio
 from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
 
+from materializer.online.connect import async_pool
 from materializer.online.topology import Address, Cluster, OnlineStore, is_wrong_type
 
 # For each server: its address (None for the only one), the bytes to send, and the number of answers to read.
@@ -28,7 +29,7 @@ _ELSEWHERE = (redis.ConnectionError, MovedError, AskError, ClusterDownError, Try
 # Tasks beyond these wait for a connection; more would only queue up in the server.
 _CONNECTIONS_A_LOOP = 16
 _TIMEOUT_SECONDS = 30
-_WORTH_TELLING = 50
+_WORTH_PASSING = 50
 _PIECE = 16 * 1024
 
 
@@ -38,16 +39,14 @@ def exchange(
     commands: Sequence[bytes],
     received: Callable[[list[Any]], None] | None = None,
 ) -> list[Any]:
-    """Send packed commands, each to the server that holds its key, all at once; give their answers in order.
+    """Send packed commands, each to the server that holds its key, all at once; give their answers in order. Raises
+    redis.RedisError what else a command was answered with, or why there was no answer.
 
     Where one server has them all, `received` may be called with the growing list of answers while it works on the
     rest. Should they have to be asked for again it is another list.
 
     Where a connection broke or slots have moved, that is looked up and asked again once. That one key holds another
     type of value is an answer like any other: the error stands in its place.
-
-    Raises:
-        redis.RedisError: what else a command was answered with, or why there was no answer.
     """
     rounds = _rounds(store, keys, commands)
     try:
@@ -148,7 +147,7 @@ def _replies(connection: Any, count: int, received: Callable[[list[Any]], None] 
     """The next `count` answers. The first is waited for; those that came with it are taken from hiredis at once: one
     call of redis-py for each would take longer than the server does."""
     replies = [_reply(connection)]
-    told = 0
+    passed = 0
     while len(replies) < count:
         reader = getattr(getattr(connection, "_parser", None), "_reader", None)
         if reader is not None and _NOTHING is not None:
@@ -160,8 +159,8 @@ def _replies(connection: Any, count: int, received: Callable[[list[Any]], None] 
                         raise reply
             replies += came
         if len(replies) < count:
-            if received and len(replies) - told >= _WORTH_TELLING:
-                told = len(replies)
+            if received and len(replies) - passed >= _WORTH_PASSING:
+                passed = len(replies)
                 received(replies)
             replies.append(_reply(connection))
     return replies
@@ -172,6 +171,13 @@ def _reply(connection: Any) -> Any:
         return connection.read_response(disable_decoding=True)
     except redis.ResponseError as error:
         return error
+
+
+class _Link(NamedTuple):
+    """A pool of one event loop's connections to one server, and turns for as many tasks."""
+
+    pool: redis.asyncio.ConnectionPool
+    turns: asyncio.Semaphore
 
 
 class AsyncLinks:
@@ -233,28 +239,15 @@ class AsyncLinks:
             self._loops[loop] = {}
         links = self._loops[loop]
         if address not in links:
-            pool = await asyncio.to_thread(self._open, address)
-            links.setdefault(address, _Link(pool))
+            pool = await asyncio.to_thread(async_pool, self._url, self._store, address)
+            links.setdefault(address, _Link(pool, asyncio.Semaphore(_CONNECTIONS_A_LOOP)))
         return links[address]
-
-    def _open(self, address: Address | None) -> redis.asyncio.ConnectionPool:
-        from materializer.online.connect import async_pool
-
-        return async_pool(self._url, self._store, address)
 
     def _forget(self, address: Address | None, link: _Link) -> None:
         """A master that sentinels named may be another one by now: look again next time."""
         links = self._loops.get(asyncio.get_running_loop(), {})
         if links.get(address) is link:
             del links[address]
-
-
-class _Link:
-    """A pool of one event loop's connections to one server, and turns for as many tasks."""
-
-    def __init__(self, pool: redis.asyncio.ConnectionPool) -> None:
-        self.pool = pool
-        self.turns = asyncio.Semaphore(_CONNECTIONS_A_LOOP)
 
 
 async def _async_reply(connection: Any) -> Any:

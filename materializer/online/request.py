@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from functools import partial
 from itertools import compress, repeat
 from typing import Any
 
 import pyarrow as pa
 
 from materializer.errors import InputError
-from materializer.online.entity_rows import key_texts
-from materializer.online.keys import revision_key, row_keys, view_prefix
-from materializer.online.response import MISSING, Column, OnlineResponse, Status
-from materializer.online.rows import EVENT
-from materializer.online.values import decode_since, decoder
+from materializer.online.keys import EVENT, bulk_strings, key_texts, keys_of_texts, revision_key, view_prefix
+from materializer.online.response import MISSING, Column, OnlineResponse, Status, events_of
+from materializer.online.values import Codec, codec
 from materializer.project.definitions import FeatureView, Pick
-from materializer.warehouse.arrow import is_list
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _FIRST, _LAST = b"0001-01-01T00:00:00.000000Z", b"9999-12-31T23:59:59.999999Z"
@@ -31,9 +27,7 @@ class _Part:
     view: FeatureView
     names: tuple[str, ...]
     types: tuple[pa.DataType, ...]
-    decoders: tuple[Callable[[bytes], Any], ...]
-    # Whether decoded values are of the type; None where what is decoded always is.
-    checks: tuple[Callable[[list[Any]], bool] | None, ...]
+    codecs: tuple[Codec, ...]
     prefix: bytes
     head: bytes
     tail: bytes
@@ -69,9 +63,10 @@ def select(namespace: str, picks: Sequence[Pick]) -> Selection:
     )
     timed = any(view.ttl for view in views.values())
     revision = revision_key(namespace).encode()
-    commands = [_command(b"GET", revision)]
+    commands = [b"*2\r\n" + bulk_strings(b"GET", revision)]
     if timed:
-        commands.append(_command(b"TIME"))  # of the revision's server: one clock for all readers, wherever the rows are
+        # Of the revision's server: one clock for all readers, wherever the rows are.
+        commands.append(b"*1\r\n" + bulk_strings(b"TIME"))
     parts = tuple(_part(namespace, view, tuple(names[reference])) for reference, view in views.items())
     return Selection(namespace, parts, outputs, timed, (revision,) * len(commands), tuple(commands))
 
@@ -80,22 +75,21 @@ def _part(namespace: str, view: FeatureView, names: tuple[str, ...]) -> _Part:
     types = tuple(view.feature(name).dtype for name in names)
     fields = [name.encode() for name in names] + [EVENT.encode()]
     single = view.entities[0] if len(view.entities) == 1 else None
+    what = f"A feature of view '{view.reference}'"
     return _Part(
-        view, names, types, tuple(map(decoder, types)), tuple(map(_check_of, types)),
+        view, names, types, tuple(codec(dtype, what) for dtype in types),
         prefix=view_prefix(namespace, view.reference).encode(),
         head=b"*%d\r\n$5\r\nHMGET\r\n" % (len(fields) + 2),
-        tail=b"".join(b"$%d\r\n%s\r\n" % (len(field), field) for field in fields),
+        tail=bulk_strings(*fields),
         integer_key=single.name if single and pa.types.is_integer(single.dtype) else None,
     )  # fmt: skip
 
 
 class Request:
-    """The rows that one call asks for: packs the commands, then reads their replies.
+    """The rows that one call asks for: packs the commands, then reads their replies. Raises InputError for a row
+    without a join key, or with a value that is not of its type.
 
     `keys` and `commands` are of one length: the key says which server a command goes to.
-
-    Raises:
-        InputError: for a row without a join key, or with a value that is not of its type.
     """
 
     def __init__(self, selection: Selection, entity_rows: Sequence[Mapping[str, Any]]) -> None:
@@ -125,13 +119,13 @@ class Request:
         tables: list[list[Column]] = []
         problems: list[str] = []
         for part, table, keys in zip(self._selection.parts, self._tables, self._row_keys, strict=True):
-            events = _Events(table.moments, keys)
+            moments = _spread(table.moments, keys)
             if table.problems:
                 asked = [key for key in keys if key is not None]
                 problems += [_problem(part.view, asked[place], *what) for place, *what in table.problems]
             tables.append(
                 [
-                    (dtype, _spread(values, keys), _spread(statuses, keys, MISSING), events)
+                    (dtype, _spread(values, keys), _spread(statuses, keys, MISSING), moments)
                     for dtype, values, statuses in zip(part.types, table.values, table.statuses, strict=True)
                 ]
             )
@@ -187,27 +181,23 @@ class _Table:
             events = self._events_of(moments, columns, first)
             moments = [None if event is None else moment for moment, event in zip(moments, events, strict=True)]
         for place, column in enumerate(columns):
-            if events is not None or None in column or not self._add_all(place, column):
-                events = events or _events(moments)
+            values = None if events is not None or None in column else self._decoded(place, column)
+            if values is None:
+                events = events or events_of(moments)
                 self._add_each(place, column, events, first)
+            else:
+                self.values[place].extend(values)
+                self.statuses[place].extend(repeat(Status.PRESENT, len(values)))
         self.moments.extend(moments)
 
-    def _add_all(self, place: int, column: Sequence[bytes]) -> bool:
-        """Add a column of which nothing is missing; False where a value of it cannot be read."""
-        values = self._decoded(place, column)
-        if values is None:
-            return False
-        self.values[place].extend(values)
-        self.statuses[place].extend(repeat(Status.PRESENT, len(values)))
-        return True
-
     def _decoded(self, place: int, column: Sequence[bytes]) -> list[Any] | None:
-        check = self._part.checks[place]
+        """The values of a column of which nothing is missing; None where one cannot be read."""
+        codec = self._part.codecs[place]
         try:
-            values = list(map(self._part.decoders[place], column))
+            values = list(map(codec.decode, column))
         except Exception:  # whatever a foreign text makes of a decoder
             return None
-        return values if check is None or not values or check(values) else None
+        return values if codec.check is None or not values or codec.check(values) else None
 
     def _add_each(self, place: int, column: Sequence[Any], events: Sequence[datetime | None], first: int) -> None:
         values, statuses, oldest = self.values[place], self.statuses[place], self._oldest
@@ -234,7 +224,7 @@ class _Table:
 
     def _events_of(self, moments: Sequence[Any], columns: Sequence[Sequence[Any]], first: int) -> list[datetime | None]:
         """The event times; a row that has none, or none that can be read, is no row."""
-        events = _events(moments)
+        events = events_of(moments)
         for number, (moment, event) in enumerate(zip(moments, events, strict=True)):
             if event is None and (moment is not None or any(column[number] is not None for column in columns)):
                 self.problems.append((first + number, EVENT, moment))
@@ -260,7 +250,7 @@ def _keys_of(namespace: str, part: _Part, rows: Sequence[Mapping[str, Any]]) -> 
             return [b"%b%d" % (start, value) for value in values]
         columns.append(key_texts(values, entity.dtype, entity.name))
     try:
-        return row_keys(namespace, view.reference, columns)
+        return keys_of_texts(namespace, view.reference, columns)
     except UnicodeEncodeError as error:
         names = ", ".join(view.join_keys)
         raise InputError(f"Join key '{names}' was given a text that is not Unicode: {error.object!r}.") from None
@@ -276,54 +266,6 @@ def _oldest(clock: datetime, ttl: timedelta) -> datetime:
 def _clock(reply: Sequence[Any]) -> datetime:
     seconds, microseconds = reply
     return _EPOCH + timedelta(seconds=int(seconds), microseconds=int(microseconds))
-
-
-class _Events:
-    """The event times of a table's rows, when they are asked for."""
-
-    def __init__(self, moments: Sequence[bytes | None], keys: Sequence[bytes | None]) -> None:
-        self._moments, self._keys = moments, keys
-        self._found: list[datetime | None] | None = None
-
-    def __call__(self) -> list[datetime | None]:
-        if self._found is None:
-            self._found = _spread(_events(self._moments), self._keys)
-        return self._found
-
-
-def _events(moments: Sequence[bytes | None]) -> list[datetime | None]:
-    """Moments as they are in Redis, decoded; None for what is none."""
-    try:
-        return [None if moment is None else decode_since(moment) for moment in moments]
-    except Exception:
-        return [_event(moment) for moment in moments]
-
-
-def _event(moment: bytes | None) -> datetime | None:
-    try:
-        return None if moment is None else decode_since(moment)
-    except Exception:
-        return None
-
-
-def _check_of(dtype: pa.DataType) -> Callable[[list[Any]], bool] | None:
-    """How to tell whether values that were decoded, which is lenient, are of this type."""
-    if pa.types.is_integer(dtype):
-        bits = dtype.bit_width - pa.types.is_signed_integer(dtype)
-        low, high = (-(2**bits) if pa.types.is_signed_integer(dtype) else 0), 2**bits - 1
-        return lambda values: low <= min(values) and max(values) <= high
-    floats = is_list(dtype) and pa.types.is_floating(dtype.value_type)
-    if pa.types.is_decimal(dtype) or (pa.types.is_nested(dtype) and not floats):
-        return partial(_is_arrow, dtype)
-    return None
-
-
-def _is_arrow(dtype: pa.DataType, values: list[Any]) -> bool:
-    try:
-        pa.array(values, dtype)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        return False
-    return True
 
 
 def _problem(view: FeatureView, key: bytes, field: str | None, found: Any) -> str:
@@ -358,10 +300,6 @@ def _all_since(moments: Sequence[bytes], oldest: datetime | None) -> bool:
     if oldest is not None:
         text = oldest.astimezone(timezone.utc).replace(tzinfo=None).isoformat(timespec="microseconds").encode() + b"Z"
     return set(map(len, moments)) == {len(text)} and min(moments) >= text and max(moments) <= _LAST
-
-
-def _command(*parts: bytes) -> bytes:
-    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
 
 
 def _inputs(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from materializer.errors import InputError
-from materializer.training.join import to_pandas
+from materializer.online.values import decode_since
+from materializer.warehouse.arrow import to_pandas
 from materializer.warehouse.join_keys import column_of
 
 
@@ -25,8 +26,8 @@ class Status(StrEnum):
 
 MISSING = Status.NOT_FOUND
 
-# A column: its type, and for each entity row the value, its status and (what gives) its row's event time.
-Column = tuple[pa.DataType, list[Any], list[Status], Callable[[], list[datetime | None]]]
+# A column: its type, and for each entity row the value, its status and its row's event time as it is in Redis.
+Column = tuple[pa.DataType, list[Any], list[Status], list[bytes | None]]
 
 
 class OnlineResponse:
@@ -51,12 +52,15 @@ class OnlineResponse:
             include_event_timestamps: adds ``<feature>__event_timestamp``, a UTC datetime or None.
         """
         result = {name: list(values) for name, values in self._inputs.items()}
-        for name, (_, values, statuses, events) in self._columns.items():
+        events: dict[int, list[datetime | None]] = {}
+        for name, (_, values, statuses, moments) in self._columns.items():
             result[name] = list(values)
             if include_statuses:
                 result[f"{name}__status"] = [str(status) for status in statuses]
             if include_event_timestamps:
-                result[f"{name}__event_timestamp"] = list(events())
+                if id(moments) not in events:  # once for all features of a view
+                    events[id(moments)] = events_of(moments)
+                result[f"{name}__event_timestamp"] = list(events[id(moments)])
         return result
 
     def to_arrow(self) -> pa.Table:
@@ -80,3 +84,11 @@ class OnlineResponse:
     def to_df(self) -> Any:
         """As pandas (extra ``pandas``), in nullable types."""
         return to_pandas(self.to_arrow())
+
+
+def events_of(moments: Sequence[bytes | None]) -> list[datetime | None]:
+    """Moments as they are in Redis, decoded; None for what is none."""
+    try:
+        return [None if moment is None else decode_since(moment) for moment in moments]
+    except Exception:
+        return [None] if len(moments) == 1 else [event for moment in moments for event in events_of([moment])]

@@ -10,13 +10,12 @@ from datetime import timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from materializer.online.keys import view_prefix
+from materializer.online.keys import CREATED, EVENT, EXPIRES, bulk_strings, keys_of_columns
 from materializer.online.values import encode, encode_since
 from materializer.project.definitions import FeatureView
 from materializer.warehouse.arrow import to_plain
 from materializer.warehouse.moments import SINCE_EVER, SINCE_EVER_DATE, STATED
 
-EVENT, CREATED, EXPIRES, WRITER = "_fs_event", "_fs_created", "_fs_expires", "_fs_writer"
 _DAY = timedelta(days=1)
 # No two moments that the format can state are this far apart.
 ALL_TIME = timedelta(days=3_652_059)
@@ -61,7 +60,7 @@ def encode_rows(batch: pa.RecordBatch, view: FeatureView, namespace: str, writer
     """
     count = batch.num_rows
     columns = {name: to_plain(batch.column(name)) for name in batch.schema.names}
-    keys = row_keys(columns, view, namespace)
+    keys = keys_of_columns(namespace, view, columns)
 
     event = _timestamps(columns[view.timestamp])
     fields: list[tuple[str, pa.Array]] = [(feature.name, encode(columns[feature.name])) for feature in view.features]
@@ -76,28 +75,13 @@ def encode_rows(batch: pa.RecordBatch, view: FeatureView, namespace: str, writer
         drop_at = pc.fill_null(pc.divide(moment, 1000).cast(pa.string()).cast(pa.binary()), b"")
 
     names = [name.encode() for name, _ in fields]
-    head = b"".join(bulk_string(text) for text in (writer.encode(), b"%d" % len(names), *names))
+    head = bulk_strings(writer.encode(), b"%d" % len(names), *names)
     has = _constant(b"", count)
     if any(texts.null_count for _, texts in fields):
         marks = [pc.if_else(pc.is_valid(texts), b"1", b"0") for _, texts in fields]
         has = pc.binary_join_element_wise(*marks, b"")
     parts: list[pa.Array] = [has] + [pc.fill_null(texts, b"") for _, texts in fields]
     return Rows(head, 2 + len(names), _bulk(keys), _bulk(drop_at, *parts), 2 + len(names))
-
-
-def row_keys(columns: dict[str, pa.Array], view: FeatureView, namespace: str) -> pa.Array:
-    """The key of each row, as ``binary``."""
-    parts = []
-    for name in view.join_keys:
-        text = encode(columns[name])
-        if pa.types.is_string(columns[name].type) or pa.types.is_timestamp(columns[name].type):
-            text = text.cast(pa.string())
-            for special in "%:{}":  # the percent sign first: the others bring new ones
-                text = pc.replace_substring(text, special, f"%{ord(special):02X}")
-            text = text.cast(pa.binary())
-        parts.append(text)
-    joined = pc.binary_join_element_wise(*parts, b":")
-    return pc.binary_join_element_wise(pa.scalar(view_prefix(namespace, view.reference).encode()), joined, b"")
 
 
 def _timestamps(column: pa.Array) -> pa.Array:
@@ -119,11 +103,6 @@ def _later(event: pa.Array, span: timedelta) -> pa.Array:
     if (found["max"].as_py() or 0) + micros > STATED["timestamp"][1]:
         moved = pc.if_else(pc.greater(moved.cast(pa.int64()), STATED["timestamp"][1]), None, moved)
     return moved
-
-
-def bulk_string(text: bytes) -> bytes:
-    """A RESP bulk string: ``$<length>\\r\\n<bytes>\\r\\n``."""
-    return b"$%d\r\n%s\r\n" % (len(text), text)
 
 
 def _bulk(*columns: pa.Array) -> pa.Array:

@@ -10,12 +10,14 @@ import binascii
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta, timezone
 from itertools import count
 
 import redis
 from redis.exceptions import ClusterDownError, NoPermissionError
 
 from materializer.errors import OnlineStoreError
+from materializer.online.keys import revision_key
 
 SLOTS = 16_384
 # The lease's deadline is one node's time and is checked against every node's: they may differ by less than its margin.
@@ -53,22 +55,14 @@ class Cluster:
         return found
 
     def address_of(self, key: bytes) -> Address:
-        """The master that holds this key.
-
-        Raises:
-            ClusterDownError: where no master serves its slot.
-        """
+        """The master that holds this key. Raises ClusterDownError where no master serves its slot."""
         owner = self._slot_owners()[slot_of(key)]
         if owner is None:
             raise ClusterDownError(f"slot {slot_of(key)} is not served")
         return owner
 
     def addresses(self) -> list[Address]:
-        """Every master that serves slots, in the order of these.
-
-        Raises:
-            ClusterDownError: where a slot has no master.
-        """
+        """Every master that serves slots, in the order of these. Raises ClusterDownError where a slot has no master."""
         owners = dict.fromkeys(self._slot_owners())
         if None in owners:
             raise ClusterDownError(f"{self._owners.count(None):,} of {SLOTS:,} slots are not served")
@@ -80,12 +74,8 @@ class Cluster:
         return next(tag for tag in map(str, count()) if owners[slot_of(tag.encode())] == address)
 
     def refresh(self) -> None:
-        """Ask the nodes again who serves which slots; the first that answers is believed.
-
-        Raises:
-            OnlineStoreError: where what answers is no cluster, or does not permit the question.
-            redis.RedisError: where no node answers.
-        """
+        """Ask the nodes again who serves which slots; the first that answers is believed. Raises OnlineStoreError where
+        what answers is no cluster, or does not permit the question; redis.RedisError where no node answers."""
         failure: redis.RedisError | None = None
         for address in dict.fromkeys([*filter(None, dict.fromkeys(self._owners)), *self._start]):
             try:
@@ -161,13 +151,16 @@ def on_every_master(store: OnlineStore, key: str) -> list[str]:
     return [key]
 
 
-def make_ready(store: OnlineStore) -> None:
-    """See that a run can begin: every master answers, every slot is served, and their clocks agree.
+def server_time(store: OnlineStore, namespace: str) -> datetime:
+    """The online store's clock, by which its readers judge ages: in a cluster, that of the revision's node."""
+    seconds, microseconds = node_of(store, revision_key(namespace)).time()
+    return datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=seconds, microseconds=microseconds)
 
-    Raises:
-        OnlineStoreError: where clocks differ so much that a lease would not hold.
-        redis.RedisError: where a server does not answer.
-    """
+
+def make_ready(store: OnlineStore) -> None:
+    """See that a run can begin: every master answers, every slot is served, and their clocks agree. Raises
+    OnlineStoreError where clocks differ so much that a lease would not hold; redis.RedisError where a server does not
+    answer."""
     if not isinstance(store, Cluster):
         store.ping()
         return
@@ -176,11 +169,8 @@ def make_ready(store: OnlineStore) -> None:
 
 
 def check_clocks(nodes: Sequence[redis.Redis]) -> None:
-    """Stop where the nodes' clocks are certainly further apart than `CLOCKS_APART_SECONDS`.
-
-    Raises:
-        OnlineStoreError: saying by how much.
-    """
+    """Stop where the nodes' clocks are certainly further apart than `CLOCKS_APART_SECONDS`. Raises OnlineStoreError
+    saying by how much."""
     earliest, latest = [], []
     for node in nodes:
         asked = time.monotonic()

@@ -1,13 +1,22 @@
-"""Redis URLs, taken apart: one server, a unix socket, a master behind sentinels, a cluster."""
+"""Redis URLs: which one is meant, and what it says (one server, a unix socket, a master behind sentinels, a cluster).
+
+Knows no client: whoever only names a server does not load one.
+"""
 
 from __future__ import annotations
 
+import os
 import re
-from dataclasses import dataclass, field
+import socket
+import sys
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlencode
 
 from materializer.errors import OnlineStoreError
 
+DEFAULT_URL = "redis://127.0.0.1:6379/0"
 _KINDS = {"redis": "server", "redis+sentinel": "sentinel", "redis+cluster": "cluster"}
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]]+)(?::([0-9]{1,5}))?")
 _SENTINEL_PORT = 26_379
@@ -44,6 +53,11 @@ class RedisUrl:
     sentinel_options: dict[str, str] = field(repr=False)
 
     @property
+    def first_url(self) -> str:
+        """The URL of the server, or of the first of several."""
+        return self.node_url(*(*self.hosts, ("", 0))[0])
+
+    @property
     def name(self) -> str:
         """What may be printed of it: addresses, never a user or password."""
         if self.kind == "socket":
@@ -60,12 +74,46 @@ class RedisUrl:
         return f"redis{'s' if self.tls else ''}://{self.login}{host}:{port}/{self.db}{options}"
 
 
-def parse_redis_url(url: str) -> RedisUrl:
-    """Take a URL apart.
+def redis_url(url: str | None = None, project: Path | None = None) -> str:
+    """The URL given, else ``FEATURE_STORE_REDIS_URL``, else that of the private server of the dbt project in the folder
+    `project`, where it runs, else the default. Starts nothing."""
+    return named_url(url) or private_url(project) or DEFAULT_URL
 
-    Raises:
-        OnlineStoreError: for one that is malformed, saying what there is and nothing of what was given.
-    """
+
+def named_url(url: str | None = None) -> str | None:
+    """The URL given, else ``FEATURE_STORE_REDIS_URL``, else None."""
+    return url or os.environ.get("FEATURE_STORE_REDIS_URL") or None
+
+
+def private_url(project: Path | None) -> str | None:
+    """The URL of a dbt project's private server (`materializer.online.local`) where it runs, else None."""
+    if project is None or sys.platform == "win32":
+        return None
+    from materializer.online import local
+
+    return local.url(local.folder_of(project))
+
+
+def somebody_listens() -> bool:
+    """Whether there is a server at the default URL, whatever it would answer."""
+    try:
+        with socket.create_connection(parse_redis_url(DEFAULT_URL).hosts[0], timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+@lru_cache(maxsize=64)
+def public_name(url: str) -> str:
+    """Host and port of a URL, or its socket: what may be printed of it."""
+    try:
+        return parse_redis_url(url).name
+    except OnlineStoreError:  # no part of such a text may be printed
+        return "the URL given"
+
+
+def parse_redis_url(url: str) -> RedisUrl:
+    """Take a URL apart. OnlineStoreError for one that is malformed, with nothing of what was given."""
     scheme, separator, rest = url.partition("://")
     rest, _, query = rest.partition("?")
     authority, _, path = rest.partition("/")
@@ -77,10 +125,8 @@ def parse_redis_url(url: str) -> RedisUrl:
         raise _malformed()
     options = [(name, value) for name, value in parse_qsl(query) if name not in _SENTINEL_OPTIONS]
     _check_options(options)
-    parts = RedisUrl(
-        kind, tls, login + at, (), "/" + path, "", 0, urlencode(options),
-        {name: value for name, value in parse_qsl(query) if name in _SENTINEL_OPTIONS},
-    )  # fmt: skip
+    sentinels = {name: value for name, value in parse_qsl(query) if name in _SENTINEL_OPTIONS}
+    parts = RedisUrl(kind, tls, login + at, (), "/" + path, "", 0, urlencode(options), sentinels)
     if kind == "socket":
         if listed or not path:
             raise _malformed()
@@ -98,10 +144,7 @@ def parse_redis_url(url: str) -> RedisUrl:
         )
     if kind == "cluster" and (int(db or 0) or any(name == "db" and value != "0" for name, value in options)):
         raise OnlineStoreError("A Redis cluster has database 0 only: take the number out of the URL.")
-    return RedisUrl(
-        kind, tls, parts.login, hosts, "", unquote(master), int(db or 0), parts.query,
-        parts.sentinel_options,
-    )  # fmt: skip
+    return replace(parts, hosts=hosts, path="", master=unquote(master), db=int(db or 0))
 
 
 def _check_options(options: list[tuple[str, str]]) -> None:

@@ -5,101 +5,68 @@ from __future__ import annotations
 import array
 import json
 import struct
-import threading
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache, partial
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from materializer.errors import DefinitionError, WarehouseError
 from materializer.warehouse.arrow import is_list
-from materializer.warehouse.join_keys import UHUGEINT, UUID, type_name
+from materializer.warehouse.join_keys import UHUGEINT, UUID, key_text, limits_of, type_name
 from materializer.warehouse.moments import SINCE_EVER, all_stated
 
-if TYPE_CHECKING:
-    import duckdb
-
-_SCALARS = (
-    pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_string, pa.types.is_binary,
-    pa.types.is_timestamp, pa.types.is_date32, pa.types.is_time64, pa.types.is_decimal,
-)  # fmt: skip
+# As which SINCE_EVER is written.
+_SINCE_EVER = b"-infinity"
+_SINGLE = struct.Struct("<f")
 _KEYS = (
     pa.types.is_integer, pa.types.is_boolean, pa.types.is_string, pa.types.is_timestamp, pa.types.is_date32,
     pa.types.is_decimal,
 )  # fmt: skip
 
-# As which SINCE_EVER is written.
-_SINCE_EVER = b"-infinity"
 
-_threads = threading.local()
+@dataclass(frozen=True)
+class Codec:
+    """How values of one type are kept online.
+
+    `encode` turns a column (in its plain type) into the bytes that Redis holds, NULL stays NULL. `decode` turns the
+    bytes of one value into what Arrow's ``as_py`` gives for it, and raises ValueError for bytes that are none. It is
+    lenient: `check` says whether decoded values are of the type, None where they always are. `to_json` and `from_json`
+    are for a value inside of a list, struct or map; each takes None too.
+    """
+
+    encode: Callable[[pa.Array], pa.Array]
+    decode: Callable[[bytes], Any]
+    check: Callable[[list[Any]], bool] | None = None
+    to_json: Callable[[Any], Any] = lambda value: value
+    from_json: Callable[[Any], Any] = lambda value: value
+
+
+def codec(dtype: pa.DataType, what: str) -> Codec:
+    """The codec of a type; DefinitionError, naming the column `what`, for one that cannot be stored online."""
+    found = _codec(dtype)
+    if found is None:
+        raise DefinitionError(f"{what} is of type {dtype}, which cannot be stored online: cast it in the model.")
+    return found
 
 
 def check_key_type(dtype: pa.DataType, what: str) -> None:
-    """Stop for types that cannot be join keys online: equal floats need not have equal texts, and the upper half of the
-    unsigned 128-bit integers does not arrive as it is.
-
-    Raises:
-        DefinitionError: naming the column and its type.
-    """
+    """Stop with a DefinitionError for types that cannot be join keys online: equal floats need not have equal texts,
+    and the upper half of the unsigned 128-bit integers does not arrive as it is."""
     if dtype == UHUGEINT or not (dtype == UUID or any(is_type(dtype) for is_type in _KEYS)):
         raise DefinitionError(
             f"{what} is of type {type_name(dtype)}, which cannot be a key online: cast it to an integer or text."
         )
 
 
-def check_value_type(dtype: pa.DataType, what: str) -> None:
-    """Stop for types that have no text.
-
-    Raises:
-        DefinitionError: naming the column and its type.
-    """
-    parts = [dtype]
-    while parts:
-        part = parts.pop()
-        if is_list(part):
-            parts.append(part.value_type)
-        elif pa.types.is_map(part):
-            parts += [part.key_type, part.item_type]
-        elif pa.types.is_struct(part) and len({field.name for field in part}) == part.num_fields:
-            parts += [field.type for field in part]
-        elif not any(is_type(part) for is_type in _SCALARS):
-            raise DefinitionError(f"{what} is of type {dtype}, which cannot be stored online: cast it in the model.")
-
-
 def encode(column: pa.Array) -> pa.Array:
-    """A column (in its plain type) as the bytes that Redis holds; NULL stays NULL.
-
-    Returns:
-        a ``binary`` array of the same length.
-
-    Raises:
-        WarehouseError: for a moment outside of the years 1 to 9999, or a time of 24:00:00.
-    """
-    dtype = column.type
-    if pa.types.is_temporal(dtype) and not all_stated(column):
-        # Rows that hold such a moment are left out before they come here: this one was not there then.
-        raise WarehouseError(f"A {dtype} came that the online format cannot state: run it again.")
-    if pa.types.is_binary(dtype):
-        return column
-    if pa.types.is_timestamp(dtype):
-        text = pc.replace_substring(column.cast(pa.timestamp("us")).cast(pa.string()), " ", "T", max_replacements=1)
-        text = pc.binary_join_element_wise(text, "Z", "")
-    elif pa.types.is_floating(dtype) or pa.types.is_decimal128(dtype):
-        # DuckDB writes the shortest text that reads back the same (0.1, 1e-07, -0.0, nan), and decimals in full.
-        texts = _duckdb().from_arrow(pa.table({"x": column})).select("cast(x as varchar)")
-        text = texts.to_arrow_table().column(0)
-        text = text.combine_chunks() if text.num_chunks != 1 else text.chunk(0)
-    elif is_list(dtype) and pa.types.is_floating(dtype.value_type):
-        return _encode_float_lists(column)
-    elif is_list(dtype) or pa.types.is_struct(dtype) or pa.types.is_map(dtype):
-        text = pa.array([None if v is None else _to_json(v, dtype) for v in column.to_pylist()], pa.string())
-    else:
-        text = column.cast(pa.string())
-    return text.cast(pa.binary())
+    """A column (in its plain type) as `Codec.encode` gives it: a ``binary`` array of the same length. Raises
+    WarehouseError for a moment outside of the years 1 to 9999, or a time of 24:00:00."""
+    return codec(column.type, "A column").encode(column)
 
 
 def encode_since(moments: pa.Array) -> pa.Array:
@@ -110,16 +77,134 @@ def encode_since(moments: pa.Array) -> pa.Array:
     return pc.if_else(since_ever, _SINCE_EVER, encode(pc.if_else(since_ever, None, moments)))
 
 
-def _duckdb() -> duckdb.DuckDBPyConnection:
-    """A connection of the thread's own: one that is shared refuses whoever comes second."""
-    import duckdb
-
-    if not hasattr(_threads, "connection"):
-        _threads.connection = duckdb.connect(":memory:", config={"threads": 1})
-    return _threads.connection
+def decode_since(raw: bytes) -> datetime:
+    """An event or created time; ``-infinity`` is the first moment that Python has. ValueError for what is no moment."""
+    return datetime.min.replace(tzinfo=timezone.utc) if raw == _SINCE_EVER else _moment(raw, timezone.utc)
 
 
-def _encode_float_lists(column: pa.Array) -> pa.Array:
+@lru_cache(maxsize=4096)
+def _codec(dtype: pa.DataType) -> Codec | None:
+    is_type = pa.types
+    if is_type.is_integer(dtype):
+        low, high = limits_of(dtype)
+        return Codec(_texts, int, lambda values: low <= min(values) and max(values) <= high)
+    if is_type.is_boolean(dtype):
+        return Codec(_texts, _boolean)
+    if is_type.is_string(dtype):
+        return Codec(_texts, bytes.decode)
+    if is_type.is_binary(dtype):
+        return Codec(lambda column: column, bytes, None, _of_value(bytes.hex), _of_value(bytes.fromhex))
+    if is_type.is_timestamp(dtype):
+        return _scalar(_temporal, partial(_moment, zone=timezone.utc if dtype.tz else None), None, key_text)
+    if is_type.is_date32(dtype):
+        return _scalar(_temporal, lambda raw: date.fromisoformat(raw.decode()), None, date.isoformat)
+    if is_type.is_time64(dtype):
+        text = partial(time.isoformat, timespec="microseconds")
+        return _scalar(_temporal, lambda raw: time.fromisoformat(raw.decode()), None, text)
+    if is_type.is_decimal(dtype):
+        encode = _numbers if is_type.is_decimal128(dtype) else _texts
+        return _scalar(encode, _decimal, partial(_is_arrow, dtype), key_text)
+    if is_type.is_floating(dtype):
+        # JSON has no word for those that are not finite.
+        found = _scalar(_numbers, _single, None, lambda value: value if value - value == 0 else repr(value))
+        return found if is_type.is_float32(dtype) else replace(found, decode=float, from_json=_of_value(float))
+    return _nested(dtype)
+
+
+def _scalar(
+    encode: Callable[[pa.Array], pa.Array],
+    decode: Callable[[bytes], Any],
+    check: Callable[[list[Any]], bool] | None,
+    to_json: Callable[[Any], Any],
+) -> Codec:
+    """A type of which JSON holds the text, or a number that is read as its text."""
+    return Codec(encode, decode, check, _of_value(to_json), _of_value(lambda value: decode(str(value).encode())))
+
+
+def _nested(dtype: pa.DataType) -> Codec | None:
+    """Lists, maps and structs as JSON; lists of floats as blobs."""
+    if is_list(dtype):
+        item = _codec(dtype.value_type)
+        if item is None:
+            return None
+        to_json = _of_value(lambda value: list(map(item.to_json, value)))
+        from_json = _of_value(lambda value: list(map(item.from_json, value)))
+    elif pa.types.is_map(dtype):
+        key, item = _codec(dtype.key_type), _codec(dtype.item_type)
+        if key is None or item is None:
+            return None
+        to_json = _of_value(lambda value: [[key.to_json(k), item.to_json(v)] for k, v in value])
+        from_json = _of_value(lambda value: [(key.from_json(k), item.from_json(v)) for k, v in value])
+    elif pa.types.is_struct(dtype):
+        parts = {field.name: _codec(field.type) for field in dtype}
+        if len(parts) < dtype.num_fields or None in parts.values():
+            return None
+        to_json = _of_value(lambda value: {name: part.to_json(value[name]) for name, part in parts.items()})
+        from_json = _of_value(lambda value: {name: part.from_json(value[name]) for name, part in parts.items()})
+    else:
+        return None
+
+    def dumps(value: Any) -> str:
+        return json.dumps(to_json(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+    def loads(raw: bytes) -> Any:
+        try:
+            return from_json(json.loads(raw))
+        except (TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ValueError(f"the JSON is not of {dtype}: {error}") from None
+
+    def encode(column: pa.Array) -> pa.Array:
+        texts = [None if value is None else dumps(value) for value in column.to_pylist()]
+        return pa.array(texts, pa.string()).cast(pa.binary())
+
+    if is_list(dtype) and pa.types.is_floating(dtype.value_type):
+        letter = "f" if pa.types.is_float32(dtype.value_type) else "d"
+        width = array.array(letter).itemsize
+        return Codec(
+            partial(_float_lists, dumps),
+            lambda raw: loads(raw) if len(raw) % width else array.array(letter, raw).tolist(),
+            None, to_json, from_json,
+        )  # fmt: skip
+    return Codec(encode, loads, partial(_is_arrow, dtype), to_json, from_json)
+
+
+def _of_value(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else function(value)
+
+
+def _is_arrow(dtype: pa.DataType, values: list[Any]) -> bool:
+    try:
+        pa.array(values, dtype)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
+# Columns as bytes.
+
+
+def _texts(column: pa.Array) -> pa.Array:
+    return column.cast(pa.string()).cast(pa.binary())
+
+
+def _temporal(column: pa.Array) -> pa.Array:
+    if not all_stated(column):
+        # Rows that hold such a moment are left out before they come here: this one was not there then.
+        raise WarehouseError(f"A {column.type} came that the online format cannot state: run it again.")
+    if not pa.types.is_timestamp(column.type):
+        return _texts(column)
+    texts = column.cast(pa.timestamp("us")).cast(pa.string())
+    texts = pc.replace_substring(texts, " ", "T", max_replacements=1)
+    return pc.binary_join_element_wise(texts, "Z", "").cast(pa.binary())
+
+
+def _numbers(column: pa.Array) -> pa.Array:
+    from materializer.warehouse.exact import number_texts  # a reader needs no DuckDB
+
+    return number_texts(column).cast(pa.binary())
+
+
+def _float_lists(to_text: Callable[[Any], str], column: pa.Array) -> pa.Array:
     """Lists of floats as little-endian blobs; a list with a NULL inside as JSON.
 
     A blob's length is a multiple of the float's width and the JSON's is padded not to be, so neither passes for the
@@ -131,81 +216,18 @@ def _encode_float_lists(column: pa.Array) -> pa.Array:
     validity = pc.is_valid(lists)
     # The values may be a part of a longer array, whose buffer begins before them.
     numbers = lists.values.buffers()[1].slice(lists.values.offset * width)
-    blobs = pa.Array.from_buffers(
-        pa.binary(), len(lists), [None, offsets.buffers()[1], numbers], offset=offsets.offset
-    )  # fmt: skip
+    buffers = [None, offsets.buffers()[1], numbers]
+    blobs = pa.Array.from_buffers(pa.binary(), len(lists), buffers, offset=offsets.offset)
     if lists.values.null_count:
-        holes = [v is not None and None in v for v in lists.to_pylist()]
-        texts = [_padded(_to_json(v, column.type), width) if hole else None
-                 for v, hole in zip(lists.to_pylist(), holes, strict=True)]  # fmt: skip
-        blobs = pc.if_else(pa.array(holes, pa.bool_()), pa.array(texts, pa.binary()), blobs)
+        values = lists.to_pylist()
+        holes = [value is not None and None in value for value in values]
+        texts = [to_text(value) if hole else None for value, hole in zip(values, holes, strict=True)]
+        padded = [text and (text + " " if len(text) % width == 0 else text).encode() for text in texts]
+        blobs = pc.if_else(pa.array(holes, pa.bool_()), pa.array(padded, pa.binary()), blobs)
     return pc.if_else(validity, blobs, None)
 
 
-def _padded(text: str, width: int) -> bytes:
-    return (text + " " if len(text) % width == 0 else text).encode()
-
-
-def _to_json(value: Any, dtype: pa.DataType) -> str:
-    return json.dumps(_jsonable(value, dtype), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-
-
-def _jsonable(value: Any, dtype: pa.DataType) -> Any:
-    """JSON's own null, booleans, integers, finite floats, strings, arrays and objects; everything else as its text."""
-    if value is None or pa.types.is_boolean(dtype) or pa.types.is_integer(dtype) or pa.types.is_string(dtype):
-        return value
-    if is_list(dtype):
-        return [_jsonable(item, dtype.value_type) for item in value]
-    if pa.types.is_map(dtype):
-        return [[_jsonable(k, dtype.key_type), _jsonable(v, dtype.item_type)] for k, v in value]
-    if pa.types.is_struct(dtype):
-        return {field.name: _jsonable(value[field.name], field.type) for field in dtype}
-    if pa.types.is_floating(dtype) and value - value == 0:
-        return value
-    if pa.types.is_binary(dtype):
-        return value.hex()
-    return encode(pa.array([value], dtype))[0].as_py().decode()
-
-
-@lru_cache(maxsize=4096)
-def decoder(dtype: pa.DataType) -> Callable[[bytes], Any]:
-    """The function that turns what Redis holds of a value of this type into what Arrow's ``as_py`` gives for it.
-
-    It raises ValueError for bytes that are no such value.
-    """
-    if pa.types.is_integer(dtype):
-        return int
-    if pa.types.is_float64(dtype):
-        return float
-    if pa.types.is_float32(dtype):
-        return _single
-    if pa.types.is_boolean(dtype):
-        return _boolean
-    if pa.types.is_string(dtype):
-        return bytes.decode
-    if pa.types.is_binary(dtype):
-        return bytes
-    if pa.types.is_timestamp(dtype):
-        zone = timezone.utc if dtype.tz else None
-        return lambda raw: _moment(raw, zone)
-    if pa.types.is_date32(dtype):
-        return lambda raw: date.fromisoformat(raw.decode())
-    if pa.types.is_time64(dtype):
-        return lambda raw: time.fromisoformat(raw.decode())
-    if pa.types.is_decimal(dtype):
-        return _decimal
-    if is_list(dtype) and pa.types.is_floating(dtype.value_type):
-        return _float_list_decoder(dtype)
-    return lambda raw: _from_json(raw, dtype)
-
-
-def decode_since(raw: bytes) -> datetime:
-    """An event or created time; ``-infinity`` is the first moment that Python has.
-
-    Raises:
-        ValueError: for what is no moment.
-    """
-    return datetime.min.replace(tzinfo=timezone.utc) if raw == _SINCE_EVER else _moment(raw, timezone.utc)
+# Single values from bytes.
 
 
 def _moment(raw: bytes, zone: timezone | None) -> datetime:
@@ -218,9 +240,6 @@ def _moment(raw: bytes, zone: timezone | None) -> datetime:
     return moment.replace(tzinfo=zone)
 
 
-_SINGLE = struct.Struct("<f")
-
-
 def _single(raw: bytes) -> float:
     try:
         return _SINGLE.unpack(_SINGLE.pack(float(raw)))[0]
@@ -229,11 +248,9 @@ def _single(raw: bytes) -> float:
 
 
 def _boolean(raw: bytes) -> bool:
-    if raw == b"true":
-        return True
-    if raw == b"false":
-        return False
-    raise ValueError(f"{raw!r} is neither true nor false")
+    if raw not in (b"true", b"false"):
+        raise ValueError(f"{raw!r} is neither true nor false")
+    return raw == b"true"
 
 
 def _decimal(raw: bytes) -> Decimal:
@@ -244,38 +261,3 @@ def _decimal(raw: bytes) -> Decimal:
     if not number.is_finite():
         raise ValueError(f"{raw!r} is no decimal number")
     return number
-
-
-def _float_list_decoder(dtype: pa.DataType) -> Callable[[bytes], Any]:
-    code = "f" if pa.types.is_float32(dtype.value_type) else "d"
-    width = array.array(code).itemsize
-
-    def decode(raw: bytes) -> list[float | None]:
-        if len(raw) % width:
-            return _from_json(raw, dtype)
-        return array.array(code, raw).tolist()
-
-    return decode
-
-
-def _from_json(raw: bytes, dtype: pa.DataType) -> Any:
-    try:
-        return _from_jsonable(json.loads(raw), dtype)
-    except (TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ValueError(f"the JSON is not of {dtype}: {error}") from None
-
-
-def _from_jsonable(value: Any, dtype: pa.DataType) -> Any:
-    if value is None or pa.types.is_boolean(dtype) or pa.types.is_integer(dtype) or pa.types.is_string(dtype):
-        return value
-    if is_list(dtype):
-        return [_from_jsonable(item, dtype.value_type) for item in value]
-    if pa.types.is_map(dtype):
-        return [(_from_jsonable(k, dtype.key_type), _from_jsonable(v, dtype.item_type)) for k, v in value]
-    if pa.types.is_struct(dtype):
-        return {field.name: _from_jsonable(value[field.name], field.type) for field in dtype}
-    if pa.types.is_binary(dtype):
-        return bytes.fromhex(value)
-    if pa.types.is_float64(dtype):
-        return float(value)
-    return decoder(dtype)(str(value).encode())

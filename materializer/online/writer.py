@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -12,9 +13,9 @@ import redis
 
 from materializer.errors import LeaseLostError, OnlineStoreError
 from materializer.online import scripts
-from materializer.online.keys import glob_literal, view_prefix
+from materializer.online.keys import WRITER, bulk_strings, glob_literal, view_prefix
 from materializer.online.lease import Lease
-from materializer.online.rows import WRITER, Rows, bulk_string
+from materializer.online.rows import Rows
 from materializer.online.topology import Address, Cluster, OnlineStore, masters
 
 # A call of this many rows holds the server for about a millisecond; other clients are served between calls.
@@ -65,12 +66,9 @@ class Writer:
             self._client(address).connection_pool.release(connection)
 
     def send(self, rows: Rows, keys: pa.Table) -> None:
-        """Queue rows, with their join keys; blocks while too many calls are unanswered.
-
-        Raises:
-            LeaseLostError: where the server refused a write because the lease had ended.
-            redis.RedisError: where the server refused or was lost; what was not answered may or may not be written.
-        """
+        """Queue rows, with their join keys; blocks while too many calls are unanswered. Raises LeaseLostError where the
+        server refused a write because the lease had ended; redis.RedisError where the server refused or was lost; what
+        was not answered may or may not be written."""
         if self._cluster:
             return self._send_by_node(rows, keys)
         start = 0
@@ -82,20 +80,20 @@ class Writer:
 
     def _send_by_node(self, rows: Rows, keys: pa.Table) -> None:
         """As `send`: a cluster takes no call for rows of several slots, so each row is one, pipelined to its node."""
-        ready: dict[Address | None, tuple[list[bytes], list[int]]] = {address: ([], []) for address in self._links}
+        ready: dict[Address | None, dict[int, bytes]] = {address: {} for address in self._links}
+
+        def flush(address: Address | None) -> None:
+            calls, ready[address] = ready[address], {}
+            self._links[address].send_packed_command([b"".join(calls.values())])
+            self._queued(self._links[address], keys, list(calls), len(calls))
+
         for place, (_, name, arguments) in enumerate(rows.calls(1)):
             address = self._address(name[name.index(b"\n") + 1 : -2])
-            calls, places = ready[address]
-            calls.append(_call(rows, 1, name, self._lease.deadline(), arguments))
-            places.append(place)
-            if len(places) == ROWS_A_CALL:
-                self._links[address].send_packed_command([b"".join(calls)])
-                self._queued(self._links[address], keys, places, len(places))
-                ready[address] = ([], [])
-        for address, (calls, places) in ready.items():
-            if places:
-                self._links[address].send_packed_command([b"".join(calls)])
-                self._queued(self._links[address], keys, places, len(places))
+            ready[address][place] = _call(rows, 1, name, self._lease.deadline(), arguments)
+            if len(ready[address]) == ROWS_A_CALL:
+                flush(address)
+        for address in [address for address, calls in ready.items() if calls]:
+            flush(address)
 
     def finish(self) -> None:
         """Wait until every row sent is answered for."""
@@ -119,18 +117,17 @@ class Writer:
             page = keys[at : at + _SCAN_PAGE]
             expected = writers[at : at + _SCAN_PAGE] if writers else [b"*"] * len(page)
             deadline = b"%d" % self._lease.deadline()
-            asked = []
+            sent = []
             # One call for all of them on one server, one for each key on a cluster; all are sent, then all are read.
             step = 1 if self._cluster else len(page)
             for first in range(0, len(page), step):
                 names = page[first : first + step]
-                connection = self._links[self._address(names[0])]
-                connection.send_command(
+                sent.append(self._links[self._address(names[0])])
+                sent[-1].send_command(
                     b"EVAL", scripts.DELETE_ROWS, len(names), *names, deadline, *expected[first : first + step]
                 )
-                asked.append(connection)
             with lease_errors():
-                deleted += sum(connection.read_response() for connection in asked)
+                deleted += sum(connection.read_response() for connection in sent)
         return deleted
 
     def _client(self, address: Address | None) -> redis.Redis:
@@ -170,7 +167,7 @@ def _call(rows: Rows, count: int, names: bytes, deadline: int, arguments: memory
     head = b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%s\r\n$%d\r\n%d\r\n" % (
         4 + count + rows.head_strings + count * rows.row_strings, _WRITE_SHA, len(b"%d" % count), count,
     )  # fmt: skip
-    return b"".join((head, names, bulk_string(b"%d" % deadline), rows.head, arguments))
+    return b"".join((head, names, bulk_strings(b"%d" % deadline), rows.head, arguments))
 
 
 def _ask(connection: Any, *command: bytes) -> Any:
@@ -181,24 +178,19 @@ def _ask(connection: Any, *command: bytes) -> Any:
 def other_rows(store: OnlineStore, namespace: str, view: str, run: str) -> Iterator[tuple[list[bytes], list[bytes]]]:
     """The view's rows that an earlier run wrote and `run` did not, in pages of (keys, their writers)."""
     pattern = glob_literal(view_prefix(namespace, view)) + "*"
-    find = _others_one_by_one if isinstance(store, Cluster) else _others_of_a_page
     for node in masters(store):
-        cursor = 0
-        while True:
-            cursor, keys = node.scan(cursor, match=pattern, count=_SCAN_PAGE, _type="hash")
-            found = find(node, keys, run) if keys else []
+        cursor = None
+        while cursor != 0:
+            cursor, keys = node.scan(cursor or 0, match=pattern, count=_SCAN_PAGE, _type="hash")
+            if isinstance(store, Cluster):  # which takes no script over rows of several slots
+                found = _others_one_by_one(node, keys, run)
+            else:
+                found = node.eval(scripts.OTHER_ROWS, len(keys), *keys, run) if keys else []
             if found:
                 yield found[::2], found[1::2]
-            if not cursor:
-                break
-
-
-def _others_of_a_page(node: redis.Redis, keys: list[bytes], run: str) -> list[bytes]:
-    return node.eval(scripts.OTHER_ROWS, len(keys), *keys, run)
 
 
 def _others_one_by_one(node: redis.Redis, keys: list[bytes], run: str) -> list[bytes]:
-    """For a cluster, which takes no script over rows of several slots."""
     pipeline = node.pipeline(transaction=False)
     for key in keys:
         pipeline.hget(key, WRITER)
@@ -209,14 +201,14 @@ def _others_one_by_one(node: redis.Redis, keys: list[bytes], run: str) -> list[b
     return found
 
 
-class lease_errors:  # noqa: N801 - reads as a statement: `with lease_errors():`
+@contextmanager
+def lease_errors() -> Iterator[None]:
     """Turns the scripts' refusal into `LeaseLostError`."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if isinstance(error, redis.ResponseError) and scripts.LEASE_LOST in str(error):
-            raise LeaseLostError(
-                "The lease ended before a write arrived, so another run may be writing: nothing more is sent."
-            ) from None
+    try:
+        yield
+    except redis.ResponseError as error:
+        if scripts.LEASE_LOST not in str(error):
+            raise
+        raise LeaseLostError(
+            "The lease ended before a write arrived, so another run may be writing: nothing more is sent."
+        ) from None

@@ -1,9 +1,10 @@
-"""Durations: ``<whole number> <second|minute|hour|day|week>[s]``, the grammar of the package's ``_duration`` macro."""
+"""Moments, and durations: ``<whole number> <second|minute|hour|day|week>[s]``, as the package's ``_duration`` macro has
+them."""
 
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 from materializer.errors import DefinitionError
 
@@ -45,3 +46,12 @@ def format_age(age: timedelta) -> str:
             count = seconds // length
             return f"{count} {unit}{'s' if count > 1 else ''}"
     return f"{seconds} second{'' if seconds == 1 else 's'}"
+
+
+def parse_moment(moment: datetime | str) -> datetime:
+    """An ISO 8601 moment as a UTC datetime; naive is UTC. Raises DefinitionError where it is none."""
+    try:
+        parsed = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    except ValueError:
+        raise DefinitionError(f"'{moment}' is not a moment: write for example 2026-03-01T00:00:00Z.") from None
+    return parsed.replace(tzinfo=timezone.utc) if parsed.tzinfo is None else parsed.astimezone(timezone.utc)

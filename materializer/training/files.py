@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +23,10 @@ _ROW_GROUP = 131_072
 
 
 def write_table(table: pa.Table, path: Path, target: Path) -> None:
-    """Write a table to `path` in the format that the name of `target` says; the same rows give the same bytes.
+    """Write a table to `path` in the format that the name of `target` says; the same rows give the same bytes. Raises
+    InputError naming `target`, where it cannot be written.
 
     How the table is cut into chunks (which depends on the warehouse's threads) has no part in it.
-
-    Raises:
-        InputError: naming `target`, where it cannot be written.
     """
     try:
         if target.suffix == ".csv":
@@ -41,13 +42,23 @@ def write_table(table: pa.Table, path: Path, target: Path) -> None:
         raise InputError(f"{target} cannot be written ({' '.join(str(error).split())}){advice}.") from None
 
 
+@contextmanager
+def whole_or_not_at_all(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to first, gone afterwards."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def _stated(table: pa.Table) -> pa.Table:
     """With dates, times and timestamps as text where Arrow writes "value out of range": they may be infinite."""
     for place, column in enumerate(table.columns):
         flat = holds_moments(column.type) and not pa.types.is_nested(column.type)
         if flat and not all_stated(to_plain(column)):
-            given = column.cast(pa.string()).to_pylist()
-            texts = [new if isinstance(new, str) else old for old, new in zip(given, to_objects(column), strict=True)]
+            written = column.cast(pa.string()).to_pylist()
+            texts = [new if isinstance(new, str) else old for old, new in zip(written, to_objects(column), strict=True)]
             table = table.set_column(place, table.column_names[place], pa.array(texts, pa.string()))
     return table
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from materializer.errors import InputError, worded
 from materializer.project.definitions import FeatureView, Pick, Registry, pick_features, split_reference
 from materializer.project.relation import Relation
 from materializer.project.render import MacroRenderer
+from materializer.training.files import whole_or_not_at_all
 from materializer.training.text_files import FileRows
 from materializer.warehouse import Warehouse
-from materializer.warehouse.arrow import to_plain, without_wide
+from materializer.warehouse.arrow import to_pandas, to_plain, without_wide
 from materializer.warehouse.join_keys import cast_for_all, column_of, portable, table_of_duckdb
-from materializer.warehouse.moments import all_stated, holds_moments, to_objects
 from materializer.warehouse.typed import with_columns
 
 _SPINE = "_fs_entity_df"
@@ -35,11 +35,8 @@ class TrainingSet:
     def __init__(
         self, table: pa.Table, features: list[str], sql: str, frame: Any = None, not_arrow: str | None = None
     ) -> None:
-        self._table = table
-        self.features = features
-        self._frame = frame
-        self._not_arrow = not_arrow
-        self.sql = sql
+        self.features, self.sql = features, sql
+        self._table, self._frame, self._not_arrow = table, frame, not_arrow
 
     def to_arrow(self) -> pa.Table:
         """The entity_df's columns and then the features, as Arrow.
@@ -78,67 +75,31 @@ class TrainingSet:
         """Written to one Parquet file, whole or not at all."""
         table = self.to_arrow()
         target = Path(path)
-        partial = target.with_name(target.name + ".partial")
         try:
-            pq.write_table(table, partial)
-            partial.replace(target)
+            with whole_or_not_at_all(target) as partial:
+                pq.write_table(table, partial)
+                partial.replace(target)
         except OSError as error:
             raise InputError(f"{target} cannot be written: {error.strerror or error}.") from None
-        finally:
-            partial.unlink(missing_ok=True)
 
 
-def to_pandas(table: pa.Table) -> Any:
-    """A table as pandas with nullable types, so that NULL, NaN and integers stay apart."""
-    try:
-        import pandas as pd
-    except ImportError:
-        raise InputError("pandas is not installed: pip install 'dbt-feature-store[pandas]'.") from None
-    nullable = {
-        pa.bool_(): pd.BooleanDtype(),
-        pa.float32(): pd.Float32Dtype(),
-        pa.float64(): pd.Float64Dtype(),
-        pa.string(): pd.StringDtype(),
-        **{getattr(pa, f"{kind}{bits}")(): getattr(pd, f"{name}{bits}Dtype")()
-           for kind, name in (("int", "Int"), ("uint", "UInt")) for bits in (8, 16, 32, 64)},
-    }  # fmt: skip
-    # What pandas has no form for: dates before the year 1, for one. Such a column is one of objects, with texts in it.
-    plain = {place: to_plain(column) for place, column in enumerate(table.columns) if holds_moments(column.type)}
-    beyond = {place: to_objects(column) for place, column in plain.items() if not all_stated(column)}
-    for place in beyond:
-        table = table.set_column(place, table.column_names[place], pa.nulls(table.num_rows))
-    frame = table.to_pandas(types_mapper=nullable.get)
-    for place, objects in beyond.items():
-        frame.isetitem(place, pd.Series(objects, index=frame.index, dtype=object))
-    for place, column in enumerate(table.columns):
-        # On its way pandas takes NaN for missing; an array put together from its parts keeps the two apart.
-        if pa.types.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py():
-            values, missing = column.fill_null(0).to_numpy().copy(), column.is_null().to_numpy()
-            frame.isetitem(place, pd.arrays.FloatingArray(values, missing))
-    return frame
+def labels_of(result: TrainingSet) -> pa.Table:
+    """The entity_df's columns alone."""
+    table = result.to_arrow()
+    return table.select([name for name in table.column_names if name not in result.features])
 
 
 def get_historical_features(
-    warehouse: Warehouse,
-    manifest: Mapping[str, Any],
-    registry: Registry,
-    entity_df: Any,
-    features: Any,
-    *,
-    full_feature_names: bool = False,
-    timestamp: str = "event_timestamp",
-    allow_exact_matches: bool = True,
+    warehouse: Warehouse, manifest: Mapping[str, Any], registry: Registry, entity_df: Any, features: Any, *,
+    full_feature_names: bool = False, timestamp: str = "event_timestamp", allow_exact_matches: bool = True,
     filter_by_created_timestamp: bool = True,
-) -> TrainingSet:
+) -> TrainingSet:  # fmt: skip
     """See `materializer.FeatureStore.get_historical_features`."""
     references = registry.references(features)
     asked = [registry.view(name) for name in dict.fromkeys(split_reference(reference)[0] for reference in references)]
     views = {view.reference: with_columns(view, warehouse) for view in asked}
-    known = Registry(
-        {name: views.get(view.reference, view) for name, view in registry.views.items()},
-        registry.services,
-        registry.absent,
-    )
+    typed = {name: views.get(view.reference, view) for name, view in registry.views.items()}
+    known = replace(registry, views=typed)
     picks = pick_features(known, references, full_feature_names)
     keys = key_types(list(views.values()))
     frame = entity_df if type(entity_df).__module__.partition(".")[0] == "pandas" else None
@@ -162,14 +123,9 @@ def get_historical_features(
         spine = warehouse.register(_SPINE, _narrow(table, keys, moment))
 
     sql = MacroRenderer(manifest, warehouse.columns).render(
-        "point_in_time_join",
-        spine,
-        references,
-        timestamp=moment,
-        full_feature_names=full_feature_names,
-        allow_exact_matches=allow_exact_matches,
-        filter_by_created_timestamp=filter_by_created_timestamp,
-    )
+        "point_in_time_join", spine, references, timestamp=moment, full_feature_names=full_feature_names,
+        allow_exact_matches=allow_exact_matches, filter_by_created_timestamp=filter_by_created_timestamp,
+    )  # fmt: skip
     answer = warehouse.query(sql)
     names = [pick.output for pick in picks]
     result = answer if table is None else table
@@ -199,16 +155,17 @@ def to_table(entity_df: Any) -> pa.Table:
         if isinstance(entity_df, list):
             names = dict.fromkeys(name for row in entity_df for name in row)
             return _table_of({name: [row.get(name) for row in entity_df] for name in names})
-        if type(entity_df).__module__.partition(".")[0] == "pandas":
+        library = type(entity_df).__module__.partition(".")[0]
+        if library == "pandas":
             return _table_of_pandas(entity_df)
-        if type(entity_df).__module__.partition(".")[0] == "polars":
+        if library == "polars":
             return _table_of_polars(entity_df)
         if hasattr(entity_df, "to_arrow_table"):
             return table_of_duckdb(entity_df)
         return pa.table(entity_df)
     except (pa.ArrowException, AttributeError, TypeError, ValueError, OverflowError) as error:
-        told = " ".join(str(error).split())
-        raise worded(InputError, lambda say: f"{say.the_spine} cannot be read as a table: {told}") from None
+        why = " ".join(str(error).split())
+        raise worded(InputError, lambda say: f"{say.the_spine} cannot be read as a table: {why}") from None
 
 
 def _table_of(columns: Mapping[Any, Any]) -> pa.Table:
@@ -265,11 +222,8 @@ def _without_values_as_timestamps(table: pa.Table, named: str) -> pa.Schema:
 
 
 def spine_timestamp(schema: pa.Schema, named: str) -> str:
-    """The column that holds a spine's moments: the one named, or the only timestamp column there is.
-
-    Raises:
-        InputError: where there is none, several, or the named one is no timestamp.
-    """
+    """The column that holds a spine's moments: the one named, or the only timestamp column there is. Raises InputError
+    where there is none, several, or the named one is no timestamp."""
     times = [field.name for field in schema if pa.types.is_timestamp(field.type)]
     if named in schema.names:
         kind = schema.field(named).type
@@ -312,13 +266,10 @@ def _check_spine(schema: pa.Schema, picks: list[Pick]) -> None:
 
 def key_types(views: Sequence[FeatureView]) -> dict[str, list[pa.DataType]]:
     """The types that the views have for each join key: more than one where they differ."""
-    types: dict[str, list[pa.DataType]] = {}
-    for view in views:
-        for entity in view.entities:
-            known = types.setdefault(entity.name, [])
-            if entity.dtype not in known:
-                known.append(entity.dtype)
-    return types
+    types: dict[str, dict[pa.DataType, None]] = {}
+    for entity in (entity for view in views for entity in view.entities):
+        types.setdefault(entity.name, {})[entity.dtype] = None
+    return {name: list(dtypes) for name, dtypes in types.items()}
 
 
 def _narrow(table: pa.Table, keys: Mapping[str, Sequence[pa.DataType]], moment: str) -> pa.Table:

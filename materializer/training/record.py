@@ -6,11 +6,10 @@ It holds no profile, no URL and no row: names, versions, counts and hashes.
 from __future__ import annotations
 
 import json
-import types
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from materializer.errors import InputError
 
@@ -117,62 +116,48 @@ def dump_record(record: TrainingRecord) -> str:
 
 
 def read_record(path: Path) -> TrainingRecord:
-    """Read a record back.
-
-    Raises:
-        InputError: where it is missing, damaged or of a format that this release does not know.
-    """
+    """Read a record back. Raises InputError where it is missing, damaged or of a format that this release does not
+    know."""
     try:
-        given = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error}).") from None
     except (ValueError, RecursionError):
-        given = None
+        found = None
     damaged = InputError(
         f"{path} is not the record of a training set, or is damaged: it lies beside the set, as set.parquet.json."
     )
-    if not isinstance(given, dict) or type(given.get("format")) is not int:
+    if not isinstance(found, dict) or type(found.get("format")) is not int:
         raise damaged
-    if given["format"] != FORMAT:
+    if found["format"] != FORMAT:
+        versions = found.get("versions")
+        writer = str(versions.get("dbt-feature-store", "unknown")) if isinstance(versions, dict) else "unknown"
         raise InputError(
-            f"{path} is a record of format {given['format']}, and this release knows format {FORMAT}: "
-            f"use the release that wrote it ({_version_of(given)})."
+            f"{path} is a record of format {found['format']}, and this release knows format {FORMAT}: "
+            f"use the release that wrote it ({writer})."
         )
     try:
-        return _built(TrainingRecord, given)
+        return _built(TrainingRecord, found)
     except (ValueError, TypeError):
         raise damaged from None
 
 
-def _version_of(given: Mapping[str, Any]) -> str:
-    versions = given.get("versions")
-    return str(versions.get("dbt-feature-store", "unknown")) if isinstance(versions, dict) else "unknown"
-
-
-def _built(hint: Any, given: Any) -> Any:
-    """A value of JSON as the type that a field declares.
-
-    Raises:
-        ValueError: where it is another.
-    """
-    origin = get_origin(hint)
-    if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
+def _built(hint: Any, found: Any) -> Any:
+    """A value of JSON as the type that a field declares. Raises ValueError where it is another."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if is_dataclass(hint):
         hints = get_type_hints(hint)
-        if not isinstance(given, dict) or set(given) != {field.name for field in fields(hint)}:
-            raise ValueError(given)
-        return hint(**{name: _built(hints[name], value) for name, value in given.items()})
-    if origin is tuple:
-        if not isinstance(given, list):
-            raise ValueError(given)
-        return tuple(_built(get_args(hint)[0], item) for item in given)
-    if origin is dict:
-        if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
-            raise ValueError(given)
-        return given
-    kinds = get_args(hint) if origin in (Union, types.UnionType) else (hint,)
-    if type(given) not in kinds:
-        raise ValueError(given)
-    return given
+        if isinstance(found, dict) and set(found) == set(hints):
+            return hint(**{name: _built(hints[name], value) for name, value in found.items()})
+    elif origin is tuple:
+        if isinstance(found, list):
+            return tuple(_built(arguments[0], item) for item in found)
+    elif origin is dict:
+        if isinstance(found, dict) and all(isinstance(value, str) for value in found.values()):
+            return found
+    elif type(found) in (arguments or (hint,)):
+        return found
+    raise ValueError(found)
 
 
 def differences(old: TrainingRecord, new: TrainingRecord) -> list[str]:
@@ -180,7 +165,7 @@ def differences(old: TrainingRecord, new: TrainingRecord) -> list[str]:
     return [
         *_spine_differences(old, new),
         *(line for before in old.views for line in _view_differences(before, old, new)),
-        *_surroundings(old, new),
+        *_tool_differences(old, new),
     ]
 
 
@@ -242,7 +227,7 @@ def _view_differences(before: ViewFacts, old: TrainingRecord, new: TrainingRecor
         yield f"the data of {name} has changed ({before.rows_read:,} rows{up_to} as before, with other values)"
 
 
-def _surroundings(old: TrainingRecord, new: TrainingRecord) -> Iterator[str]:
+def _tool_differences(old: TrainingRecord, new: TrainingRecord) -> Iterator[str]:
     for name in sorted({**old.versions, **new.versions}):
         before, after = old.versions.get(name, "none"), new.versions.get(name, "none")
         if before != after:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, time, timezone
+from importlib import metadata
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from materializer import __version__
 from materializer.errors import COMMAND_LINE, FeatureStoreError, InputError, WarehouseError, worded
 from materializer.project.definitions import FeatureView, Registry, split_reference
 from materializer.project.git import git_state
@@ -23,8 +22,8 @@ from materializer.project.graph import Graph
 from materializer.project.manifest import load_manifest, read_registry
 from materializer.project.render import MacroRenderer
 from materializer.project.settings import Project
-from materializer.training.files import SUFFIXES, column_sha256, write_table
-from materializer.training.join import TrainingSet, get_historical_features, spine_timestamp
+from materializer.training.files import SUFFIXES, column_sha256, whole_or_not_at_all, write_table
+from materializer.training.join import TrainingSet, get_historical_features, labels_of, spine_timestamp
 from materializer.training.record import (
     FORMAT,
     ColumnFacts,
@@ -68,7 +67,7 @@ class Repeated:
 def save(project: Project, path: Path, spine: Any, features: Any, options: Options) -> TrainingRecord:
     """See `materializer.FeatureStore.save_training_set`."""
     _check_path(path)
-    with _whole_or_not_at_all(path) as partial:
+    with whole_or_not_at_all(path) as partial:
         record = _make(project, read_spine(spine), features, options, partial, path)
         _put_in_place(partial, path, record)
     return record
@@ -81,7 +80,7 @@ def repeat(project: Project, source: Path, path: Path, spine: Any = None, allow_
     if Path(old.output.file).suffix != path.suffix:
         raise InputError(f"{old.output.file} can only be made again with its own suffix, not as '{path.name}'.")
     labels, rows = (read_spine(spine), None) if spine is not None else _recorded_spine(project, old, source)
-    with _whole_or_not_at_all(path) as partial:
+    with whole_or_not_at_all(path) as partial:
         new = _make(project, labels, old.features, old.options, partial, path, rows)
         changes = tuple(differences(old, new))
         same = new.output.sha256 == old.output.sha256
@@ -107,10 +106,7 @@ def _check_path(path: Path) -> None:
 
 def _recorded_spine(project: Project, record: TrainingRecord, source: Path) -> tuple[Spine, pa.Table | None]:
     """The labels that a record names; of its SELECT the rows, too. A record travels: what it says is not the user's.
-
-    Raises:
-        InputError: where they are not there, or a record may not name them.
-    """
+    Raises InputError where they are not there, or a record may not name them."""
     if record.spine.kind == "rows":
         raise worded(
             InputError,
@@ -155,39 +151,24 @@ def _recorded_file(project: Project, spine: SpineFacts, source: Path) -> Path:
     raise worded(InputError, lambda say: f"{wrong}: name it with {say.spine_option}.")
 
 
-@contextmanager
-def _whole_or_not_at_all(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to first, gone afterwards."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def _put_in_place(partial: Path, path: Path, record: TrainingRecord) -> None:
     """First the record that may be of an older set goes, so that none ever stands beside a set that it is not of."""
-    told = record_path(path)
+    beside = record_path(path)
     try:
-        with _whole_or_not_at_all(told) as record_partial:
+        with whole_or_not_at_all(beside) as record_partial:
             record_partial.write_text(dump_record(record), encoding="utf-8")
-            told.unlink(missing_ok=True)
+            beside.unlink(missing_ok=True)
             partial.replace(path)
-            record_partial.replace(told)
+            record_partial.replace(beside)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}.") from None
 
 
 def _make(
-    project: Project,
-    spine: Spine,
-    features: Any,
-    options: Options,
-    partial: Path,
-    path: Path,
+    project: Project, spine: Spine, features: Any, options: Options, partial: Path, path: Path,
     recorded: pa.Table | None = None,
-) -> TrainingRecord:
-    """Join, write the set to `partial`, and tell what went into it. The warehouse is one and the same throughout.
+) -> TrainingRecord:  # fmt: skip
+    """Join, write the set to `partial`, and record what went into it. The warehouse is one and the same throughout.
 
     `recorded` are the rows that the spine's SQL gave, where that is not the user's own and has run apart.
     """
@@ -227,14 +208,9 @@ def _make(
 
 
 def _view_facts(
-    warehouse: Warehouse,
-    macros: MacroRenderer,
-    manifest: Mapping[str, Any],
-    registry: Registry,
-    references: Sequence[str],
-    options: Options,
-    until: str | None,
-) -> list[ViewFacts]:
+    warehouse: Warehouse, macros: MacroRenderer, manifest: Mapping[str, Any], registry: Registry,
+    references: Sequence[str], options: Options, until: str | None,
+) -> list[ViewFacts]:  # fmt: skip
     picked: dict[str, list[str]] = {}
     for reference in references:
         name, feature = split_reference(reference)
@@ -300,7 +276,7 @@ def _spine_facts(
         return replace(facts, path=Path(relative).as_posix())
     if spine.kind == "rows":
         return facts
-    labels = table.select([name for name in table.column_names if name not in result.features])
+    labels = labels_of(result)
     relation = warehouse.register("_fs_spine_rows", labels)
     (row,) = warehouse.query(macros.render("_rows_fingerprint", relation, labels.column_names)).to_pylist()
     return replace(facts, sql=spine.rows, content=row["content"])
@@ -317,8 +293,7 @@ def _output_facts(table: pa.Table, features: Mapping[str, str], partial: Path, p
 
 def _newest(result: TrainingSet, options: Options) -> str | None:
     """The newest moment of the spine in UTC, as the macros take it; None where it has none."""
-    table = result.to_arrow()
-    labels = table.select([name for name in table.column_names if name not in result.features])
+    labels = labels_of(result)
     column = labels.column(spine_timestamp(labels.schema, options.timestamp))
     try:
         newest = None if column.null_count == len(column) else pc.max(to_plain(column)).as_py()
@@ -337,7 +312,7 @@ def _versions(project: Project, manifest: Mapping[str, Any]) -> dict[str, str]:
     """Of all that has a part in the values or in the bytes."""
     versions = {
         "dbt": str(manifest["metadata"].get("dbt_version")),
-        "dbt-feature-store": __version__,
+        "dbt-feature-store": metadata.version("dbt-feature-store"),
         "pyarrow": pa.__version__,
     }
     if project.connection.get("type") == "duckdb":

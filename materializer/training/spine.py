@@ -39,23 +39,20 @@ class Spine:
         return "file" if self.path else "sql" if isinstance(self.rows, str) else "rows"
 
 
-def read_spine(given: Any) -> Spine:
-    """What `given` names: a path or SQL text is told apart, anything else is rows.
-
-    Raises:
-        InputError: for a file that is missing, broken or of an unknown kind.
-    """
-    if not isinstance(given, (str, os.PathLike)):
-        return Spine(given)
-    path = Path(given)
-    is_query = isinstance(given, str) and given.lstrip().lower().startswith(("select", "with", "from"))
+def read_spine(source: Any) -> Spine:
+    """What `source` names: a path, SQL text, or anything else: rows. Raises InputError for a file that is
+    missing, broken or of an unknown kind."""
+    if not isinstance(source, (str, os.PathLike)):
+        return Spine(source)
+    path = Path(source)
+    is_query = isinstance(source, str) and source.lstrip().lower().startswith(("select", "with", "from"))
     if is_query and not os.path.exists(path):  # noqa: PTH110 - a text too long for a path is none
-        return Spine(given)
+        return Spine(source)
     if path.suffix not in _READERS:
         raise worded(
             InputError,
             lambda say: (
-                f"{say.spine_option} is a .parquet, .csv or .jsonl file, or a SELECT; '{given}' is none of them."
+                f"{say.spine_option} is a .parquet, .csv or .jsonl file, or a SELECT; '{source}' is none of them."
             ),
         )
     if not path.is_file():

@@ -63,12 +63,8 @@ class FileRows:
 
 
 def read_csv(path: Path) -> FileRows:
-    """A CSV file, each column as text.
-
-    Raises:
-        InputError: where it has two columns of one name.
-        pa.ArrowException, OSError: where it cannot be read.
-    """
+    """A CSV file, each column as text. Raises InputError where it has two columns of one name; pa.ArrowException,
+    OSError where it cannot be read."""
     parsing = pyarrow.csv.ParseOptions(newlines_in_values=True)
     with pyarrow.csv.open_csv(path, parse_options=parsing) as reader:
         names = reader.schema.names
@@ -81,11 +77,8 @@ def read_csv(path: Path) -> FileRows:
 
 
 def read_json_lines(path: Path) -> FileRows:
-    """JSON objects, one a line; numbers keep the digits they are written with.
-
-    Raises:
-        ValueError, OSError: where it cannot be read.
-    """
+    """JSON objects, one a line; numbers keep the digits they are written with. Raises ValueError, OSError where it
+    cannot be read."""
     rows = list(_objects(path.read_text(encoding="utf-8-sig")))
     names = dict.fromkeys(name for row in rows for name in row)
     return FileRows({name: [row.get(name) for row in rows] for name in names}, csv=False)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import pyarrow as pa
-
 from materializer.errors import WarehouseError
-from materializer.project.relation import Column, Relation
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from materializer.project.relation import Column, Relation
     from materializer.project.settings import Project
 
 SQL_TYPE = b"sql_type"
@@ -56,34 +56,11 @@ class Warehouse(Protocol):
 
 
 def open_warehouse(project: Project) -> AbstractContextManager[Warehouse]:
-    """Connect to the warehouse that the project's target names, as a context manager.
-
-    Raises:
-        WarehouseError: for a kind of warehouse that cannot be read yet, or one that does not answer.
-    """
+    """Connect to the warehouse that the project's target names, as a context manager. Raises WarehouseError for a kind
+    of warehouse that cannot be read yet, or one that does not answer."""
     kind = project.connection.get("type")
-    openers: dict[str, Callable[[Project], AbstractContextManager[Warehouse]]] = {"duckdb": _duckdb}
-    if kind not in openers:
-        raise WarehouseError(
-            f"Target '{project.target}' is a {kind} warehouse; this release reads: {', '.join(openers)}."
-        )
-    return openers[kind](project)
-
-
-def query_apart(project: Project, sql: str) -> pa.Table:
-    """The answer of one SELECT that somebody else wrote, with no file in its reach.
-
-    Raises:
-        WarehouseError: where it is anything else, or reaches further; and as `open_warehouse`.
-    """
-    with open_warehouse(project):
-        pass  # a warehouse that is not there, or cannot be read, is not the SELECT's fault
-    from materializer.warehouse import duckdb
-
-    return duckdb.query_apart(project, sql)
-
-
-def _duckdb(project: Project) -> AbstractContextManager[Warehouse]:
+    if kind != "duckdb":
+        raise WarehouseError(f"Target '{project.target}' is a {kind} warehouse; this release reads: duckdb.")
     try:
         from materializer.warehouse.duckdb import open_duckdb
     except ModuleNotFoundError as error:
@@ -93,5 +70,19 @@ def _duckdb(project: Project) -> AbstractContextManager[Warehouse]:
             f"Target '{project.target}' is a DuckDB warehouse, and duckdb is not installed beside this package: "
             "pip install 'dbt-feature-store[duckdb]'."
         ) from None
-
     return open_duckdb(project)
+
+
+def query_apart(project: Project, sql: str) -> pa.Table:
+    """The answer of one SELECT that somebody else wrote, with no file in its reach. Raises WarehouseError where it is
+    anything else, or reaches further; and as `open_warehouse`."""
+    with open_warehouse(project):
+        pass  # a warehouse that is not there, or cannot be read, is not the SELECT's fault
+    from materializer.warehouse import duckdb
+
+    return duckdb.query_apart(project, sql)
+
+
+def quoted(name: str) -> str:
+    """A column's name as SQL has it, whatever letters are in it."""
+    return '"' + name.replace('"', '""') + '"'

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from materializer.errors import InputError
 
 # A moment without end, in any unit, as DuckDB and Arrow hold it; the other way it is this, negative.
 ENDLESS = 2**63 - 1
@@ -72,9 +76,9 @@ def _plain(array: pa.Array, target: pa.DataType) -> pa.Array:
         return pa.Array.from_buffers(target, len(array), array.buffers()[:2], offset=array.offset, children=[pairs])
     if is_list(dtype):
         lists = array if pa.types.is_list(dtype) else array.cast(pa.list_(dtype.value_type))
-        given = lists.values
-        values = _plain(given, target.value_type)
-        if values is given and lists.type.equals(target):
+        items = lists.values
+        values = _plain(items, target.value_type)
+        if values is items and lists.type.equals(target):
             return lists
         return pa.Array.from_buffers(target, len(lists), lists.buffers()[:2], offset=lists.offset, children=[values])
     return array if dtype.equals(target) else array.cast(target)
@@ -115,3 +119,35 @@ def without_wide(dtype: pa.DataType) -> pa.DataType:
     if pa.types.is_list(dtype):
         return pa.list_(dtype.value_field.with_type(without_wide(dtype.value_type)))
     return dtype
+
+
+def to_pandas(table: pa.Table) -> Any:
+    """A table as pandas with nullable types, so that NULL, NaN and integers stay apart."""
+    try:
+        import pandas as pd
+    except ImportError:
+        raise InputError("pandas is not installed: pip install 'dbt-feature-store[pandas]'.") from None
+    from materializer.warehouse.moments import all_stated, holds_moments, to_objects
+
+    nullable = {
+        pa.bool_(): pd.BooleanDtype(),
+        pa.float32(): pd.Float32Dtype(),
+        pa.float64(): pd.Float64Dtype(),
+        pa.string(): pd.StringDtype(),
+        **{getattr(pa, f"{kind}{bits}")(): getattr(pd, f"{name}{bits}Dtype")()
+           for kind, name in (("int", "Int"), ("uint", "UInt")) for bits in (8, 16, 32, 64)},
+    }  # fmt: skip
+    # What pandas has no form for: dates before the year 1, for one. Such a column is one of objects, with texts in it.
+    plain = {place: to_plain(column) for place, column in enumerate(table.columns) if holds_moments(column.type)}
+    beyond = {place: to_objects(column) for place, column in plain.items() if not all_stated(column)}
+    for place in beyond:
+        table = table.set_column(place, table.column_names[place], pa.nulls(table.num_rows))
+    frame = table.to_pandas(types_mapper=nullable.get)
+    for place, objects in beyond.items():
+        frame.isetitem(place, pd.Series(objects, index=frame.index, dtype=object))
+    for place, column in enumerate(table.columns):
+        # On its way pandas takes NaN for missing; an array put together from its parts keeps the two apart.
+        if pa.types.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py():
+            values, missing = column.fill_null(0).to_numpy().copy(), column.is_null().to_numpy()
+            frame.isetitem(place, pd.arrays.FloatingArray(values, missing))
+    return frame

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,13 +15,11 @@ from materializer.errors import WarehouseError
 from materializer.project.relation import Column, Relation
 from materializer.project.settings import Project
 from materializer.warehouse import SQL_TYPE
-from materializer.warehouse.duckdb_profile import ProfileSettings, profile_settings
+from materializer.warehouse.duckdb_profile import ProfileSettings, is_locked, once_unlocked, profile_settings, sentence
 from materializer.warehouse.exact import exactly
 
 # How long a file that another process holds is waited for, in seconds.
 LOCK_PATIENCE = 5.0
-
-
 _connecting = threading.Lock()
 # A PIVOT over values that are yet to be found counts as several.
 _QUERIES = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)
@@ -39,12 +36,11 @@ class DuckDBWarehouse:
         self.place = str(path)
 
     def columns(self, relation: Relation) -> list[Column]:
-        try:
-            described = self._connection.execute(self._one(f"describe select * from {relation}")).fetchall()
-        except duckdb.CatalogException:
-            return []
-        except duckdb.Error as error:
-            raise _refused(error) from None
+        with _refusals():
+            try:
+                described = self._connection.execute(self._one(f"describe select * from {relation}")).fetchall()
+            except duckdb.CatalogException:
+                return []
         return [Column(row[0], row[1]) for row in described]
 
     def schema(self, relation: Relation) -> pa.Schema:
@@ -62,10 +58,8 @@ class DuckDBWarehouse:
             where table_name in (select unnest(?))
             order by database_oid, table_oid, column_index
         """
-        try:
+        with _refusals():
             found = self._connection.execute(query, [[names[-1] for names in named if names]]).fetchall()
-        except duckdb.Error as error:
-            raise _refused(error) from None
         types = list(dict.fromkeys(row[4] for row in found))
         if not types:
             return {}
@@ -84,24 +78,18 @@ class DuckDBWarehouse:
         return {relation: pa.schema(fields) for relation, fields in columns.items()}
 
     def query(self, sql: str) -> pa.Table:
-        try:
+        with _refusals():
             relation, finish = exactly(self._connection.sql(self._one(sql)))
             return finish(relation.to_arrow_table())
-        except duckdb.Error as error:
-            raise _refused(error) from None
 
     def stream(self, sql: str, batch_rows: int) -> Iterator[pa.RecordBatch]:
-        try:
+        with _refusals(pa.ArrowException, OSError):  # Arrow wraps what DuckDB meets half-way
             relation, finish = exactly(self._connection.sql(self._one(sql)))
             yield from map(finish, relation.to_arrow_reader(batch_rows))
-        except (duckdb.Error, pa.ArrowException, OSError) as error:  # Arrow wraps what DuckDB meets half-way
-            raise _refused(error) from None
 
     def execute(self, sql: str) -> None:
-        try:
+        with _refusals():
             self._connection.execute(sql)
-        except duckdb.Error as error:
-            raise _refused(error) from None
 
     def save(self, sql: str, path: Path) -> None:
         quoted = str(path).replace("'", "''")
@@ -109,38 +97,25 @@ class DuckDBWarehouse:
         self.execute(f"copy ({sql}) to '{quoted}' (format parquet)")
 
     def _one(self, sql: str) -> duckdb.Statement:
-        """A query as a statement. DuckDB would run several, and what was meant as one part of a query may hold more.
-
-        Raises:
-            WarehouseError: where it is no query, or more than one.
-        """
-        try:
+        """A query as a statement. DuckDB would run several, and what was meant as one part of a query may hold more."""
+        with _refusals():
             found = self._connection.extract_statements(sql)
-        except duckdb.Error as error:
-            raise _refused(error) from None
         if len(found) != 1 or found[0].type not in _QUERIES:
             raise WarehouseError("A query of this project is more than one statement, or none that only reads.")
         return found[0]
 
     def register(self, name: str, table: pa.Table) -> Relation:
         # DuckDB reads no decimals of more than 38 digits; text that spells a number it compares as one.
-        wide = [pa.types.is_decimal256(field.type) for field in table.schema]
-        kept = [
-            field.with_type(pa.string()) if wider else field for field, wider in zip(table.schema, wide, strict=True)
-        ]
-        self._connection.register(name, table.cast(pa.schema(kept)) if any(wide) else table)
+        kept = [field.with_type(pa.string()) if pa.types.is_decimal256(field.type) else field for field in table.schema]
+        self._connection.register(name, table if kept == list(table.schema) else table.cast(pa.schema(kept)))
         return Relation(name)
 
 
 @contextmanager
 def open_duckdb(project: Project) -> Iterator[DuckDBWarehouse]:
     """Open the DuckDB of a project's target as dbt-duckdb opens it (its attached databases, settings, secrets, file
-    systems), but read-only.
-
-    Raises:
-        WarehouseError: where there is no such file, another process holds it longer than `LOCK_PATIENCE`, or something
-            that the profile names cannot be had.
-    """
+    systems), but read-only. Raises WarehouseError where there is no such file, another process holds it longer than
+    `LOCK_PATIENCE`, or something that the profile names cannot be had."""
     settings = profile_settings(project)
     connection = _connect(settings)
     try:
@@ -153,14 +128,12 @@ def open_duckdb(project: Project) -> Iterator[DuckDBWarehouse]:
 
 
 def query_apart(project: Project, sql: str) -> pa.Table:
-    """The answer of one SELECT that somebody else wrote, which sees the warehouse's tables and no file at all.
+    """The answer of one SELECT that somebody else wrote, which sees the warehouse's tables and no file at all. Raises
+    WarehouseError where it is anything else than one SELECT, or reaches further; and as `open_duckdb`.
 
     It runs in an engine of its own that only has the warehouse and what the profile attaches, read-only: files,
     extensions and settings are locked, and no other connection is touched. Types that Arrow does not have come back as
     DuckDB's own.
-
-    Raises:
-        WarehouseError: where it is anything else than one SELECT, or reaches further; and as `open_duckdb`.
     """
     settings = profile_settings(project)
     with closing(duckdb.connect(":memory:", config=dict(settings.config))) as connection:
@@ -177,13 +150,11 @@ def query_apart(project: Project, sql: str) -> pa.Table:
             "set lock_configuration = true",
         ):  # fmt: skip
             connection.execute(setting)
-        try:
+        with _refusals(pa.ArrowException):
             statements = connection.extract_statements(sql)
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                 raise WarehouseError("It is not one SELECT.")
             return connection.sql(statements[0]).to_arrow_table()
-        except (duckdb.Error, pa.ArrowException) as error:
-            raise _refused(error) from None
 
 
 def _connect(settings: ProfileSettings) -> duckdb.DuckDBPyConnection:
@@ -198,25 +169,18 @@ def _connect(settings: ProfileSettings) -> duckdb.DuckDBPyConnection:
 
 
 def _patiently(path: str, opened: Callable[[], duckdb.DuckDBPyConnection]) -> duckdb.DuckDBPyConnection:
-    deadline = time.monotonic() + LOCK_PATIENCE
-    while True:
-        try:
-            return opened()
-        except duckdb.IOException as error:
-            if "lock" not in str(error).lower():
-                raise WarehouseError(f"DuckDB cannot open {path}: {_sentence(error)}") from None
-            if time.monotonic() > deadline:
-                raise WarehouseError(
-                    f"The warehouse {path} is locked by another process, most likely a dbt run "
-                    f"({_sentence(error)}): try again when it is done."
-                ) from None
-            time.sleep(0.1)
-        except duckdb.ConnectionException:
-            raise WarehouseError(
-                f"The warehouse {path} is open for writing in this very process: close that connection first."
-            ) from None
-        except duckdb.Error as error:
-            raise WarehouseError(f"DuckDB cannot open {path}: {_sentence(error)}") from None
+    try:
+        return once_unlocked(opened, LOCK_PATIENCE)
+    except duckdb.ConnectionException:
+        said = f"The warehouse {path} is open for writing in this very process: close that connection first."
+    except duckdb.Error as error:
+        said = f"DuckDB cannot open {path}: {sentence(error)}"
+        if is_locked(error):
+            said = (
+                f"The warehouse {path} is locked by another process, most likely a dbt run ({sentence(error)}): "
+                "try again when it is done."
+            )
+    raise WarehouseError(said)
 
 
 def _names(relation: Relation) -> tuple[str, ...]:
@@ -226,9 +190,10 @@ def _names(relation: Relation) -> tuple[str, ...]:
     return tuple(part.replace('""', '"') for part in parts) if whole and len(parts) == 3 else ()
 
 
-def _refused(error: Exception) -> WarehouseError:
-    return WarehouseError(f"DuckDB refused a query: {_sentence(error)}")
-
-
-def _sentence(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+@contextmanager
+def _refusals(*others: type[Exception]) -> Iterator[None]:
+    """Turns what DuckDB raises, and these, into a `WarehouseError`."""
+    try:
+        yield
+    except (duckdb.Error, *others) as error:
+        raise WarehouseError(f"DuckDB refused a query: {sentence(error)}") from None

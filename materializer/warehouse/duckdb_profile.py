@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 
@@ -37,6 +37,7 @@ _FILES = ("duckdb", "sqlite", "ducklake")
 _UNQUOTED = ("type", "provider", "extra_http_headers")
 # How long a database that is to be attached and is locked is waited for, in seconds.
 _PATIENCE = 5.0
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,7 @@ class ProfileSettings:
 
     def apply(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Extensions, secrets, file systems, attached databases and settings, in dbt-duckdb's order; then our own.
-
-        Raises:
-            WarehouseError: naming the one that cannot be had.
-        """
+        Raises WarehouseError naming the one that cannot be had."""
         profile = self.project.connection
         for extension in _list(profile, "extensions"):
             _load(connection, extension)
@@ -86,30 +84,24 @@ class ProfileSettings:
         sql = f"attach if not exists '{_escaped(path)}'"
         if attached.get("alias"):
             sql += f" as {_name(attached['alias'], 'an attached database')}"
-        given = _mapping(attached, "options")
-        options = {key: value for key, value in given.items() if key.lower() not in ("type", "secret", "read_only")}
+        options = _mapping(attached, "options")
         words = [f"{key} {_name(value, f'a {key} of `attach`')}" for key in ("type", "secret")
-                 if (value := attached.get(key) or given.get(key))]  # fmt: skip
+                 if (value := attached.get(key) or options.get(key))]  # fmt: skip
         for key, value in options.items():
+            if key.lower() in ("type", "secret", "read_only"):
+                continue
             if isinstance(value, bool):
                 words += [_name(key, "an option of `attach`")] if value else []
             elif value is not None:
                 words.append(f"{_name(key, 'an option of `attach`')} {_literal(value)}")
         sql += f" ({', '.join(['read_only', *words])})"
-        deadline = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                connection.execute(sql)
-                return
-            except duckdb.Error as error:
-                locked = "lock" in str(error).lower()
-                if locked and time.monotonic() < deadline:
-                    time.sleep(0.1)
-                    continue
-                said = "it is locked by another process" if locked else str(error).strip().splitlines()[0]
-                raise WarehouseError(
-                    f"Target '{self.project.target}' attaches {named.partition('?')[0]}, and DuckDB cannot: {said}"
-                ) from None
+        try:
+            once_unlocked(lambda: connection.execute(sql), _PATIENCE)
+        except duckdb.Error as error:
+            said = "it is locked by another process" if is_locked(error) else sentence(error)
+            raise WarehouseError(
+                f"Target '{self.project.target}' attaches {named.partition('?')[0]}, and DuckDB cannot: {said}"
+            ) from None
 
     def _local(self, path: str) -> str:
         scheme, colon, rest = path.rpartition(":")
@@ -119,11 +111,8 @@ class ProfileSettings:
 
 
 def profile_settings(project: Project) -> ProfileSettings:
-    """How the target's DuckDB is to be opened.
-
-    Raises:
-        WarehouseError: where there is no such file, or it is of a kind that cannot be read.
-    """
+    """How the target's DuckDB is to be opened. Raises WarehouseError where there is no such file, or it is of a kind
+    that cannot be read."""
     profile = project.connection
     if profile.get("remote"):
         raise WarehouseError(f"Target '{project.target}' is a remote DuckDB server; this release reads files.")
@@ -178,8 +167,7 @@ def _load(connection: duckdb.DuckDBPyConnection, extension: Any) -> None:
                 connection.install_extension(str(name))
             connection.load_extension(str(name))
     except duckdb.Error as error:
-        said = str(error).strip().splitlines()[0]
-        raise WarehouseError(f"The profile's DuckDB extension '{name}' cannot be loaded: {said}") from None
+        raise WarehouseError(f"The profile's DuckDB extension '{name}' cannot be loaded: {sentence(error)}") from None
 
 
 def _create_secret(connection: duckdb.DuckDBPyConnection, secret: Any, number: int) -> None:
@@ -234,29 +222,46 @@ def _set(connection: duckdb.DuckDBPyConnection, name: str, value: Any) -> None:
         raise WarehouseError(f"DuckDB refused the profile's setting '{name}': {said}.") from None
 
 
-def _name(given: Any, what: str) -> str:
-    """A name that a profile puts into SQL, as it is written there: nothing but a name, quoted or not.
-
-    Raises:
-        WarehouseError: for anything else.
-    """
-    if not re.fullmatch(r'[\w.]+|"(?:[^"]|"")+"', str(given)):
-        raise WarehouseError(f"The profile has {what} called {str(given)[:60]!r}, which is no name.")
-    return str(given)
+def _name(text: Any, what: str) -> str:
+    """A name that a profile puts into SQL, as it is written there: nothing but a name, quoted or not. Raises
+    WarehouseError for anything else."""
+    if not re.fullmatch(r'[\w.]+|"(?:[^"]|"")+"', str(text)):
+        raise WarehouseError(f"The profile has {what} called {str(text)[:60]!r}, which is no name.")
+    return str(text)
 
 
-def _list(profile: Mapping[str, Any], key: str) -> list[Any]:
-    value = profile.get(key) or []
-    if not isinstance(value, list):
-        raise WarehouseError(f"`{key}` of the profile is no list: see dbt-duckdb's documentation.")
+def _list(profile: Mapping[str, Any], key: str, kind: type = list) -> Any:
+    value = profile.get(key) or kind()
+    if not isinstance(value, kind):
+        named = "list" if kind is list else "mapping"
+        raise WarehouseError(f"`{key}` of the profile is no {named}: see dbt-duckdb's documentation.")
     return value
 
 
-def _mapping(given: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = given.get(key) or {}
-    if not isinstance(value, dict):
-        raise WarehouseError(f"`{key}` of the profile is no mapping: see dbt-duckdb's documentation.")
-    return value
+def _mapping(profile: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    return _list(profile, key, dict)
+
+
+def once_unlocked(work: Callable[[], Result], patience: float) -> Result:
+    """What `work` gives, tried again for some seconds while another process locks the file."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return work()
+        except duckdb.Error as error:
+            if not is_locked(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def is_locked(error: Exception) -> bool:
+    """Whether DuckDB says that another process holds a file."""
+    return "lock" in str(error).lower()
+
+
+def sentence(error: Exception) -> str:
+    """The first line of what DuckDB says."""
+    return str(error).strip().splitlines()[0]
 
 
 def _literal(value: Any) -> str:

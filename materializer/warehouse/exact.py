@@ -6,19 +6,21 @@ one, and of a BIT, BIGNUM or VARIANT the bytes that DuckDB has in memory.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
 
+from materializer.warehouse import quoted
+
 # UHUGEINT has up to 39 digits, which only a wide decimal holds; it is brought there as text.
 _WIDE = pa.decimal256(39, 0)
 _AS_TEXT = ("uhugeint", "time with time zone", "interval", "bit", "bignum")
 # Text would not say which member a union holds, or of which type a variant is.
 _AS_JSON = ("union", "variant")
-
-
+_threads = threading.local()
 _Rows = TypeVar("_Rows", pa.Table, pa.RecordBatch)
 
 
@@ -32,7 +34,7 @@ def exactly(relation: duckdb.DuckDBPyRelation) -> tuple[duckdb.DuckDBPyRelation,
     casts = {name: sql for name, kind in types.items() if (sql := _carried(kind))}
     if not casts:
         return relation, lambda rows: rows
-    columns = [f"cast({_quoted(name)} as {casts[name]}) as {_quoted(name)}" if name in casts else _quoted(name)
+    columns = [f"cast({quoted(name)} as {casts[name]}) as {quoted(name)}" if name in casts else quoted(name)
                for name in relation.columns]  # fmt: skip
     wide = {name for name in casts if "UHUGEINT" in str(types[name])}
 
@@ -62,7 +64,7 @@ def _carried(kind: Any) -> str | None:
             return f"MAP({parts[0][1]}, {parts[1][1]})"
         if not all(part for part, _ in parts):
             return f"TUPLE({', '.join(sql for _, sql in parts)})"
-        return f"STRUCT({', '.join(f'{_quoted(part)} {sql}' for part, sql in parts)})"
+        return f"STRUCT({', '.join(f'{quoted(part)} {sql}' for part, sql in parts)})"
     return None
 
 
@@ -81,5 +83,10 @@ def _widened(arrow: pa.DataType, kind: Any) -> pa.DataType:
     return arrow
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+def number_texts(column: pa.Array) -> pa.Array:
+    """Floats and decimals as the shortest text that reads back the same (0.1, 1e-07, -0.0, nan), decimals in full."""
+    if not hasattr(_threads, "connection"):  # one that is shared refuses whoever comes second
+        _threads.connection = duckdb.connect(":memory:", config={"threads": 1})
+    texts = _threads.connection.from_arrow(pa.table({"x": column})).select("cast(x as varchar)")
+    text = texts.to_arrow_table().column(0)
+    return text.combine_chunks() if text.num_chunks != 1 else text.chunk(0)

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from materializer.errors import InputError
+from materializer.warehouse import quoted
 from materializer.warehouse.arrow import plain_type, to_plain
 
 # DuckDB's 128-bit integers, as Arrow has them.
@@ -47,14 +48,12 @@ class OutOfRangeError(ValueError):
 
 
 def as_key(value: Any, dtype: pa.DataType) -> Any:
-    """A value as a key of type `dtype`, in Python's own type; None for NULL and NaN.
-
-    Raises:
-        OutOfRangeError: for a whole number beyond an integer type.
-        ValueError: for what is not exactly a value of the type.
-    """
+    """A value as a key of type `dtype`, in Python's own type; None for NULL and NaN. Raises OutOfRangeError for a whole
+    number beyond an integer type; ValueError for what is not exactly a value of the type."""
     value = _python_value(value)
     try:
+        if isinstance(value, bytes) and not (dtype == UUID or pa.types.is_binary(dtype)):
+            value = value.decode()
         return None if value is None else _reader(dtype)(value)
     except (ArithmeticError, TypeError, pa.ArrowException):
         raise ValueError(value) from None
@@ -72,12 +71,10 @@ def key_text(value: Any) -> str | None:
 
 
 def cast_keys(column: pa.ChunkedArray | pa.Array, dtype: pa.DataType, name: str) -> pa.ChunkedArray | pa.Array:
-    """A column of keys in the type `dtype`, UUIDs and 128-bit integers as text.
+    """A column of keys in the type `dtype`, UUIDs and 128-bit integers as text. Raises InputError naming the key, its
+    type and a value that is none of that type.
 
     NaN becomes NULL, and so do whole numbers beyond an integer type.
-
-    Raises:
-        InputError: naming the key, its type and a value that is none of that type.
     """
     column = normal(column)
     target = carrier(dtype)
@@ -108,11 +105,8 @@ def cast_keys(column: pa.ChunkedArray | pa.Array, dtype: pa.DataType, name: str)
 def cast_for_all(
     column: pa.ChunkedArray | pa.Array, dtypes: Sequence[pa.DataType], name: str
 ) -> list[pa.ChunkedArray | pa.Array]:
-    """A column of keys as `cast_keys` gives it for each of the types that views have for the key.
-
-    Raises:
-        InputError: as there, and for a whole number that is beyond all of them: no view could have it.
-    """
+    """A column of keys as `cast_keys` gives it for each of the types that views have for the key. Raises InputError as
+    there, and for a whole number that is beyond all of them: no view could have it."""
     column = normal(column)
     casts = [cast_keys(column, dtype, name) for dtype in dtypes]
     lost = pc.is_valid(column)
@@ -141,14 +135,12 @@ def refused(name: str, dtype: pa.DataType, value: Any) -> InputError:
 
 def normal(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
     """A column of keys without its encoding (dictionaries, views of strings, UUIDs as bytes); NULL for NaN."""
-    if isinstance(column, pa.ChunkedArray):
-        if not _encoded(column.type):
-            parts = column
-        else:
-            chunks = [_decoded(chunk) for chunk in column.chunks]
-            parts = pa.chunked_array(chunks, chunks[0].type if chunks else carrier(column.type))
-    else:
-        parts = _decoded(column)
+    chunks = [_decoded(chunk) for chunk in (column.chunks if isinstance(column, pa.ChunkedArray) else [column])]
+    parts = (
+        chunks[0]
+        if isinstance(column, pa.Array)
+        else pa.chunked_array(chunks, chunks[0].type if chunks else carrier(column.type))
+    )
     if pa.types.is_floating(parts.type):
         return pc.if_else(pc.is_nan(parts), None, parts)
     return to_plain(parts)
@@ -167,11 +159,8 @@ def type_name(dtype: pa.DataType) -> str:
 
 
 def column_of(values: Sequence[Any], **options: Any) -> pa.Array:
-    """Python values as an Arrow array; integers beyond 64 bits are decimals.
-
-    Raises:
-        pa.ArrowException, TypeError, ValueError: for values that Arrow has no one type for.
-    """
+    """Python values as an Arrow array; integers beyond 64 bits are decimals. Raises pa.ArrowException, TypeError,
+    ValueError for values that Arrow has no one type for."""
     try:
         return pa.array(values, **options)
     except OverflowError:
@@ -187,13 +176,9 @@ def column_of(values: Sequence[Any], **options: Any) -> pa.Array:
 
 def table_of_duckdb(relation: Any) -> pa.Table:
     """Unsigned 128-bit integers as text: Arrow is handed the upper half of them as negative numbers."""
-    names = ['"' + name.replace('"', '""') + '"' for name in relation.columns]
-    if "UHUGEINT" not in map(str, relation.types):
-        return relation.to_arrow_table()
-    casts = zip(names, map(str, relation.types), strict=True)
-    return relation.project(
-        ", ".join(f"cast({name} as varchar) as {name}" if kind == "UHUGEINT" else name for name, kind in casts)
-    ).to_arrow_table()
+    columns = zip(map(quoted, relation.columns), map(str, relation.types), strict=True)
+    parts = [f"cast({name} as varchar) as {name}" if kind == "UHUGEINT" else name for name, kind in columns]
+    return relation.project(", ".join(parts)).to_arrow_table()
 
 
 def _python_value(value: Any) -> Any:
@@ -209,16 +194,6 @@ def _python_value(value: Any) -> Any:
     return None if isinstance(value, (float, Decimal)) and value != value else value
 
 
-def _encoded(dtype: pa.DataType) -> bool:
-    return (
-        pa.types.is_dictionary(dtype)
-        or pa.types.is_run_end_encoded(dtype)
-        or pa.types.is_string_view(dtype)
-        or pa.types.is_large_string(dtype)
-        or isinstance(dtype, pa.BaseExtensionType)
-    )
-
-
 def _decoded(array: pa.Array) -> pa.Array:
     if isinstance(array, pa.DictionaryArray):
         return _decoded(array.dictionary).take(array.indices)
@@ -228,48 +203,41 @@ def _decoded(array: pa.Array) -> pa.Array:
         if array.type == UUID:
             return pa.array([None if value is None else str(value) for value in array.to_pylist()], pa.string())
         return _decoded(array.storage)
-    if pa.types.is_string_view(array.type) or pa.types.is_large_string(array.type):
-        return array.cast(pa.string())
-    return array
+    return array.cast(pa.string()) if pa.types.is_string_view(array.type) else array
 
 
 def _quick_cast(column: Any, dtype: pa.DataType, target: pa.DataType) -> Any:
     """The casts that Arrow makes by our rules, whole columns at once; None for any other, and where one fails."""
-    given = column.type
+    source = column.type
     integer = pa.types.is_integer(dtype) or (target != plain_type(dtype) and dtype != UUID)
     if dtype == UHUGEINT:
         right = False
-    elif pa.types.is_integer(given):
+    elif pa.types.is_integer(source):
         right = integer or pa.types.is_string(dtype)
-    elif pa.types.is_string(given):
+    elif pa.types.is_string(source):
         right = integer and pc.all(pc.match_substring_regex(column, r"^-?(0|[1-9][0-9]{0,17})$")).as_py() is not False
-    elif pa.types.is_floating(given):
+    elif pa.types.is_floating(source):
         right = pa.types.is_integer(dtype)
     else:
-        right = pa.types.is_timestamp(dtype) and (pa.types.is_timestamp(given) or pa.types.is_date(given))
+        right = pa.types.is_timestamp(dtype) and (pa.types.is_timestamp(source) or pa.types.is_date(source))
     try:
         return column.cast(target) if right else None
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return None
 
 
-# One function for each kind of type: takes a Python value that is not None.
-
-
 @lru_cache(maxsize=256)
 def _reader(dtype: pa.DataType) -> Callable[[Any], Any]:
+    """The function that reads a Python value, neither None nor bytes that are text, as one of a type."""
     if pa.types.is_dictionary(dtype):
         return _reader(dtype.value_type)
+    limits = {UUID: None, HUGEINT: (-(2**127), 2**127 - 1), UHUGEINT: (0, 2**128 - 1)}.get(dtype)
     if dtype == UUID:
         return lambda value: str(_uuid(value))
-    if dtype == HUGEINT:
-        return lambda value: _within(_integer(value), -(2**127), 2**127 - 1)
-    if dtype == UHUGEINT:
-        return lambda value: _within(_integer(value), 0, 2**128 - 1)
     if pa.types.is_integer(dtype):
-        bits = dtype.bit_width
-        low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if pa.types.is_signed_integer(dtype) else (0, 2**bits - 1)
-        return lambda value: _within(_integer(value), low, high)
+        limits = limits_of(dtype)
+    if limits:
+        return lambda value: _within(_integer(value), *limits)
     if pa.types.is_decimal(dtype):
         return lambda value: _decimal(value, dtype.precision, dtype.scale)
     if pa.types.is_timestamp(dtype):
@@ -277,13 +245,15 @@ def _reader(dtype: pa.DataType) -> Callable[[Any], Any]:
         return lambda value: _moment(value).replace(tzinfo=zone)
     if pa.types.is_floating(dtype):
         return lambda value: _float(value, dtype)
-    for is_type, read in (
-        (pa.types.is_string, _text), (pa.types.is_large_string, _text), (pa.types.is_string_view, _text),
-        (pa.types.is_boolean, _boolean), (pa.types.is_date, _date), (pa.types.is_binary, _binary),
-    ):  # fmt: skip
-        if is_type(dtype):
-            return read
-    return lambda value: _alike(value, dtype)
+    kind = plain_type(dtype)
+    readers = {pa.string(): _text, pa.bool_(): _boolean, pa.date32(): _date, pa.binary(): _binary}
+    return readers.get(kind, lambda value: _alike(value, dtype))
+
+
+def limits_of(dtype: pa.DataType) -> tuple[int, int]:
+    """The least and the greatest number of an integer type."""
+    bits = dtype.bit_width
+    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if pa.types.is_signed_integer(dtype) else (0, 2**bits - 1)
 
 
 def _alike(value: Any, dtype: pa.DataType) -> Any:
@@ -299,17 +269,13 @@ def _within(number: int, low: int, high: int) -> int:
 
 
 def _integer(value: Any) -> int:
-    value = _spelled(value)
-    if isinstance(value, str):
-        return int(_matching(_INTEGER, value))
-    number = _number(value)
-    if isinstance(number, (float, Decimal)) and (number - number != 0 or number != int(number)):
+    number = int(_matching(_INTEGER, value)) if isinstance(value, str) else _number(value)
+    if int(number) != number:
         raise ValueError(value)
     return int(number)
 
 
 def _decimal(value: Any, precision: int, scale: int) -> Decimal:
-    value = _spelled(value)
     if isinstance(value, str):
         number = Decimal(_matching(_DECIMAL, value))
     else:
@@ -321,7 +287,6 @@ def _decimal(value: Any, precision: int, scale: int) -> Decimal:
 
 
 def _float(value: Any, dtype: pa.DataType) -> float:
-    value = _spelled(value)
     exact = float(_matching(_FLOAT, value)) if isinstance(value, str) else _number(value)
     number = pa.scalar(float(exact), dtype).as_py()
     if not isinstance(value, str) and number != exact:
@@ -330,38 +295,33 @@ def _float(value: Any, dtype: pa.DataType) -> float:
 
 
 def _text(value: Any) -> str:
-    value = _spelled(value)
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        if not abs(value) < _WHOLE_DOUBLES or value != int(value):
-            raise ValueError(value)
-        return str(int(value))
-    if isinstance(value, int):
-        return str(int(value))
-    if isinstance(value, Decimal) and value.is_finite():
-        return f"{value:f}"
-    if isinstance(value, uuid.UUID):
-        return str(value)
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return value.isoformat()
+    match value:
+        case str():
+            return str.__str__(value)
+        case bool():
+            return "true" if value else "false"
+        case float() if abs(value) < _WHOLE_DOUBLES and value == int(value):
+            return str(int(value))
+        case int():
+            return str(int(value))
+        case Decimal() if value.is_finite():
+            return f"{value:f}"
+        case uuid.UUID():
+            return str(value)
+        case date() if not isinstance(value, datetime):
+            return value.isoformat()
     raise ValueError(value)
 
 
 def _boolean(value: Any) -> bool:
-    value = _spelled(value)
     if isinstance(value, bool):
         return value
-    known = {"true": True, "false": False}
-    if isinstance(value, str) and value.lower() in known:
-        return known[value.lower()]
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
     raise ValueError(value)
 
 
 def _date(value: Any) -> date:
-    value = _spelled(value)
     if isinstance(value, str):
         return date.fromisoformat(_matching(_DATE, value))
     if isinstance(value, datetime):
@@ -376,13 +336,12 @@ def _date(value: Any) -> date:
 
 def _moment(value: Any) -> datetime:
     """In UTC, without a zone."""
-    value = _spelled(value)
     if isinstance(value, str):
         value = datetime.fromisoformat(_matching(_MOMENT, value))
     if isinstance(value, datetime):
         if value.tzinfo is not None:
             value = value.astimezone(timezone.utc).replace(tzinfo=None)
-        return datetime(value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond)
+        return datetime(*value.timetuple()[:6], value.microsecond)
     if isinstance(value, date):
         return datetime.combine(value, time())
     raise ValueError(value)
@@ -391,9 +350,10 @@ def _moment(value: Any) -> datetime:
 def _uuid(value: Any) -> uuid.UUID:
     if isinstance(value, uuid.UUID):
         return value
-    if isinstance(value, bytes) and len(value) == 16:
-        return uuid.UUID(bytes=value)
-    value = _spelled(value)
+    if isinstance(value, bytes):
+        if len(value) == 16:
+            return uuid.UUID(bytes=value)
+        value = value.decode()
     if isinstance(value, str):
         return uuid.UUID(hex=_matching(_UUID_TEXT, value))
     raise ValueError(value)
@@ -403,11 +363,6 @@ def _binary(value: Any) -> bytes:
     if isinstance(value, (bytes, str)):
         return value.encode() if isinstance(value, str) else value
     raise ValueError(value)
-
-
-def _spelled(value: Any) -> Any:
-    """Bytes are the text that they are in UTF-8; an error of decoding is a ValueError."""
-    return value.decode() if isinstance(value, bytes) else value
 
 
 def _number(value: Any) -> int | float | Decimal:

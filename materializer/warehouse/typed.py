@@ -32,16 +32,12 @@ def with_columns(view: FeatureView, warehouse: Warehouse, schema: pa.Schema | No
         DefinitionError: where it lacks a join key or timestamp, or a feature has a reserved name.
     """
     relation = Relation(view.relation)
-    if schema is None:
-        described = warehouse.columns(relation)
-        if not described:
-            raise NotFoundError(
-                f"Feature view '{view.reference}' is not in the warehouse as {relation}: run `dbt build`."
-            )
-        schema = warehouse.schema(relation)
-        named = {column.name: column.dtype for column in described}
-    else:
+    if schema is not None:
         named = {field.name: (field.metadata or {}).get(SQL_TYPE, b"").decode() for field in schema}
+    elif named := {column.name: column.dtype for column in warehouse.columns(relation)}:
+        schema = warehouse.schema(relation)
+    else:
+        raise NotFoundError(f"Feature view '{view.reference}' is not in the warehouse as {relation}: run `dbt build`.")
     fields = {field.name.lower(): field for field in schema}
 
     def column(name: str, role: str) -> pa.Field:
@@ -58,14 +54,13 @@ def with_columns(view: FeatureView, warehouse: Warehouse, schema: pa.Schema | No
     entities = [replace(entity, dtype=key_type(column(entity.name, "join key"))) for entity in view.entities]
     timestamp = column(view.timestamp, "event timestamp")
     created = column(view.created_timestamp, "created timestamp") if view.created_timestamp else None
-    for field in filter(None, (timestamp, created)):
+    times = [timestamp, *([created] if created else [])]
+    for field in times:
         if not (pa.types.is_timestamp(field.type) or pa.types.is_date(field.type)):
             raise DefinitionError(
                 f"Column '{field.name}' of feature view '{view.reference}' is {field.type}, not a timestamp."
             )
-    apart = {entity.name.lower() for entity in entities} | {timestamp.name.lower()}
-    if created is not None:
-        apart.add(created.name.lower())
+    apart = {part.name.lower() for part in (*entities, *times)}
     described = {feature.name.lower(): feature.description for feature in view.features}
     features = tuple(
         Feature(field.name, described.get(name, ""), plain_type(field.type))
@@ -83,16 +78,13 @@ def with_columns(view: FeatureView, warehouse: Warehouse, schema: pa.Schema | No
         entities=tuple(Entity(fields[e.name.lower()].name, e.description, e.dtype) for e in entities),
         features=features,
         timestamp=timestamp.name,
-        created_timestamp=created.name if created is not None else None,
+        created_timestamp=created and created.name,
     )
 
 
 def typed_views(views: Sequence[FeatureView], warehouse: Warehouse, unbuilt: bool = False) -> list[FeatureView]:
     """Views `with_columns`, the warehouse asked once for all; with `unbuilt`, one that is not there stays as it is.
-
-    Raises:
-        NotFoundError, DefinitionError: as `with_columns`.
-    """
+    Raises NotFoundError, DefinitionError as `with_columns`."""
     schemas = warehouse.schemas([Relation(view.relation) for view in views])
     typed = []
     for view in views:
@@ -107,15 +99,20 @@ def typed_views(views: Sequence[FeatureView], warehouse: Warehouse, unbuilt: boo
 
 def built_views(project: Project, registry: Registry) -> list[FeatureView]:
     """The views that the warehouse has as they should be, `with_columns`; none where it cannot be asked."""
-    views = []
     try:
         with open_warehouse(project) as warehouse:
-            for view in registry.all_views():
-                with suppress(FeatureStoreError):
-                    views.append(with_columns(view, warehouse))
+            return built(warehouse, registry.all_views())
     except FeatureStoreError:
         return []
-    return views
+
+
+def built(warehouse: Warehouse, views: Iterable[FeatureView]) -> list[FeatureView]:
+    """Those of the views that the warehouse has as they should be, `with_columns`."""
+    found = []
+    for view in views:
+        with suppress(FeatureStoreError):
+            found.append(with_columns(view, warehouse))
+    return found
 
 
 def broken_services(registry: Registry, typed: Iterable[FeatureView]) -> dict[str, str]:

@@ -28,8 +28,8 @@ import duckdb
 import redis
 
 from materializer import FeatureStore, FeatureStoreError, OnlineStoreError
-from materializer.materialize.run import ViewResult
-from materializer.online import local_redis
+from materializer.materialize.plan import ViewResult
+from materializer.online import local as local_redis
 from tests.support.command import Ran, environment
 from tests.support.dbt import DbtProject, make_project
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from materializer.online.local_redis import _free_port
+from materializer.online.local import _free_port
 
 NEEDS_REDIS = "no redis-server on PATH (Debian, Ubuntu: apt-get install redis-server)"
 needs_redis = pytest.mark.skipif(not (shutil.which("redis-server") and shutil.which("redis-cli")), reason=NEEDS_REDIS)

@@ -1,18 +1,14 @@
 """One private Redis (or Valkey) for development: start it, find it again, stop it.
 
-The server is bound to 127.0.0.1, keeps what it is told in a folder of its own and outlives the process that started it,
-so that the next command finds both the server and its data. A dbt project's lies in its `.redis/`:
+The server is bound to 127.0.0.1, keeps its data in a folder (a dbt project's is its `.redis/`) and outlives the process
+that started it, so that the next command finds both. It has no password and is meant for one person's machine, not for
+production. A folder that came from elsewhere (with a clone, say) is refused where a server would run what is in it:
+only data that was written here is loaded, and which program to run is never read from it.
 
-    from materializer.online import local_redis
-
-    folder = local_redis.folder_of("my_features")
-    local_redis.start(folder)  # 'redis://127.0.0.1:40123/0', and the same one when called again
-    local_redis.url(folder)    # the same, or None where it does not run
-    local_redis.stop(folder)   # True where there was one to stop
-
-It has no password and is meant for one person's machine, not for production. A folder that came from elsewhere (with a
-clone, say) is refused where a server would run what lies in it: only data that was written here is loaded, and which
-program to run is never read from it.
+    folder = local.folder_of("my_features")
+    local.start(folder)  # 'redis://127.0.0.1:40123/0', and the same one when called again
+    local.url(folder)    # the same, or None where it does not run
+    local.stop(folder)   # True where there was one to stop
 """
 
 from __future__ import annotations
@@ -39,8 +35,7 @@ from materializer.errors import OnlineStoreError
 __all__ = ["LocalRedisError", "Running", "find", "folder_of", "start", "stop", "url"]
 
 HOST = "127.0.0.1"
-PORT_FILE = "port"
-KIND_FILE = "kind"  # of the server that wrote the data: `redis` or `valkey`
+PORT_FILE, KIND_FILE = "port", "kind"  # of the server that wrote the data: `redis` or `valkey`
 HOME_FILE = "home"  # which folder this is, as no copy of it can know
 LOG_FILE = "redis.log"
 _DATA = ("appendonlydir", "appendonly.aof", "dump.rdb")  # what a server loads when it starts
@@ -71,12 +66,10 @@ def folder_of(project: Path | str) -> Path:
 
 
 def start(folder: Path | str) -> str:
-    """Start the folder's server, or find the one that already runs, and return its URL once it answers.
+    """Start the folder's server, or find the one that already runs, and return its URL once it answers. LocalRedisError
+    where there is no server program, or it does not come up.
 
     Several processes may call this at once: one starts the server, the others find it.
-
-    Raises:
-        LocalRedisError: where there is no server program, or it does not come up.
     """
     folder = _place(folder)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -108,34 +101,28 @@ def start(folder: Path | str) -> str:
 
 
 def stop(folder: Path | str) -> bool:
-    """Stop the folder's server and wait until it is gone; its data stays. False where none was running.
-
-    Raises:
-        LocalRedisError: where it does not stop.
-    """
+    """Stop the folder's server and wait until it is gone; its data stays. False where none was running, LocalRedisError
+    where it does not stop."""
     folder = _place(folder)
     if not folder.is_dir():
         return False
     _check_private(folder)
     with _lock(folder):
         found = _find(folder)
-        if found is None:
-            (folder / PORT_FILE).unlink(missing_ok=True)
-            return False
-        try:
-            # NOSAVE: everything is in the append-only file already, which a shutdown always finishes.
-            _client(found.port).shutdown(nosave=True)
-        except redis.RedisError as error:
-            raise LocalRedisError(f"The server in {folder} (process {found.pid}) refused to stop: {error}.") from error
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while _is_alive(found.pid):
-            if time.monotonic() > deadline:
-                raise LocalRedisError(
-                    f"The server in {folder} (process {found.pid}) does not stop: see {LOG_FILE} there."
-                )
-            time.sleep(0.02)
+        if found is not None:
+            server = f"The server in {folder} (process {found.pid})"
+            try:
+                # NOSAVE: everything is in the append-only file already, which a shutdown always finishes.
+                _client(found.port).shutdown(nosave=True)
+            except redis.RedisError as error:
+                raise LocalRedisError(f"{server} refused to stop: {error}.") from error
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while _is_alive(found.pid):
+                if time.monotonic() > deadline:
+                    raise LocalRedisError(f"{server} does not stop: see {LOG_FILE} there.")
+                time.sleep(0.02)
         (folder / PORT_FILE).unlink(missing_ok=True)
-        return True
+        return found is not None
 
 
 def url(folder: Path | str) -> str | None:
@@ -169,16 +156,27 @@ def _check_private(folder: Path) -> None:
 
 def _check_own(folder: Path) -> None:
     """Stop at data that was not written here: a file of commands is run by the server that loads it."""
-    try:
-        own = (folder / HOME_FILE).read_text() == _home(folder)
-    except (OSError, UnicodeDecodeError):
-        own = False
     foreign = [name for name in _DATA if (folder / name).exists()]
-    if foreign and not own:
+    if foreign and _noted(folder, HOME_FILE) != _home(folder).strip():
         raise LocalRedisError(
             f"{folder} holds data ('{foreign[0]}') that no server wrote there on this machine; a server would run it. "
             "Remove the folder: `materialize` brings all back."
         )
+
+
+def _noted(folder: Path, name: str) -> str:
+    """What `start` wrote into a file of its own; "" where there is none."""
+    try:
+        return (folder / name).read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _number(folder: Path, name: str) -> int | None:
+    try:
+        return int(_noted(folder, name))
+    except ValueError:
+        return None
 
 
 def _home(folder: Path) -> str:
@@ -213,9 +211,8 @@ def _find(folder: Path) -> Running | None:
     Another server may have got the recorded port since, after a reboot for example. The working directory that a server
     itself reports is what shows whose it is, and not a process id, which may have gone to somebody else too.
     """
-    try:
-        port = int((folder / PORT_FILE).read_text())
-    except (OSError, ValueError):
+    port = _number(folder, PORT_FILE)
+    if port is None:
         return None
     client = _client(port)
     try:
@@ -236,15 +233,8 @@ def _program(folder: Path) -> tuple[str, str]:
 
     Redis and Valkey cannot read each other's newer files.
     """
-    try:
-        wanted = (folder / KIND_FILE).read_text().strip()
-    except (OSError, UnicodeDecodeError):
-        wanted = ""
-    found = {}
-    for kind in ("redis", "valkey"):
-        path = shutil.which(f"{kind}-server")
-        if path:
-            found[kind] = path
+    wanted = _noted(folder, KIND_FILE)
+    found = {kind: path for kind in ("redis", "valkey") if (path := shutil.which(f"{kind}-server"))}
     why: Exception | None = None
     if "valkey" not in found and (wanted == "valkey" or not found):
         try:
@@ -265,21 +255,14 @@ def _program(folder: Path) -> tuple[str, str]:
 def _launch(program: str, folder: Path, port: int) -> bool:
     """Start the program in the background; False where it ends before it answers."""
     # It runs in the folder, so that no path has to pass through the server's own quoting of options.
-    options = {
-        "bind": HOST,
-        "port": str(port),
-        "daemonize": "yes",
-        "appendonly": "yes",
-        "save": "",
-        "logfile": LOG_FILE,
-        "pidfile": "redis.pid",
-    }
-    command = [program]
-    for name, value in options.items():
-        command += [f"--{name}", value]
+    command = [
+        program, "--bind", HOST, "--port", str(port), "--daemonize", "yes", "--appendonly", "yes", "--save", "",
+        "--logfile", LOG_FILE, "--pidfile", "redis.pid",
+    ]  # fmt: skip
+    nothing = subprocess.DEVNULL
     try:
         launched = subprocess.run(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=30
+            command, cwd=folder, stdin=nothing, stdout=nothing, stderr=subprocess.PIPE, timeout=30
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise LocalRedisError(f"{program} cannot be run: {error}.") from error
@@ -312,10 +295,8 @@ def _wait_until_ready(folder: Path, port: int, must_answer: bool = True) -> bool
 
 def _is_starting(folder: Path) -> bool:
     """Whether the process that was launched lives; it writes its pidfile before it listens."""
-    try:
-        return _is_alive(int((folder / "redis.pid").read_text()))
-    except (OSError, ValueError):
-        return False
+    pid = _number(folder, "redis.pid")
+    return pid is not None and _is_alive(pid)
 
 
 def _is_alive(pid: int) -> bool:
@@ -333,14 +314,9 @@ def _is_alive(pid: int) -> bool:
 
 
 def _client(port: int) -> redis.Redis:
-    return redis.Redis(
-        host=HOST,
-        port=port,
-        socket_connect_timeout=2,
-        socket_timeout=5,
-        decode_responses=True,
-        retry=Retry(NoBackoff(), 0),  # the default waits seconds before it believes that nobody listens
-    )
+    # Without retries: the default waits seconds before it believes that nobody listens.
+    retry = Retry(NoBackoff(), 0)
+    return redis.Redis(HOST, port, socket_connect_timeout=2, socket_timeout=5, decode_responses=True, retry=retry)
 
 
 def _free_port() -> int:
@@ -352,8 +328,7 @@ def _free_port() -> int:
 def _last_words(folder: Path) -> str:
     """The last line of the server's log, which says why it ended, without process id and time."""
     try:
-        lines = (folder / LOG_FILE).read_text(errors="replace").splitlines()
-    except OSError:
-        lines = []
-    last = lines[-1].strip() if lines else "nothing"
+        last = (folder / LOG_FILE).read_text(errors="replace").splitlines()[-1].strip()
+    except (OSError, IndexError):
+        last = "nothing"
     return (last.partition(" # ")[2] or last).rstrip(".") + "."
