@@ -30,8 +30,6 @@ from hypothesis import strategies as st
 from materializer import FeatureStore, FeatureStoreError, InputError
 from materializer.catalog import webhook
 from materializer.diff.revisions import commit_of
-from materializer.sql.drawings import as_dot, as_mermaid
-from materializer.sql.lineage import Column, Edge, Lineage
 from materializer.materialize import memory
 from materializer.online import local_redis
 from materializer.online.keys import registry_key
@@ -40,6 +38,8 @@ from materializer.project.definitions import Entity, Feature, FeatureView
 from materializer.project.git import git_state
 from materializer.project.sandbox import SecurityError, sandbox
 from materializer.project.yaml_files import load_yaml
+from materializer.sql.drawings import as_dot, as_mermaid
+from materializer.sql.lineage import Column, Edge, Lineage
 from tests.support.command import Ran, assert_one_sentence, run
 from tests.support.dbt import DbtProject
 from tests.support.shop import built_shop, copy_of, profile_of
