@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from materializer.project.graph import Graph
-from materializer.project.render import Relation
+from materializer.project.relation import Relation
 from materializer.sql.lineage import Column, Lineage, upstream
 from tests.support.dbt import make_project
 from tests.support.hand_made import manifest_of

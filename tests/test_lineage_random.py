@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pytest
 
-from materializer.sql.lineage import Column, downstream, upstream
 from materializer.project.graph import Graph
+from materializer.sql.lineage import Column, downstream, upstream
 from tests.support.chains import SOURCES, executed, write_chain
 from tests.support.hand_made import manifest_of
 

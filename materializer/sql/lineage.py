@@ -253,14 +253,8 @@ class Traces:
         raise NotFoundError(sentence[0].upper() + sentence[1:])
 
     def named(self, reference: str) -> list[Ref]:
-        """Each column that a reference means: one, or all of them where it names only the node; of a view its features."""
-        name, colon, column = reference.partition(":")
-        if not name or (colon and not column) or ":" in column:
-            raise InputError(
-                f"'{reference}' is no column's name: write 'view:feature', 'model:column' or 'source.table:column', or "
-                "the name of a view for all of its features."
-            )
-        unique_id = self._node_named(name)
+        """The columns that a reference means: one, or all where it names only the node; of a view its features."""
+        unique_id, (name, _, column) = node_named(self.graph, reference), reference.partition(":")
         node = self.reader.node(unique_id)
         if column:
             try:
@@ -285,24 +279,6 @@ class Traces:
         times = (view.get("timestamp", "event_timestamp"), view.get("created_timestamp"))
         apart = {str(one).lower() for one in (*keys, *times)}
         return [name for folded, name in node.columns.items() if folded not in apart]
-
-    def _node_named(self, name: str) -> str:
-        """The model, snapshot, seed or source of that name; without a version the latest one."""
-        nodes = self.graph.nodes
-        if name in nodes:
-            return name
-        end = name.rpartition(".")[2]
-        near = [one for one in nodes if one.endswith(end) or f".{name}.v" in one]
-        found = [unique_id for unique_id in near if name in _called(nodes[unique_id])]
-        own = [unique_id for unique_id in found if nodes[unique_id].get("package_name") == self.graph.project]
-        if len(own or found) == 1:
-            return (own or found)[0]
-        if found:
-            raise NotFoundError(f"'{name}' is ambiguous: name one of {', '.join(sorted(found))}.")
-        there = {reference_of(node) for node in nodes.values() if node.get("resource_type") in _KINDS}
-        close = difflib.get_close_matches(name, sorted(there), 3)
-        hint = f"did you mean {' or '.join(close)}?" if close else "`dbt ls` lists those there are."
-        raise NotFoundError(f"There is no model, snapshot, seed or source '{name}' in the manifest; {hint}")
 
     # Back.
 
@@ -541,6 +517,36 @@ def _edges(target: Column, step: Step, read: Iterable[tuple[Ref, Kind]]) -> dict
         if source != target:
             edges[Edge(source, target, kind, "" if (ref.name, kind) == (ROWS, "filter") else step.text)] = None
     return edges
+
+
+def node_named(graph: Graph, reference: str) -> str:
+    """The id of the model, snapshot, seed or source that a reference names; without a version the latest one.
+
+    Raises:
+        InputError: for what is no reference.
+        NotFoundError: naming the nearest there are.
+    """
+    name, colon, column = reference.partition(":")
+    if not name or (colon and not column) or ":" in column:
+        raise InputError(
+            f"'{reference}' is no column's name: write 'view:feature', 'model:column' or 'source.table:column', or "
+            "the name of a view for all of its features."
+        )
+    nodes = graph.nodes
+    if name in nodes:
+        return name
+    end = name.rpartition(".")[2]
+    near = [one for one in nodes if one.endswith(end) or f".{name}.v" in one]
+    found = [unique_id for unique_id in near if name in _called(nodes[unique_id])]
+    own = [unique_id for unique_id in found if nodes[unique_id].get("package_name") == graph.project]
+    if len(own or found) == 1:
+        return (own or found)[0]
+    if found:
+        raise NotFoundError(f"'{name}' is ambiguous: name one of {', '.join(sorted(found))}.")
+    there = {reference_of(node) for node in nodes.values() if node.get("resource_type") in _KINDS}
+    close = difflib.get_close_matches(name, sorted(there), 3)
+    hint = f"did you mean {' or '.join(close)}?" if close else "`dbt ls` lists those there are."
+    raise NotFoundError(f"There is no model, snapshot, seed or source '{name}' in the manifest; {hint}")
 
 
 def _called(node: Mapping[str, object]) -> set[str]:

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from sqlglot import exp
 from sqlglot.optimizer.scope import Scope
 
-from materializer.sql.reader import OPEN, Node, Reader, Source, Window, by_position, reads_outside
+from materializer.sql.reader import OPEN, Node, Reader, Source, Window, reads_outside
 
 Kind = Literal["value", "filter", "rows"]
 ROWS = "*"
@@ -119,7 +119,7 @@ def _of_star(steps: Steps, node: Node, scope: Scope, name: str, path: tuple[str,
         if item.alias.startswith(OPEN):
             source = node.source_of(scope, item.this.table)[1] if isinstance(item.this, exp.Column) else None
             having.setdefault(node.has(source, inside), []).append((item, source))
-    found = having.get("sure") or having.get("maybe") or having.get("unlikely") or []
+    found = next((having[how] for how in ("sure", "maybe", "unlikely", "field") if how in having), [])
     if len(found) > 1:
         titles = " and ".join(node.title_of(source) for _, source in found)
         problem = (
@@ -324,15 +324,13 @@ class Reading:
         elif isinstance(source, Scope) or isinstance(source.this, exp.Func):
             self._unpacked(source, name, kind, path)
         else:
-            table = node.reads[source.name]
-            named, known = source.alias_column_names, list(table.columns)
-            if name in named:
-                place = named.index(name)
-                name = OPEN if table.may_have == "maybe" or place >= len(known) else known[place]
-            if name.startswith(OPEN):
-                self.problems[by_position(named[place] if name == OPEN else name, source.alias)] = None
+            table, named = node.reads[source.name], source.alias_column_names
+            known, place = list(table.columns), named.index(name) if name in named else -1
+            if name.startswith(OPEN) or (place >= 0 and (table.may_have == "maybe" or place >= len(known))):
+                self.problems[f"'{name}' of '{source.alias}' goes by its position, and the columns it is taken from are "
+                              "not known."] = None  # fmt: skip
             else:
-                self.inputs[Ref(table, None, name, path), kind] = None
+                self.inputs[Ref(table, None, known[place] if place >= 0 else name, path), kind] = None
 
     def rows(self, kind: Kind) -> None:
         """Collect the rows that the scope reads."""
