@@ -17,11 +17,11 @@ from materializer.project.locate import project_in_reach
 # What a method needs, it imports: a reader of online features imports no warehouse, a command that prints no Arrow.
 if TYPE_CHECKING:
     from materializer.catalog.freshness import Freshness
+    from materializer.catalog.lint import Finding
     from materializer.catalog.neighbours import Neighbours
     from materializer.catalog.search import Match
     from materializer.catalog.statistics import Statistics
     from materializer.diff import Diff
-    from materializer.lint import Finding
     from materializer.materialize.plan import Progress, ViewResult
     from materializer.materialize.prune import Pruned
     from materializer.online.reader import OnlineReader
@@ -491,14 +491,15 @@ class FeatureStore:
         Args:
             feature_views: names; default every view, and every service.
         """
-        from materializer.lint import broken, lint
+        from materializer.catalog.lint import broken, lint
         from materializer.project.compiled import compile_missing, with_compiled
+        from materializer.warehouse import open_warehouse
         from materializer.warehouse.typed import broken_services, built_views
 
         manifest, registry = self._declared()
         with_compiled(self.project, manifest)
         views = [registry.view(name) for name in feature_views] or registry.all_views()
-        compile_missing(self.project, manifest, [view.unique_id for view in views])
+        compile_missing(self.project, manifest, [view.unique_id for view in views], open_warehouse)
         built = [] if feature_views else built_views(self.project, registry)
         services = [] if feature_views else broken(manifest, broken_services(registry, built))
         return [*services, *lint(manifest, views, self.project.folder)]

@@ -29,7 +29,7 @@ def lineage_in(project: Project, manifest: ProjectManifest, reference: str, down
     graph = Graph(with_compiled(project, manifest))
     unique_id = node_named(graph, reference)
     read = graph.below(unique_id) if downstream else [unique_id]
-    compile_missing(project, manifest, [one for one in read if one in manifest["nodes"]])
+    compile_missing(project, manifest, [one for one in read if one in manifest["nodes"]], open_warehouse)
     with built_columns(project) as built:
         return lineage_of(Graph(manifest, built), reference, downstream)
 
