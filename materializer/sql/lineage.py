@@ -63,7 +63,9 @@ def origins(graph: Graph, unique_id: str, column: str) -> Origins:
         NotFoundError: where there is no such node, or it has no such column, naming those it has.
     """
     traces = traces_of(graph)
-    return traces.origins(find_column(traces.reader, unique_id, column))
+    found = traces.origins(find_column(traces.reader, unique_id, column))
+    counted = frozenset(one for one in found.counted if one.name == ROWS and one.node != unique_id)
+    return found._replace(counted=counted, filters=frozenset(one for one in found.filters if one.name != ROWS))
 
 
 def lineage_of(graph: Graph, reference: str, downstream: bool = False) -> list[Lineage]:
