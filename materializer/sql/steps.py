@@ -75,10 +75,10 @@ class Steps:
                     self._found[ref] = [Step(f"dbt's own {ref.name}", made)]
                 else:
                     self._found[ref] = list(_columns(self, ref.node, scope, ref.name, ref.path))
-            except RecursionError:
+            except (RecursionError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
                 what = "A condition" if ref.name == ROWS else "An expression"
-                problem = f"{what} in {ref.node.title_of(scope)} is nested too deeply to be read."
-                self._found[ref] = [Step("...", problems=(problem,))]
+                why = "is nested too deeply to be read" if isinstance(error, RecursionError) else "is of no known form"
+                self._found[ref] = [Step("...", problems=(f"{what} in {ref.node.title_of(scope)} {why}.",))]
         return self._found[ref]
 
 
