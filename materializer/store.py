@@ -17,12 +17,11 @@ from materializer.project.locate import project_in_reach
 # What a method needs, it imports: a reader of online features imports no warehouse, a command that prints no Arrow.
 if TYPE_CHECKING:
     from materializer.catalog.freshness import Freshness
+    from materializer.catalog.lint import Finding
     from materializer.catalog.neighbours import Neighbours
     from materializer.catalog.search import Match
     from materializer.catalog.statistics import Statistics
     from materializer.diff import Diff
-    from materializer.lineage import Lineage
-    from materializer.lint import Finding
     from materializer.materialize.plan import Progress, ViewResult
     from materializer.materialize.prune import Pruned
     from materializer.online.reader import OnlineReader
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from materializer.online.topology import OnlineStore
     from materializer.project.manifest import ProjectManifest
     from materializer.project.settings import Project
+    from materializer.sql.lineage import Lineage
     from materializer.training.join import TrainingSet
     from materializer.training.record import TrainingRecord
     from materializer.training.repeat import Repeated
@@ -463,7 +463,8 @@ class FeatureStore:
     def get_lineage(self, reference: str, downstream: bool = False) -> list[Lineage]:
         """From which source columns a feature is made, or what is made from a column.
 
-        Where the SQL does not say which columns a star stands for, the warehouse is asked, if it is there.
+        What dbt did not compile in its last run is taken from an earlier one, or compiled here. Where the SQL does not
+        say which columns a star stands for, the warehouse is asked, if it is there.
 
         Args:
             reference: ``view:feature``, ``view.v2:feature``, ``model:column``, ``source.table:column``, or the name
@@ -477,14 +478,9 @@ class FeatureStore:
             InputError: for what is no reference.
             NotFoundError: for an unknown view, feature, model or column, naming those there are.
         """
-        from materializer.lineage import lineage_of
-        from materializer.lineage.built import built_columns
-        from materializer.project.compiled import with_compiled
-        from materializer.project.graph import Graph
+        from materializer.sql.built import lineage_in
 
-        manifest = with_compiled(self.project, self._manifest())
-        with built_columns(self.project) as built:
-            return lineage_of(Graph(manifest, built), reference, downstream)
+        return lineage_in(self.project, self._manifest(), reference, downstream)
 
     def lint(self, feature_views: Sequence[str] = ()) -> list[Finding]:
         """What makes features depend on the moment of the run or on the future, in the compiled SQL; and services that
@@ -495,14 +491,15 @@ class FeatureStore:
         Args:
             feature_views: names; default every view, and every service.
         """
-        from materializer.lint import broken, lint
+        from materializer.catalog.lint import broken, lint
         from materializer.project.compiled import compile_missing, with_compiled
+        from materializer.warehouse import open_warehouse
         from materializer.warehouse.typed import broken_services, built_views
 
         manifest, registry = self._declared()
         with_compiled(self.project, manifest)
         views = [registry.view(name) for name in feature_views] or registry.all_views()
-        compile_missing(self.project, manifest, [view.unique_id for view in views])
+        compile_missing(self.project, manifest, [view.unique_id for view in views], open_warehouse)
         built = [] if feature_views else built_views(self.project, registry)
         services = [] if feature_views else broken(manifest, broken_services(registry, built))
         return [*services, *lint(manifest, views, self.project.folder)]

@@ -14,7 +14,7 @@ import duckdb
 import pytest
 
 from materializer import FeatureStore, FeatureStoreError, ProjectError
-from materializer.diff import revisions
+from materializer.project import compiled
 from tests.support.manifests import bare_project, manifest, write_manifest
 
 MISSING = object()
@@ -120,7 +120,7 @@ def test_whatever_is_damaged_is_said_in_a_sentence_or_does_without(
     def no_dbt(*_: Any) -> None:
         raise ProjectError("dbt is not asked here.")
 
-    monkeypatch.setattr(revisions, "compile_all", no_dbt)
+    monkeypatch.setattr(compiled, "compile_all", no_dbt)
     damages = [(path, value) for path in paths(CONTENT) for value in OTHERS]
     everything = os.environ.get("FEATURE_STORE_EVERY_DAMAGE")
     chosen = damages if everything else random.Random(20260101).sample(damages, SAMPLE)

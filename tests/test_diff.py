@@ -10,8 +10,10 @@ import pytest
 
 from materializer import FeatureStore
 from materializer.diff.result import Diff
+from materializer.project.render import Relation
 from tests.support.command import assert_one_sentence, run
 from tests.support.manifests import bare_project, manifest, write_manifest
+from tests.support.rendered import Views
 
 USERS = {"users": {"entities": ["user_id"]}}
 STAGED = "select user_id, signed_up_at, age, country, amount from {{ source('raw', 'users') }}"
@@ -81,19 +83,14 @@ def findings(found: Diff) -> list[str]:
     return said + [f"breaks {one.service} by {one.reference}" for one in found.breaks]
 
 
-def windows(sizes: str, compiled: str = "", function: str = "'sum'", staged: str = STAGED) -> dict[str, Any]:
-    """A view that is a call of `window_aggregates`; what the macro writes is left open."""
-    sql = f"""
-        {{{{ config(materialized='incremental') }}}}
-        {{% set windows = [{sizes}] %}}
-        {{{{ feature_store.window_aggregates(
-            ref('stg_users'), 'user_id', timestamp='signed_up_at', windows=windows,
-            aggregates=[{{'name': 'total', 'function': {function}, 'expression': 'amount', 'where': 'amount > 0'}}],
-        ) }}}}
-    """
-    found = manifest({"stg_users": staged, "spending": sql}, {"spending": {"entities": ["user_id"]}})
-    found["nodes"]["model.shop.spending"]["depends_on"]["nodes"] = ["model.shop.stg_users"]
-    return compiled_as(found, "spending", f"select 1 as x {compiled}")
+def windows(*sizes: str, shape: str = "dense", function: str = "sum", staged: str = STAGED) -> dict[str, Any]:
+    """A view that is a call of `window_aggregates`, compiled; its own text says that by the shape alone."""
+    aggregates = [{"name": "total", "function": function, "expression": "amount", "where": "amount > 0"}]
+    call = f"{{{{ my_windows({sizes}, {function!r}, var({shape!r})) }}}} -- of {{{{ ref('stg_users') }}}}"
+    found = manifest({"stg_users": staged, "spending": call}, {"spending": {"entities": ["user_id"]}})
+    events = Relation(found["nodes"]["model.shop.stg_users"]["relation_name"])
+    sql = Views().sql("window_aggregates", events, "user_id", "signed_up_at", aggregates, list(sizes), shape=shape)
+    return compiled_as(found, "spending", sql)
 
 
 def compiled_as(found: dict[str, Any], model: str, sql: str) -> dict[str, Any]:
@@ -288,15 +285,15 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         project(), project(staged=changed(STAGED, ("country, ", ""))), ["redefined users:country in stg_users"]
     ),
     "a window more": (
-        windows("'7 days'", "-- few events"), windows("'7 days', '30 days'", "-- many events"),
+        windows("7 days", shape="range"), windows("7 days", "30 days"),
         ["added spending:total_30d", "rows of spending"],
     ),
     "a window's aggregate": (
-        windows("'7 days'"), windows("'7 days'", function="'avg'"), ["redefined spending:total_7d"]
+        windows("7 days"), windows("7 days", function="avg"), ["redefined spending:total_7d"]
     ),
-    "windows that the macro makes otherwise of more events": (windows("'7 days'", "-- few"), windows("'7 days'", "-- many"), []),
+    "a window that the macro makes otherwise": (windows("7 days", shape="range"), windows("7 days"), []),
     "a window's events": (
-        windows("'7 days'"), windows("'7 days'", staged=changed(STAGED, ("amount", "amount / 100 as amount"))),
+        windows("7 days"), windows("7 days", staged=changed(STAGED, ("amount", "amount / 100 as amount"))),
         ["redefined spending:total_7d in stg_users"],
     ),
     "an incremental model that was compiled for its next run": (
@@ -541,7 +538,7 @@ def test_what_cannot_be_read_is_said_in_one_sentence(sides: Path) -> None:
         ("text.json", "new"): "text.json is not a manifest of dbt's",
         ("list.json", "new"): "list.json is not a manifest of dbt's",
         ("later.json", "new"): "later.json is of schema version v99; this release reads v12",
-        ("wrong.json", "new"): "In wrong.json: Model 'users': meta.feature_view has no key 'entity'",
+        ("wrong.json", "new"): "In wrong.json: Model 'users': meta.feature_view has no `entities`",
         ("empty", "new"): "empty holds no manifest.json",
         ("--old-manifest", "empty", "new"): "There is no manifest at empty or in its target folder",
         ("--old-manifest", "nowhere.json"): "There is no manifest at nowhere.json",

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from materializer.diff import revisions
+from materializer.project import revisions
 from tests.support.command import assert_one_sentence, run
 from tests.support.dbt import DbtProject, make_project
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from materializer.errors import NotFoundError
-from materializer.lineage import Column, Lineage, upstream
 from materializer.project.graph import Graph
+from materializer.sql.lineage import Column, Lineage, upstream
 from tests.support.hand_made import manifest_of
 
 SOURCES = {"raw.t": ["id", "a", "b", "c", "ts", "name"], "raw.u": ["id", "a", "x", "y", "ts"], "raw.v": ["id", "z"]}

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from materializer.errors import InputError, NotFoundError
-from materializer.lineage import Column, Lineage, downstream, lineage_of, upstream
-from materializer.lineage.render import as_dot, as_json, as_mermaid, as_text, label
 from materializer.project.graph import Graph
+from materializer.sql.drawings import as_dot, as_json, as_mermaid, as_text, label
+from materializer.sql.lineage import Column, Lineage, downstream, lineage_of, upstream
 from tests.support.hand_made import manifest_of
 
 VIEW = {"meta": {"feature_view": {"entities": ["id"]}}}

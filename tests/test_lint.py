@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from materializer import FeatureStore
+from materializer.catalog.lint import Finding
 from materializer.cli import feature_store
-from materializer.lint import Finding
 from tests.support.dbt import DbtProject, make_project
 
 EVENTS = "{{ source('raw', 'events') }}"
@@ -160,10 +160,10 @@ def test_errors_make_the_command_exit_with_1_and_warnings_do_not(project: DbtPro
 
 
 def test_sql_that_cannot_be_read_is_an_error_not_a_silence(project: DbtProject, tmp_path: Path) -> None:
-    from materializer.lint.sql import check_model
     from materializer.project.graph import Graph
+    from materializer.sql.leakage import check_model
 
     manifest = project.manifest()
     model = {**manifest["nodes"]["model.shop.star"], "compiled_code": "select from where (("}
-    (spot,) = check_model(model, Graph(manifest))
+    (spot,), _ = check_model(model, Graph(manifest))
     assert (spot.rule, spot.severity) == ("unparsable", "error")

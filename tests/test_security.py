@@ -29,17 +29,17 @@ from hypothesis import strategies as st
 
 from materializer import FeatureStore, FeatureStoreError, InputError
 from materializer.catalog import webhook
-from materializer.diff.revisions import commit_of
-from materializer.lineage.render import as_dot, as_mermaid
-from materializer.lineage.values import Column, Edge, Lineage
 from materializer.materialize import memory
 from materializer.online import local as local_redis
 from materializer.online.keys import registry_key
 from materializer.printable import printable, printable_json
 from materializer.project.definitions import Entity, Feature, FeatureView
 from materializer.project.git import git_state
+from materializer.project.revisions import commit_of
 from materializer.project.sandbox import SecurityError, sandbox
 from materializer.project.yaml_files import load_yaml
+from materializer.sql.drawings import as_dot, as_mermaid
+from materializer.sql.lineage import Column, Edge, Lineage
 from tests.support.command import Ran, assert_one_sentence, run
 from tests.support.dbt import DbtProject
 from tests.support.shop import built_shop, copy_of, profile_of
@@ -446,7 +446,7 @@ def test_git_runs_no_program_that_a_repository_names(tmp_path: Path) -> None:
     assert state is not None
     assert state.dirty
     assert commit_of(folder, "HEAD") == state.revision
-    from materializer.diff.revisions import _checked_out
+    from materializer.project.revisions import _checked_out
 
     (folder / "dbt_project.yml").write_text("name: x")
     with (

@@ -141,22 +141,11 @@ def test_the_step_can_be_written_in_any_of_four_ways(project: DbtProject, grain:
     assert "time_bucket(interval '1 day'" in project.compiled("view")
 
 
-def test_the_shape_and_its_reason_stand_in_the_compiled_sql(project: DbtProject) -> None:
-    with duckdb.connect(str(project.warehouse)) as connection:
-        connection.execute(
-            "insert into raw.events select i % 2, timestamp '2024-01-01' + to_hours(cast(i as int)), null, i from range(200) t(i)"
-        )
-    project.write({"models/view.sql": call(grain="'every 1 day'")})
-    project.dbt("compile")
-    dense = project.compiled("view")
-    assert dense.startswith("-- shape `dense`: the longest window holds about 80 events, not fewer than 10\n")
-    project.write({"models/view.sql": call(grain="'every 1 hour'", windows="['6 hours']")})
-    project.dbt("compile")
-    assert project.compiled("view").startswith(
-        "-- shape `range`: the longest window holds about 3 events, fewer than 10\n"
-    )
-    project.write({"models/view.sql": call(grain="'every 1 day'", shape="'range'")})
-    project.dbt("compile")
-    assert project.compiled("view").startswith("-- shape `range`: named by the caller\n")
-    with duckdb.connect(str(project.warehouse)) as connection:
-        connection.execute("delete from raw.events")
+def test_the_shape_stands_in_the_first_line_and_is_what_the_user_says(project: DbtProject) -> None:
+    dense = "-- shape dense: what a window costs does not depend on how many events it holds\n"
+    joined = "-- shape range: each moment is joined with the events of its longest window\n"
+    for shape, line in (("none", dense), ("'dense'", dense), ("'range'", joined)):
+        project.write({"models/view.sql": call(grain="'every 1 day'", shape=shape)})
+        project.dbt("compile")
+        assert project.compiled("view").startswith(line)
+        assert ("left join _fs_events as event" in project.compiled("view")) == (line == joined)

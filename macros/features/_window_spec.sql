@@ -1,5 +1,5 @@
 {#-- Reads and checks what a window macro is given, once, into plain data that the SQL below is written from:
-       {relation, built, entities, key_columns, event, event_type, known, windows, longest, aggregates, values, outputs}
+       {relation, entities, key_columns, event, event_type, known, windows, longest, aggregates, values, outputs}
      `entities` are quoted names; `event` and `known` (none without a load time) are SQL for instants; `windows` are durations;
      `values` are the expressions the events bring along, each once; `outputs` has one entry a column, in their order. --#}
 {% macro _window_spec(macro_name, relation, entities, timestamp, aggregates, windows, created_timestamp) %}
@@ -57,7 +57,6 @@
     {%- endfor -%}
     {%- do return({
         'relation': from_events,
-        'built': columns | length > 0,
         'names': entities,
         'entities': keys,
         'key_columns': key_columns,

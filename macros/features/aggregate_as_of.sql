@@ -23,9 +23,9 @@
     {%- for output in spec.outputs if feature_store._column(spine_columns, output.column) -%}
         {%- do exceptions.raise_compiler_error("aggregate_as_of: the spine already has a column '" ~ output.column ~ "'; rename it there, or the aggregate.") -%}
     {%- endfor -%}
-    {%- set plan = feature_store._window_plan('aggregate_as_of', spec, shape) -%}
-    {%- set parts = feature_store._window_parts(spec, plan.shape) -%}
--- shape `{{ plan.shape }}`: {{ plan.reason }}
+    {%- set shape = feature_store._window_shape('aggregate_as_of', shape) -%}
+    {%- set parts = feature_store._window_parts(spec, shape) -%}
+{{ feature_store._shape_line(shape) }}
 with
 
 {{ feature_store._window_events(spec) }},

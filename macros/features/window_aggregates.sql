@@ -7,14 +7,14 @@
 {% macro default___fs_window_aggregates(relation, entities, timestamp, aggregates, windows, grain, created_timestamp, shape) -%}
     {%- set spec = feature_store._window_spec('window_aggregates', relation, entities, timestamp, aggregates, windows, created_timestamp) -%}
     {%- set grain = feature_store._grain(grain, spec) -%}
-    {%- set plan = feature_store._window_plan('window_aggregates', spec, shape, grain) -%}
+    {%- set shape = feature_store._window_shape('window_aggregates', shape) -%}
     {%- set scope = feature_store._window_scope(spec, grain) -%}
-    {%- set body = feature_store._window_body(spec, grain, plan.shape) -%}
--- shape `{{ plan.shape }}`: {{ plan.reason }}
+    {%- set body = feature_store._window_body(spec, grain, shape) -%}
+{{ feature_store._shape_line(shape) }}
 with
 
 {% if scope and scope.name == 'touched' -%}
-{{ feature_store._window_touched(spec, grain, plan.shape, scope) }},
+{{ feature_store._window_touched(spec, grain, shape, scope) }},
 
 {% endif -%}
 {{ feature_store._window_events(spec, scope) }},

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from materializer.catalog.density import window_hints
 from materializer.errors import FeatureStoreError
 from materializer.materialize.memory import read_log
 from materializer.materialize.plan import check_storable
@@ -17,6 +18,7 @@ from materializer.online.topology import OnlineStore
 from materializer.online.urls import private_url, redis_url
 from materializer.printable import number_of
 from materializer.project import dbt_package
+from materializer.project.compiled import with_compiled
 from materializer.project.definitions import FeatureView, Registry
 from materializer.project.duration import format_age
 from materializer.project.manifest import load_manifest, read_registry
@@ -54,6 +56,7 @@ def doctor(find_project: Callable[[], Project], url: str | None, namespace: str 
         typed: list[FeatureView] = []
         for view in registry.all_views():
             checks.look(f"view {view.reference}", lambda view=view: _view(project, view, typed))
+        checks.found += [Check(f"windows of {model}", True, True, hint) for model, hint in _window_hints(project)]
         for name, sentence in broken_services(registry, typed).items():
             checks.found.append(Check(f"service {name}", False, False, sentence))
     url = redis_url(url, project.folder if project else None)
@@ -106,6 +109,12 @@ def _warehouse(project: Project) -> str:
     with open_warehouse(project):
         where = f" ({project.database_file})" if project.database_file else ""
         return f"{project.connection.get('type')} opens{where}"
+
+
+def _window_hints(project: Project) -> list[tuple[str, str]]:
+    manifest = with_compiled(project, load_manifest(project))
+    with open_warehouse(project) as warehouse:
+        return list(window_hints(manifest["nodes"], warehouse))
 
 
 def _view(project: Project, view: FeatureView, typed: list[FeatureView]) -> str:

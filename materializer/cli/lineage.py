@@ -30,7 +30,7 @@ def lineage(reference: str, downstream: bool, output: str, **where: Any) -> None
         feature-store lineage user_features:avg_order_value --project-dir dbt_project
         feature-store lineage raw.purchases:amount --downstream --project-dir dbt_project
     """
-    from materializer.lineage.render import as_dot, as_json, as_mermaid, as_text
+    from materializer.sql.drawings import as_dot, as_json, as_mermaid, as_text
 
     lineages = open_store(**where).get_lineage(reference, downstream)
     if output == "json":

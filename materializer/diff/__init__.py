@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from materializer.diff.result import Diff, Move, ViewChange
-from materializer.diff.services import broken_by_moving, broken_services, changed_services
 from materializer.diff.sides import (
     CurrentManifest,
     Revision,
@@ -19,7 +18,15 @@ from materializer.diff.sides import (
     spec_of,
 )
 from materializer.diff.values import compare_values
-from materializer.diff.views import Declared, ViewComparison, declared, dependents
+from materializer.diff.views import (
+    Declared,
+    ViewComparison,
+    broken_by_moving,
+    broken_services,
+    changed_services,
+    declared,
+    dependents,
+)
 from materializer.errors import FeatureStoreError, InputError, WarehouseError
 from materializer.project.definitions import FeatureView
 from materializer.project.manifest import load_manifest

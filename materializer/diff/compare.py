@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from materializer.diff.meaning import Column, Query, where_they_differ
-from materializer.diff.models import MODELS, Models
+from sqlglot import exp
+
+from materializer.diff.models import MODELS, Models, words
 from materializer.diff.result import Cause, RowsChange
-from materializer.diff.source_text import words
+from materializer.sql.meaning import Column, Query
 
 
 class Comparison:
@@ -29,6 +30,10 @@ class Comparison:
         """What two models (by key) mean; None where for one of them that cannot be told."""
         first, second = self.old.query(old), self.new.query(new)
         return (first, second) if first is not None and second is not None else None
+
+    def alike(self, old: str, new: str) -> bool:
+        """Whether two models and all that they are made from are the same word for word: none of it has to be read."""
+        return self.old.fingerprint(old) == self.new.fingerprint(new) is not None
 
     def text_change(self, old: str, new: str) -> str | None:
         """Where two models could only be compared by their text, and it differs: why only by text."""
@@ -63,7 +68,7 @@ class Comparison:
         if old.key == new.key and (not same_rows or old.exact == new.exact):
             return None
         first, second = where_they_differ(old, new)
-        return first.sql(self.old.dialect), second.sql(self.new.dialect)
+        return str(first.text), str(second.text)
 
     def rows(self, old: Query, new: Query) -> RowsChange | None:
         """How what decides the rows of two queries differs, as far as their own SQL goes."""
@@ -118,7 +123,7 @@ class Comparison:
         if old is None:
             return ()  # whoever reads it now changed too
         if new is None:
-            return (Cause(key, name, old.sql(self.old.dialect), "(no such column)"),)
+            return (Cause(key, name, str(old.text), "(no such column)"),)
         if not self.same_source(key, key):
             differing = self.column(old, new, pair[0].rows == pair[1].rows)
             if differing:
@@ -165,6 +170,28 @@ class Comparison:
         """Whether both sides have the model; what only one has is seen where it is read."""
         nodes = (self.old.get(key), self.new.get(key))
         return all(node is not None and node["resource_type"] in MODELS for node in nodes)
+
+
+def where_they_differ(old: Column, new: Column) -> tuple[Column, Column]:
+    """The innermost definitions in which two columns part ways."""
+    while len(old.children) == len(new.children) and _shape(old) == _shape(new):
+        differing = [pair for pair in zip(old.children, new.children, strict=True) if pair[0].key != pair[1].key]
+        if not differing:
+            break
+        old, new = differing[0]
+    return old, new
+
+
+def _shape(column: Column) -> str:
+    """How a column is made, without the columns that it is made from."""
+    if column.made is None:
+        return "" if column.children else str(column.text)
+
+    def without_column(node: exp.Expression) -> exp.Expression:
+        apart = isinstance(node, (exp.Column, exp.Subquery, exp.Window)) and node.parent is not None
+        return exp.Placeholder() if apart else node
+
+    return column.made.transform(without_column).sql(comments=False)
 
 
 def _once(causes: Iterable[Cause]) -> tuple[Cause, ...]:

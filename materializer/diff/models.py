@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from materializer.diff.meaning import EPHEMERAL, Query, UnreadableError, relation
-from materializer.diff.queries import Reader
-from materializer.diff.source_text import looks_outside, window_query
 from materializer.project.graph import Graph
 from materializer.project.relation import PACKAGE
+from materializer.sql.meaning import Query, UnreadableError, digest, relation
+from materializer.sql.reader import Reader
+from materializer.sql.signature import query_of
 
 MODELS = ("model", "snapshot")
+_COMMENTS = re.compile(r"\{#.*?#\}|('(?:''|[^'])*'|\"[^\"]*\")|--[^\n]*|/\*.*?\*/", re.DOTALL)
+_WORDS = re.compile(r"'(?:''|[^'])*'|\"[^\"]*\"|\w+|[^\w\s]", re.DOTALL)
+_JINJA_DASHES = re.compile(r"(\{[%{])-|-([%}]\})")
+# What a macro or model may look at beside its own text; a changed value of it shows only in compiled SQL.
+_OUTSIDE = re.compile(r"\b(var|env_var|target|graph|run_query|statement|flags|adapter\s*\.\s*(?!dispatch|quote))\b")
 
 
 class Models:
@@ -26,7 +32,7 @@ class Models:
     """
 
     def __init__(self, manifest: Mapping[str, Any], columns: Mapping[str, Mapping[str, str]]) -> None:
-        self.graph = Graph(manifest)
+        self.graph = Graph(manifest, lambda node: list(columns.get(node["unique_id"], ())))
         self._project = manifest["metadata"].get("project_name")
         self._adapter = manifest["metadata"].get("adapter_type")
         self._macros = manifest.get("macros") or {}
@@ -34,8 +40,9 @@ class Models:
         self._by_key = {self.key(node).lower(): node for node in self.graph.nodes.values() if _has_rows(node)}
         self._queries: dict[str, Query | None] = {}
         self._why: dict[str, str] = {}
+        self._fingerprints: dict[str, str | None] = {}
         self.dialect = self.graph.dialect
-        self._reader = Reader(self.dialect, self._relation)
+        self._reader = Reader(self.graph)
 
     def key(self, node: Mapping[str, Any]) -> str:
         """How a node is called in a diff."""
@@ -60,6 +67,19 @@ class Models:
             except UnreadableError as error:
                 self._why[key] = str(error)
         return self._queries[key]
+
+    def fingerprint(self, key: str) -> str | None:
+        """Equal where a model, all above it and what is known of their columns are; None where not all is compiled."""
+        if key not in self._fingerprints:
+            self._fingerprints[key] = None
+            node = self.get(key) or {}
+            above = [self.fingerprint(parent) for parent in self.parents(key)]
+            kinds = [(one.get("name"), one.get("data_type")) for one in (node.get("columns") or {}).values()]
+            about = kinds, self._columns.get(node.get("unique_id", "")), node.get("config", {}).get("contract")
+            made = node.get("compiled_code") if node.get("resource_type") in MODELS else node.get("resource_type")
+            if made and None not in above:
+                self._fingerprints[key] = digest(key, made, node.get("identifier"), about, above)
+        return self._fingerprints[key]
 
     def why_not(self, key: str) -> str | None:
         """Why a model has no query: half a sentence."""
@@ -109,10 +129,10 @@ class Models:
         The package's own macros count as texts, although they look at the warehouse to choose among equal ways.
         """
         node = self.get(key)
-        if node is None or looks_outside(node.get("raw_code") or ""):
+        if node is None or _looks_outside(node.get("raw_code") or ""):
             return False
         return not any(
-            looks_outside(macro["macro_sql"])
+            _looks_outside(macro["macro_sql"])
             for macro in self._macros_of(node)
             if macro["package_name"] not in (PACKAGE, "dbt", f"dbt_{self._adapter}")
         )
@@ -135,28 +155,20 @@ class Models:
     def _read(self, node: Mapping[str, Any]) -> Query:
         if node.get("language", "sql") != "sql":
             raise UnreadableError(f"it is written in {node['language']}")
-        windows = window_query(node.get("raw_code") or "")
-        if windows:
-            try:
-                return self._reader.read(windows)
-            except UnreadableError:
-                pass  # an expression that is no SQL before the macro has written it
-        sql = node.get("compiled_code")
-        if not sql:
+        if not node.get("compiled_code"):
             raise UnreadableError("the manifest holds no compiled SQL of it")
         try:
-            return self._reader.read(sql)
+            return query_of(self._reader.node(node["unique_id"]), self._relation)
         except UnreadableError as error:
             raise UnreadableError(f"its SQL cannot be read ({error})") from None
 
     def _relation(self, name: str) -> Query:
-        """What a table in SQL is."""
-        ephemeral = name.startswith(EPHEMERAL)
-        node = self.get(name.removeprefix(EPHEMERAL)) if ephemeral else self.graph.at(name)
+        """What a table in SQL is: a column is followed from one model to the next by who compares them."""
+        node = self.graph.nodes.get(name)
         if node is None:
-            return relation(name.removeprefix(EPHEMERAL), None)
-        key = self.key(node)
-        return relation(key, self.columns(key))
+            return relation(name, {}, True)
+        columns = self.columns(self.key(node))
+        return relation(self.key(node), columns or {}, not columns)
 
 
 def _has_rows(node: Mapping[str, Any]) -> bool:
@@ -166,3 +178,18 @@ def _has_rows(node: Mapping[str, Any]) -> bool:
 def _in(mapping: Mapping[str, Any], name: str) -> Any:
     """The entry under a name, whatever its case."""
     return next((value for key, value in mapping.items() if key.lower() == name.lower()), None)
+
+
+def words(text: str) -> list[str]:
+    """A text without comments, layout and case (of what is not quoted): what is compared where SQL cannot be read."""
+    bare = _JINJA_DASHES.sub(r"\1\2", _without_comments(text))
+    return [word if word[0] in "'\"" else word.lower() for word in _WORDS.findall(bare)]
+
+
+def _looks_outside(text: str) -> bool:
+    """Whether a model's or macro's text reads variables, the environment or the warehouse's rows."""
+    return bool(_OUTSIDE.search(_without_comments(text)))
+
+
+def _without_comments(text: str) -> str:
+    return _COMMENTS.sub(lambda match: match[1] or " ", text)

@@ -10,13 +10,14 @@ from typing import Any
 
 import yaml
 
-from materializer.diff.revisions import commit_of, compile_all, repository_of
 from materializer.errors import FeatureStoreError, InputError, NotFoundError, ProjectError
 from materializer.project.compiled import with_compiled
 from materializer.project.definitions import FeatureView
 from materializer.project.manifest import load_manifest, read_manifest, read_registry
+from materializer.project.revisions import commit_of, compile_all, repository_of
 from materializer.project.settings import Project
 from materializer.project.yaml_files import load_yaml
+from materializer.warehouse import open_warehouse
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def read_sides(project: Project, old: Spec, new: Spec) -> tuple[Side, Side]:
     specs = [old, new]
     to_compile = [spec for spec in specs if isinstance(spec, (Revision, WorkingTree))]
     commits = [(spec.name, spec.commit) if isinstance(spec, Revision) else None for spec in to_compile]
-    manifests, notes = compile_all(project, commits) if commits else ([], [])
+    manifests, notes = compile_all(project, commits, open_warehouse) if commits else ([], [])
     compiled = iter(manifests)
     sides = []
     for spec in specs:

@@ -1,4 +1,4 @@
-"""Compares feature views: what they declare, their features, and how these are made."""
+"""Compares feature views and services: what they declare, how features are made, and which services a change breaks."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from materializer.diff.compare import Comparison
-from materializer.diff.meaning import Query
 from materializer.diff.models import Models
 from materializer.diff.result import (
+    Break,
     Cause,
     Dependents,
     FeatureChange,
     PropertyChange,
     RowsChange,
+    ServiceChange,
     ViewChange,
 )
-from materializer.errors import DefinitionError, FeatureStoreError
+from materializer.errors import DefinitionError
 from materializer.project.definitions import FeatureService, FeatureView, Registry
 from materializer.project.duration import format_duration
 from materializer.project.graph import Graph, meta_of
 from materializer.project.manifest import read_registry
+from materializer.sql.meaning import Query
 
 
 @dataclass(frozen=True)
@@ -79,21 +81,18 @@ class ViewComparison:
         pair = old.unique_id, new.unique_id
         if pair not in self._done:
             name = old.name if old.reference != new.reference and old.name == new.name else new.reference
-            change = ViewChange(name, old.reference, new.reference, tuple(self._properties(old, new)))
-            self._done[pair] = self._definition(old, new, change)
+            change = ViewChange(name, old.reference, new.reference)
+            if _declares(old) != _declares(new) or not self.models.alike(self.old.key(old), self.new.key(new)):
+                properties = tuple(self._properties(old, new))
+                change = self._definition(old, new, replace(change, properties=properties))
+            self._done[pair] = change
         return self._done[pair]
 
     def _properties(self, old: FeatureView, new: FeatureView) -> Iterator[PropertyChange]:
-        for name, before, after in (
-            ("entities", ", ".join(old.join_keys), ", ".join(new.join_keys)),
-            ("timestamp", old.timestamp, new.timestamp),
-            ("created_timestamp", old.created_timestamp, new.created_timestamp),
-            ("available_after", _duration(old.available_after), _duration(new.available_after)),
-            ("ttl", _duration(old.ttl), _duration(new.ttl)),
-            ("online", str(old.online).lower(), str(new.online).lower()),
-        ):
-            if before != after:
-                yield PropertyChange(name, before, after)
+        after = _declares(new)
+        for name, before in _declares(old).items():
+            if before != after[name]:
+                yield PropertyChange(name, before, after[name])
         for key in old.join_keys:
             if key in new.join_keys:
                 types = self._retyped(self.old.key(old), self.new.key(new), key)
@@ -179,6 +178,71 @@ class ViewComparison:
         return found.lower() if found else None
 
 
+def changed_services(views: ViewComparison) -> Iterator[ServiceChange]:
+    """Services that came, went, or list other features."""
+    old, new = views.old.registry.services, views.new.registry.services
+    for name in sorted({*old, *new}):
+        before = old[name].features if name in old else ()
+        after = new[name].features if name in new else ()
+        added = tuple(reference for reference in after if reference not in before)
+        removed = tuple(reference for reference in before if reference not in after)
+        if name not in old or name not in new:
+            yield ServiceChange(name, "added" if name not in old else "removed", added, removed)
+        elif added or removed:
+            yield ServiceChange(name, "changed", added, removed)
+
+
+def broken_services(views: ViewComparison) -> Iterator[Break]:
+    """Services of the new side, for what they list there or listed before: where a feature or its view is gone, the
+    feature has another type, or the view other join keys. A new service is only asked whether all of it is there."""
+    old, new = views.old.registry, views.new.registry
+    for name, service in sorted(new.services.items()):
+        before = old.services[name].features if name in old.services else ()
+        for reference in dict.fromkeys((*before, *service.features)):
+            view, _, feature = reference.partition(":")
+            was, is_ = old.views.get(view), new.views.get(view)
+            reason = None
+            if was is not None and is_ is not None and name in old.services:
+                reason = _changed(views.compare(was, is_), feature)
+            if reason is None and not (reference in before and not views.old.has(was, feature)):
+                reason = _missing(views, is_, feature)
+            if reason:
+                yield Break(name, reference, reason)
+
+
+def broken_by_moving(views: ViewComparison, old: FeatureView, new: FeatureView) -> Iterator[Break]:
+    """Services that a move from one version of a view to another breaks: those of the old one and of the bare name."""
+    registry = views.new.registry
+    for name, service in sorted(registry.services.items()):
+        for reference in service.features:
+            named, _, feature = reference.partition(":")
+            view = registry.views.get(named)
+            if view is not None and (view.unique_id == old.unique_id or named == old.name):
+                reason = _changed(views.compare(old, new), feature) or _missing(views, new, feature)
+                if reason:
+                    yield Break(name, reference, reason)
+
+
+def _changed(change: ViewChange, feature: str) -> str | None:
+    for one in change.features:
+        if one.feature.lower() == feature.lower() and one.change == "removed":
+            return f"the feature was removed from {change.new}"
+        if one.feature.lower() == feature.lower() and one.change == "retyped":
+            return f"its type changed from {one.old} to {one.new}"
+    for one in change.properties:
+        if one.property == "entities":
+            return f"the join keys of {change.new} changed from {one.old} to {one.new}"
+        if one.property.startswith("type of "):
+            return f"the {one.property}, a join key of {change.new}, changed from {one.old} to {one.new}"
+    return None
+
+
+def _missing(views: ViewComparison, view: FeatureView | None, feature: str) -> str | None:
+    if view is None:
+        return "there is no such view"
+    return None if views.new.has(view, feature) else f"{view.reference} has no such feature"
+
+
 def dependents(side: Declared, view: FeatureView, feature: str | None = None) -> Dependents:
     """What is made from a view, or from one of its features."""
     services = []
@@ -207,13 +271,34 @@ def _below(graph: Graph, unique_id: str) -> set[str]:
 
 
 def _made_from(side: Declared, view: FeatureView, feature: str) -> set[str]:
-    from materializer.lineage import downstream
+    """The models below with a column that a feature goes into, or rows that it decides."""
+    models, found = side.models, set()
+    waiting = [(view.unique_id, feature.lower())]
+    seen = set(waiting)
+    while waiting:
+        unique_id, name = waiting.pop()
+        read = models.key(models.graph.nodes[unique_id]), name
+        for child in models.graph.children(unique_id):
+            query = models.query(models.key(models.graph.nodes[child])) if child in models.graph.nodes else None
+            if query is None:
+                continue
+            every = read in query.row_reads
+            made = [(child, one) for one, column in query.columns.items() if every or read in column.reads]
+            found |= {child} if made or every else set()
+            waiting += [one for one in made if one not in seen]
+            seen |= set(made)
+    return found
 
-    try:
-        below = downstream(side.models.graph, view.unique_id, feature)
-        return {column.node for column in (*below.values, *below.filters, *below.counted)}
-    except FeatureStoreError:
-        return set()
+
+def _declares(view: FeatureView) -> dict[str, str | None]:
+    return {
+        "entities": ", ".join(view.join_keys),
+        "timestamp": view.timestamp,
+        "created_timestamp": view.created_timestamp,
+        "available_after": format_duration(view.available_after) if view.available_after else None,
+        "ttl": format_duration(view.ttl) if view.ttl else None,
+        "online": str(view.online).lower(),
+    }
 
 
 def _features_of(view: FeatureView, names: Mapping[str, Any]) -> list[str]:
@@ -230,7 +315,3 @@ def _less(names: list[str], others: list[str]) -> list[str]:
 def _sorted(features: list[FeatureChange]) -> tuple[FeatureChange, ...]:
     order = ["removed", "added", "retyped", "redefined"]
     return tuple(sorted(features, key=lambda one: (order.index(one.change), one.feature)))
-
-
-def _duration(value: Any) -> str | None:
-    return format_duration(value) if value else None

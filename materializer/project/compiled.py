@@ -8,6 +8,7 @@ from typing import Any
 from materializer.errors import ProjectError
 from materializer.project.graph import Graph
 from materializer.project.manifest import ProjectManifest
+from materializer.project.revisions import Opened, compile_all
 from materializer.project.settings import Project
 
 
@@ -22,10 +23,10 @@ def with_compiled(project: Project, manifest: ProjectManifest) -> ProjectManifes
     return manifest
 
 
-def compile_missing(project: Project, manifest: ProjectManifest, unique_ids: Sequence[str]) -> None:
+def compile_missing(project: Project, manifest: ProjectManifest, unique_ids: Sequence[str], opened: Opened) -> None:
     """Let dbt compile the project, in a folder of its own, where one of these or a model above it has no compiled SQL.
 
-    Where dbt is not there or fails, they stay without.
+    Where dbt is not there or fails, they stay without. `opened` is as of `compile_all`.
     """
     graph = Graph(manifest)
     missing = {
@@ -36,10 +37,8 @@ def compile_missing(project: Project, manifest: ProjectManifest, unique_ids: Seq
     }
     if not missing:
         return
-    from materializer.diff.revisions import compile_all
-
     try:
-        (compiled,), _ = compile_all(project, [None])
+        (compiled,), _ = compile_all(project, [None], opened)
     except (ProjectError, OSError):
         return
     for unique_id in missing:

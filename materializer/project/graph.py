@@ -61,6 +61,17 @@ class Graph:
         """The ids of the nodes and exposures that read a node."""
         return self._children.get(unique_id, [])
 
+    def below(self, unique_id: str) -> list[str]:
+        """Everything that reads a node, through others: the ids, each once."""
+        found: dict[str, None] = {}
+        waiting = [unique_id]
+        while waiting:
+            for child in self.children(waiting.pop()):
+                if child not in found:
+                    found[child] = None
+                    waiting.append(child)
+        return list(found)
+
     def above(self, node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         """Everything that a node is made from, nearest first, each once, without the node itself."""
         waiting, seen = self.parents(node), {node.get("unique_id")}

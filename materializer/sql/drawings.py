@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from materializer.lineage.values import Column, Edge, Kind, Lineage
 from materializer.printable import printable
+from materializer.sql.edges import Column, Edge, Kind, Lineage
 
 # How long an expression may be on a line; JSON has it whole.
 _WIDEST = 100

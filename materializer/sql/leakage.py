@@ -1,7 +1,8 @@
-"""The rules that read compiled SQL, over sqlglot's tree. Each gives the spot, in the compiled text, and the mend."""
+"""What in compiled SQL makes a feature depend on the moment of the run, or on the future: the spot, and the mend."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from sqlglot.optimizer.scope import Scope, build_scope
 
 from materializer.project.definitions import FeatureView
 from materializer.project.graph import Graph
+from materializer.sql.reader import Node, parse
 
 _CLOCKS = {
     "now", "current_timestamp", "current_date", "current_time", "localtimestamp", "localtime", "getdate", "sysdate",
@@ -41,34 +43,27 @@ class Spot:
     token: str | None = None
 
 
-def check_model(model: Mapping[str, Any], graph: Graph) -> list[Spot]:
-    """The rules that hold for a feature view and for every model it is made from."""
+def check_model(model: Mapping[str, Any], graph: Graph) -> tuple[list[Spot], Scope | None]:
+    """The rules that hold for a feature view and for every model it is made from; and the model's scope, if it has."""
     sql = model["compiled_code"]
     try:
         tokens = sqlglot.tokenize(sql, dialect=graph.dialect)
-        tree = sqlglot.parse_one(sql, dialect=graph.dialect)
+        tree = parse(sql, graph.dialect)
+        root = build_scope(tree) if tree is not None else None
     except SqlglotError as error:
         first = getattr(error, "errors", None) or [{}]
         reason = " ".join((first[0].get("description") or str(error)).split())
         return [Spot("unparsable", "error", first[0].get("line") or 1, first[0].get("col") or 1,
-                     f"The compiled SQL cannot be read, so nothing here vouches for it ({reason}).")]  # fmt: skip
+                     f"The compiled SQL cannot be read, so nothing here vouches for it ({reason}).")], None  # fmt: skip
     own = _package_spans(tokens)
-    return [
-        *(spot for spot, start in _clocks(tokens) if not _inside(start, own)),
-        *(spot for spot, start in _following(tokens) if not _inside(start, own)),
-        *_bucket_starts(tree),
-        *_mutable_joins(tree, graph),
-    ]
+    spots = [spot for spot, start in (*_clocks(tokens), *_following(tokens)) if not _inside(start, own)]
+    if root is not None:
+        spots += [*_bucket_starts(root.expression), *_mutable_joins(root, graph)]
+    return spots, root
 
 
-def check_output(model: Mapping[str, Any], view: FeatureView, graph: Graph) -> list[Spot]:
+def check_output(scope: Scope, model: Mapping[str, Any], view: FeatureView) -> list[Spot]:
     """The rules for the columns that a feature view gives."""
-    try:
-        scope = build_scope(sqlglot.parse_one(model["compiled_code"], dialect=graph.dialect))
-    except SqlglotError:
-        return []  # reported by check_model
-    if scope is None:
-        return []
     stars = list(_open_stars(scope))
     spots = [
         Spot("select-star", "warning", *_place(star),
@@ -82,6 +77,37 @@ def check_output(model: Mapping[str, Any], view: FeatureView, graph: Graph) -> l
             spots.append(Spot("missing-timestamp", "error", 1, 1,
                               f"View '{view.reference}' selects no column '{name}', its {role}: add it, or name the "
                               "right one in meta.feature_view.", file=model["original_file_path"]))  # fmt: skip
+    return spots
+
+
+def calls_without_load_time(node: Node, graph: Graph) -> list[Spot]:
+    """Window calls without ``created_timestamp`` in a model whose sources say ``loaded_at_field``."""
+    loaded = {}
+    for source in graph.sources_above(node.about):
+        field = (source.get("config") or {}).get("loaded_at_field") or source.get("loaded_at_field")
+        if field:
+            loaded[f"{source['source_name']}.{source['name']}"] = field
+    spots, calls = [], {"window_aggregates": 0, "aggregate_as_of": 0}
+    for select in node.scope.expression.find_all(exp.Select, bfs=False) if node.scope and loaded else ():
+        window = next((node.windows[id(item)] for item in select.expressions if id(item) in node.windows), None)
+        if window is None:
+            continue
+        macro = "window_aggregates" if window.moment is None else "aggregate_as_of"
+        calls[macro] += 1
+        event = next(one.find(exp.Column).name for one in window.events.expression.selects if one.alias == "_fs_event")
+        late = sorted((source, field) for source, field in loaded.items() if field.lower() != event)
+        if window.known is None and late:
+            source, field = late[0]
+            raw = node.about["raw_code"]
+            places = [found.start() for found in re.finditer(rf"{macro}\s*\(", raw)]
+            before = raw[: places[min(calls[macro], len(places)) - 1]] if places else ""
+            spots.append(Spot(
+                "load-time", "error", before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1,
+                f"Source '{source}' has a load time ({field}) that this {macro} does not use, so training sees "
+                f"events before serving could: pass created_timestamp='{field}' (carry the column through the models "
+                "between).",
+                node.about["original_file_path"],
+            ))  # fmt: skip
     return spots
 
 
@@ -141,9 +167,8 @@ def _bucket_starts(tree: exp.Expression) -> Iterator[Spot]:
                 )  # fmt: skip
 
 
-def _mutable_joins(tree: exp.Expression, graph: Graph) -> Iterator[Spot]:
-    root = build_scope(tree)
-    for scope in root.traverse() if root else ():
+def _mutable_joins(root: Scope, graph: Graph) -> Iterator[Spot]:
+    for scope in root.traverse():
         if not isinstance(scope.expression, exp.Select) or _of_package(scope.expression):
             continue
         where = scope.expression.args.get("where")

@@ -1,49 +1,16 @@
-{#-- The shape of the SQL, and why: {shape, reason}. The user may name it; else it is `range` where entities are sparse, which the
-     relation itself is asked for, and `dense` where they are not, or where nobody knows yet.
-
-     The statistic is how many events a window of the longest length holds, seen from an event: hot keys count for what they cost. --#}
-{% macro _window_plan(macro_name, spec, shape, grain=none) %}
-    {%- if shape is not none and shape not in ('dense', 'range') -%}
+{#-- The shape of the SQL. It is what the user says, and else `dense`: how many events there are is not looked at, so that the same model compiles
+     to the same SQL whatever its tables hold. On sparse entities `dense` costs a few times as much as `range`, on dense ones `range`
+     hundreds of times as much as `dense`; `feature-store doctor` says where the other one would do better. --#}
+{% macro _window_shape(macro_name, shape) %}
+    {%- if shape not in (none, 'dense', 'range') -%}
         {%- do exceptions.raise_compiler_error(macro_name ~ ": shape is '" ~ shape ~ "'; it is 'dense', 'range', or left out.") -%}
     {%- endif -%}
-    {%- if shape is not none -%}
-        {%- do return({'shape': shape, 'reason': 'named by the caller'}) -%}
-    {%- endif -%}
-    {%- if grain and feature_store._window_parts(spec, 'dense', grain)[0].timeline -%}
-        {%- do return({'shape': 'dense', 'reason': 'the view has a row at each event, so frames over the events are cheapest, however many there are'}) -%}
-    {%- endif -%}
-    {%- set events = feature_store._events_a_window(spec) -%}
-    {%- if events is none -%}
-        {%- do return({'shape': 'dense', 'reason': 'its cost does not depend on how many events an entity has, which is not known before the relation is built'}) -%}
-    {%- endif -%}
-    {%- set sparse = 10 -%}
-    {%- do return({
-        'shape': 'range' if events < sparse else 'dense',
-        'reason': 'the longest window holds about ' ~ (events if events < 10 else (events | string)[0] ~ '0' * ((events | string | length) - 1))
-            ~ ' events, ' ~ ('fewer than ' if events < sparse else 'not fewer than ') ~ sparse,
-    }) -%}
+    {%- do return(shape or 'dense') -%}
 {% endmacro %}
 
-
-{#-- About how many events the longest window holds; none where it cannot be asked. --#}
-{% macro _events_a_window(spec) %}
-    {%- if not execute or not spec.built -%}
-        {%- do return(none) -%}
-    {%- endif -%}
-    {%- set query -%}
-        select cast(round(sum(events * least(1.0, {{ spec.longest.seconds }} / seconds)  * events) / sum(events)) as bigint)
-        from (
-            select count(*) as events, {{ feature_store._seconds_between('min(' ~ spec.event ~ ')', 'max(' ~ spec.event ~ ')') }} + 1.0 as seconds
-            from {{ spec.relation }}
-            group by {{ spec.entities | join(', ') }}
-        ) as entities
-    {%- endset -%}
-    {%- set rows = run_query(query) -%}
-    {%- do return((rows | list)[0][0] | int if rows is not none and (rows | list)[0][0] is not none else none) -%}
-{% endmacro %}
-
-{% macro _seconds_between(earlier, later) -%}
-    extract(epoch from {{ later }} - {{ earlier }})
+{% macro _shape_line(shape) -%}
+-- shape {{ shape }}: {{ 'each moment is joined with the events of its longest window' if shape == 'range'
+    else 'what a window costs does not depend on how many events it holds' }}
 {%- endmacro %}
 
 

@@ -1,4 +1,4 @@
-"""What the warehouse and the project's files know of a node's columns: asked only where the SQL does not say them."""
+"""Lineage in a project: with what dbt, the warehouse and the project's files know beside the manifest."""
 
 from __future__ import annotations
 
@@ -9,9 +9,29 @@ from pathlib import Path
 from typing import Any
 
 from materializer.errors import FeatureStoreError
+from materializer.project.compiled import compile_missing, with_compiled
+from materializer.project.graph import Graph
+from materializer.project.manifest import ProjectManifest
 from materializer.project.relation import Relation
 from materializer.project.settings import Project
+from materializer.sql.lineage import Lineage, lineage_of
+from materializer.sql.references import node_named
 from materializer.warehouse import Warehouse, open_warehouse
+
+
+def lineage_in(project: Project, manifest: ProjectManifest, reference: str, downstream: bool = False) -> list[Lineage]:
+    """`lineage_of` in a project: dbt compiles what it has not yet, and where SQL is silent the warehouse is asked.
+
+    Raises:
+        InputError: for what is no reference.
+        NotFoundError: naming what there is.
+    """
+    graph = Graph(with_compiled(project, manifest))
+    unique_id = node_named(graph, reference)
+    read = graph.below(unique_id) if downstream else [unique_id]
+    compile_missing(project, manifest, [one for one in read if one in manifest["nodes"]], open_warehouse)
+    with built_columns(project) as built:
+        return lineage_of(Graph(manifest, built), reference, downstream)
 
 
 @contextmanager
@@ -23,25 +43,16 @@ def built_columns(project: Project) -> Iterator[Callable[[Mapping[str, Any]], Se
     with ExitStack() as stack:
         asked: list[Warehouse | None] = []
 
-        def warehouse() -> Warehouse | None:
-            if not asked:
-                try:
-                    asked.append(stack.enter_context(open_warehouse(project)))
-                except FeatureStoreError:
-                    asked.append(None)
-            return asked[0]
-
         def columns(node: Mapping[str, Any]) -> Sequence[str] | None:
-            if node.get("resource_type") == "seed":
-                header = _header(project, node)
-                if header:
-                    return header
-            opened = warehouse()
+            header = _header(project, node) if node.get("resource_type") == "seed" else None
             relation = _relation(project, node)
-            if opened is None or not relation:
-                return None
             try:
-                return [column.name for column in opened.columns(Relation(relation))]
+                if not header and not asked:
+                    asked.append(None)
+                    asked[0] = stack.enter_context(open_warehouse(project))
+                if header or not asked[0] or not relation:
+                    return header
+                return [column.name for column in asked[0].columns(Relation(relation))]
             except FeatureStoreError:
                 return None
 

@@ -7,13 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sqlglot.optimizer.scope import Scope
+
 from materializer.errors import ProjectError
-from materializer.lint.calls import calls_without_load_time
-from materializer.lint.duplicates import duplicates, place_of
-from materializer.lint.sql import Spot, check_model, check_output
 from materializer.project.definitions import FeatureView
 from materializer.project.graph import Graph
 from materializer.project.manifest import read_registry
+from materializer.sql.leakage import Spot, calls_without_load_time, check_model, check_output
+from materializer.sql.meaning import UNKNOWN, Column, UnreadableError
+from materializer.sql.reader import Reader
+from materializer.sql.signature import Followed
+
+# A feature by its view and name.
+Named = tuple[FeatureView, str]
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,9 @@ def lint(manifest: Mapping[str, Any], views: Sequence[FeatureView], folder: Path
         ProjectError: where a model was not compiled.
     """
     graph = Graph(manifest)
+    reader = Reader(graph)
     findings: dict[tuple[str, str, int, int, str], Finding] = {}
-    checked: dict[str, list[Spot]] = {}
+    checked: dict[str, tuple[list[Spot], Scope | None]] = {}
     for view in views:
         for model in graph.upstream_models(view.unique_id):
             if not model.get("compiled_code"):
@@ -49,16 +56,16 @@ def lint(manifest: Mapping[str, Any], views: Sequence[FeatureView], folder: Path
                 )
             if model["unique_id"] not in checked:
                 checked[model["unique_id"]] = check_model(model, graph)
-            spots = list(checked[model["unique_id"]])
-            if not view.available_after:  # which says by how much everything may be late
-                spots += calls_without_load_time(model, graph)
+            spots, scope = list(checked[model["unique_id"]][0]), checked[model["unique_id"]][1]
+            if not view.available_after and "_fs_events" in model["compiled_code"]:
+                spots += calls_without_load_time(reader.node(model["unique_id"]), graph)
             if model["unique_id"] == view.unique_id:
-                spots += check_output(model, view, graph) + _undocumented(model, view)
+                spots += (check_output(scope, model, view) if scope is not None else []) + _undocumented(model, view)
             for spot in spots:
                 finding = _finding(spot, model, view, folder)
                 key = (finding.rule, finding.file, finding.line, finding.column, finding.message)
                 findings.setdefault(key, finding)
-    for finding in _duplicates(manifest, graph, views, folder):
+    for finding in _duplicates(reader, read_registry(manifest).all_views(), views, folder):
         findings[finding.rule, finding.file, finding.line, finding.column, finding.message] = finding
     return sorted(findings.values(), key=lambda f: (f.view, f.file, f.line, f.column, f.rule))
 
@@ -73,17 +80,75 @@ def broken(manifest: Mapping[str, Any], services: Mapping[str, str]) -> list[Fin
 
 
 def _duplicates(
-    manifest: Mapping[str, Any], graph: Graph, views: Sequence[FeatureView], folder: Path
+    reader: Reader, views: Sequence[FeatureView], chosen: Sequence[FeatureView], folder: Path
 ) -> Iterator[Finding]:
-    """Features that two views compute alike, of which at least one was asked for."""
-    for (view, feature), (other, same) in duplicates(graph, read_registry(manifest).all_views(), views):
-        model = graph.nodes[view.unique_id]
-        file, token = place_of(feature, model)
-        message = (
-            f"Feature '{view.reference}:{feature}' computes the same as '{other.reference}:{same}': keep one of "
-            "them, and read it from there."
-        )
-        yield _finding(Spot("duplicate", "warning", 1, 1, message, file, token), model, view, folder)
+    """Features that two views compute alike, of which at least one was asked for: which of them is right, once one is
+    changed? Of two chosen views the later one is reported.
+
+    They are the same where their expressions are, followed down to source columns, over the same rows, for the same
+    entities, with event times from the same columns. Versions of one view are not compared with each other, nor are
+    constants.
+    """
+    names, followed = {view.unique_id for view in chosen}, Followed(reader)
+    alike: dict[object, Named] = {}
+    for view in sorted(
+        _comparable(reader.graph, views, names), key=lambda one: (one.unique_id in names, one.reference)
+    ):
+        for feature, signature in _signatures(followed, reader, view):
+            other, same = alike.setdefault(signature, (view, feature))
+            if other.name != view.name and view.unique_id in names:
+                model = reader.graph.nodes[view.unique_id]
+                file, token = _declared(feature, model)
+                message = (
+                    f"Feature '{view.reference}:{feature}' computes the same as '{other.reference}:{same}': keep one "
+                    "of them, and read it from there."
+                )
+                yield _finding(Spot("duplicate", "warning", 1, 1, message, file, token), model, view, folder)
+
+
+def _comparable(graph: Graph, views: Sequence[FeatureView], names: set[str]) -> list[FeatureView]:
+    """The views that are made from the very sources that another one is made from, one of both being asked for.
+
+    Others cannot be over the same rows, and a large project's SQL takes a while to read.
+    """
+    groups: dict[frozenset[str], list[FeatureView]] = {}
+    for view in views:
+        above = [node for node in graph.above(graph.nodes[view.unique_id]) if not graph.parents(node)]
+        groups.setdefault(frozenset(str(node["unique_id"]) for node in above), []).append(view)
+    several = [same for same in groups.values() if len({view.name for view in same}) > 1]
+    return [view for same in several if any(one.unique_id in names for one in same) for view in same]
+
+
+def _signatures(followed: Followed, reader: Reader, view: FeatureView) -> Iterator[tuple[str, object]]:
+    """The features of a view that can be followed: what each computes, over which rows, for which keys and times."""
+    node = reader.node(view.unique_id)
+    try:
+        query = followed.query(view.unique_id) if node.scope is not None else None
+    except UnreadableError:
+        return
+
+    def known(name: str) -> Column | None:
+        column = query.columns.get(name.lower())
+        return column if column is not None and all(relation != UNKNOWN for relation, _ in column.reads) else None
+
+    times = [name for name in (view.timestamp, view.created_timestamp) if name]
+    if query is None or any(relation == UNKNOWN for relation, _ in query.row_reads):
+        return
+    keys, moments = [known(name) for name in view.join_keys], [known(name) for name in times]
+    if all(keys) and all(moments):
+        about = query.events, frozenset(key.exact for key in keys), tuple(moment.reads for moment in moments)
+        apart = {name.lower() for name in (*view.join_keys, *times)}
+        for folded in query.columns:
+            column = known(folded)
+            if folded not in apart and column is not None and not column.is_constant:
+                yield node.columns[folded], (column.exact, *about)
+
+
+def _declared(feature: str, model: Mapping[str, Any]) -> tuple[str, str | None]:
+    """The file that a finding about a feature points at, and the word in it: its declaration, else the model's file."""
+    if model.get("patch_path") and feature.lower() in {name.lower() for name in model.get("columns") or ()}:
+        return str(model["patch_path"]).split("://")[-1], feature
+    return str(model["original_file_path"]), None
 
 
 def _undocumented(model: Mapping[str, Any], view: FeatureView) -> list[Spot]:

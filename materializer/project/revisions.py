@@ -6,8 +6,8 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from materializer.project.dbt_process import run_dbt
 from materializer.project.git import run_git
 from materializer.project.settings import Project
 from materializer.project.yaml_files import load_yaml
-from materializer.warehouse import open_warehouse
 
+Opened = Callable[[Project], AbstractContextManager[object]]
 _PACKAGE_FILES = ("packages.yml", "dependencies.yml")
 
 
@@ -54,7 +54,7 @@ def repository_of(folder: Path) -> Path:
 
 
 def compile_all(
-    project: Project, commits: Sequence[tuple[str, str] | None]
+    project: Project, commits: Sequence[tuple[str, str] | None], opened: Opened
 ) -> tuple[list[Compiled], list[str]]:  # fmt: skip
     """The manifests of a project at some commits, and notes; None stands for the working tree as it is.
 
@@ -63,13 +63,14 @@ def compile_all(
 
     Args:
         commits: revisions as the user named them, each with its commit.
+        opened: opens the project's warehouse, or says in a `WarehouseError` why it cannot be.
 
     Raises:
         ProjectError: where the project was not there, or dbt cannot read it.
     """
     with ExitStack() as cleared:
         room = Path(cleared.enter_context(tempfile.TemporaryDirectory(prefix="feature-store-diff-"))).resolve()
-        home, profiles_dir, notes = _warehouse_untouched(project, room)
+        home, profiles_dir, notes = _warehouse_untouched(project, room, opened)
         jobs, targets = [], []
         for number, commit in enumerate(commits):
             folder = project.folder
@@ -169,7 +170,7 @@ def _text(path: Path) -> str:
     return path.read_text() if path.is_file() else ""
 
 
-def _warehouse_untouched(project: Project, room: Path) -> tuple[Path, Path, list[str]]:
+def _warehouse_untouched(project: Project, room: Path, opened: Opened) -> tuple[Path, Path, list[str]]:
     """Where to run dbt and with which profiles folder, so that a DuckDB file is opened read-only; and notes.
 
     A relative path in a profile follows the folder where dbt runs. Other warehouses are only read by ``dbt compile``.
@@ -180,7 +181,7 @@ def _warehouse_untouched(project: Project, room: Path) -> tuple[Path, Path, list
     built = project.database_file is not None and project.database_file.is_file()
     homes = [project.working_folder] if built else []
     try:
-        with open_warehouse(project):
+        with opened(project):
             pass
     except WarehouseError as error:
         notes = [f"Models were compiled against an empty warehouse. {error}"] if homes else []

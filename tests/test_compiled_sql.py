@@ -1,0 +1,168 @@
+"""Compiled SQL is a product: it depends on the project alone, whatever its tables hold, and people can read it."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from tests.support.dbt import PACKAGE, DbtProject, make_project
+
+AGGREGATES: list[dict[str, str]] = [
+    {"name": "rows", "function": "count"},
+    {"name": "returns", "function": "count", "where": "kind = 'return'"},
+    {"name": "kinds", "function": "count_distinct", "expression": "kind"},
+    {"name": "units", "function": "sum", "expression": "whole"},
+    {"name": "huge", "function": "sum", "expression": "cast(whole as hugeint)"},
+    {"name": "spent", "function": "sum", "expression": "amount", "where": "kind <> 'return'"},
+    {"name": "price", "function": "avg", "expression": "price"},
+    {"name": "least", "function": "min", "expression": "amount"},
+    {"name": "most", "function": "max", "expression": "kind"},
+    {"name": "opening", "function": "first", "expression": "amount"},
+    {"name": "closing", "function": "last", "expression": "kind", "where": "whole > 1"},
+]
+SPREADS: list[dict[str, str]] = [
+    {"name": "spread", "function": "stddev", "expression": "amount"},
+    {"name": "squared", "function": "variance", "expression": "price"},
+]
+INCREMENTAL = "{{ config(materialized='incremental', incremental_strategy='delete+insert', unique_key=['user_id', 'event_timestamp']) }}\n"
+SHAPES = {"default": "none", "range": "'range'"}
+KNOWN = {"prompt": "none", "late": "'loaded_at'"}
+
+
+def _models() -> dict[str, str]:
+    events = "ref('events'), 'user_id', 'happened_at', "
+    models = {
+        "events": "{{ config(materialized='table') }} select * from {{ source('raw', 'raw_events') }}",
+        "labels": "select * from {{ source('raw', 'raw_labels') }}",
+    }
+    for (shape, shape_), (known, known_) in itertools.product(SHAPES.items(), KNOWN.items()):
+        rest = f"created_timestamp={known_}, shape={shape_}"
+        for grain in ("change", "event", "every 6 hours"):
+            for kind, aggregates in (("plain", AGGREGATES), ("spread", [*AGGREGATES, *SPREADS])):
+                name = f"{grain.split()[0]}_{kind}_{shape}_{known}"
+                call = f"{{{{ feature_store.window_aggregates({events}{aggregates}, ['2 days', '12 hours'], '{grain}', {rest}) }}}}"
+                models[name] = call
+                if kind == "plain":
+                    models[f"{name}_grows"] = f"{INCREMENTAL}{call}"
+        for exact in ("true", "false"):
+            models[f"as_of_{exact}_{shape}_{known}"] = (
+                f"{{{{ feature_store.aggregate_as_of(ref('labels'), {events}{AGGREGATES + SPREADS}, ['2 days', '12 hours'],"
+                f" allow_exact_matches={exact}, {rest}) }}}}"
+            )
+    models |= {
+        "from_text": (
+            "{{ feature_store.window_aggregates('(select * from ' ~ ref('events') ~ ')', 'user_id', 'happened_at', "
+            f"{AGGREGATES}, '2 days', 'event') }}}}"
+        ),
+        "newest": "{{ feature_store.latest('change_plain_default_late') }}",
+        "trained": (
+            "{{ feature_store.point_in_time_join(ref('labels'),"
+            " ['change_plain_default_late:rows_2d', 'known_view:amount', 'known_view:kind']) }}"
+        ),
+        "measured": "{{ feature_store.feature_statistics('change_plain_default_late') }}",
+        "known_view": "select user_id, happened_at as event_timestamp, loaded_at, amount, kind from {{ ref('events') }}",
+    }
+    return models
+
+
+def _shop(folder: Path) -> DbtProject:
+    view = {
+        "config": {"meta": {"feature_view": {"entities": ["user_id"]}}},
+        "data_tests": ["feature_store.feature_view"],
+    }
+    known = {"entities": ["user_id"], "created_timestamp": "loaded_at", "ttl": "30 days"}
+    project = make_project(
+        folder / "shop",
+        {
+            "models/sources.yml": {
+                "sources": [
+                    {"name": "raw", "schema": "main", "tables": [{"name": "raw_events"}, {"name": "raw_labels"}]}
+                ]
+            },
+            "models/views.yml": {
+                "models": [
+                    {"name": "change_plain_default_late", **view},
+                    {"name": "known_view", "config": {"meta": {"feature_view": known}}},
+                ]
+            },
+            **{f"models/{name}.sql": sql for name, sql in _models().items()},
+        },
+    )
+    with duckdb.connect(str(project.warehouse)) as warehouse:
+        warehouse.execute(
+            "create table raw_events (user_id bigint, happened_at timestamptz, loaded_at timestamptz, kind varchar, whole integer,"
+            " amount double, price decimal(10, 2)); create table raw_labels (user_id bigint, event_timestamp timestamptz, bought boolean);"
+            "insert into raw_events select i, timestamptz '2026-01-01' + to_hours(cast(i as integer)), timestamptz '2026-01-03',"
+            " 'sale', i, i / 10, i from range(30) numbers (i);"
+            "insert into raw_labels select i, timestamptz '2026-01-02', true from range(30) numbers (i)"
+        )
+    project.dbt("build")
+    return project
+
+
+def _example(folder: Path) -> DbtProject:
+    leave = shutil.ignore_patterns("target", ".dbt_packages", "logs", "raw", "*.duckdb*", "package-lock.yml")
+    shutil.copytree(PACKAGE / "dbt_project", folder / "example", ignore=leave)
+    project = DbtProject(folder / "example")
+    project.write({"packages.yml": {"packages": [{"local": str(PACKAGE)}]}})
+    subprocess.run(
+        [sys.executable, "shop_data.py", "--users", "20", "--days", "40"],
+        cwd=project.folder,
+        check=True,
+        capture_output=True,
+    )
+    project.dbt("deps")
+    project.dbt("run")
+    return project
+
+
+@pytest.fixture(scope="module", params=[_shop, _example])
+def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> DbtProject:
+    return request.param(tmp_path_factory.mktemp("compiled"))
+
+
+def _compiled(project: DbtProject, *options: str) -> dict[str, str]:
+    """What dbt compiles, models and tests, by their files."""
+    folder = project.folder / "target" / "compiled"
+    shutil.rmtree(folder, ignore_errors=True)
+    project.dbt("compile", *options)
+    return {str(path.relative_to(folder)): path.read_bytes().decode() for path in sorted(folder.rglob("*.sql"))}
+
+
+def _change(project: DbtProject, statement: str) -> int:
+    """Changes the rows of every table and file of the project by SQL; gives how many rows there are then."""
+    (warehouse,) = project.folder.glob("*.duckdb")
+    rows = 0
+    with duckdb.connect(str(warehouse)) as connection:
+        tables = connection.execute(
+            "select schema_name || '.' || table_name from duckdb_tables() where not temporary"
+        ).fetchall()
+        for (table,) in tables:
+            connection.execute(f"create or replace table {table} as {statement.format(table)}")
+            rows += connection.execute(f"select count(*) from {table}").fetchone()[0]
+        for file in (project.folder / "raw").glob("*.parquet"):
+            connection.execute(f"create or replace temp table held as {statement.format(repr(str(file)))}")
+            connection.execute(f"copy held to '{file}' (format parquet)")
+    return rows
+
+
+def test_it_is_the_same_whatever_the_tables_hold(project: DbtProject) -> None:
+    grown, full = _compiled(project), _compiled(project, "--full-refresh")
+    assert len(grown) > 15
+    if project.folder.name == "shop":  # the test looks at incremental runs, too
+        assert sum(grown[name] != full[name] for name in full) == sum(name.endswith("_grows") for name in _models())
+    else:
+        assert grown == full
+    dense = _change(project, "select held.* from {} as held, range(100) as times")
+    assert dense > 1000
+    assert _compiled(project) == grown
+    assert _compiled(project, "--full-refresh") == full
+    assert _change(project, "select * from {} limit 0") == 0
+    assert _compiled(project) == grown
+    assert _compiled(project, "--full-refresh") == full
