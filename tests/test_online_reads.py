@@ -362,6 +362,25 @@ def test_readers_look_at_the_registry_again_only_when_a_view_changed(
     assert renews() and not renews()
 
 
+def test_what_an_older_release_published_is_read_and_published_anew_by_the_next_run(
+    own: tuple[DbtProject, FeatureStore, FeatureStore], client: redis.Redis
+) -> None:
+    _, writer, reader = own
+    registry = f"{reader.namespace}:registry"
+    entry = json.loads(client.hget(registry, "user_features"))
+    assert entry["format"] == 2 and entry.pop("announced") is True
+    client.hset(registry, "user_features", json.dumps({**entry, "format": 1, "told": True}))
+    older = FeatureStore(redis_url=reader._redis_url, namespace=reader.namespace)
+    rows = [{"user_id": 1}]
+    assert (
+        older.get_online_features(["user_features:age"], rows).to_dict()
+        == reader.get_online_features(["user_features:age"], rows).to_dict()
+    )
+    writer.materialize(["user_features"])
+    entry = json.loads(client.hget(registry, "user_features"))
+    assert (entry["format"], entry["announced"], "told" in entry) == (2, True, False)
+
+
 def test_threads_share_a_reader(own: tuple[DbtProject, FeatureStore, FeatureStore]) -> None:
     _, writer, reader = own
     failures: list[BaseException] = []
