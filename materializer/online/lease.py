@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from types import TracebackType
 
 import redis
 
@@ -64,9 +63,7 @@ class Lease:
                 )
             time.sleep(min(0.5, max(value, 20) / 1000))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self._ends.set()
         self._thread.join()
         try:
