@@ -81,7 +81,7 @@ def read_from_elsewhere(reference: str, before: str | None, now: str) -> str | N
 
 
 def read_published(store: OnlineStore, namespace: str) -> tuple[bytes | None, Registry]:
-    """The revision and the registry that it stands for. Raises OnlineStoreError where a key of the registry holds
+    """The revision and its registry. Raises OnlineStoreError where a key of the registry holds
     something else, or all that it holds is unreadable."""
     key = revision_key(namespace)
     with _our_key(key, namespace):

@@ -152,7 +152,7 @@ def _recorded_file(project: Project, spine: SpineFacts, source: Path) -> Path:
 
 
 def _put_in_place(partial: Path, path: Path, record: TrainingRecord) -> None:
-    """First the record that may be of an older set goes, so that none ever stands beside a set that it is not of."""
+    """First the record that may be of an older set goes, so that none is ever beside a set that it is not of."""
     beside = record_path(path)
     try:
         with whole_or_not_at_all(beside) as record_partial:
