@@ -48,14 +48,11 @@ def published_view(store: OnlineStore, namespace: str, reference: str) -> Publis
     if published is None:
         return None
     _check_format(published, namespace)
+    announced = published.get("announced", published.get("told")) is True and _revision_stands(store, namespace)
     return Published(
-        _from_json(published),
-        published["rows"],
-        published["watermark"],
-        definition(published),
-        published.get("announced", published.get("told")) is True and _revision_stands(store, namespace),
+        _from_json(published), published["rows"], published["watermark"], definition(published), announced,
         published.get("read_from"),
-    )
+    )  # fmt: skip
 
 
 def published_texts(store: OnlineStore, namespace: str) -> dict[str, bytes]:
