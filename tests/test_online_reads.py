@@ -484,7 +484,7 @@ imported = time.perf_counter() - started
 store = FeatureStore(redis_url=sys.argv[1], namespace=sys.argv[2])
 answer = store.get_online_features("recommendation", [{"user_id": 1, "item_id": "a:1"}]).to_dict(True, True)
 print([view.name for view in store.list_feature_views()], answer["city"], answer["price"], answer["city__status"])
-heavy = sorted({"dbt", "pandas", "polars", "sqlglot", "rich"} & set(sys.modules))
+heavy = sorted({"click", "dbt", "jinja2", "pandas", "polars", "rich", "sqlglot", "yaml"} & set(sys.modules))
 print(heavy, f"imported in {imported:.2f} s", file=sys.stderr)
 """
 
