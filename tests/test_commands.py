@@ -23,8 +23,8 @@ import yaml
 import materializer
 from materializer import cli
 from tests.support.command import run, run_process
-from tests.support.dbt import DbtProject
-from tests.support.shop import ONLINE_VIEWS, built_shop, change_warehouse, copy_of
+from tests.support.dbt import DbtProject, copy_of
+from tests.support.shop import ONLINE_VIEWS, built_shop, change_warehouse
 
 COMMANDS = {name: cli.command(name) for names in cli.COMMANDS.values() for name in names}
 RESULT = ["view", "run_id", "rows_read", "rows_written", "rows_skipped", "rows_deleted", "seconds", "error"]

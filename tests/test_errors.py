@@ -34,8 +34,8 @@ from materializer.online import local as local_redis
 from materializer.project.settings import load_project
 from materializer.warehouse import duckdb as duckdb_warehouse
 from tests.support.command import Ran, assert_one_sentence, contents, run, run_process
-from tests.support.dbt import DbtProject
-from tests.support.shop import MODELS, built_shop, change_properties, copy_of, profile_of
+from tests.support.dbt import DbtProject, copy_of
+from tests.support.shop import MODELS, built_shop, change_properties, profile_of
 
 SECRET = "s3cr3t-pa55"
 USERS = pa.table({"user_id": [1, 2], "event_timestamp": pa.array([0, 0], pa.timestamp("us", "UTC"))})

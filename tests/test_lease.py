@@ -19,8 +19,8 @@ import redis
 from materializer import FeatureStore, MaterializationError
 from materializer.online import lease
 from tests.support.command import environment
-from tests.support.dbt import DbtProject, make_project
-from tests.support.shop import change_warehouse, copy_of
+from tests.support.dbt import DbtProject, copy_of, make_project
+from tests.support.shop import change_warehouse
 
 ROWS = 6_000
 # What a run does in a process of its own: small batches, a short lease, and something that happens on the way.

@@ -22,8 +22,8 @@ from materializer.training.files import column_sha256, write_table
 from materializer.training.record import read_record
 from materializer.training.repeat import TrainingSetChangedError
 from tests.support.command import assert_one_sentence, run, run_process
-from tests.support.dbt import DbtProject, make_project
-from tests.support.shop import change_warehouse, copy_of
+from tests.support.dbt import DbtProject, copy_of, make_project
+from tests.support.shop import change_warehouse
 
 START = datetime(2025, 1, 1)
 ROWS = 300_000  # several of DuckDB's row groups, so that its threads share the work

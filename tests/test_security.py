@@ -41,8 +41,8 @@ from materializer.project.git import git_state
 from materializer.project.sandbox import SecurityError, sandbox
 from materializer.project.yaml_files import load_yaml
 from tests.support.command import Ran, assert_one_sentence, run
-from tests.support.dbt import DbtProject
-from tests.support.shop import built_shop, copy_of, profile_of
+from tests.support.dbt import DbtProject, copy_of
+from tests.support.shop import built_shop, profile_of
 
 PACKAGE = Path(__file__).resolve().parents[1] / "materializer"
 

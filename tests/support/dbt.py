@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import pprint
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.support.once import once
 
 PACKAGE = Path(__file__).resolve().parents[2]
 
@@ -77,7 +82,48 @@ class DbtProject:
 
 
 def make_project(folder: Path, files: dict[str, Any] | None = None) -> DbtProject:
-    """A new project in `folder` with the package installed (``dbt deps`` offline, by a local path)."""
+    """A new project in `folder` with the package installed (``dbt deps`` offline, by a local path).
+
+    dbt has read its own macros and the package's already, as in every run but a user's first.
+    """
+    project = _installed(folder, files or {})
+    bare = DbtProject(once("bare", lambda folder: _installed(folder, {}).dbt("parse")))
+    assert _connection(bare) in (bare.folder / _STATE).read_bytes(), "dbt knows a connection by something else now"
+    if (folder / "dbt_project.yml").read_text() == (bare.folder / "dbt_project.yml").read_text():
+        _go_on(project, bare)
+    return project
+
+
+def copy_of(project: DbtProject, folder: Path) -> DbtProject:
+    """A copy of a project, warehouse and manifest included, that keeps the files' times."""
+    shutil.copytree(project.folder, folder, symlinks=True)
+    copy = DbtProject(folder)
+    profiles = folder / "profiles.yml"
+    profiles.write_text(profiles.read_text().replace(str(project.folder), str(folder)))
+    if (folder / _STATE).exists():
+        _go_on(copy, project)
+    return copy
+
+
+_STATE = "target/partial_parse.msgpack"
+
+
+def _go_on(project: DbtProject, source: DbtProject) -> None:
+    """Let dbt go on from what it read in `source`, which it does only where it knows the connection again."""
+    state = (source.folder / _STATE).read_bytes()
+    project.folder.joinpath("target").mkdir(exist_ok=True)
+    (project.folder / _STATE).write_bytes(state.replace(_connection(source), _connection(project)))
+
+
+def _connection(project: DbtProject) -> bytes:
+    """What dbt knows the connection of a project's target by."""
+    from dbt.adapters.duckdb.credentials import DuckDBCredentials
+
+    credentials = DuckDBCredentials(database="warehouse", schema="main", path=str(project.warehouse))
+    return hashlib.sha256(pprint.pformat(sorted(credentials.connection_info())).encode()).hexdigest().encode()
+
+
+def _installed(folder: Path, files: dict[str, Any]) -> DbtProject:
     project = DbtProject(folder)
     project.write(
         {
@@ -96,7 +142,7 @@ def make_project(folder: Path, files: dict[str, Any] | None = None) -> DbtProjec
                     "outputs": {"dev": {"type": "duckdb", "path": str(project.warehouse), "threads": 2}},
                 }
             },
-            **(files or {}),
+            **files,
         }
     )
     project.dbt("deps")

@@ -3,18 +3,15 @@ can be killed or frozen half-way, a reader that watches all of it, and the truth
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import graphlib
 import json
 import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +28,8 @@ from materializer import FeatureStore, FeatureStoreError, OnlineStoreError
 from materializer.materialize.plan import ViewResult
 from materializer.online import local as local_redis
 from tests.support.command import Ran, environment
-from tests.support.dbt import DbtProject, make_project
+from tests.support.dbt import DbtProject, copy_of, make_project
+from tests.support.once import once
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 NAMESPACE = "faults"
@@ -44,28 +42,20 @@ VIEWS: dict[str, dict[str, Any]] = {
 }
 
 
-@cache
-def _parsed_project() -> DbtProject:
+def _parsed(folder: Path) -> None:
     """A project that dbt has read, with an empty warehouse: the tests write the tables themselves."""
-    folder = Path(tempfile.mkdtemp(prefix="feature-store-faults-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     model = "{{ config(materialized='table') }} select 1 as user_id"
     declared = [{"name": name, "config": {"meta": {"feature_view": view}}} for name, view in VIEWS.items()]
     project = make_project(
-        folder / "shop", {**{f"models/{name}.sql": model for name in VIEWS}, "models/views.yml": {"models": declared}}
+        folder, {**{f"models/{name}.sql": model for name in VIEWS}, "models/views.yml": {"models": declared}}
     )
     project.dbt("parse")
     duckdb.connect(str(project.warehouse)).close()
-    return project
 
 
 def new_project(folder: Path) -> DbtProject:
     """A copy of the project of `VIEWS`, for one test."""
-    source = _parsed_project()
-    shutil.copytree(source.folder, folder, symlinks=True)
-    profiles = folder / "profiles.yml"
-    profiles.write_text(profiles.read_text().replace(str(source.folder), str(folder)))
-    return DbtProject(folder)
+    return copy_of(DbtProject(once("faults", _parsed)), folder)
 
 
 def sql(project: DbtProject, *statements: str) -> None:
