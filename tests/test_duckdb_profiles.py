@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,9 +23,21 @@ from tests.support.manifests import manifest, write_manifest
 ROWS = "select 1::bigint as user_id, timestamptz '2026-01-01 00:00:00+00' as event_timestamp, 2 as v"
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    for name in ("shop", "other"):
+        with duckdb.connect(str(folder / f"{name}.duckdb")) as connection:
+            connection.execute(f"create table users as {ROWS}")
+            connection.execute("create view settings as select current_setting('TimeZone') as zone, 7 / 2 as half")
+            connection.execute(f"copy ({ROWS}) to '{folder / 'rows.parquet'}'")
+    return folder
+
+
 @pytest.fixture
-def profile(tmp_path: Path) -> Callable[..., Path]:
+def profile(files: Path, tmp_path: Path) -> Callable[..., Path]:
     """Makes a project whose target has these settings; its folder has ``shop.duckdb`` and ``other.duckdb``."""
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
 
     def make(**settings: Any) -> Path:
         (tmp_path / "dbt_project.yml").write_text("name: shop\nprofile: shop\n")
@@ -32,11 +45,6 @@ def profile(tmp_path: Path) -> Callable[..., Path]:
         (tmp_path / "profiles.yml").write_text(yaml.safe_dump({"shop": {"target": "dev", "outputs": {"dev": output}}}))
         return tmp_path
 
-    for name in ("shop", "other"):
-        with duckdb.connect(str(tmp_path / f"{name}.duckdb")) as connection:
-            connection.execute(f"create table users as {ROWS}")
-            connection.execute("create view settings as select current_setting('TimeZone') as zone, 7 / 2 as half")
-            connection.execute(f"copy ({ROWS}) to '{tmp_path / 'rows.parquet'}'")
     return make
 
 

@@ -81,16 +81,17 @@ class DbtProject:
         return path.read_text()
 
 
-def make_project(folder: Path, files: dict[str, Any] | None = None) -> DbtProject:
+def make_project(
+    folder: Path, files: dict[str, Any] | None = None, variables: dict[str, Any] | None = None
+) -> DbtProject:
     """A new project in `folder` with the package installed (``dbt deps`` offline, by a local path).
 
     dbt has read its own macros and the package's already, as in every run but a user's first.
     """
-    project = _installed(folder, files or {})
+    project = _installed(folder, files or {}, variables)
     bare = DbtProject(once("bare", lambda folder: _installed(folder, {}).dbt("parse")))
-    assert _connection(bare) in (bare.folder / _STATE).read_bytes(), "dbt knows a connection by something else now"
-    if (folder / "dbt_project.yml").read_text() == (bare.folder / "dbt_project.yml").read_text():
-        _go_on(project, bare)
+    assert all(known in (bare.folder / _STATE).read_bytes() for known in _known_by(bare)), "dbt asks something else now"
+    _go_on(project, bare)
     return project
 
 
@@ -109,21 +110,24 @@ _STATE = "target/partial_parse.msgpack"
 
 
 def _go_on(project: DbtProject, source: DbtProject) -> None:
-    """Let dbt go on from what it read in `source`, which it does only where it knows the connection again."""
+    """Let dbt go on from what it read in `source`, though the connection and the variables are others."""
     state = (source.folder / _STATE).read_bytes()
+    for other, own in zip(_known_by(source), _known_by(project), strict=True):
+        state = state.replace(other, own)
     project.folder.joinpath("target").mkdir(exist_ok=True)
-    (project.folder / _STATE).write_bytes(state.replace(_connection(source), _connection(project)))
+    (project.folder / _STATE).write_bytes(state)
 
 
-def _connection(project: DbtProject) -> bytes:
-    """What dbt knows the connection of a project's target by."""
+def _known_by(project: DbtProject) -> list[bytes]:
+    """What dbt knows the connection and ``dbt_project.yml`` by when it asks whether all has to be read anew."""
     from dbt.adapters.duckdb.credentials import DuckDBCredentials
 
     credentials = DuckDBCredentials(database="warehouse", schema="main", path=str(project.warehouse))
-    return hashlib.sha256(pprint.pformat(sorted(credentials.connection_info())).encode()).hexdigest().encode()
+    asked = [pprint.pformat(sorted(credentials.connection_info())), (project.folder / "dbt_project.yml").read_text()]
+    return [hashlib.sha256(text.encode()).hexdigest().encode() for text in asked]
 
 
-def _installed(folder: Path, files: dict[str, Any]) -> DbtProject:
+def _installed(folder: Path, files: dict[str, Any], variables: dict[str, Any] | None = None) -> DbtProject:
     project = DbtProject(folder)
     project.write(
         {
@@ -134,6 +138,7 @@ def _installed(folder: Path, files: dict[str, Any]) -> DbtProject:
                 "profile": "shop",
                 "packages-install-path": ".dbt_packages",
                 "flags": {"send_anonymous_usage_stats": False, "use_colors": False},
+                "vars": variables or {},
             },
             "packages.yml": {"packages": [{"local": str(PACKAGE)}]},
             "profiles.yml": {
