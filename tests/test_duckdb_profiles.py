@@ -18,7 +18,7 @@ from materializer.project.relation import Relation
 from materializer.project.settings import load_project
 from materializer.warehouse import open_warehouse
 from tests.support.command import run
-from tests.support.manifests import manifest, write_manifest
+from tests.support.manifests import manifest, write_models
 
 ROWS = "select 1::bigint as user_id, timestamptz '2026-01-01 00:00:00+00' as event_timestamp, 2 as v"
 
@@ -69,9 +69,7 @@ def test_a_view_in_an_attached_database_is_a_feature_view_like_any_other(profile
     content = manifest({"users": ROWS}, views={"users": {"entities": ["user_id"]}})
     node = content["nodes"]["model.shop.users"]
     node |= {"database": "lake", "schema": "main", "relation_name": '"lake"."main"."users"'}
-    (folder / "models").mkdir()
-    (folder / "models" / "users.sql").write_text(ROWS)
-    write_manifest(folder / "target" / "manifest.json", content)
+    write_models(folder, content)
     (view,) = FeatureStore(folder).list_feature_views()
     assert str(view.features[0].dtype) == "int32"
     spine = "select 1::bigint as user_id, now() as event_timestamp"
@@ -198,9 +196,7 @@ def test_a_profile_that_dbt_would_open_is_opened_by_the_commands_too(profile: Ca
     folder = profile(attach=[{"path": "other.duckdb", "alias": "lake"}], settings={"threads": 2})
     content = manifest({"users": ROWS}, views={"users": {"entities": ["user_id"]}})
     content["nodes"]["model.shop.users"] |= {"database": "shop"}
-    (folder / "models").mkdir()
-    (folder / "models" / "users.sql").write_text(ROWS)
-    write_manifest(folder / "target" / "manifest.json", content)
+    write_models(folder, content)
     shown = run("feature-store", "show", "users", "--project-dir", str(folder), "--profiles-dir", str(folder))
     assert shown.out, shown.err
     assert "v        feature   int32" in shown.out

@@ -28,8 +28,8 @@ from materializer import FeatureStore, FeatureStoreError, OnlineStoreError
 from materializer.materialize.plan import ViewResult
 from materializer.online import local as local_redis
 from tests.support.command import Ran, environment
-from tests.support.dbt import DbtProject, copy_of, make_project
-from tests.support.once import once
+from tests.support.dbt import DbtProject
+from tests.support.manifests import bare_project, manifest, write_models
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 NAMESPACE = "faults"
@@ -42,20 +42,17 @@ VIEWS: dict[str, dict[str, Any]] = {
 }
 
 
-def _parsed(folder: Path) -> None:
-    """A project that dbt has read, with an empty warehouse: the tests write the tables themselves."""
-    model = "{{ config(materialized='table') }} select 1 as user_id"
-    declared = [{"name": name, "config": {"meta": {"feature_view": view}}} for name, view in VIEWS.items()]
-    project = make_project(
-        folder, {**{f"models/{name}.sql": model for name in VIEWS}, "models/views.yml": {"models": declared}}
-    )
-    project.dbt("parse")
-    duckdb.connect(str(project.warehouse)).close()
-
-
 def new_project(folder: Path) -> DbtProject:
-    """A copy of the project of `VIEWS`, for one test."""
-    return copy_of(DbtProject(once("faults", _parsed)), folder)
+    """A project of `VIEWS` with an empty warehouse: the tests write the tables themselves, so no dbt has to."""
+    bare_project(folder, "warehouse.duckdb")
+    declare(DbtProject(folder), VIEWS)
+    duckdb.connect(str(folder / "warehouse.duckdb")).close()
+    return DbtProject(folder)
+
+
+def declare(project: DbtProject, views: dict[str, dict[str, Any]]) -> None:
+    """What dbt leaves behind that has read these declarations."""
+    write_models(project.folder, manifest(dict.fromkeys(views, "select 1 as user_id"), views, database="warehouse"))
 
 
 def sql(project: DbtProject, *statements: str) -> None:
