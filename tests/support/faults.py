@@ -10,8 +10,6 @@ import os
 import random
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,8 +25,9 @@ import redis
 from materializer import FeatureStore, FeatureStoreError, OnlineStoreError
 from materializer.materialize.plan import ViewResult
 from materializer.online import local as local_redis
-from tests.support.command import Ran, environment
+from tests.support.command import Ran
 from tests.support.dbt import DbtProject
+from tests.support.forked import Process
 from tests.support.manifests import bare_project, manifest, write_models
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -393,33 +392,27 @@ class Proxy:
 
 # The materializer as a process.
 
-_LAUNCHER = """
-import sys
-from materializer.online import lease
-lease.LENGTH_MS, lease.MARGIN_MS = {length}, {margin}
-sys.argv[0] = "materialize"
+_PROGRAM = """
 from materializer.cli import materialize_main
+from materializer.online import lease
+length = int(sys.argv.pop(1))
+lease.LENGTH_MS, lease.MARGIN_MS = length or lease.LENGTH_MS, length // 10 or lease.MARGIN_MS
+sys.argv[0] = "materialize"
 materialize_main()
 """
 
 
 def start_materialize(
     project: DbtProject, url: str, *args: str, lease_ms: int | None = None, namespace: str = NAMESPACE
-) -> subprocess.Popen[str]:
+) -> Process:
     """``materialize`` as a process; `lease_ms` shortens its lease, so that nobody waits long for a dead one's."""
-    program = [str(Path(sys.executable).with_name("materialize"))]
-    if lease_ms:
-        program = [sys.executable, "-c", _LAUNCHER.format(length=lease_ms, margin=lease_ms // 10)]
     where = ["--project-dir", str(project.folder), "--redis-url", url, "--namespace", namespace, "--output", "json"]
-    return subprocess.Popen(
-        [*program, *(args or ("readings",)), *where],
-        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    return Process(_PROGRAM, str(lease_ms or 0), *(args or ("readings",)), *where)
 
 
-def ended(process: subprocess.Popen[str], seconds: float = 60) -> Ran:
+def ended(process: Process) -> Ran:
     """Wait for a process."""
-    out, err = process.communicate(timeout=seconds)
+    out, err = process.communicate()
     return Ran(process.returncode, out, err)
 
 
