@@ -24,8 +24,8 @@ from materializer.online import local as local_redis
 from materializer.online.keys import key_texts
 from materializer.online.reader import OnlineReader
 from tests.support.command import environment
-from tests.support.dbt import DbtProject
-from tests.support.shop import EVENT, built_shop, change_properties, change_warehouse, copy_of
+from tests.support.dbt import DbtProject, copy_of
+from tests.support.shop import EVENT, built_shop, change_properties, change_warehouse
 
 USER = ["user_features:age", "user_features:city", "user_features:score"]
 

@@ -41,8 +41,8 @@ from materializer.project.yaml_files import load_yaml
 from materializer.sql.drawings import as_dot, as_mermaid
 from materializer.sql.lineage import Column, Edge, Lineage
 from tests.support.command import Ran, assert_one_sentence, run
-from tests.support.dbt import DbtProject
-from tests.support.shop import built_shop, copy_of, profile_of
+from tests.support.dbt import DbtProject, copy_of
+from tests.support.shop import built_shop, profile_of
 
 PACKAGE = Path(__file__).resolve().parents[1] / "materializer"
 
