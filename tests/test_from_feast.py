@@ -581,6 +581,18 @@ def test_a_python_without_feast_is_said_to_be_one(tmp_path: Path, monkeypatch: p
         from_feast(folder)
 
 
+def test_another_feast_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "feast").mkdir()
+    (tmp_path / "feast/__init__.py").touch()
+    (tmp_path / "feast-0.9.dist-info").mkdir()
+    (tmp_path / "feast-0.9.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: feast\nVersion: 0.9\n")
+    folder = write_repository(tmp_path / "repo", {"feature_store.yaml": STORE, "v.py": VIEW})
+    ran = init(tmp_path / "new", folder, sys.executable, env={"PYTHONPATH": str(tmp_path)})
+    assert ran.code == 1 and "Feast 0.9 cannot read the repository: ImportError: cannot import name" in ran.err
+    assert "made for Feast 0.67" in ran.err
+    assert_one_sentence(ran.err)
+
+
 def test_a_repository_that_hangs_is_ended(tmp_path: Path, feast_python: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("materializer.feast.ask.TIMEOUT", 2)
     folder = write_repository(tmp_path, {"feature_store.yaml": STORE, "v.py": "import time\ntime.sleep(1000)"})

@@ -36,11 +36,14 @@ _OF_PLUGIN = (
 def ask(folder: Path) -> dict:
     """A repository's objects, each with its proto and what that lacks: the place in the code, the text of the functions
     that compute features, the columns of the source."""
-    from feast import Entity, FeatureService, repo_config
-    from feast.base_feature_view import BaseFeatureView
-    from feast.data_source import DataSource
-    from feast.repo_operations import get_repo_files, parse_repo
-    from google.protobuf.json_format import MessageToDict
+    try:
+        from feast import Entity, FeatureService, repo_config
+        from feast.base_feature_view import BaseFeatureView
+        from feast.data_source import DataSource
+        from feast.repo_operations import get_repo_files, parse_repo
+        from google.protobuf.json_format import MessageToDict
+    except ImportError as error:
+        raise ImportError(f"{error}; ask_feast.py is made for Feast 0.67, and this one is not like it") from None
 
     os.chdir(folder)
     sys.path.append(str(folder))
