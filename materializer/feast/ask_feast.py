@@ -93,15 +93,10 @@ def _record(kind: type, made: list, folder: Path) -> None:
     @functools.wraps(init)
     def recording(self, *args, **settings):
         init(self, *args, **settings)
-        made.append((self, _place([(f.f_code.co_filename, f.f_lineno) for f in _frames(sys._getframe(1))], folder)))
+        stack = traceback.walk_stack(sys._getframe(1))
+        made.append((self, _place([(frame.f_code.co_filename, line) for frame, line in stack], folder)))
 
     kind.__init__ = recording
-
-
-def _frames(frame):
-    while frame:
-        yield frame
-        frame = frame.f_back
 
 
 def _place(lines: list, folder: Path) -> str:
