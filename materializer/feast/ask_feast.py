@@ -61,7 +61,7 @@ def ask(folder: Path) -> dict:
     objects, columns = [], {}
     for item in sorted([*found, *loose], key=lambda item: order.get(id(item), -1)):
         source = getattr(item, "batch_source", None) if isinstance(item, BaseFeatureView) else None
-        if isinstance(source, DataSource) and id(source) not in columns:
+        if isinstance(source, DataSource) and not columns.get(id(source)):
             columns[id(source)] = _columns(source, config, not item.features)
         objects.append(
             {
