@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from materializer.errors import InputError
 from materializer.online.values import encode
 from materializer.project.definitions import FeatureView
-from materializer.warehouse.arrow import to_plain
-from materializer.warehouse.join_keys import OutOfRangeError, as_key, key_text, refused, table_of_duckdb
+from materializer.warehouse.arrow import table_of_duckdb, to_plain
+from materializer.warehouse.join_keys import OutOfRangeError, as_key, key_text, refused
 
 EVENT, CREATED, EXPIRES, WRITER = "_fs_event", "_fs_created", "_fs_expires", "_fs_writer"
 _SPECIAL = re.compile(r"[%:{}]")

@@ -11,8 +11,7 @@ import pyarrow as pa
 
 from materializer.errors import InputError
 from materializer.online.values import decode_since
-from materializer.warehouse.arrow import to_pandas
-from materializer.warehouse.join_keys import column_of
+from materializer.warehouse.arrow import column_of, to_pandas
 
 
 class Status(StrEnum):

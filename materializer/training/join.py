@@ -18,8 +18,8 @@ from materializer.project.render import MacroRenderer
 from materializer.training.files import whole_or_not_at_all
 from materializer.training.text_files import FileRows
 from materializer.warehouse import Warehouse
-from materializer.warehouse.arrow import to_pandas, to_plain, without_wide
-from materializer.warehouse.join_keys import cast_for_all, column_of, portable, table_of_duckdb
+from materializer.warehouse.arrow import column_of, table_of_duckdb, to_pandas, to_plain, without_wide
+from materializer.warehouse.join_keys import cast_for_all, portable
 from materializer.warehouse.typed import with_columns
 
 _SPINE = "_fs_entity_df"

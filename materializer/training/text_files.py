@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from materializer.errors import InputError
-from materializer.warehouse.join_keys import as_key, carrier, cast_keys, column_of, refused
+from materializer.warehouse.arrow import column_of
+from materializer.warehouse.join_keys import as_key, carrier, cast_keys, refused
 
 _WHOLE = r"^-?[1-9][0-9]{0,18}$|^0$"
 _NUMBER = r"^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from materializer.errors import InputError
+from materializer.warehouse import quoted
 
 # A moment without end, in any unit, as DuckDB and Arrow hold it; the other way it is this, negative.
 ENDLESS = 2**63 - 1
@@ -151,3 +154,39 @@ def to_pandas(table: pa.Table) -> Any:
             values, missing = column.fill_null(0).to_numpy().copy(), column.is_null().to_numpy()
             frame.isetitem(place, pd.arrays.FloatingArray(values, missing))
     return frame
+
+
+def column_of(values: Sequence[Any], **options: Any) -> pa.Array:
+    """Python values as an Arrow array; integers beyond 64 bits are decimals. Raises pa.ArrowException, TypeError,
+    ValueError for values that Arrow has no one type for."""
+    try:
+        return pa.array(values, **options)
+    except OverflowError:
+        whole = [python_value(value) for value in values]
+        if not all(value is None or type(value) is int for value in whole):
+            raise ValueError("a number beyond 64 bits stands among values that are no integers") from None
+        longest = max(len(str(abs(value))) for value in whole if value is not None)
+        if longest > 76:
+            raise ValueError("an integer has more than 76 digits") from None
+        dtype = pa.decimal128(38, 0) if longest <= 38 else pa.decimal256(76, 0)
+        return pa.array([None if value is None else Decimal(value) for value in whole], dtype)
+
+
+def table_of_duckdb(relation: Any) -> pa.Table:
+    """Unsigned 128-bit integers as text: Arrow is handed the upper half of them as negative numbers."""
+    columns = zip(map(quoted, relation.columns), map(str, relation.types), strict=True)
+    parts = [f"cast({name} as varchar) as {name}" if kind == "UHUGEINT" else name for name, kind in columns]
+    return relation.project(", ".join(parts)).to_arrow_table()
+
+
+def python_value(value: Any) -> Any:
+    """A value of numpy's or pandas' as Python's own; None for NULL, NaN, NaT and NA."""
+    kind = type(value).__name__
+    if value is None or kind in ("NAType", "NaTType"):
+        return None
+    # Python's datetime has no nanoseconds, so numpy gives an integer for one that has.
+    if kind == "datetime64":
+        value = value.astype("datetime64[us]")
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, (float, Decimal)) and value != value else value
