@@ -168,7 +168,7 @@ class Models:
         if node is None:
             return relation(name, {}, True)
         columns = self.columns(self.key(node))
-        return relation(self.key(node), columns or {}, not columns)
+        return relation(self.key(node), columns or dict.fromkeys(self._reader.node(name).columns), not columns)
 
 
 def _has_rows(node: Mapping[str, Any]) -> bool:
