@@ -53,6 +53,10 @@ def test_these_do_not_say_the_same(one: str, two: str) -> None:
         ("select * from {t.events} pivot (sum(v) for k in (1, 2))", "PIVOT is not followed"),
         ("select columns('v.*') from {t.events}", r"COLUMNS\(...\) is not followed"),
         ("create table t as select 1", "is not a SELECT"),
+        (
+            "select e.k from {t.events} e join {t.users} u join {t.users} w on u.k = w.x on e.k = u.k",
+            "a JOIN within a JOIN is not followed",
+        ),
     ],
 )
 def test_what_is_not_followed_is_said(sql: str, why: str) -> None:

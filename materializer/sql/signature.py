@@ -152,7 +152,7 @@ class _Queries:
         kind = f"{type(node).__name__.lower()}{'' if node.args.get('distinct') else ' all'}"
         others: list[Column | None] = list(right.columns.values())
         if node.args.get("by_name"):
-            kind += " by name"
+            kind += f" by name {node.args.get('side')} {node.args.get('kind')}"
             others = [right.column(name) for name in left.columns]
         columns = {}
         for place, (name, column) in enumerate(left.columns.items()):
@@ -291,6 +291,8 @@ class _Queries:
     def _join(self, join: exp.Join, scope: Scope) -> None:
         """One more table. What an inner join asks for is a filter like any other, as are its tables' own."""
         kind, side, left, before = _kind(join), (join.side or "").upper(), scope.query, list(scope.sources.values())
+        if join.this.args.get("joins"):
+            raise UnreadableError("a JOIN within a JOIN is not followed")
         source = self._add(join.this, scope)
         right = source.query
         source.optional = side in ("LEFT", "FULL")
