@@ -61,12 +61,18 @@ class Models:
         if node is None or node["resource_type"] not in MODELS:
             return None
         if key not in self._queries:
-            self._queries[key] = None  # what reads itself, in a broken manifest, ends here
-            try:
-                self._queries[key] = self._read(node)
-            except UnreadableError as error:
-                self._why[key] = str(error)
+            for one in (*reversed(list(self.graph.above(node))), node):  # from the first on, however long the chain
+                self._query(self.key(one), one)
         return self._queries[key]
+
+    def _query(self, key: str, node: Mapping[str, Any]) -> None:
+        if key in self._queries or node["resource_type"] not in MODELS:
+            return
+        self._queries[key] = None  # what reads itself, in a broken manifest, ends here
+        try:
+            self._queries[key] = self._read(node)
+        except UnreadableError as error:
+            self._why[key] = str(error)
 
     def fingerprint(self, key: str) -> str | None:
         """Equal where a model, all above it and what is known of their columns are; None where not all is compiled."""
@@ -168,7 +174,7 @@ class Models:
         if node is None:
             return relation(name, {}, True)
         columns = self.columns(self.key(node))
-        return relation(self.key(node), columns or {}, not columns)
+        return relation(self.key(node), columns or dict.fromkeys(self._reader.node(name).columns), not columns)
 
 
 def _has_rows(node: Mapping[str, Any]) -> bool:

@@ -50,28 +50,38 @@ class Followed:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._known: dict[str, Query | UnreadableError] = {}
+        self._known: dict[str, Query | None] = {}
 
     def query(self, unique_id: str) -> Query:
         """What a model gives, or a source.
 
         Raises:
-            UnreadableError: where its SQL cannot be followed.
+            UnreadableError: where its SQL, or that of a model above it, cannot be followed.
         """
-        if unique_id not in self._known:
-            self._known[unique_id] = UnreadableError(f"{unique_id} reads itself")
-            node = self._reader.node(unique_id)
-            try:
-                self._known[unique_id] = (
-                    relation(unique_id, dict.fromkeys(node.columns), bool(node.may_have))
-                    if node.scope is None
-                    else query_of(node, self.query)
-                )
-            except UnreadableError as error:
-                self._known[unique_id] = error
-        found = self._known[unique_id]
-        if isinstance(found, UnreadableError):
-            raise found
+        waiting, begun = [unique_id], set()
+        while waiting:
+            node = self._reader.node(waiting[-1])
+            if node.id in self._known:
+                waiting.pop()
+            elif node.id not in begun:  # what it reads comes first, however long the chain
+                begun.add(node.id)
+                waiting += [one for one in node.reads if one not in begun]
+            else:
+                self._known[node.id] = self._read(node)
+        return self._found(unique_id)
+
+    def _read(self, node: Node) -> Query | None:
+        if node.scope is None:
+            return relation(node.id, dict.fromkeys(node.columns), bool(node.may_have))
+        try:
+            return query_of(node, self._found)
+        except UnreadableError:
+            return None
+
+    def _found(self, unique_id: str) -> Query:
+        found = self._known.get(unique_id)
+        if found is None:
+            raise UnreadableError(f"{unique_id} is not followed, or reads itself")
         return found
 
 
