@@ -1,25 +1,29 @@
 # make demo    the whole way on an example shop: raw data, dbt build, materialize, online and training features
 # make test    lint, then the whole test suite
 # make diff    what changed in the example's features since SINCE (a git revision; default the commit before)
-# Needs Python 3.11 or newer; everything else goes into .venv.
+# make feast   an environment with Feast, for the tests of moving from it (make test makes it too)
+# Needs Python 3.11 or newer; everything else goes into .venv, and Feast into .venv-feast.
 
 PYTHON ?= python3
 VENV := .venv
+FEAST := .venv-feast
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL := -m pip install --quiet --quiet --disable-pip-version-check
+PIP := $(BIN)/python $(INSTALL) --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format diff stop clean
+.PHONY: help demo test feast lint format diff stop clean
 
 help:
 	@echo "make demo     run the example: raw data, dbt build, materialize, then features online and for training"
 	@echo "make stop     stop the private Redis that the demo started; its data stays in dbt_project/.redis/"
 	@echo "make test     lint, then the whole test suite"
+	@echo "make feast    install Feast into $(FEAST), for the tests of moving from it; make test does too"
 	@echo "make lint     ruff: rules and format"
 	@echo "make format   let ruff mend what it can"
 	@echo "make diff     what changed in the example's features since SINCE=HEAD~1"
-	@echo "make clean    remove all that the above made, .venv too"
+	@echo "make clean    remove all that the above made, $(VENV) and $(FEAST) too"
 
 demo: $(VENV)/.demo
 	@$(BIN)/python dbt_project/demo.py
@@ -34,8 +38,10 @@ diff: $(VENV)/.demo
 stop:
 	@if [ -x $(BIN)/feature-store ]; then $(BIN)/feature-store redis stop --project-dir dbt_project; else echo "Nothing runs: there is no $(VENV)."; fi
 
-test: lint
+test: lint feast
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+feast: $(FEAST)/.installed
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .
@@ -46,7 +52,7 @@ format: $(VENV)/.dev
 	@$(BIN)/ruff format .
 
 clean: stop
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(FEAST) .pytest_cache .ruff_cache .hypothesis
 	cd dbt_project && rm -rf .redis raw target logs .dbt_packages .user.yml package-lock.yml shop.duckdb*
 
 $(BIN)/python:
@@ -64,3 +70,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV), with what the tests need (a minute or so, once) ..."
 	@$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
+
+# Feast asks for versions that dbt and DuckDB do not, so it has an environment of its own.
+$(FEAST)/.installed: constraints-feast.txt | $(BIN)/python
+	@echo "Installing Feast into $(FEAST) (a minute or two, once) ..."
+	@$(PYTHON) -m venv $(FEAST)
+	@$(FEAST)/bin/python $(INSTALL) --constraint constraints-feast.txt 'feast[duckdb,postgres,redis]'
+	@touch $@

@@ -478,7 +478,7 @@ class FeatureStore:
             InputError: for what is no reference.
             NotFoundError: for an unknown view, feature, model or column, naming those there are.
         """
-        from materializer.sql.built import lineage_in
+        from materializer.catalog.lineage import lineage_in
 
         return lineage_in(self.project, self._manifest(), reference, downstream)
 

@@ -9,9 +9,18 @@ import pytest
 import redis
 
 from materializer.online import local as local_redis
+from tests.support import once
 from tests.support.faults import Server
+from tests.support.real_feast import feast_python
+
+__all__ = ["feast_python"]
 
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _session(tmp_path_factory: pytest.TempPathFactory) -> None:
+    once.in_session(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

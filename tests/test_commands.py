@@ -23,8 +23,8 @@ import yaml
 import materializer
 from materializer import cli
 from tests.support.command import run, run_process
-from tests.support.dbt import DbtProject
-from tests.support.shop import ONLINE_VIEWS, built_shop, change_warehouse, copy_of
+from tests.support.dbt import DbtProject, copy_of
+from tests.support.shop import ONLINE_VIEWS, built_shop, change_warehouse
 
 COMMANDS = {name: cli.command(name) for names in cli.COMMANDS.values() for name in names}
 RESULT = ["view", "run_id", "rows_read", "rows_written", "rows_skipped", "rows_deleted", "seconds", "error"]
@@ -108,7 +108,7 @@ def test_help_and_version_of_the_programs() -> None:
 
 
 def test_materialize_prints_one_json_object(where: tuple[str, ...]) -> None:
-    ran = run_process("materialize", "--output", "json", *where)
+    ran = run("materialize", "--output", "json", *where)
     assert (ran.code, ran.err) == (0, "")
     assert list(ran.json) == ["views"]
     results = {result["view"]: result for result in ran.json["views"]}
@@ -370,7 +370,7 @@ def test_the_way_from_init_to_online_features(
     tmp_path: Path, redis_url: str, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     env = {"FEATURE_STORE_REDIS_URL": redis_url}
-    ran = run_process("feature-store", "init", "my-features", cwd=tmp_path, env=env)
+    ran = run("feature-store", "init", "my-features", cwd=tmp_path, env=env)
     assert (ran.code, ran.err) == (0, "")
     said = [line.strip() for line in ran.out.splitlines()[1:]]
     assert said == [
@@ -395,7 +395,7 @@ def test_the_way_from_init_to_online_features(
     with duckdb.connect(str(project.folder / "my_features.duckdb"), read_only=True) as warehouse:
         built = warehouse.sql("select column_name, column_type from (describe user_purchases)").fetchall()
         assert {name: warehouse.sql(f"select null::{declared[name]}").types[0] for name, _ in built} == dict(built)
-    ran = run_process("materialize", cwd=project.folder, env=env)
+    ran = run("materialize", cwd=project.folder, env=env)
     assert (ran.code, ran.err) == (0, ""), ran
     ran = run_process("feature-store", "online", "user_purchases", "-e", "user_id=1", cwd=project.folder, env=env)
     assert ran.code == 0 and re.search(r"^user_id +purchase_count.*\n1 +2 ", ran.out), ran

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from materializer.project.render import MacroRenderer
 from materializer.project.settings import load_project
 from materializer.warehouse import open_warehouse
 from tests.support.command import run
-from tests.support.dbt import DbtProject, make_project
+from tests.support.dbt import DbtProject, copy_of, make_project
 
 ROW = "select 1 as user_id, timestamp '2026-01-01' as event_timestamp, {} as v"
 SPINE = "select 1 as user_id, timestamptz '2026-03-01 00:00:00+00' as event_timestamp"
@@ -101,23 +101,16 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> DbtProject:
             },
             "macros/own.sql": MACROS,
         },
+        {"days": 1, "note": "of all", "shop": {"clock": "timestamp '2026-06-0{{ 1 }}'", "days": 2}},
     )
-    config = yaml.safe_load((project.folder / "dbt_project.yml").read_text())
-    config["vars"] = {"days": 1, "note": "of all", "shop": {"clock": "timestamp '2026-06-0{{ 1 }}'", "days": 2}}
-    project.write({"dbt_project.yml": config})
     project.dbt("build", "--exclude", "package:feature_store")
     return project
 
 
 @pytest.fixture
-def project(built: DbtProject, tmp_path: Path) -> Iterator[DbtProject]:
+def project(built: DbtProject, tmp_path: Path) -> DbtProject:
     """A copy of the project as it was built, to be changed."""
-    folder = tmp_path / "shop"
-    shutil.copytree(built.folder, folder, symlinks=True)
-    profile = yaml.safe_load((folder / "profiles.yml").read_text())
-    profile["shop"]["outputs"]["dev"]["path"] = str(folder / "warehouse.duckdb")
-    (folder / "profiles.yml").write_text(yaml.safe_dump(profile))
-    yield DbtProject(folder)
+    return copy_of(built, tmp_path / "shop")
 
 
 # Names and kinds.

@@ -55,7 +55,7 @@ def measured(views: Views, **arguments: Any) -> dict[str, dict[str, Any]]:
     return {row["feature"]: row for row in rows}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(ROWS)
 @example([])
 @example([(False, *[None] * len(TYPES)), (True, *[None] * len(TYPES))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,14 +18,26 @@ from materializer.project.relation import Relation
 from materializer.project.settings import load_project
 from materializer.warehouse import open_warehouse
 from tests.support.command import run
-from tests.support.manifests import manifest, write_manifest
+from tests.support.manifests import manifest, write_models
 
 ROWS = "select 1::bigint as user_id, timestamptz '2026-01-01 00:00:00+00' as event_timestamp, 2 as v"
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    for name in ("shop", "other"):
+        with duckdb.connect(str(folder / f"{name}.duckdb")) as connection:
+            connection.execute(f"create table users as {ROWS}")
+            connection.execute("create view settings as select current_setting('TimeZone') as zone, 7 / 2 as half")
+            connection.execute(f"copy ({ROWS}) to '{folder / 'rows.parquet'}'")
+    return folder
+
+
 @pytest.fixture
-def profile(tmp_path: Path) -> Callable[..., Path]:
+def profile(files: Path, tmp_path: Path) -> Callable[..., Path]:
     """Makes a project whose target has these settings; its folder has ``shop.duckdb`` and ``other.duckdb``."""
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
 
     def make(**settings: Any) -> Path:
         (tmp_path / "dbt_project.yml").write_text("name: shop\nprofile: shop\n")
@@ -32,11 +45,6 @@ def profile(tmp_path: Path) -> Callable[..., Path]:
         (tmp_path / "profiles.yml").write_text(yaml.safe_dump({"shop": {"target": "dev", "outputs": {"dev": output}}}))
         return tmp_path
 
-    for name in ("shop", "other"):
-        with duckdb.connect(str(tmp_path / f"{name}.duckdb")) as connection:
-            connection.execute(f"create table users as {ROWS}")
-            connection.execute("create view settings as select current_setting('TimeZone') as zone, 7 / 2 as half")
-            connection.execute(f"copy ({ROWS}) to '{tmp_path / 'rows.parquet'}'")
     return make
 
 
@@ -61,9 +69,7 @@ def test_a_view_in_an_attached_database_is_a_feature_view_like_any_other(profile
     content = manifest({"users": ROWS}, views={"users": {"entities": ["user_id"]}})
     node = content["nodes"]["model.shop.users"]
     node |= {"database": "lake", "schema": "main", "relation_name": '"lake"."main"."users"'}
-    (folder / "models").mkdir()
-    (folder / "models" / "users.sql").write_text(ROWS)
-    write_manifest(folder / "target" / "manifest.json", content)
+    write_models(folder, content)
     (view,) = FeatureStore(folder).list_feature_views()
     assert str(view.features[0].dtype) == "int32"
     spine = "select 1::bigint as user_id, now() as event_timestamp"
@@ -190,9 +196,7 @@ def test_a_profile_that_dbt_would_open_is_opened_by_the_commands_too(profile: Ca
     folder = profile(attach=[{"path": "other.duckdb", "alias": "lake"}], settings={"threads": 2})
     content = manifest({"users": ROWS}, views={"users": {"entities": ["user_id"]}})
     content["nodes"]["model.shop.users"] |= {"database": "shop"}
-    (folder / "models").mkdir()
-    (folder / "models" / "users.sql").write_text(ROWS)
-    write_manifest(folder / "target" / "manifest.json", content)
+    write_models(folder, content)
     shown = run("feature-store", "show", "users", "--project-dir", str(folder), "--profiles-dir", str(folder))
     assert shown.out, shown.err
     assert "v        feature   int32" in shown.out

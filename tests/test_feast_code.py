@@ -13,7 +13,8 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
 from materializer import FeatureStore
-from tests.support.shop import built_shop, copy_of
+from tests.support.dbt import copy_of
+from tests.support.shop import built_shop
 
 
 class PredictRequest(BaseModel):

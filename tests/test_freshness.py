@@ -19,8 +19,8 @@ from materializer.project.settings import load_project
 from materializer.warehouse import open_warehouse
 from materializer.warehouse.duckdb import DuckDBWarehouse
 from tests.support.command import assert_one_sentence, run
-from tests.support.dbt import DbtFailed, DbtProject, make_project
-from tests.support.shop import change_warehouse, copy_of
+from tests.support.dbt import DbtFailed, DbtProject, copy_of, make_project
+from tests.support.shop import change_warehouse
 
 NOW = datetime(2025, 3, 10, 12)
 UTC = timezone.utc

@@ -35,7 +35,7 @@ from materializer.training.spine import read_spine
 from materializer.warehouse import Warehouse, open_warehouse
 from materializer.warehouse.join_keys import HUGEINT, UHUGEINT, UUID, cast_for_all
 from tests.support.command import run
-from tests.support.manifests import bare_project, manifest, write_manifest
+from tests.support.manifests import bare_project, manifest, write_models
 
 U = uuid.UUID("6f9619ff-8b86-d011-b42d-00cf4fc964ff")
 LATER = datetime(2024, 1, 2, 12, 30, 0, 1)
@@ -206,13 +206,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> FeatureSt
             )
             views[f"mixed_{place}"] = {"entities": ["k"]}
         warehouse.execute("insert into mixed_1 values (300, timestamp '2023-01-01', 300)")
-    declared = {name: "select 1" for name in views}
-    content = manifest(declared, views)
-    (folder / "models").mkdir()
-    for node in content["nodes"].values():
-        node["checksum"] = {"name": "none", "checksum": ""}
-        (folder / node["original_file_path"]).write_text("select 1")
-    write_manifest(folder / "target" / "manifest.json", content)
+    write_models(folder, manifest(dict.fromkeys(views, "select 1"), views))
     store = FeatureStore(folder, redis_url=redis_url, namespace="keys")
     store.materialize()
     return store
@@ -639,17 +633,9 @@ def test_a_key_of_a_rare_type_is_found_by_its_own_and_stops_no_query_of_another(
     with duckdb.connect(str(bare_project(tmp_path) / "shop.duckdb")) as connection:
         connection.execute(f"create table v as select {own} as k, {moment}, 5 as f")
     content = manifest({"v": "select 1"}, {"v": {"entities": ["k"]}})
-    with open_warehouse(FeatureStore(bare_project_of(tmp_path, content)).project) as warehouse:
+    with open_warehouse(FeatureStore(write_models(tmp_path, content)).project) as warehouse:
         renderer = MacroRenderer(content, warehouse.columns)
         for given in (own, "7::bigint", "'7'", "'007'", "7.5::double", "date '2024-01-01'", "null"):
             spine = Relation(f"(select {given} as k, {moment}) as labels")
             found = warehouse.query(renderer.render("point_in_time_join", spine, ["v:f"]))["f"].to_pylist()
             assert found == [5 if given in (own, *matches) else None], given
-
-
-def bare_project_of(folder: Path, content: dict[str, Any]) -> Path:
-    (folder / "models").mkdir()
-    (folder / "models" / "v.sql").write_text("select 1")
-    content["nodes"]["model.shop.v"]["checksum"] = {"name": "none", "checksum": ""}
-    write_manifest(folder / "target" / "manifest.json", content)
-    return folder

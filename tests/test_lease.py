@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,9 +16,10 @@ import redis
 
 from materializer import FeatureStore, MaterializationError
 from materializer.online import lease
-from tests.support.command import environment
-from tests.support.dbt import DbtProject, make_project
-from tests.support.shop import change_warehouse, copy_of
+from tests.support.dbt import DbtProject, copy_of
+from tests.support.forked import Process
+from tests.support.manifests import bare_project, manifest, write_models
+from tests.support.shop import change_warehouse
 
 ROWS = 6_000
 # What a run does in a process of its own: small batches, a short lease, and something that happens on the way.
@@ -57,20 +56,15 @@ print(json.dumps([result.rows_written for result in results]))
 def projects(tmp_path_factory: pytest.TempPathFactory) -> tuple[DbtProject, DbtProject]:
     """One project in two states: in the later one every row has changed, and every other entity is gone."""
     folder = tmp_path_factory.mktemp("lease")
-    big = f"""
-        {{{{ config(materialized='table') }}}}
+    before = DbtProject(bare_project(folder / "before", "warehouse.duckdb"))
+    views = {"big": {"entities": ["id"]}, "small": {"entities": ["id"]}}
+    write_models(before.folder, manifest(dict.fromkeys(views, "select 1 as id"), views, database="warehouse"))
+    table = """
+        create table {} as
         select i as id, timestamptz '2024-01-01 00:00:00+00' as event_timestamp, 1 as version, 1 as same_version
-        from range({ROWS}) as r(i)
+        from range({}) as r(i)
     """
-    small = big.replace(f"range({ROWS})", "range(3)")
-    view = {"config": {"meta": {"feature_view": {"entities": ["id"]}}}}
-    files = {
-        "models/big.sql": big,
-        "models/small.sql": small,
-        "models/models.yml": {"models": [{"name": "big", **view}, {"name": "small", **view}]},
-    }
-    before = make_project(folder / "before", files)
-    before.dbt("run")
+    change_warehouse(before, table.format("big", ROWS), table.format("small", 3))
     after = copy_of(before, folder / "after")
     change_warehouse(after, "update big set version = 2, same_version = 2", "delete from big where id % 2 = 1")
     return before, after
@@ -86,13 +80,13 @@ def after(projects: tuple[DbtProject, DbtProject], tmp_path: Path) -> DbtProject
     return copy_of(projects[1], tmp_path / "after")
 
 
-Start = Callable[..., subprocess.Popen]
+Start = Callable[..., Process]
 
 
 @pytest.fixture
 def start(redis_url: str, namespace: str) -> Iterator[Start]:
     """Starts a run as a process and waits until what was asked for happens to it."""
-    running: list[subprocess.Popen] = []
+    running: list[Process] = []
 
     def call(
         project: DbtProject,
@@ -102,15 +96,12 @@ def start(redis_url: str, namespace: str) -> Iterator[Start]:
         views: tuple[str, ...] = ("big",),
         full: bool = False,
         seconds: float = 1.0,
-    ) -> subprocess.Popen:
+    ) -> Process:
         asked = {
             "project": str(project.folder), "url": redis_url, "namespace": namespace, "views": views, "full": full,
             "after": after, "then": then, "lease_ms": lease_ms, "seconds": seconds,
         }  # fmt: skip
-        process = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, json.dumps(asked)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
-        )  # fmt: skip
+        process = Process(SCRIPT, json.dumps(asked))
         running.append(process)
         line = process.stdout.readline()
         assert line == f"{then}\n", process.communicate()
@@ -123,7 +114,7 @@ def start(redis_url: str, namespace: str) -> Iterator[Start]:
         process.communicate()
 
 
-def ended(process: subprocess.Popen) -> tuple[int, str, str]:
+def ended(process: Process) -> tuple[int, str, str]:
     out, err = process.communicate(timeout=60)
     return process.returncode, out, err
 

@@ -164,8 +164,8 @@ def test_what_dbt_has_only_parsed_is_compiled_for_its_lineage(store: FeatureStor
 
 
 def test_a_seed_with_no_declared_columns_is_known_by_its_file(tmp_path: Path) -> None:
+    from materializer.catalog.lineage import built_columns
     from materializer.project.settings import load_project
-    from materializer.sql.built import built_columns
 
     (tmp_path / "seeds").mkdir()
     (tmp_path / "seeds" / "kinds.csv").write_text('\ufeffkind,"a, label"\nx,y\n')

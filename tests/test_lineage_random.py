@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from materializer.project.graph import Graph
-from materializer.sql.lineage import Column, downstream, upstream
+from materializer.sql.lineage import Column, downstream, origins, upstream
 from tests.support.chains import SOURCES, executed, write_chain
 from tests.support.hand_made import manifest_of
 
@@ -67,3 +67,34 @@ def test_forward_and_back_tell_of_the_same_values(seed: int) -> None:
         for source in called(upstream(graph, f"model.shop.{model}", column).values)
     }
     assert forward and forward == back
+
+
+@pytest.mark.parametrize("seed", range(80, 110))
+@pytest.mark.parametrize("sources", [{}, {"raw.p": SOURCES["raw.p"]}], ids=["none declared", "one declared"])
+def test_where_columns_are_not_known_nothing_is_missing_unless_it_is_said(
+    seed: int, sources: dict[str, list[str]]
+) -> None:
+    chain = write_chain(seed)
+    graph = Graph(manifest_of(chain.models, sources))
+    followed = 0
+    for model in chain.models:
+        for column, truth in chain.relations[f"{{{model}}}"].items():
+            lineage = upstream(graph, f"model.shop.{model}", column)
+            assert lineage.unresolved or called(lineage.values) >= truth, (model, column, chain.models)
+            followed += not lineage.unresolved
+    assert followed
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_the_sets_of_origins_are_those_of_the_lineage(seed: int) -> None:
+    chain = write_chain(seed)
+    graph, valued = Graph(manifest_of(chain.models, SOURCES)), 0
+    for model in reversed(chain.models):
+        for column in chain.relations[f"{{{model}}}"]:
+            start = (graph, f"model.shop.{model}", column)
+            lineage, sets = upstream(*start), origins(*start)
+            assert (sets.values, sets.counted, sets.filters) == (
+                set(lineage.values), set(lineage.counted), set(lineage.filters),
+            )  # fmt: skip
+            valued += bool(sets.values)
+    assert valued

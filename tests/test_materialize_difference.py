@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import redis
-import yaml
 
 from materializer import FeatureStore, MaterializationError
 from materializer.errors import InputError
@@ -26,7 +25,18 @@ from materializer.online.published import read_published
 from tests.support.cases import FEATURES
 from tests.support.command import contents, rows, run
 from tests.support.dbt import DbtProject
-from tests.support.faults import Server, commands, difference, memory_folder, new_project, online, oracle, sql
+from tests.support.faults import (
+    VIEWS,
+    Server,
+    commands,
+    declare,
+    difference,
+    memory_folder,
+    new_project,
+    online,
+    oracle,
+    sql,
+)
 
 UTC = timezone.utc
 
@@ -100,17 +110,50 @@ class Work:
         return json.loads((self.memory / "memory.json").read_text())
 
 
-@pytest.fixture
-def work(tmp_path: Path, server: Server, namespace: str) -> Work:
+@dataclass(frozen=True)
+class Start:
+    """Where a test may start: a project's folder, and what is in Redis by key."""
+
+    folder: Path
+    online: dict[bytes, bytes]
+
+
+@pytest.fixture(scope="module")
+def starts(tmp_path_factory: pytest.TempPathFactory, server: Server) -> dict[str, Start]:
+    """Before and after a first run, made once: every test's project is put back to one of them, in the same place."""
+    kept = tmp_path_factory.mktemp("starts")
+    work = Work(new_project(tmp_path_factory.mktemp("difference") / "shop"), server.url, "difference").sql(READINGS)
+    shutil.copytree(work.project.folder, kept / "before")
     server.client.flushall()
-    return Work(new_project(tmp_path / "shop"), server.url, namespace).sql(READINGS)
+    assert work.moved() == (4, 0)
+    shutil.copytree(work.project.folder, kept / "after")
+    left = {key: server.client.dump(key) for key in server.client.scan_iter()}
+    return {
+        "place": Start(work.project.folder, {}),
+        "before": Start(kept / "before", {}),
+        "after": Start(kept / "after", left),
+    }
 
 
 @pytest.fixture
-def sent(work: Work) -> Work:
+def work(starts: dict[str, Start], server: Server) -> Work:
+    return started(starts, "before", server)
+
+
+@pytest.fixture
+def sent(starts: dict[str, Start], server: Server) -> Work:
     """After a first run."""
-    assert work.moved() == (4, 0)
-    return work
+    return started(starts, "after", server)
+
+
+def started(starts: dict[str, Start], name: str, server: Server) -> Work:
+    place, start = starts["place"].folder, starts[name]
+    shutil.rmtree(place)
+    shutil.copytree(start.folder, place)
+    server.client.flushall()
+    for key, value in start.online.items():
+        server.client.restore(key, 0, value)
+    return Work(DbtProject(place), server.url, "difference")
 
 
 # What is sent.
@@ -245,14 +288,8 @@ def test_a_row_that_falls_due_moves_with_the_next_run_and_no_dbt_run_in_between(
 # Definitions that change.
 
 
-def declare(project: DbtProject, view: str, **changes: Any) -> None:
-    """Change a view's declaration in the YAML, and let dbt read it."""
-    path = project.folder / "models" / "views.yml"
-    declared = yaml.safe_load(path.read_text())
-    (model,) = [model for model in declared["models"] if model["name"] == view]
-    model["config"]["meta"]["feature_view"] |= changes
-    path.write_text(yaml.safe_dump(declared))
-    project.dbt("parse")
+def change(project: DbtProject, view: str, **changes: Any) -> None:
+    declare(project, VIEWS | {view: VIEWS[view] | changes})
 
 
 def test_a_ttl_that_changed_sends_every_row_again(work: Work) -> None:
@@ -260,7 +297,7 @@ def test_a_ttl_that_changed_sends_every_row_again(work: Work) -> None:
     assert work.run("visits").rows_written == 50
     key = f"{work.namespace}:visits:7"
     before = work.client.pexpiretime(key)
-    declare(work.project, "visits", ttl="60 days")
+    change(work.project, "visits", ttl="60 days")
     result = work.run("visits")
     assert (result.rows_written, result.rows_deleted) == (50, 0)
     assert "the definition changed" in result.why
@@ -309,7 +346,7 @@ def test_a_join_key_that_becomes_a_feature_leaves_no_row_of_the_old_keys(work: W
                 timestamptz '2024-05-01 00:00+00' as event_timestamp from range(100)""")
     assert work.run("pairs").rows_written == 100
     work.sql("delete from pairs where item_id <> 3")
-    declare(work.project, "pairs", entities=["user_id"])
+    change(work.project, "pairs", entities=["user_id"])
     result = work.run("pairs")
     assert (result.rows_written, result.rows_deleted) == (10, 100)
     assert sorted(online(work.client, work.namespace, "pairs")) == sorted(
@@ -348,17 +385,19 @@ def test_a_run_that_would_remove_most_of_a_view_stops_until_that_is_meant(work: 
     assert work.moved() == (0, 0)
 
 
-@pytest.mark.parametrize("full", [False, True], ids=["by difference", "--full"])
-def test_rows_that_grew_too_old_to_keep_are_no_shrink(work: Work, full: bool) -> None:
+def test_rows_that_grew_too_old_to_keep_are_no_shrink(work: Work) -> None:
     # The view's ttl is 30 days, so a row is kept for 60: all but ten of these have four seconds left.
     work.sql("""create table visits as select range as user_id, range as seen,
                 now() - case when range < 10 then interval '1 day' else interval '1440 hours' - interval '4 seconds' end
                     as event_timestamp from range(1200)""")
-    assert work.run("visits").rows_written == 1200
+    ways = {False: work, True: replace(work, namespace="difference.full")}
+    for way in ways.values():
+        assert way.run("visits").rows_written == 1200
     time.sleep(4.5)
-    assert work.run("visits", full=full).error is None
-    assert len(online(work.client, work.namespace, "visits")) == 10
-    assert work.run("visits").rows_written == 0
+    for full, way in ways.items():
+        assert way.run("visits", full=full).error is None
+        assert len(online(way.client, way.namespace, "visits")) == 10
+        assert way.run("visits").rows_written == 0
 
 
 # Trying out, and the past.

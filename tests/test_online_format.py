@@ -23,8 +23,8 @@ from materializer.online.keys import escape, glob_literal, unescape
 from materializer.online.rows import keep_for
 from materializer.online.values import codec, encode
 from materializer.warehouse.arrow import to_plain
-from tests.support.dbt import DbtProject, make_project
-from tests.support.shop import EVENT_TEXT, built_shop, copy_of
+from tests.support.dbt import DbtProject, copy_of, make_project
+from tests.support.shop import EVENT_TEXT, built_shop
 
 # One column each: SQL, and what Redis holds of it.
 VALUES: dict[str, tuple[str, bytes | None]] = {

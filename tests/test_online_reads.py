@@ -24,8 +24,8 @@ from materializer.online import local as local_redis
 from materializer.online.keys import key_texts
 from materializer.online.reader import OnlineReader
 from tests.support.command import environment
-from tests.support.dbt import DbtProject
-from tests.support.shop import EVENT, built_shop, change_properties, change_warehouse, copy_of
+from tests.support.dbt import DbtProject, copy_of
+from tests.support.shop import EVENT, built_shop, change_properties, change_warehouse
 
 USER = ["user_features:age", "user_features:city", "user_features:score"]
 
@@ -362,6 +362,25 @@ def test_readers_look_at_the_registry_again_only_when_a_view_changed(
     assert renews() and not renews()
 
 
+def test_what_an_older_release_published_is_read_and_published_anew_by_the_next_run(
+    own: tuple[DbtProject, FeatureStore, FeatureStore], client: redis.Redis
+) -> None:
+    _, writer, reader = own
+    registry = f"{reader.namespace}:registry"
+    entry = json.loads(client.hget(registry, "user_features"))
+    assert entry["format"] == 2 and entry.pop("announced") is True
+    client.hset(registry, "user_features", json.dumps({**entry, "format": 1, "told": True}))
+    older = FeatureStore(redis_url=reader._redis_url, namespace=reader.namespace)
+    rows = [{"user_id": 1}]
+    assert (
+        older.get_online_features(["user_features:age"], rows).to_dict()
+        == reader.get_online_features(["user_features:age"], rows).to_dict()
+    )
+    writer.materialize(["user_features"])
+    entry = json.loads(client.hget(registry, "user_features"))
+    assert (entry["format"], entry["announced"], "told" in entry) == (2, True, False)
+
+
 def test_threads_share_a_reader(own: tuple[DbtProject, FeatureStore, FeatureStore]) -> None:
     _, writer, reader = own
     failures: list[BaseException] = []
@@ -465,7 +484,7 @@ imported = time.perf_counter() - started
 store = FeatureStore(redis_url=sys.argv[1], namespace=sys.argv[2])
 answer = store.get_online_features("recommendation", [{"user_id": 1, "item_id": "a:1"}]).to_dict(True, True)
 print([view.name for view in store.list_feature_views()], answer["city"], answer["price"], answer["city__status"])
-heavy = sorted({"dbt", "pandas", "polars", "sqlglot", "rich"} & set(sys.modules))
+heavy = sorted({"click", "dbt", "jinja2", "pandas", "polars", "rich", "sqlglot", "yaml"} & set(sys.modules))
 print(heavy, f"imported in {imported:.2f} s", file=sys.stderr)
 """
 

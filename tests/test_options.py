@@ -23,14 +23,16 @@ def texts() -> Iterator[tuple[str, ...]]:
     """Every option and argument of every command that takes a text."""
 
     def walk(command: click.Command, way: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-        for name, below in getattr(command, "commands", {}).items():
-            yield from walk(below, (*way, name))
-        if not getattr(command, "commands", None):
-            for parameter in command.params:
-                if isinstance(parameter, click.Argument):
-                    yield way
-                elif not parameter.is_flag and not isinstance(parameter.type, click.types.IntParamType):
-                    yield from ((*way, option) for option in parameter.opts)
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for name in command.list_commands(context):
+                yield from walk(command.get_command(context, name), (*way, name))
+            return
+        for parameter in command.params:
+            if isinstance(parameter, click.Argument):
+                yield way
+            elif not parameter.is_flag and not isinstance(parameter.type, click.types.IntParamType):
+                yield from ((*way, option) for option in parameter.opts)
 
     yield from walk(feature_store, ())
 

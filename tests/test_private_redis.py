@@ -16,8 +16,8 @@ from materializer import FeatureStore, OnlineStoreError
 from materializer.online import local as local_redis
 from materializer.online import urls
 from tests.support.command import assert_one_sentence, environment, run
-from tests.support.dbt import DbtProject
-from tests.support.shop import built_shop, copy_of
+from tests.support.dbt import DbtProject, copy_of
+from tests.support.shop import built_shop
 
 NOBODY = f"redis://127.0.0.1:{local_redis._free_port()}/0"
 # A program whose default port is one of the test's own, whatever listens on this machine's.

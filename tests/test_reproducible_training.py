@@ -22,8 +22,8 @@ from materializer.training.files import column_sha256, write_table
 from materializer.training.record import read_record
 from materializer.training.repeat import TrainingSetChangedError
 from tests.support.command import assert_one_sentence, run, run_process
-from tests.support.dbt import DbtProject, make_project
-from tests.support.shop import change_warehouse, copy_of
+from tests.support.dbt import DbtProject, copy_of, make_project
+from tests.support.shop import change_warehouse
 
 START = datetime(2025, 1, 1)
 ROWS = 300_000  # several of DuckDB's row groups, so that its threads share the work
@@ -154,19 +154,9 @@ def test_two_processes_write_the_same_bytes(shop: DbtProject, tmp_path: Path) ->
     )
     pq.write_table(spine, tmp_path / "labels.parquet")
     where = ("--project-dir", str(shop.folder))
-    for name in ("one", "two"):
-        asked = (
-            "--spine",
-            "labels.parquet",
-            "-f",
-            "big",
-            "-f",
-            "small:age",
-            "--timestamp",
-            "at",
-            "--full-feature-names",
-        )
-        ran = run_process("feature-store", "training", *asked, "--out", f"{name}.parquet", *where, cwd=tmp_path)
+    asked = ("--spine", "labels.parquet", "-f", "big", "-f", "small:age", "--timestamp", "at", "--full-feature-names")
+    for name, runner in (("one", run_process), ("two", run)):
+        ran = runner("feature-store", "training", *asked, "--out", f"{name}.parquet", *where, cwd=tmp_path)
         assert (ran.code, ran.err) == (0, "")
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
     one, two = (json.loads((tmp_path / f"{name}.parquet.json").read_text()) for name in ("one", "two"))
@@ -176,9 +166,7 @@ def test_two_processes_write_the_same_bytes(shop: DbtProject, tmp_path: Path) ->
     table = pq.read_table(tmp_path / "one.parquet")
     assert table.select(["user_id", "at"]).equals(spine.select(["user_id", "at"]))
     assert 0 < table["big__score"].null_count < count / 2
-    ran = run_process(
-        "feature-store", "training", "--from", "one.parquet.json", "--out", "three.parquet", *where, cwd=tmp_path
-    )
+    ran = run("feature-store", "training", "--from", "one.parquet.json", "--out", "three.parquet", *where, cwd=tmp_path)
     assert (ran.code, ran.err) == (0, "")
     assert ran.out == f"{count} rows written to three.parquet: the same bytes as before\n"
     assert (tmp_path / "three.parquet").read_bytes() == (tmp_path / "one.parquet").read_bytes()

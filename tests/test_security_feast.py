@@ -1,18 +1,20 @@
-"""A Feast repository of a stranger's: its code is not run, files outside are not read, and its texts stay texts in dbt."""
+"""A Feast repository: this program opens none of its files, tells none of its secrets, and its texts stay texts in dbt."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from materializer.from_feast import from_feast
-from materializer.from_feast.properties import inert
+from materializer.feast import from_feast
+from materializer.feast.ask import SCRIPT
+from materializer.feast.properties import inert
 from materializer.project import dbt_package
 from materializer.project.sandbox import sandbox
 from tests.support.dbt import DbtProject
@@ -54,7 +56,7 @@ def test_inert_text_is_itself_after_jinja(text: str) -> None:
 
 def repository(folder: Path, body: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "feature_store.yaml").write_text("project: demo\nprovider: local\n")
+    (folder / "feature_store.yaml").write_text("project: demo\nprovider: local\nregistry: registry.db\n")
     (folder / "views.py").write_text(
         "import json, os\nfrom pathlib import Path\nfrom datetime import timedelta\n"
         "from feast import BigQuerySource, Entity, FeatureService, FeatureView, Field, FileSource\n"
@@ -94,8 +96,8 @@ def strings(value: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_no_text_of_a_repository_means_anything_to_dbt(tmp_path: Path, text: str) -> None:
-    _, written = from_feast(repository(tmp_path / "repo", hostile(text)), "shop")
+def test_no_text_of_a_repository_means_anything_to_dbt(tmp_path: Path, text: str, feast_python: str) -> None:
+    _, written = from_feast(repository(tmp_path / "repo", hostile(text)), "shop", feast_python)
     assert len(written.models) == 4
     seen = 0
     for name, content in written.files.items():
@@ -110,9 +112,9 @@ def test_no_text_of_a_repository_means_anything_to_dbt(tmp_path: Path, text: str
         assert ".." not in Path(path).parts
 
 
-def test_dbt_itself_gives_back_every_text(tmp_path: Path) -> None:
+def test_dbt_itself_gives_back_every_text(tmp_path: Path, feast_python: str) -> None:
     text = TEXTS[1] + TEXTS[5] + TEXTS[8]
-    _, written = from_feast(repository(tmp_path / "repo", hostile(text)), "shop")
+    _, written = from_feast(repository(tmp_path / "repo", hostile(text)), "shop", feast_python)
     project = DbtProject(tmp_path / "shop")
     project.write(written.files)
     dbt_package.renew_copy(project.folder)
@@ -141,86 +143,95 @@ def test_dbt_itself_gives_back_every_text(tmp_path: Path) -> None:
         "select '1",
     ],
 )
-def test_a_query_that_is_not_one_is_written_but_not_enabled(tmp_path: Path, query: str) -> None:
+def test_a_query_that_is_not_one_is_written_but_not_enabled(tmp_path: Path, query: str, feast_python: str) -> None:
     _, written = from_feast(
         repository(tmp_path / "repo", f"""
 e = Entity(name="id", join_keys=["id"])
 s = PostgreSQLSource(name="s", query={query!r}, timestamp_field="at")
 v = FeatureView(name="v", entities=[e], source=s, schema=[Field(name="x", dtype=Int64)])
-"""), "shop")  # fmt: skip
+"""), "shop", feast_python)  # fmt: skip
     assert [model.enabled for model in written.models] == [False]
     assert "enabled: false" in written.files["FROM_FEAST.md"]
 
 
-LEAKS = {
-    "a file above": "text = open('../secret.json').read()",
-    "a file above as JSON": "text = json.load(open('../secret.json'))['key']",
-    "a file above by Path": "text = Path('../secret.json').read_text()",
-    "a file by a link": "text = Path('link.json').read_text()",
-    "a module above": "from ..secret import text",
-    "attributes by format": "text = '{0.__class__.__new__.__globals__[os].environ}'.format(Path('x'))",
-    "an item by format": "text = '{0[0]}'.format([os.environ])",
-    "a program": "os.system('touch MARK'); text = 'x'",
-    "a program by a name": "text = __import__('os').popen('touch MARK').read()",
-    "eval": "text = eval('open(\"../secret.json\").read()')",
-    "subclasses": "text = str(().__class__.__base__.__subclasses__())",
-    "a huge width": "text = '{:{}}'.format('x', 10 ** 9)",
-    "a huge text": "text = 'a' * 10 ** 6; text = text.replace('a', text).replace('a', text)",
-    "a huge join": "text = ('a' * 10 ** 6).join(['b'] * 10 ** 6)",
-    "a huge range": "text = str(sum(range(10 ** 12)))",
-    "for ever": "while True: pass",
-}
+PLUGIN = """
+from feast.data_source import DataSource
+from feast.protos.feast.core.DataSource_pb2 import DataSource as Proto
+import json
+
+class Lake(DataSource):
+    def _to_proto_impl(self):
+        said = {"table": "rides", "password": "s3cret-of-a-plugin", "path": None, "query": {"s3cret": 1}}
+        return Proto(
+            name=self.name, type=Proto.CUSTOM_SOURCE, timestamp_field="at",
+            custom_options=Proto.CustomSourceOptions(configuration=json.dumps(said).encode()),
+        )
+    def source_type(self):
+        return Proto.CUSTOM_SOURCE
+    def get_table_column_names_and_types(self, config):
+        raise RuntimeError(f"cannot connect with {config.online_store.connection_string}")
+    def get_table_query_string(self):
+        return ""
+    @staticmethod
+    def from_proto(proto):
+        return Lake(name=proto.name)
+    @staticmethod
+    def source_datatype_to_feast_value_type():
+        return None
+    def validate(self, config):
+        pass
+
+e = Entity(name="id", join_keys=["id"])
+v = FeatureView(name="v", entities=[e], source=Lake(name="lake", timestamp_field="at"))
+"""
+YAML = """
+project: demo
+provider: local
+registry: data/registry.db
+offline_store: {type: file}
+online_store: {type: redis, connection_string: "localhost,password=s3cret-of-the-store"}
+auth: {type: no_auth}
+"""
 
 
-@pytest.mark.parametrize("body", LEAKS.values(), ids=LEAKS)
-def test_code_of_a_repository_is_not_run_and_reads_nothing_else(
-    tmp_path: Path, body: str, monkeypatch: pytest.MonkeyPatch
+def test_no_secret_of_a_repository_is_handed_over(
+    tmp_path: Path, feast_python: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of feature_store.yaml, of the environment, of a source's connection, of an error's text: not even to this program."""
     monkeypatch.setenv("A_SECRET", "s3cret-of-the-environment")
-    (tmp_path / "secret.json").write_text('{"key": "s3cret-of-a-file"}')
-    (tmp_path / "secret.py").write_text("text = 's3cret-of-a-module'")
-    folder = repository(tmp_path / "repo", f"""
-{body.replace("MARK", str(tmp_path / "mark"))}
+    folder = repository(tmp_path / "repo", PLUGIN)
+    (folder / "feature_store.yaml").write_text(YAML)
+    answer = subprocess.run([feast_python, SCRIPT, folder], capture_output=True, check=True).stdout
+    (view,) = [one for one in json.loads(answer)["objects"] if one["kind"] == "FeatureView"]
+    assert view["columns_error"] == "RuntimeError"
+    assert view["proto"]["spec"]["batch_source"]["custom_options"] == {"table": "rides"}
+    assert b"s3cret" not in answer
+    _, written = from_feast(folder, "shop", feast_python)
+    assert "source('feast_tables', 'lake')" in written.files["models/features/v.sql"]
+
+
+def test_this_program_opens_no_file_of_a_repository(
+    tmp_path: Path, feast_python: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even feature_store.yaml: Feast reads it. What a view reads may be a pipe, on which any reader would wait."""
+    folder = repository(tmp_path / "repo", """
 e = Entity(name="id", join_keys=["id"])
 v = FeatureView(name="v", entities=[e], source=FileSource(name="s", path="data/x.parquet", timestamp_field="at"),
-                schema=[Field(name="x", dtype=Int64)], description=text)
-w = FeatureView(name="w", entities=[e], source=FileSource(name="s2", path="data/x.parquet", timestamp_field="at"),
                 schema=[Field(name="x", dtype=Int64)])
 """)  # fmt: skip
-    (folder / "link.json").symlink_to(tmp_path / "secret.json")
-    try:
-        _, written = from_feast(folder, "shop")
-    except Exception as error:
-        assert type(error).__module__.startswith("materializer")
-        return
-    assert not any("s3cret" in text for text in written.files.values())
-    assert not (tmp_path / "mark").exists()
+    answer = subprocess.run([feast_python, SCRIPT, folder], capture_output=True, check=True).stdout
+    (tmp_path / "feast.json").write_bytes(answer)
+    for path in ("feature_store.yaml", "views.py", "data/x.parquet"):
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).unlink(missing_ok=True)
+        os.mkfifo(folder / path)
+    _, written = from_feast(tmp_path / "feast.json", "shop")
+    assert [model.name for model in written.models] == ["v"]
 
 
-def test_files_that_a_repository_names_elsewhere_are_not_looked_into(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "waits.parquet")  # whoever opens it, waits for ever
-    (tmp_path / "many").mkdir()
-    folder = repository(tmp_path / "repo", f"""
-e = Entity(name="id", join_keys=["id"])
-a = FeatureView(name="a", entities=[e], source=FileSource(name="s", path="{tmp_path}/waits.parquet", timestamp_field="at"),
-                schema=[Field(name="x", dtype=Int64)])
-b = FeatureView(name="b", entities=[e], source=FileSource(name="t", path="../waits.parquet", timestamp_field="at"),
-                schema=[Field(name="x", dtype=Int64)])
-c = FeatureView(name="c", entities=[e], source=FileSource(name="u", path="link.parquet", timestamp_field="at"),
-                schema=[Field(name="x", dtype=Int64)])
-d = FeatureView(name="d", entities=[e], source=FileSource(name="r", path="/", timestamp_field="at"),
-                schema=[Field(name="x", dtype=Int64)])
-""")  # fmt: skip
-    (folder / "link.parquet").symlink_to(tmp_path / "waits.parquet")
-    (folder / "linked.py").symlink_to(tmp_path / "waits.parquet")
-    (folder / ".feastignore").write_text("../**\n/etc/*\n**/nothing\n")
-    _, written = from_feast(folder, "shop")
-    assert written.files["FROM_FEAST.md"].count("lies outside of the repository") == 4
-
-
-def test_the_report_holds_no_markup_of_the_repository(tmp_path: Path) -> None:
+def test_the_report_holds_no_markup_of_the_repository(tmp_path: Path, feast_python: str) -> None:
     text = "`x` | ![p](http://evil.example/p.png) <script>alert(1)</script> [l](javascript:x)\n# Head"
-    _, written = from_feast(repository(tmp_path / "repo", hostile(text)), "shop")
+    _, written = from_feast(repository(tmp_path / "repo", hostile(text)), "shop", feast_python)
     report = written.files["FROM_FEAST.md"]
     assert "<script" not in report
     assert not re.search(r"\]\((http|javascript)", re.sub(r"`[^`]*`", "", report))

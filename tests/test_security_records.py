@@ -17,8 +17,8 @@ from materializer import FeatureStore, FeatureStoreError
 from materializer.project.settings import load_project
 from materializer.warehouse import query_apart
 from tests.support.command import Ran, assert_one_sentence, run
-from tests.support.dbt import DbtProject
-from tests.support.shop import built_shop, copy_of, profile_of
+from tests.support.dbt import DbtProject, copy_of
+from tests.support.shop import built_shop, profile_of
 
 SPINE = "select 1::bigint as user_id, timestamp '2024-06-01' as event_timestamp"
 

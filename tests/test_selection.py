@@ -14,8 +14,8 @@ import pytest
 from materializer import FeatureStore, FeatureStoreError, NotFoundError
 from materializer.project import dbt_process, selection
 from tests.support.command import assert_one_sentence, run
-from tests.support.dbt import DbtProject
-from tests.support.shop import ONLINE_VIEWS, built_shop, copy_of
+from tests.support.dbt import DbtProject, copy_of
+from tests.support.shop import ONLINE_VIEWS, built_shop
 
 ITEMS, USERS, PAIRS = "item_features", "user_features", "user_item"
 

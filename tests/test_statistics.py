@@ -80,7 +80,7 @@ def create(views: Views, table: dict[str, list[Any]]) -> None:
     views.connection.unregister("drawn_rows")
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(TABLES)
 @example({name: [] for name in TYPES})
 @example({name: [None, None] for name in TYPES})
@@ -382,7 +382,7 @@ MODELS = {
     ),
     "by_key": HISTORY % (
         "incremental_strategy='delete+insert', unique_key=['feature_view', 'feature', 'period_start']",
-        "features=['age', 'Home Town'], start=var('day', '2024-01-01'), end=var('next_day', '2024-01-02')",
+        "features=['age', 'Home Town'], start=env_var('DAY', '2024-01-01'), end=env_var('NEXT_DAY', '2024-01-02')",
     ),
     "figures": "{{ feature_store.feature_statistics('people', features=['score', 'age'], start='2024-01-02', top=3) }}",
     "drifts": "{{ feature_store.feature_drift_measures('people', period='1 day') }}",
@@ -415,13 +415,14 @@ def history(project: DbtProject, model: str) -> list[tuple]:
         ).fetchall()
 
 
-def test_a_history_has_a_set_of_rows_a_day_and_the_same_after_another_run(project: DbtProject) -> None:
+def test_a_history_has_a_set_of_rows_a_day_and_the_same_after_another_run(
+    project: DbtProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = ("2024-01-01", "2024-01-02"), ("2024-01-02", "2024-01-03")
     for day, next_day in (first, second, second):
-        project.dbt(
-            "run", "-s", "by_batch", "by_key", "--event-time-start", day, "--event-time-end", next_day,
-            "--vars", json.dumps({"day": day, "next_day": next_day}),
-        )  # fmt: skip
+        monkeypatch.setenv("DAY", day)
+        monkeypatch.setenv("NEXT_DAY", next_day)
+        project.dbt("run", "-s", "by_batch", "by_key", "--event-time-start", day, "--event-time-end", next_day)
     expected = [
         ("Home Town", datetime(2024, 1, 1), 24, 6, "town 0", "town 2"),
         ("Home Town", datetime(2024, 1, 2), 24, 6, "town 0", "town 2"),

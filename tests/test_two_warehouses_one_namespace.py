@@ -10,7 +10,7 @@ import pytest
 
 from materializer import FeatureStore
 from tests.support.command import run
-from tests.support.manifests import bare_project, manifest, write_manifest
+from tests.support.manifests import bare_project, manifest, write_models
 
 ROW = "select 1::bigint as user_id, timestamp '2026-01-01' as event_timestamp, {} as v"
 
@@ -23,11 +23,7 @@ def project(folder: Path, schema: str, value: int) -> Path:
     (folder / "profiles.yml").write_text(profile)
     with duckdb.connect(str(folder / "shop.duckdb")) as connection:
         connection.execute(f"create schema if not exists {schema}; create table {schema}.users as {ROW.format(value)}")
-    (folder / "models").mkdir(exist_ok=True)
-    (folder / "models" / "users.sql").write_text(ROW)
-    content = manifest({"users": ROW}, views={"users": {"entities": ["user_id"]}}, schema=schema)
-    write_manifest(folder / "target" / "manifest.json", content)
-    return folder
+    return write_models(folder, manifest({"users": ROW}, {"users": {"entities": ["user_id"]}}, schema=schema))
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import pytest
 from materializer import FeatureStoreError, InputError
 from materializer.catalog.webhook import check_url, send
 from tests.support.command import run
-from tests.support.dbt import DbtProject
+from tests.support.dbt import DbtProject, copy_of
 from tests.support.receiver import SECRET, Receiver, receive, reply
-from tests.support.shop import built_shop, copy_of
+from tests.support.shop import built_shop
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from materializer import FeatureStore
 from materializer.project.relation import Relation
 from materializer.warehouse.duckdb import DuckDBWarehouse
-from tests.support.manifests import bare_project, manifest, write_manifest
+from tests.support.manifests import bare_project, manifest, write_models
 
 FEATURES = 1_000
 
@@ -26,12 +26,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
         warehouse.execute(
             f"create table wide as select 1 as user_id, timestamp '2024-01-01' as event_timestamp, {columns}"
         )
-    content = manifest({"wide": "select 1"}, {"wide": {"entities": ["user_id"]}})
-    (folder / "models").mkdir()
-    (folder / "models" / "wide.sql").write_text("select 1")
-    content["nodes"]["model.shop.wide"]["checksum"] = {"name": "none", "checksum": ""}
-    write_manifest(folder / "target" / "manifest.json", content)
-    return FeatureStore(folder)
+    return FeatureStore(write_models(folder, manifest({"wide": "select 1"}, {"wide": {"entities": ["user_id"]}})))
 
 
 def test_a_view_is_described_once_for_all_of_its_features(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import Ran, assert_one_sentence, run_process
-from tests.support.dbt import PACKAGE
-from tests.support.shop import built_shop, copy_of
+from tests.support.dbt import PACKAGE, copy_of
+from tests.support.shop import built_shop
 
 # Python runs a module of this name at its start: it makes packages look as if they were not there.
 ABSENT = """

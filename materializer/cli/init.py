@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from materializer.cli.common import say
+from materializer.cli.common import at_a_terminal, say
 from materializer.errors import InputError
 from materializer.project import dbt_package
 from materializer.project.sandbox import sandbox
 
 if TYPE_CHECKING:
-    from materializer.from_feast import Repository, Written
+    from materializer.feast import Repository, Written
 
 _TEMPLATE = Path(__file__).parent.parent / "templates" / "project"
 
@@ -32,9 +32,15 @@ _TEMPLATE = Path(__file__).parent.parent / "templates" / "project"
     "--from-feast",
     "feast",
     type=click.Path(path_type=Path),
-    help="Write what the Feast repository in this folder defines. Its code is read, not run.",
+    help="Write what the Feast repository in this folder defines, or what a file of ask_feast.py says of one.",
 )
-def init(folder: Path, name: str | None, feast: Path | None) -> None:
+@click.option(
+    "--feast-python",
+    "python",
+    metavar="PATH",
+    help="The Python in which Feast is; it runs the repository's code. Default: the one on the PATH that has Feast.",
+)
+def init(folder: Path, name: str | None, feast: Path | None, python: str | None) -> None:
     """Write a new dbt project with one feature view into FOLDER, or one that is equal to a Feast repository.
 
     Where FOLDER is a dbt project already, the dbt package is copied into it and named in its packages.yml, or renewed
@@ -45,12 +51,16 @@ def init(folder: Path, name: str | None, feast: Path | None) -> None:
         feature-store init my_features --from-feast ../feature_repo
     """
     if feast is not None:
-        from materializer.from_feast import from_feast
+        from materializer.feast import from_feast
 
-        repository, written = from_feast(feast, name)
+        if at_a_terminal() and feast.suffix != ".json":
+            say(f"Feast reads {feast}; importing Feast takes a while ...", err=True)
+        repository, written = from_feast(feast, name, python)
         write_files({folder / path: text for path, text in (written.files | _package()).items()})
         _say_from_feast(folder, repository, written)
         return
+    if python:
+        raise InputError("--feast-python goes with --from-feast.")
     if (folder / "dbt_project.yml").is_file():
         from materializer.cli.existing_project import add_to_project
 
@@ -135,16 +145,14 @@ def _say_next(folder: Path, online: str) -> None:
 
 
 def _say_from_feast(folder: Path, repository: Repository, written: Written) -> None:
-    from materializer.from_feast import counts
+    from materializer.feast import counts
 
     files = "1 Python file" if repository.files == 1 else f"{repository.files} Python files"
-    say(f"Read {files} of {repository.folder}, without running them:")
+    say(f"Feast {repository.feast} read {files} of {repository.folder}:")
     rows = [(kind, *map(str, numbers)) for kind, *numbers in counts(written.outcomes)]
     width = max(len(row[0]) for row in rows)
     for kind, as_is, noted, none in rows:
         say(f"  {kind.ljust(width)}  {as_is} written as they are, {noted} with notes, {none} without equal")
-    if repository.unread:
-        say(f"  {len(repository.unread)} pieces of code could not be read")
     say(f"Wrote {len(written.files)} files to {folder}; {folder / 'FROM_FEAST.md'} says what became of each. Next:")
     first = next((model for model in written.models if model.enabled and model.view.online), None)
     # Names of Feast's: a line to copy into a shell holds nothing that a shell would run.

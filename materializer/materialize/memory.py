@@ -92,7 +92,7 @@ class ViewMemory:
 
     def _clear(self, *kept: str | None) -> None:
         for path in self.folder.glob("*"):
-            # Nothing but the files that runs wrote is theirs to remove, wherever this folder should come to lie.
+            # Nothing but the files that runs wrote is theirs to remove, wherever this folder may be.
             if _OWN.fullmatch(path.name) and path.name not in kept:
                 with suppress(IsADirectoryError, PermissionError):  # a folder is nothing of ours
                     path.unlink(missing_ok=True)

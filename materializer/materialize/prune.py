@@ -28,14 +28,9 @@ class Pruned:
 
 
 def prune(
-    store: OnlineStore,
-    namespace: str,
-    registry: Registry,
-    grace: timedelta,
-    now: datetime,
-    run_id: str,
+    store: OnlineStore, namespace: str, registry: Registry, grace: timedelta, now: datetime, run_id: str,
     dry_run: bool = False,
-) -> list[Pruned]:
+) -> list[Pruned]:  # fmt: skip
     """Remove published views that the project does not declare online, `grace` after their last run.
 
     A view leaves the registry before its rows go, so that no reader finds half of it. A dry run changes nothing and

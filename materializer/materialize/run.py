@@ -174,7 +174,9 @@ class Run:
         emptied = plan.new > 0 and sent == 0  # since the rows were compared
         if (plan.published_rows > SHRINK_FROM or emptied) and not self._job.options.allow_shrink:
             stale = sum(len(keys) for keys, _ in self._other_rows(mark))
-            if stale and (emptied or stale > plan.published_rows / 2):
+            if not stale:
+                return 0
+            if emptied or stale > plan.published_rows / 2:
                 raise OnlineStoreError(
                     f"All rows of '{plan.view.reference}' were sent, but {stale:,} entities that are online are not "
                     "among them, more than half: they stay; pass --allow-shrink if they are meant to go."

@@ -66,7 +66,7 @@ def _conditions(view: FeatureView) -> dict[str, tuple[str, str]]:
         if condition:
             found[part.name] = condition
     for name in filter(None, (view.timestamp, view.created_timestamp)):
-        # Of -infinity, which has a form of its own here, they are NULL; and a row of +infinity is never due.
+        # Of -infinity, which has its own form here, they are NULL; and a row of +infinity is never due.
         found[name] = (f"(epoch_us(try_cast({quoted(name)} as timestamptz)) not between {_MOMENTS})", _MOMENT)
     return found
 

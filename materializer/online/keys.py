@@ -1,4 +1,4 @@
-"""The names of keys in Redis, ``<namespace>:<view>:<key values>``, each part escaped, and of their own fields (see
+"""The names of keys in Redis, ``<namespace>:<view>:<key values>``, each part escaped, and of our fields (see
 docs/online-format.md); and the key values of entity rows as callers give them."""
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from types import TracebackType
 
 import redis
 
@@ -44,7 +43,7 @@ class Lease:
         return self._deadline
 
     def check(self) -> None:
-        """Ask the server whether the lease still stands. Raises LeaseLostError where it does not."""
+        """Ask the server whether the lease is still held. Raises LeaseLostError where it does not."""
         if not self._client.eval(scripts.RENEW_LEASE, 1, self._key, self._run_id, LENGTH_MS)[0]:
             self._lost = True
         self.deadline()
@@ -64,9 +63,7 @@ class Lease:
                 )
             time.sleep(min(0.5, max(value, 20) / 1000))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self._ends.set()
         self._thread.join()
         try:
@@ -86,7 +83,7 @@ class Lease:
                     # the other nodes would still take this one's writes.
                     self._lost = True
                     return
-                continue  # the deadline stands; writes after it are refused by the server
+                continue  # the deadline holds; writes after it are refused by the server
             if not renewed:
                 self._lost = True
                 return

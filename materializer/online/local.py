@@ -165,7 +165,7 @@ def _check_own(folder: Path) -> None:
 
 
 def _noted(folder: Path, name: str) -> str:
-    """What `start` wrote into a file of its own; "" where there is none."""
+    """What `start` wrote into this file; "" where there is none."""
     try:
         return (folder / name).read_text().strip()
     except (OSError, UnicodeDecodeError):

@@ -43,10 +43,10 @@ def exchange(
     redis.RedisError what else a command was answered with, or why there was no answer.
 
     Where one server has them all, `received` may be called with the growing list of answers while it works on the
-    rest. Should they have to be asked for again it is another list.
+    rest. After a retry it is another list.
 
     Where a connection broke or slots have moved, that is looked up and asked again once. That one key holds another
-    type of value is an answer like any other: the error stands in its place.
+    type of value is an answer like any other: the error takes its place.
     """
     rounds = _rounds(store, keys, commands)
     try:
@@ -181,7 +181,7 @@ class _Link(NamedTuple):
 
 
 class AsyncLinks:
-    """Connections for asyncio: a pool for each event loop and server, made when first asked for.
+    """Connections for asyncio: a pool for each event loop and server, made when first needed.
 
     Args:
         store: whose servers they lead to; its map of slots is shared.

@@ -21,16 +21,9 @@ from materializer.warehouse.join_keys import type_name
 
 
 def publish_view(
-    writer: Writer,
-    namespace: str,
-    view: FeatureView,
-    latest_version: int | str | None,
-    rows: int,
-    watermark: str | None,
-    as_of: datetime | None,
-    known: Published | None,
-    read_from: str | None = None,
-) -> None:
+    writer: Writer, namespace: str, view: FeatureView, latest_version: int | str | None, *, rows: int,
+    watermark: str | None, as_of: datetime | None, known: Published | None, read_from: str | None = None,
+) -> None:  # fmt: skip
     """Make a view visible to readers, once its rows are complete. `as_of` becomes its readers' clock.
 
     `read_from` names the relation and warehouse of its rows, for the next run from another one to notice. `known` is

@@ -48,14 +48,11 @@ def published_view(store: OnlineStore, namespace: str, reference: str) -> Publis
     if published is None:
         return None
     _check_format(published, namespace)
+    announced = published.get("announced", published.get("told")) is True and _revision_stands(store, namespace)
     return Published(
-        _from_json(published),
-        published["rows"],
-        published["watermark"],
-        definition(published),
-        published.get("announced", published.get("told")) is True and _revision_stands(store, namespace),
+        _from_json(published), published["rows"], published["watermark"], definition(published), announced,
         published.get("read_from"),
-    )
+    )  # fmt: skip
 
 
 def published_texts(store: OnlineStore, namespace: str) -> dict[str, bytes]:
@@ -81,7 +78,7 @@ def read_from_elsewhere(reference: str, before: str | None, now: str) -> str | N
 
 
 def read_published(store: OnlineStore, namespace: str) -> tuple[bytes | None, Registry]:
-    """The revision and the registry that it stands for. Raises OnlineStoreError where a key of the registry holds
+    """The revision and its registry. Raises OnlineStoreError where a key of the registry holds
     something else, or all that it holds is unreadable."""
     key = revision_key(namespace)
     with _our_key(key, namespace):

@@ -34,9 +34,9 @@ class OnlineReader:
         self._store = store
         self._links = AsyncLinks(store, url)
         self.namespace = namespace
-        # The revision and the registry it stands for, replaced as one: requests in other threads look at it too.
+        # The revision and its registry, replaced as one: requests in other threads look at it too.
         self._known: tuple[bytes | None, Registry] | None = None
-        # Selections by what was asked for, with the registry that they were made from.
+        # Selections by features requested, with the registry that they were made from.
         self._selections: tuple[Registry | None, dict[Any, Selection]] = (None, {})
         self._said: set[str] = set()
 

@@ -22,7 +22,7 @@ _FIRST, _LAST = b"0001-01-01T00:00:00.000000Z", b"9999-12-31T23:59:59.999999Z"
 
 @dataclass(frozen=True)
 class _Part:
-    """What is asked of one view: its features in order, and the HMGET around each key."""
+    """What is requested of one view: its features in order, and the HMGET around each key."""
 
     view: FeatureView
     names: tuple[str, ...]
@@ -37,7 +37,7 @@ class _Part:
 
 @dataclass(frozen=True)
 class Selection:
-    """Features of views, ready to be asked for: made once for a list of references, used by every request for it."""
+    """Features of views, ready to request: made once for a list of references, used by every request for it."""
 
     namespace: str
     parts: tuple[_Part, ...]
@@ -86,7 +86,7 @@ def _part(namespace: str, view: FeatureView, names: tuple[str, ...]) -> _Part:
 
 
 class Request:
-    """The rows that one call asks for: packs the commands, then reads their replies. Raises InputError for a row
+    """The rows that one call requests: packs the commands, then reads their replies. Raises InputError for a row
     without a join key, or with a value that is not of its type.
 
     `keys` and `commands` are of one length: the key says which server a command goes to.
@@ -287,7 +287,7 @@ def _short(found: bytes) -> str:
 
 
 def _spread(values: list[Any], keys: Sequence[bytes | None], absent: Any = None) -> list[Any]:
-    """The values of rows that were asked for, with `absent` in the places of those that were not."""
+    """The values of rows that were requested, with `absent` in the places of those that were not."""
     if len(values) == len(keys):
         return values
     found = iter(values)
@@ -295,7 +295,7 @@ def _spread(values: list[Any], keys: Sequence[bytes | None], absent: Any = None)
 
 
 def _all_since(moments: Sequence[bytes], oldest: datetime | None) -> bool:
-    """Whether no moment is before `oldest`, told from their texts alone; False where these cannot tell."""
+    """Whether no moment is before `oldest`, by their texts alone; False where these do not show it."""
     text = _FIRST
     if oldest is not None:
         text = oldest.astimezone(timezone.utc).replace(tzinfo=None).isoformat(timespec="microseconds").encode() + b"Z"

@@ -153,12 +153,7 @@ return deleted
 )
 
 # KEYS: a marker of a view, or the revision. ARGV: deadline ms, its new value.
-SET_VALUE = (
-    _UNDER_LEASE
-    + """
-return redis.call('SET', KEYS[1], ARGV[2])
-"""
-)
+SET_VALUE = _UNDER_LEASE + "return redis.call('SET', KEYS[1], ARGV[2])"
 
 # KEYS: a marker of a view. ARGV: deadline ms, the value it must have, its new one. Gives 1, or 0 where it had another.
 REPLACE_VALUE = (
@@ -171,9 +166,4 @@ return 1
 )
 
 # KEYS: the registry. ARGV: deadline ms, view, its JSON.
-PUBLISH_VIEW = (
-    _UNDER_LEASE
-    + """
-return redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
-"""
-)
+PUBLISH_VIEW = _UNDER_LEASE + "return redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])"

@@ -43,7 +43,7 @@ class Cluster:
 
     @property
     def known(self) -> bool:
-        """Whether the nodes were asked for their slots yet."""
+        """Whether the slots are known yet."""
         return bool(self._owners)
 
     def client(self, address: Address) -> redis.Redis:
@@ -121,7 +121,7 @@ def is_wrong_type(answer: object) -> bool:
 
 
 def slot_of(key: bytes) -> int:
-    """The slot of a key, by what stands in its first braces where there are any."""
+    """The slot of a key, by what is in its first braces where there are any."""
     start = key.find(b"{")
     if start >= 0:
         end = key.find(b"}", start + 1)

@@ -21,7 +21,7 @@ _KINDS = {"redis": "server", "redis+sentinel": "sentinel", "redis+cluster": "clu
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]]+)(?::([0-9]{1,5}))?")
 _SENTINEL_PORT = 26_379
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
-# What may stand behind the ?, as redis-py has it. Anything else of redis-py's would change how answers are read, send
+# The options behind the ?, as redis-py has them. Anything else of redis-py's would change how answers are read, send
 # commands again that may have happened, or come between pipelined ones.
 OPTIONS = (
     "client_name", "db", "password", "socket_connect_timeout", "socket_keepalive", "socket_timeout", "ssl_ca_certs",
@@ -38,7 +38,7 @@ class RedisUrl:
     """What a URL says.
 
     `kind` is ``server``, ``socket``, ``sentinel`` or ``cluster``; `hosts` are addresses of the server, the sentinels or
-    some nodes; `login` and `query` stand as they are in the URL; `sentinel_options` are the sentinels' own user and
+    some nodes; `login` and `query` are as in the URL; `sentinel_options` are the sentinels' own user and
     password.
     """
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from materializer.printable import printable
-from materializer.sql.lineage import Column, Edge, Lineage
-from materializer.sql.steps import Kind
+from materializer.sql.edges import Column, Edge, Kind, Lineage
 
 # How long an expression may be on a line; JSON has it whole.
 _WIDEST = 100

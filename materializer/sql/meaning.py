@@ -122,9 +122,9 @@ class Part:
 class Query:
     """What a query gives.
 
-    `columns` stand by name, in order; `unseen` names relations whose columns are not all known, where all are passed on.
-    `base`, `filters` and, in a windowed view, `moments` decide the rows; `row_reads` are the columns outside that these
-    look at; `relations` are all that it reads.
+    `columns` stand by name, in order; `unseen` names relations that are passed on whole though not all of their
+    columns are known. `base`, `filters` and, in a windowed view, `moments` decide the rows; `row_reads` are the columns
+    outside that these look at; `relations` are all that it reads.
     """
 
     columns: Mapping[str, Column]

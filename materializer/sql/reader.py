@@ -6,7 +6,7 @@ and `node.problem` a sentence, where not). In the tree
 
 - every name is in lower case (`node.names` has them as they were written), every projection has an alias, stars are
   expanded, ``using`` is an ``on``, an alias used beside itself is what it stands for, a field of a struct is a `Dot`;
-- a table is called by the unique id of its node (``node.reads[table.name]``), an ephemeral model's CTE too; a table
+- a table is called by the unique id of its node (``reader.node(table.name)``), an ephemeral model's CTE too; a table
   that is no node of the project goes by its name in SQL. `node.source_of(scope, column.table)` gives what a column is
   taken from: a scope, an `exp.Table` or an `exp.Pivot`;
 - a column called ``?...`` stands for those of a relation that are not all known, as a star would. A name that is none
@@ -18,188 +18,47 @@ and `node.problem` a sentence, where not). In the tree
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
-from sqlglot import exp
-from sqlglot.optimizer.scope import Scope
-
 from materializer.project.graph import Graph
-from materializer.sql.prepare import OPEN, clauses, parse
+from materializer.sql.node import Node, Source, Window
+from materializer.sql.prepare import OPEN, parse
+from materializer.sql.qualify import Reading
 
 __all__ = ["OPEN", "Node", "Reader", "Source", "Window", "parse"]
 
-Source = Scope | exp.Table | exp.Pivot
-# Functions that make rows from their arguments alone.
-_GENERATORS = {
-    "generate_series", "range", "unnest", "explode", "posexplode", "generator", "sequence", "generate_array",
-    "generate_date_array", "generate_timestamp_array", "split_to_table", "flatten", "repeat_row", "table",
-}  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class Window:
-    """A column of a window macro: `made` is the aggregate as the user wrote it, over `duration` of the events.
-
-    `events` is the scope that reads these, in which `made` is qualified. In `aggregate_as_of` a window ends at
-    `moment`, a column of the spine, or, where `strictly`, before it. `known` is the column of the load time.
-    """
-
-    text: str
-    made: exp.Expression
-    duration: str
-    events: Scope
-    moment: str | None = None
-    strictly: bool = False
-    known: str | None = None
-
-
-@dataclass(eq=False)
-class Node:
-    """A node of dbt's graph, or a table that is none, as the module says.
-
-    `columns` are the known ones, in order, as they are spelled, by their name in lower case. `may_have` is ``maybe``
-    where it may have others, ``unlikely`` where others are declared; empty where these are all. `added` are the columns
-    that dbt adds to a snapshot, with those that each is made from; `reads` the nodes that the tables in the tree are.
-    """
-
-    id: str
-    title: str
-    about: Mapping[str, Any] = field(default_factory=dict)
-    dialect: str = ""
-    columns: dict[str, str] = field(default_factory=dict)
-    may_have: str = ""
-    problem: str | None = None
-    scope: Scope | None = None
-    windows: dict[int, Window] = field(default_factory=dict)
-    added: dict[str, list[str]] = field(default_factory=dict)
-    reads: dict[str, Node] = field(default_factory=dict)
-    # By the id of a scope's expression: the scope, its name inside of the model, its known columns as they are spelled,
-    # and whether it may have others.
-    scopes: dict[int, Scope] = field(default_factory=dict)
-    parts: dict[int, str] = field(default_factory=dict)
-    names: dict[int, dict[str, str]] = field(default_factory=dict)
-    opened: dict[int, str] = field(default_factory=dict)
-    # The tree as it was written.
-    written: exp.Query | None = None
-
-    def columns_of(self, source: Source | None) -> dict[str, str]:
-        """The known columns of a scope or table, as they are spelled."""
-        if isinstance(source, exp.Table):
-            return self.reads[source.name].columns if source.name in self.reads else {}
-        return self.names.get(id(source.expression), {}) if isinstance(source, Scope) else {}
-
-    def title_of(self, source: Source | None) -> str:
-        """How a sentence calls a scope or table."""
-        if isinstance(source, exp.Table) and source.name in self.reads:
-            return self.reads[source.name].title
-        part = self.parts.get(id(source.expression)) if isinstance(source, Scope) else "a function"
-        return f"'{part}'" if part else "its outermost SELECT"
-
-    def lacks(self, name: str, source: Source | None = None) -> str:
-        """The sentence that a node, or a scope or table in its SQL, has no such column."""
-        if self.by_position(source):
-            return f"'{name}' of {self.title_of(source)} goes by its position, and the columns it is taken from are not known."
-        columns = self.columns if source is None else self.columns_of(source)
-        there = f"; it has: {', '.join(columns.values())}." if columns else "."
-        return f"{self.title if source is None else self.title_of(source)} has no column '{name}'{there}"
-
-    def by_position(self, source: Source | None) -> bool:
-        """Whether a list of names stands over a star whose columns are not known."""
-        items = source.expression.expressions if is_select(source) else ()
-        return any(one.this.name.startswith(OPEN) and not one.alias.startswith(OPEN) for one in items)
-
-    def has(self, source: Source | None, name: str) -> str:
-        """Whether a scope or table has a column: ``sure``, as `may_have`, or ``field`` of a struct that it unpacks."""
-        if source is None or isinstance(source, exp.Pivot):
-            return "maybe"
-        if name in self.columns_of(source):
-            return "sure"
-        made = source if isinstance(source, exp.Table) else source.expression
-        if isinstance(made, exp.Table) and not isinstance(made.this, exp.Func):
-            return "sure" if name in made.alias_column_names else self.reads[made.name].may_have
-        if isinstance(made, (exp.Table, exp.UDTF)):
-            return "sure" if name in made.alias_column_names else "maybe" if reads_outside(made) else "field"
-        if id(made) not in self.names:  # a recursive CTE, in itself
-            return "sure" if name in made.named_selects else "maybe"
-        return self.opened[id(made)] if self.passed(source, name) else ""
-
-    def passed(self, scope: Scope, name: str) -> str | None:
-        """What the stars of a SELECT take for a column that is not known; None where they leave it out."""
-        gone, renamed = scope.expression.meta.get("stars") or ((), {})
-        return renamed.get(name) or (None if name in gone else name)
-
-    def source_of(self, scope: Scope, table: str) -> tuple[Scope, Source | None]:
-        """What a column's table is, and the scope that has it: that of the column, or one around it."""
-        at: Scope | None = scope
-        while at is not None:
-            found = at.sources.get(table)
-            if found is None or isinstance(found, exp.Table):
-                found = next((one for one in at.pivots if one.alias == table), found)
-            if isinstance(found, Scope):
-                found = self.scopes.get(id(found.expression), found)
-                while found.is_set_operation:
-                    found = found.parent  # what a recursive CTE reads is all of itself
-            if found is not None:
-                return at, found
-            at = at.parent
-        return scope, None
-
-    def text(self, clause: exp.Expression) -> str:
-        """A projection, condition or other clause of the tree as it was written; ``*`` where a star made it."""
-        place = clause.meta.get("clause")
-        if place is None or self.written is None:
-            return "*"
-        if "clauses" not in self.written.meta:
-            self.written.meta["clauses"] = list(clauses(list(self.written.walk())))
-        made = self.written.meta["clauses"][place]
-        if isinstance(made, exp.Join) and made.args.get("on") is None:
-            return f"using ({', '.join(one.name for one in made.args.get('using') or ())})"
-        if isinstance(made, (exp.Alias, exp.Where, exp.Having, exp.Qualify, exp.Ordered, exp.Join)):
-            made = made.args["on"] if isinstance(made, exp.Join) else made.this
-        try:
-            return made.sql(self.dialect, normalize_functions=False, comments=False)
-        except RecursionError:
-            return "..."
-
 
 class Reader:
-    """The nodes of one graph, each read when it is first asked for, after those that it reads itself."""
+    """The nodes of one graph, each read when it is first asked for. Of those that it reads the names are enough."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self._nodes: dict[str, Node] = {}
+        self._readings: dict[str, Reading] = {}
+        self._outside: dict[str, Node] = {}
 
     def node(self, unique_id: str) -> Node:
         """The node of that id; for any other name a table that is none."""
-        from materializer.sql.qualify import Reading
-
-        waiting, begun = [unique_id], {}
+        waiting, begun = [unique_id], set()
         while waiting:
             one = waiting[-1]
-            if one in self._nodes:
+            if self._node(one) is self._outside.get(one) or self._readings[one].done:
                 waiting.pop()
-            elif one not in self.graph.nodes:
-                problem = f"{one} is neither a model nor a source, seed or snapshot of the project."
-                self._nodes[one] = Node(one, one, may_have="maybe", problem=problem)
-            elif one not in begun:
-                begun[one] = Reading(self.graph, self.graph.nodes[one])
-                waiting += [table for table in begun[one].tables if table not in begun]
-            else:  # of what reads itself, or is read by what it reads, only the names that its SQL says are known yet
-                known = {name: self._nodes.get(name) or begun[name].node for name in begun[one].tables}
-                self._nodes[one] = begun[one].finish(known)
-        return self._nodes[unique_id]
+                continue
+            reading = self._readings[one]
+            if one not in begun:
+                begun.add(one)
+                reading.prepare()
+                waiting += [table for table in reading.tables if table not in begun and not self._is_known(table)]
+            else:  # of what reads itself, or is read by what it reads, no more is known than its text says
+                reading.finish({table: self._node(table) for table in reading.tables})
+        return self._node(unique_id)
 
+    def _node(self, name: str) -> Node:
+        """The node, though it may not be read yet."""
+        if name not in self._readings and name in self.graph.nodes:
+            self._readings[name] = Reading(self.graph, self.graph.nodes[name])
+        elif name not in self._readings and name not in self._outside:
+            problem = f"{name} is neither a model nor a source, seed or snapshot of the project."
+            self._outside[name] = Node(name, name, may_have="maybe", problem=problem)
+        return self._readings[name].node if name in self._readings else self._outside[name]
 
-def reads_outside(made: exp.Expression) -> bool:
-    """Whether a function in FROM reads something else than its arguments, as `read_csv` does."""
-    if not isinstance(made, exp.Table):
-        return False
-    called = (made.this.name if isinstance(made.this, exp.Anonymous) else made.this.sql_name()).lower()
-    return called not in _GENERATORS and made.this.find(exp.Column, exp.Query) is None
-
-
-def is_select(source: Source | None) -> bool:
-    """Whether a scope is that of one SELECT."""
-    return isinstance(source, Scope) and isinstance(source.expression, exp.Select)
+    def _is_known(self, name: str) -> bool:
+        return self._node(name) is self._outside.get(name) or self._readings[name].known

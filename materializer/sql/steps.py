@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from sqlglot import exp
 from sqlglot.optimizer.scope import Scope
 
-from materializer.sql.reader import OPEN, Node, Reader, Source, Window, reads_outside
+from materializer.sql.edges import Kind
+from materializer.sql.node import reads_outside, unplaced
+from materializer.sql.reader import OPEN, Node, Reader, Source, Window
 
-Kind = Literal["value", "filter", "rows"]
 ROWS = "*"
 _RANKS = (exp.RowNumber, exp.Rank, exp.DenseRank, exp.PercentRank, exp.CumeDist, exp.Ntile)
 # Functions that give one of their first argument's values as it is, so that a field of theirs is a field of it.
@@ -63,7 +64,7 @@ class Steps:
     def of(self, ref: Ref) -> list[Step]:
         """What makes a column; several where a set operation has branches."""
         if ref not in self._found:
-            scope = ref.scope or ref.node.scope
+            scope = ref.scope or self.reader.node(ref.node.id).scope
             try:
                 if scope is None:
                     self._found[ref] = _of_leaf(ref)
@@ -74,10 +75,10 @@ class Steps:
                     self._found[ref] = [Step(f"dbt's own {ref.name}", made)]
                 else:
                     self._found[ref] = list(_columns(self, ref.node, scope, ref.name, ref.path))
-            except RecursionError:
+            except (RecursionError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
                 what = "A condition" if ref.name == ROWS else "An expression"
-                problem = f"{what} in {ref.node.title_of(scope)} is nested too deeply to be read."
-                self._found[ref] = [Step("...", problems=(problem,))]
+                why = "is nested too deeply to be read" if isinstance(error, RecursionError) else "is of no known form"
+                self._found[ref] = [Step("...", problems=(f"{what} in {ref.node.title_of(scope)} {why}.",))]
         return self._found[ref]
 
 
@@ -139,44 +140,40 @@ def _of_star(steps: Steps, node: Node, scope: Scope, name: str, path: tuple[str,
 
 
 def _branches(scope: Scope) -> list[tuple[Scope, bool]]:
-    """The queries that a set operation joins, in order, and whether their values get into the result."""
-    found, waiting = [], [(scope, True)]
+    """The queries that a set operation joins, a chain of UNIONs as one list; and whether their values get through."""
+    found, waiting, made = [], [(scope, True)], scope.expression
     while waiting:
         one, shown = waiting.pop()
-        if isinstance(one.expression, exp.SetOperation):
+        if one is scope or _alike(one.expression, made):
             left, right = one.set_operation_scopes
-            waiting += [(right, shown and not isinstance(one.expression, exp.Except)), (left, shown)]
+            waiting += [(right, not isinstance(made, exp.Except)), (left, shown)]
         else:
             found.append((one, shown))
     return found
 
 
+def _alike(one: exp.Expression, other: exp.Expression) -> bool:
+    keys = ("by_name", "distinct", "limit", "with_")
+    return type(one) is type(other) is exp.Union and all(one.args.get(key) == other.args.get(key) for key in keys)
+
+
 def _of_branches(steps: Steps, node: Node, scope: Scope, name: str, path: tuple[str, ...]) -> Iterator[Step]:
-    branches = _branches(scope)
-    by_name = scope.expression.args.get("by_name")
-    title = node.title_of(scope)
-    names = [list(node.names.get(id(branch.expression), ())) for branch, _ in branches]
-    place = names[0].index(name) if name in names[0] else None
-    if not by_name and (node.opened.get(id(scope.expression)) == "maybe" or place is None):
-        problem = (
-            f"'{name}' is followed by its name through the branches of {title}, which go by position: the columns "
-            "of a star in there are not known."
-        )
-        yield Step(name, problems=(problem,))
+    branches, title, made = _branches(scope), node.title_of(scope), scope.expression
+    names = [list(node.columns_of(branch)) for branch, _ in branches]
+    place = names[0].index(name) if name in names[0] and not made.args.get("by_name") else None
+    if not made.args.get("by_name") and (place is None or node.opened[id(made)] == "maybe"):
         place = None
+        yield Step(name, problems=(f"'{name}' is followed by its name through the branches of {title}, which go by "
+                                   "position: the columns of a star in there are not known.",))  # fmt: skip
     for (branch, shown), there in zip(branches, names, strict=True):
-        inside = name
-        if place is not None and not by_name:
-            if len(there) != len(names[0]):
-                yield Step("", problems=(
-                    f"The branches of the {scope.expression.key} in {title} have {len(names[0])} and {len(there)} columns.",
-                ))  # fmt: skip
-            if place >= len(there):
-                continue
-            inside = there[place]
-        elif name not in there and node.opened.get(id(branch.expression)) != "maybe":
-            continue
-        for step in _columns(steps, node, branch, inside, path):
+        if place is not None and len(there) != len(names[0]):
+            widths = f"{len(names[0])} and {len(there)}"
+            yield Step("", problems=(f"The branches of the {made.key} in {title} have {widths} columns.",))
+        if place is None:
+            inside = name if name in there or node.opened[id(branch.expression)] == "maybe" else None
+        else:
+            inside = there[place] if place < len(there) else None
+        for step in _columns(steps, node, branch, inside, path) if inside else ():
             yield step if shown else step.as_filter()
 
 
@@ -327,8 +324,7 @@ class Reading:
             table, named = node.reads[source.name], source.alias_column_names
             known, place = list(table.columns), named.index(name) if name in named else -1
             if name.startswith(OPEN) or (place >= 0 and (table.may_have == "maybe" or place >= len(known))):
-                self.problems[f"'{name}' of '{source.alias}' goes by its position, and the columns it is taken from are "
-                              "not known."] = None  # fmt: skip
+                self.problems[unplaced(name, f"'{source.alias}'")] = None
             else:
                 self.inputs[Ref(table, None, known[place] if place >= 0 else name, path), kind] = None
 

@@ -86,7 +86,7 @@ def _feed(digest: Any, array: pa.Array) -> None:
     digest.update(_fixed(pc.cast(array.is_valid(), pa.uint8()), 1))
     array = array.drop_null()
     if pa.types.is_floating(kind):
-        array = to_plain(array)  # one NaN: of how it came about nothing is to be told
+        array = to_plain(array)  # one NaN, however it came about
     if pa.types.is_struct(kind):
         for field in array.flatten():
             _feed(digest, field)

@@ -132,7 +132,7 @@ def get_historical_features(
     if result.num_rows != answer.num_rows:
         raise AssertionError("the point-in-time join changed the number of rows")
     if table is None:
-        # In SQL what does not fit matches nothing; whoever asks from here is told. Of the largest type the upper half
+        # In SQL what does not fit matches nothing; a caller from here gets an error. Of the largest type the upper half
         # does not arrive as it is.
         unclear = {column.name for column in warehouse.columns(spine) if column.dtype == "UHUGEINT"}
         for key, dtypes in keys.items():

@@ -106,7 +106,7 @@ class TrainingRecord:
 
 
 def record_path(path: Path) -> Path:
-    """Where the record of a training set lies: ``set.parquet.json``."""
+    """Where the record of a training set is: ``set.parquet.json``."""
     return path.with_name(path.name + ".json")
 
 

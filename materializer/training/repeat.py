@@ -152,7 +152,7 @@ def _recorded_file(project: Project, spine: SpineFacts, source: Path) -> Path:
 
 
 def _put_in_place(partial: Path, path: Path, record: TrainingRecord) -> None:
-    """First the record that may be of an older set goes, so that none ever stands beside a set that it is not of."""
+    """First the record that may be of an older set goes, so that none is ever beside a set that it is not of."""
     beside = record_path(path)
     try:
         with whole_or_not_at_all(beside) as record_partial:
@@ -190,21 +190,13 @@ def _make(
     git = git_state(project.folder)
     definitions = json.dumps([[view.reference, view.definition] for view in views])
     return TrainingRecord(
-        format=FORMAT,
-        made_at=datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        versions=_versions(project, manifest),
-        project=project.name,
-        target=project.target,
-        git_revision=git.revision if git else None,
-        git_dirty=git.dirty if git else None,
-        manifest_sha256=file_sha256(project.manifest_path),
-        definitions_sha256=_sha256(definitions),
-        features=tuple(references),
-        options=options,
-        spine=spine_facts,
-        views=tuple(views),
+        format=FORMAT, made_at=datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        versions=_versions(project, manifest), project=project.name, target=project.target,
+        git_revision=git.revision if git else None, git_dirty=git.dirty if git else None,
+        manifest_sha256=file_sha256(project.manifest_path), definitions_sha256=_sha256(definitions),
+        features=tuple(references), options=options, spine=spine_facts, views=tuple(views),
         output=_output_facts(table, dict(zip(result.features, references, strict=True)), partial, path),
-    )
+    )  # fmt: skip
 
 
 def _view_facts(
@@ -226,23 +218,16 @@ def _view_facts(
         (row,) = to_rows(warehouse.query(sql))
         node = manifest["nodes"][view.unique_id]
         compiled = _compiled(node)
+        above = graph.upstream_models(view.unique_id)
+        models = {one["unique_id"].removeprefix("model."): one["checksum"]["checksum"] for one in above}
         facts.append(
             ViewFacts(
-                name=name,
-                reference=view.reference,
-                definition=_definition(node, view),
-                compiled=_sha256(compiled) if compiled else None,
-                models={
-                    above["unique_id"].removeprefix("model."): above["checksum"]["checksum"]
-                    for above in graph.upstream_models(view.unique_id)
-                },
-                rows=row["rows_in_all"],
-                rows_read=row["rows_read"],
-                until=until,
+                name=name, reference=view.reference, definition=_definition(node, view),
+                compiled=_sha256(compiled) if compiled else None, models=models, rows=row["rows_in_all"],
+                rows_read=row["rows_read"], until=until, content=row["content"],
                 newest_event=str(row["newest_event"]) if row["newest_event"] else None,
-                content=row["content"],
             )
-        )
+        )  # fmt: skip
     return facts
 
 

@@ -34,7 +34,7 @@ class Warehouse(Protocol):
         """The Arrow types that a relation's rows arrive with."""
 
     def schemas(self, relations: Sequence[Relation]) -> dict[Relation, pa.Schema]:
-        """The `schema` of those of many relations of which it can be told with few questions; of the others nothing.
+        """The `schema` of many relations with few queries; those for which it takes more are left out.
 
         Each field's metadata has the warehouse's own name of its type under `SQL_TYPE`.
         """

@@ -23,7 +23,7 @@ LOCK_PATIENCE = 5.0
 _connecting = threading.Lock()
 # A PIVOT over values that are yet to be found counts as several.
 _QUERIES = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)
-# From how many relations on their columns are asked for together.
+# From how many relations on their columns are looked up together.
 FEW = 20
 
 
@@ -131,7 +131,7 @@ def query_apart(project: Project, sql: str) -> pa.Table:
     """The answer of one SELECT that somebody else wrote, which sees the warehouse's tables and no file at all. Raises
     WarehouseError where it is anything else than one SELECT, or reaches further; and as `open_duckdb`.
 
-    It runs in an engine of its own that only has the warehouse and what the profile attaches, read-only: files,
+    It runs in its own engine, which only has the warehouse and what the profile attaches, read-only: files,
     extensions and settings are locked, and no other connection is touched. Types that Arrow does not have come back as
     DuckDB's own.
     """

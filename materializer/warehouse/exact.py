@@ -1,4 +1,4 @@
-"""DuckDB's values as Arrow can hold them: what its own conversion would change is asked for in another form.
+"""DuckDB's values as Arrow can hold them: what its own conversion would change is converted to another form first.
 
 Arrow gets 2^128-1 of a UHUGEINT as -1, ten o'clock of a TIMETZ without its zone, an INTERVAL of 300 years as another
 one, and of a BIT, BIGNUM or VARIANT the bytes that DuckDB has in memory.
@@ -69,7 +69,7 @@ def _carried(kind: Any) -> str | None:
 
 
 def _widened(arrow: pa.DataType, kind: Any) -> pa.DataType:
-    """The Arrow type that came of a cast, with decimals where the text of a UHUGEINT stands."""
+    """The Arrow type that came of a cast, with decimals for the text of a UHUGEINT."""
     if kind.id == "uhugeint":
         return _WIDE
     if kind.id in ("list", "array"):

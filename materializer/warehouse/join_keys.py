@@ -60,7 +60,7 @@ def as_key(value: Any, dtype: pa.DataType) -> Any:
 
 
 def key_text(value: Any) -> str | None:
-    """What `as_key` gave, as it stands in the names of keys online."""
+    """What `as_key` gave, as text in the names of keys online."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, datetime):

@@ -17,7 +17,7 @@ from materializer.warehouse.arrow import plain_type
 from materializer.warehouse.join_keys import HUGEINT, UHUGEINT, UUID
 
 RESERVED_PREFIX = "_fs_"
-# Types of the warehouse that other types of Arrow arrive for; as keys they are told apart.
+# Types of the warehouse that arrive as other types of Arrow; as keys they stay apart.
 _KEY_TYPES = {"UUID": UUID, "HUGEINT": HUGEINT, "UHUGEINT": UHUGEINT}
 
 
@@ -25,7 +25,7 @@ def with_columns(view: FeatureView, warehouse: Warehouse, schema: pa.Schema | No
     """The view with the columns and types that its relation has in the warehouse, whatever was declared of them.
 
     Args:
-        schema: of the relation, where it was asked for already (`Warehouse.schemas`).
+        schema: of the relation, where it is known already (`Warehouse.schemas`).
 
     Raises:
         NotFoundError: where the relation is not built.

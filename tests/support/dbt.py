@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import pprint
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.support.once import once
 
 PACKAGE = Path(__file__).resolve().parents[2]
 
@@ -76,8 +81,53 @@ class DbtProject:
         return path.read_text()
 
 
-def make_project(folder: Path, files: dict[str, Any] | None = None) -> DbtProject:
-    """A new project in `folder` with the package installed (``dbt deps`` offline, by a local path)."""
+def make_project(
+    folder: Path, files: dict[str, Any] | None = None, variables: dict[str, Any] | None = None
+) -> DbtProject:
+    """A new project in `folder` with the package installed (``dbt deps`` offline, by a local path).
+
+    dbt has read its own macros and the package's already, as in every run but a user's first.
+    """
+    project = _installed(folder, files or {}, variables)
+    bare = DbtProject(once("bare", lambda folder: _installed(folder, {}).dbt("parse")))
+    assert all(known in (bare.folder / _STATE).read_bytes() for known in _known_by(bare)), "dbt asks something else now"
+    _go_on(project, bare)
+    return project
+
+
+def copy_of(project: DbtProject, folder: Path) -> DbtProject:
+    """A copy of a project, warehouse and manifest included, that keeps the files' times."""
+    shutil.copytree(project.folder, folder, symlinks=True)
+    copy = DbtProject(folder)
+    profiles = folder / "profiles.yml"
+    profiles.write_text(profiles.read_text().replace(str(project.folder), str(folder)))
+    if (folder / _STATE).exists():
+        _go_on(copy, project)
+    return copy
+
+
+_STATE = "target/partial_parse.msgpack"
+
+
+def _go_on(project: DbtProject, source: DbtProject) -> None:
+    """Let dbt go on from what it read in `source`, though the connection and the variables are others."""
+    state = (source.folder / _STATE).read_bytes()
+    for other, own in zip(_known_by(source), _known_by(project), strict=True):
+        state = state.replace(other, own)
+    project.folder.joinpath("target").mkdir(exist_ok=True)
+    (project.folder / _STATE).write_bytes(state)
+
+
+def _known_by(project: DbtProject) -> list[bytes]:
+    """What dbt knows the connection and ``dbt_project.yml`` by when it asks whether all has to be read anew."""
+    from dbt.adapters.duckdb.credentials import DuckDBCredentials
+
+    credentials = DuckDBCredentials(database="warehouse", schema="main", path=str(project.warehouse))
+    asked = [pprint.pformat(sorted(credentials.connection_info())), (project.folder / "dbt_project.yml").read_text()]
+    return [hashlib.sha256(text.encode()).hexdigest().encode() for text in asked]
+
+
+def _installed(folder: Path, files: dict[str, Any], variables: dict[str, Any] | None = None) -> DbtProject:
     project = DbtProject(folder)
     project.write(
         {
@@ -88,6 +138,7 @@ def make_project(folder: Path, files: dict[str, Any] | None = None) -> DbtProjec
                 "profile": "shop",
                 "packages-install-path": ".dbt_packages",
                 "flags": {"send_anonymous_usage_stats": False, "use_colors": False},
+                "vars": variables or {},
             },
             "packages.yml": {"packages": [{"local": str(PACKAGE)}]},
             "profiles.yml": {
@@ -96,7 +147,7 @@ def make_project(folder: Path, files: dict[str, Any] | None = None) -> DbtProjec
                     "outputs": {"dev": {"type": "duckdb", "path": str(project.warehouse), "threads": 2}},
                 }
             },
-            **(files or {}),
+            **files,
         }
     )
     project.dbt("deps")

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.support.dbt import DbtProject
-from tests.support.shop import built_shop, change_warehouse, copy_of
+from tests.support.dbt import DbtProject, copy_of
+from tests.support.shop import built_shop, change_warehouse
 
 _DIGITS = "9" * 38
 

@@ -3,18 +3,13 @@ can be killed or frozen half-way, a reader that watches all of it, and the truth
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import graphlib
 import json
 import os
 import random
-import shutil
 import signal
 import socket
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,8 +25,10 @@ import redis
 from materializer import FeatureStore, FeatureStoreError, OnlineStoreError
 from materializer.materialize.plan import ViewResult
 from materializer.online import local as local_redis
-from tests.support.command import Ran, environment
-from tests.support.dbt import DbtProject, make_project
+from tests.support.command import Ran
+from tests.support.dbt import DbtProject
+from tests.support.forked import Process
+from tests.support.manifests import bare_project, manifest, write_models
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 NAMESPACE = "faults"
@@ -44,28 +41,17 @@ VIEWS: dict[str, dict[str, Any]] = {
 }
 
 
-@cache
-def _parsed_project() -> DbtProject:
-    """A project that dbt has read, with an empty warehouse: the tests write the tables themselves."""
-    folder = Path(tempfile.mkdtemp(prefix="feature-store-faults-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    model = "{{ config(materialized='table') }} select 1 as user_id"
-    declared = [{"name": name, "config": {"meta": {"feature_view": view}}} for name, view in VIEWS.items()]
-    project = make_project(
-        folder / "shop", {**{f"models/{name}.sql": model for name in VIEWS}, "models/views.yml": {"models": declared}}
-    )
-    project.dbt("parse")
-    duckdb.connect(str(project.warehouse)).close()
-    return project
-
-
 def new_project(folder: Path) -> DbtProject:
-    """A copy of the project of `VIEWS`, for one test."""
-    source = _parsed_project()
-    shutil.copytree(source.folder, folder, symlinks=True)
-    profiles = folder / "profiles.yml"
-    profiles.write_text(profiles.read_text().replace(str(source.folder), str(folder)))
+    """A project of `VIEWS` with an empty warehouse: the tests write the tables themselves, so no dbt has to."""
+    bare_project(folder, "warehouse.duckdb")
+    declare(DbtProject(folder), VIEWS)
+    duckdb.connect(str(folder / "warehouse.duckdb")).close()
     return DbtProject(folder)
+
+
+def declare(project: DbtProject, views: dict[str, dict[str, Any]]) -> None:
+    """What dbt leaves behind that has read these declarations."""
+    write_models(project.folder, manifest(dict.fromkeys(views, "select 1 as user_id"), views, database="warehouse"))
 
 
 def sql(project: DbtProject, *statements: str) -> None:
@@ -406,33 +392,27 @@ class Proxy:
 
 # The materializer as a process.
 
-_LAUNCHER = """
-import sys
-from materializer.online import lease
-lease.LENGTH_MS, lease.MARGIN_MS = {length}, {margin}
-sys.argv[0] = "materialize"
+_PROGRAM = """
 from materializer.cli import materialize_main
+from materializer.online import lease
+length = int(sys.argv.pop(1))
+lease.LENGTH_MS, lease.MARGIN_MS = length or lease.LENGTH_MS, length // 10 or lease.MARGIN_MS
+sys.argv[0] = "materialize"
 materialize_main()
 """
 
 
 def start_materialize(
     project: DbtProject, url: str, *args: str, lease_ms: int | None = None, namespace: str = NAMESPACE
-) -> subprocess.Popen[str]:
+) -> Process:
     """``materialize`` as a process; `lease_ms` shortens its lease, so that nobody waits long for a dead one's."""
-    program = [str(Path(sys.executable).with_name("materialize"))]
-    if lease_ms:
-        program = [sys.executable, "-c", _LAUNCHER.format(length=lease_ms, margin=lease_ms // 10)]
     where = ["--project-dir", str(project.folder), "--redis-url", url, "--namespace", namespace, "--output", "json"]
-    return subprocess.Popen(
-        [*program, *(args or ("readings",)), *where],
-        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    return Process(_PROGRAM, str(lease_ms or 0), *(args or ("readings",)), *where)
 
 
-def ended(process: subprocess.Popen[str], seconds: float = 60) -> Ran:
+def ended(process: Process) -> Ran:
     """Wait for a process."""
-    out, err = process.communicate(timeout=seconds)
+    out, err = process.communicate()
     return Ran(process.returncode, out, err)
 
 

@@ -17,6 +17,7 @@ def manifest(
     services: dict[str, list[str]] | None = None,
     schema: str = "main",
     compiled: bool = True,
+    database: str = "shop",
 ) -> dict[str, Any]:
     """A manifest of a project ``shop`` on DuckDB.
 
@@ -26,7 +27,16 @@ def manifest(
         views: ``meta.feature_view`` by the model's name, for all its versions.
         services: feature references by the service's name.
         compiled: False leaves the compiled SQL out, as ``dbt parse`` does.
+        database: the warehouse's file without its ending.
     """
+
+    def relation(key: str) -> str:
+        return f'"{database}"."{schema}"."{key.replace(".", "_")}"'
+
+    def ref(match: re.Match[str]) -> str:
+        number = match[2] or (max(versions[match[1]]) if versions.get(match[1]) else None)
+        return relation(match[1] + (f".v{number}" if number else ""))
+
     found: dict[str, dict[str, Any]] = {
         name: one if isinstance(one, dict) else {"sql": one} for name, one in models.items()
     }
@@ -46,7 +56,7 @@ def manifest(
             parents.append(unique_id)
             sources[unique_id] = {
                 "unique_id": unique_id, "resource_type": "source", "name": source[2], "source_name": source[1],
-                "package_name": "shop", "relation_name": f'"shop"."{source[1]}"."{source[2]}"', "columns": {}, "config": {},
+                "package_name": "shop", "relation_name": f'"{database}"."{source[1]}"."{source[2]}"', "columns": {}, "config": {},
                 "description": "", "original_file_path": "models/sources.yml", "tags": [],
             }  # fmt: skip
         meta = {"feature_view": views[name]} if name in (views or {}) else {}
@@ -55,9 +65,9 @@ def manifest(
             "unique_id": f"model.shop.{key}", "resource_type": "model", "name": name, "package_name": "shop",
             "language": "sql", "config": config, "description": "", "tags": [],
             "columns": {c: {"name": c, "data_type": t, "description": ""} for c, t in one.get("columns", {}).items()},
-            "database": "shop", "schema": schema, "relation_name": _relation(schema, key), "original_file_path": f"models/{key}.sql",
+            "database": database, "schema": schema, "relation_name": relation(key), "original_file_path": f"models/{key}.sql",
             "depends_on": {"nodes": parents, "macros": one.get("macros", [])}, "raw_code": one["sql"],
-            "compiled_code": _compiled(one["sql"], schema, versions) if compiled else None,
+            "compiled_code": _SOURCE.sub(rf'"{database}"."\1"."\2"', _REF.sub(ref, one["sql"])) if compiled else None,
             "version": int(version) if version else None,
             "latest_version": one.get("latest", max(versions[name])) if version else None,
         }  # fmt: skip
@@ -86,21 +96,21 @@ def write_manifest(path: Path, content: dict[str, Any]) -> Path:
     return path
 
 
-def bare_project(folder: Path) -> Path:
+def bare_project(folder: Path, warehouse: str = "shop.duckdb") -> Path:
     """A folder that is a dbt project ``shop`` as far as settings go, with nothing in it."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "dbt_project.yml").write_text("name: shop\nversion: 1.0.0\nprofile: shop\n")
-    (folder / "profiles.yml").write_text("shop: {target: dev, outputs: {dev: {type: duckdb, path: shop.duckdb}}}\n")
+    (folder / "profiles.yml").write_text(
+        f"shop: {{target: dev, outputs: {{dev: {{type: duckdb, path: {warehouse}}}}}}}\n"
+    )
     return folder
 
 
-def _relation(schema: str, key: str) -> str:
-    return f'"shop"."{schema}"."{key.replace(".", "_")}"'
-
-
-def _compiled(sql: str, schema: str, versions: dict[str, list[int]]) -> str:
-    def ref(match: re.Match[str]) -> str:
-        number = match[2] or (max(versions[match[1]]) if versions.get(match[1]) else None)
-        return _relation(schema, match[1] + (f".v{number}" if number else ""))
-
-    return _SOURCE.sub(r'"shop"."\1"."\2"', _REF.sub(ref, sql))
+def write_models(folder: Path, content: dict[str, Any]) -> Path:
+    """The manifest of a project's folder, and the files of the models in it, so that it counts as fresh."""
+    for node in content["nodes"].values():
+        path = folder / node["original_file_path"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(node["raw_code"])
+    write_manifest(folder / "target" / "manifest.json", content)
+    return folder

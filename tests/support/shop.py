@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
-import shutil
-import tempfile
 from datetime import datetime, timezone
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import duckdb
 import yaml
 
 from tests.support.dbt import DbtProject, make_project
+from tests.support.once import once
 
 EVENT = datetime(2024, 5, 1, 12, 30, 0, 250_000, tzinfo=timezone.utc)
 EVENT_TEXT = "2024-05-01T12:30:00.250000Z"
@@ -100,22 +96,10 @@ PROPERTIES: dict[str, Any] = {
 ONLINE_VIEWS = ["item_features", "user_features", "user_item"]
 
 
-@cache
 def built_shop() -> DbtProject:
     """The shop as ``dbt build`` left it. Do not change it: take a copy with `copy_of`."""
-    folder = Path(tempfile.mkdtemp(prefix="feature-store-shop-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    project = make_project(folder / "shop", {**MODELS, "models/shop.yml": PROPERTIES})
-    project.dbt("build")
-    return project
-
-
-def copy_of(project: DbtProject, folder: Path) -> DbtProject:
-    """A copy of a project, warehouse and manifest included, that keeps the files' times."""
-    shutil.copytree(project.folder, folder, symlinks=True)
-    copy = DbtProject(folder)
-    profile_of(copy, path=str(copy.warehouse))
-    return copy
+    files = {**MODELS, "models/shop.yml": PROPERTIES}
+    return DbtProject(once("shop", lambda folder: make_project(folder, files).dbt("build")))
 
 
 def profile_of(project: DbtProject, **changes: Any) -> None:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Kind = Literal["value", "filter", "rows"]
 
@@ -149,3 +149,12 @@ class Lineage:
         if self.direction == "upstream":
             found["filter"] = [column for column in found["filter"] if column.name != "*"]
         return found
+
+
+class Origins(NamedTuple):
+    """What `Lineage` says of a column upstream, without the way there: for many columns at once."""
+
+    values: frozenset[Column] = frozenset()
+    counted: frozenset[Column] = frozenset()
+    filters: frozenset[Column] = frozenset()
+    unresolved: frozenset[Unresolved] = frozenset()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from materializer.from_feast.definitions import Repository
-from materializer.from_feast.types import WAREHOUSES
-from materializer.from_feast.write import Outcome, Written
+from materializer.feast.definitions import Repository
+from materializer.feast.sql_types import WAREHOUSES
+from materializer.feast.write import Outcome, Written
 from materializer.printable import printable
 
 _KINDS = ("feature view", "entity", "feature service")
@@ -17,8 +17,8 @@ def report(repository: Repository, written: Written) -> str:
     """The report as Markdown."""
     parts = [
         f"# From Feast: {_cell(repository.project) or 'a repository without a name'}",
-        f"Written by `feature-store init --from-feast` from {_code(str(repository.folder))}: {repository.files} Python "
-        "files, read without running them. Every object of Feast's is below, with what became of it.",
+        f"Written by `feature-store init --from-feast` from {_code(str(repository.folder))} ({repository.files} Python "
+        f"files), read by Feast {_cell(repository.feast)}. Every object of Feast's is below, with what became of it.",
         "\n".join(["| Feast | written as it is | written, with notes | no equal |", "| --- | --- | --- | --- |"]
                   + [f"| {kind} | {a} | {b} | {c} |" for kind, a, b, c in counts(written.outcomes)]),
     ]  # fmt: skip
@@ -28,20 +28,6 @@ def report(repository: Repository, written: Written) -> str:
     for kind in _KINDS:
         parts += _table(f"{_plural(kind).capitalize()}", [o for o in written.outcomes if o.kind == kind and o.became])
     parts += _table("Without equal", [o for o in written.outcomes if not o.became], kinds=True)
-    if repository.unread:
-        parts += [
-            "## Code that could not be read",
-            "What it would have defined is missing here:",
-            "\n".join(f"- {_cell(line)}" for line in repository.unread),
-        ]
-    if repository.environment:
-        asked = sorted(repository.environment.items())
-        names = (f"- {_code(name)}: {'set' if found else 'not set'}" for name, found in asked)
-        parts += [
-            "## Environment variables",
-            "The code asks for these, and was read with what they were:",
-            "\n".join(names),
-        ]
     parts += ["## Where the meaning differs", "\n".join(f"- {line}" for line in _differences(repository))]
     return "\n\n".join(parts) + "\n"
 
@@ -62,7 +48,7 @@ def _plural(kind: str) -> str:
 def _todo(repository: Repository, written: Written) -> list[str]:
     lines = []
     warehouses = sorted({WAREHOUSES[m.view.source.kind] for m in written.models
-                         if not m.location.is_file and m.view.source.kind in WAREHOUSES})  # fmt: skip
+                         if not m.location.file and m.view.source.kind in WAREHOUSES})  # fmt: skip
     if warehouses:
         lines.append(
             f"`profiles.yml` names a DuckDB file, and there are tables in {' and '.join(warehouses)}: put that "
@@ -128,13 +114,14 @@ def _differences(repository: Repository) -> list[str]:
             "**Created timestamp.** Feast uses it to choose among rows of one event time, and lets a training set see "
             "rows that became known later unless `filter_by_created_timestamp=True`. Here a row counts from the moment "
             "when it became known, and never while that is NULL; `filter_by_created_timestamp=False` gives what Feast "
-            "does."
+            "does, and is what a file needs whose rows were all written anew lately."
         )
     lines += [
         "**Ties.** Of several rows with one event time and one created time Feast takes any. Here the greatest by all "
         "features in column-name order counts, on every run.",
         "**Rows of a training set.** Rows out are rows in, in the same order. Feast keeps no order, and its offline "
-        "store `file` (dask) drops rows whose features are older than the ttl, and rows that are there twice.",
+        "store `file` (dask) drops rows that are there twice, and those of an entity whose rows are all older than the "
+        "ttl or of later.",
         "**Types.** Feast casts features to their declared types on the way to the online store only. Here both sides "
         "have the declared type.",
         "**What is materialized.** Feast writes the rows between two dates, so that what lies before them, was taken "

@@ -14,7 +14,8 @@ from materializer.project.graph import Graph
 from materializer.project.manifest import ProjectManifest
 from materializer.project.relation import Relation
 from materializer.project.settings import Project
-from materializer.sql.lineage import Lineage, lineage_of, node_named
+from materializer.sql.lineage import Lineage, lineage_of
+from materializer.sql.references import node_named
 from materializer.warehouse import Warehouse, open_warehouse
 
 

@@ -5,12 +5,8 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
-from typing import TYPE_CHECKING
 
-from materializer.from_feast.definitions import Repository, Source
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from materializer.feast.definitions import Repository, Source
 
 # The repository's folder, in what dbt reads.
 REPOSITORY = "{{ var('feast_repository') }}"
@@ -21,30 +17,24 @@ _READERS = {
     "delta": "delta_scan",
     "iceberg": "iceberg_scan",
     "json": "read_json",
-    "orc": None,
     "parquet": "read_parquet",
 }
 
 
 @dataclass(frozen=True)
 class Location:
-    """Exactly one of `file`, `table` and `query` is given. `columns` are the file's, where it could be looked into."""
+    """Exactly one of `file`, `table` and `query` is given."""
 
-    file: str | None = None
-    table: str | None = None
-    schema: str | None = None
-    database: str | None = None
-    query: str | None = None
-    columns: dict[str, pa.DataType] | None = None
+    file: str = ""
+    table: str = ""
+    schema: str = ""
+    database: str = ""
+    query: str = ""
     notes: tuple[str, ...] = ()
     # Whether `file` begins with the variable of the repository's folder.
     inside: bool = False
     # Whether `query` is one query, which the parentheses around it in a model hold.
     whole: bool = True
-
-    @property
-    def is_file(self) -> bool:
-        return self.file is not None
 
 
 def location_of(source: Source, repository: Repository) -> Location:
@@ -61,10 +51,9 @@ def location_of(source: Source, repository: Repository) -> Location:
         return Location(query=query, notes=tuple(notes), whole=whole)
     if source.path:
         return _file(source, repository.folder)
-    table = (source.table or "").replace("`", "").replace('"', "").replace(":", ".")
-    *above, name = table.split(".")
-    schema = source.schema or (above[-1] if above else None) or repository.schema or None
-    database = source.database or (above[-2] if len(above) > 1 else None) or repository.database or None
+    *above, name = source.table.replace("`", "").replace('"', "").replace(":", ".").split(".")
+    schema = source.schema or (above[-1] if above else "") or repository.schema
+    database = source.database or (above[-2] if len(above) > 1 else "") or repository.database
     return Location(table=name, schema=schema, database=database)
 
 
@@ -86,17 +75,13 @@ def _is_one_query(query: str) -> bool:
 
 
 def _file(source: Source, folder: Path) -> Location:
-    path, notes = source.path or "", []
-    reader = _READERS.get(source.file_format, "read_parquet")
-    if reader is None:
+    path, notes, inside = source.path.removeprefix("file://"), [], False
+    if source.file_format == "orc":
         notes.append("DuckDB does not read ORC files: convert them to Parquet")
-        reader = "read_parquet"
     if source.file_format in ("avro", "delta", "iceberg"):
         notes.append(f"DuckDB reads {source.file_format} with an extension, which it fetches at first use")
-    path = path.removeprefix("file://")
-    columns, inside = None, False
+    reader = _READERS.get(source.file_format, "read_parquet")
     if PureWindowsPath(path).drive:
-        notes.append("its path is of Windows, and was not looked into")
         written = path.replace("\\", "/")
     elif "://" in path:
         notes.append(
@@ -104,45 +89,21 @@ def _file(source: Source, folder: Path) -> Location:
         )
         written = path
     else:
-        absolute = (folder / Path(path).expanduser()).absolute()
-        absolute = Path(*absolute.parts) if ".." not in absolute.parts else absolute.resolve()
+        # Files are Feast's to look into, not ours.
+        absolute = folder / Path(path).expanduser()
+        absolute = absolute.resolve() if ".." in absolute.parts else absolute
         inside = absolute.is_relative_to(folder)
         written = f"{REPOSITORY}/{absolute.relative_to(folder).as_posix()}" if inside else absolute.as_posix()
-        if absolute.is_dir() and reader == "read_parquet":
+        if reader == "read_parquet" and source.is_folder:
             written += "/**/*.parquet"
-        if "*" not in path and not absolute.exists():
+        if source.columns_error == "FileNotFoundError":
             notes.append(f"there is no {absolute} yet: dbt fails until it is there")
-        elif not absolute.resolve().is_relative_to(folder.resolve()):
-            notes.append(f"{absolute} lies outside of the repository, and was not looked into")
-        elif reader == "read_parquet":
-            columns, problem = _columns(absolute)
-            notes += [problem] if problem else []
+        elif source.columns_error and reader == "read_parquet":
+            notes.append(f"Feast could not read {absolute} ({source.columns_error}): dbt may fail on it too")
     if written.endswith(".parquet") and not set("()'") & set(path):
         file = written
     else:
         variable = REPOSITORY if inside else ""
-        file = f"{reader}('{variable}{_doubled(written.removeprefix(variable))}')"
-    return Location(file=file, columns=columns, notes=tuple(notes), inside=inside)
-
-
-def _doubled(path: str) -> str:
-    """A path for quotes of SQL."""
-    return path.replace("'", "''")
-
-
-def _columns(path: Path) -> tuple[dict[str, pa.DataType] | None, str]:
-    """The columns of a Parquet file or of the first one in a folder, by name, and why they are not known."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if "*" in path.name:
-        files = sorted(path.parent.glob(path.name))
-    else:
-        files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-    if not files:
-        return None, f"{path} holds no Parquet file yet: dbt fails until it does"
-    try:
-        schema = pq.read_schema(files[0])
-    except (pa.ArrowException, OSError):
-        return None, f"{files[0]} could not be read as Parquet: dbt may fail on it too"
-    return {field.name: field.type for field in schema}, ""
+        quoted = written.removeprefix(variable).replace("'", "''")
+        file = f"{reader}('{variable}{quoted}')"
+    return Location(file=file, notes=tuple(notes), inside=inside)

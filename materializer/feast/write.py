@@ -7,11 +7,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from materializer.from_feast.definitions import Projected, Repository, Service, Source
-from materializer.from_feast.locations import REPOSITORY
-from materializer.from_feast.plan import ALL_ROWS, Column, Model, Names, needs_quotes, plan_models, shown_as
-from materializer.from_feast.properties import Line, Row, inert, literal, to_yaml, without_empty
-from materializer.from_feast.types import quoted
+from materializer.feast.definitions import Projected, Repository, Service, Source
+from materializer.feast.locations import REPOSITORY
+from materializer.feast.plan import ALL_ROWS, Column, Model, Names, plan_models, shown_as
+from materializer.feast.properties import Line, Row, inert, literal, to_yaml, without_empty
+from materializer.feast.sql_types import is_plain, quoted
 from materializer.project import dbt_package
 from materializer.project.duration import format_duration
 from materializer.project.sandbox import sandbox
@@ -44,40 +44,35 @@ class Written:
 def write_project(repository: Repository, name: str) -> Written:
     """The dbt project that says what a Feast repository says."""
     models = plan_models(repository)
-    sources = _Sources(models, repository)
-    services = _Services(models)
+    sources, services = _Sources(models), _Services(models)
     exposures = [services.exposure(service, repository) for service in repository.services]
-    everything = [*models, *services.shown]
-    groups = _groups(models)
+    everything = [*models, *services.shown.values()]
+    # A dbt group for each owner of a view.
+    owners = dict.fromkeys(model.view.owner for model in models if model.view.owner)
+    groups = [{"name": literal(owner), "owner": Line(_owner(owner))} for owner in owners]
     files = _project_files(name, repository)
     if sources.content:
         files["models/sources.yml"] = to_yaml({"sources": sources.content}, "Where Feast's data sources are.")
     if groups:
-        files["models/groups.yml"] = to_yaml({"groups": list(groups.values())}, "The owners of Feast's feature views.")
+        files["models/groups.yml"] = to_yaml({"groups": groups}, "The owners of Feast's feature views.")
     for model in everything:
         files[f"models/features/{model.name}.sql"] = _sql(model, sources, repository)
-        files[f"models/features/{model.name}.yml"] = to_yaml({"models": [_properties(model, groups)]})
+        files[f"models/features/{model.name}.yml"] = to_yaml({"models": [_properties(model)]})
     if exposures:
         files["models/services.yml"] = to_yaml({"exposures": exposures}, "Feast's feature services.")
     outcomes = [
         *_entities(repository, models),
-        *(
-            Outcome("feature view", m.view.name, m.view.where, f"models/features/{m.name}.sql", m.notes)
-            for m in models
-        ),
+        *(Outcome("feature view", m.view.name, m.view.where, f"models/features/{m.name}.sql", m.notes) for m in models),
         *services.outcomes,
         *(Outcome(absent.kind, absent.name, absent.where, "", (absent.why,)) for absent in repository.absent),
-    ]  # fmt: skip
+    ]
     return Written(name, files, tuple(everything), tuple(outcomes))
 
 
 def _project_files(name: str, repository: Repository) -> dict[str, str]:
     environment = sandbox(keep_trailing_newline=True)
-    values = {
-        "name": name,
-        "package": dbt_package.FOLDER,
-        "repository": json.dumps(repository.folder.as_posix(), ensure_ascii=False),
-    }
+    folder = json.dumps(repository.folder.as_posix(), ensure_ascii=False)
+    values = {"name": name, "package": dbt_package.FOLDER, "repository": folder}
     paths = [_TEMPLATES / "project" / file for file in _OF_PROJECT] + [_TEMPLATES / "from_feast" / "dbt_project.yml"]
     return {path.name: environment.from_string(path.read_text()).render(values) for path in paths}
 
@@ -88,35 +83,36 @@ def _project_files(name: str, repository: Repository) -> dict[str, str]:
 class _Sources:
     """The dbt sources of the views' data sources: each once, however many views read it."""
 
-    def __init__(self, models: list[Model], repository: Repository) -> None:
-        self._names: dict[tuple[str, str], tuple[str, str]] = {}
-        self.content: list[dict[str, object]] = []
-        groups: dict[tuple[str | None, str | None, bool], dict[str, object]] = {}
+    def __init__(self, models: list[Model]) -> None:
+        self._names: dict[tuple[str, ...], tuple[str, str]] = {}
+        groups: dict[tuple[str, str, bool], dict] = {}
         names: dict[str, Names] = {}
         group_names = Names()
         for model in models:
             source, location = model.view.source, model.location
-            key = (source.where, source.name)
-            if location.query or key in self._names:
+            if location.query or _identity(source) in self._names:
                 continue
-            place = (location.database, location.schema, location.is_file)
+            place = (location.database, location.schema, bool(location.file))
             if place not in groups:
-                wanted = "feast" if location.is_file else "_".join(filter(None, place[:2])) or "feast_tables"
+                wanted = "feast" if location.file else "_".join(filter(None, place[:2])) or "feast_tables"
                 group, _ = group_names.take(wanted)
-                schema = None if location.is_file else literal(location.schema or "") or "{{ target.schema }}"
+                schema = "" if location.file else literal(location.schema) or "{{ target.schema }}"
                 about = without_empty(name=group, database=literal(location.database), schema=schema)
-                groups[place] = about | {"tables": []}
-                names[group] = Names()
-            group = str(groups[place]["name"])
+                groups[place], names[group] = about | {"tables": []}, Names()
+            group = groups[place]["name"]
             table, _ = names[group].take(source.name)
-            self._names[key] = (group, table)
+            self._names[_identity(source)] = (group, table)
             groups[place]["tables"].append(_source_table(source, model, table))
         self.content = list(groups.values())
 
     def reference(self, source: Source) -> str:
         """``{{ source('feast', 'driver_stats') }}``."""
-        group, table = self._names[source.where, source.name]
+        group, table = self._names[_identity(source)]
         return f"{{{{ source('{group}', '{table}') }}}}"
+
+
+def _identity(source: Source) -> tuple[str, ...]:
+    return source.name, source.kind, source.path, source.table, source.schema, source.database
 
 
 def _source_table(source: Source, model: Model, name: str) -> dict[str, object]:
@@ -132,7 +128,7 @@ def _source_table(source: Source, model: Model, name: str) -> dict[str, object]:
         if oldstyle:
             meta = {"formatter": "oldstyle"} | meta
         meta = {"external_location": external} | meta
-    identifier = literal(location.table) if location.table and location.table != name else None
+    identifier = literal(location.table) if location.table != name else ""
     return without_empty(
         name=name,
         description=literal(source.description),
@@ -150,7 +146,7 @@ def _sql(model: Model, sources: _Sources, repository: Repository) -> str:
         head = f"-- The view {model.shows} as a feature service takes it, by other join keys or under another name.\n"
     else:
         head = f"-- The feature view {view.name} of the Feast repository {repository.project} ({view.where})."
-        head = f"{_one_line(head)}\n"
+        head = re.sub(r"[{}\s]+", " ", head) + "\n"
     if not model.enabled:
         head = "{{ config(enabled=false) }}\n\n" + head
     if view.transformation and not model.shows:
@@ -164,40 +160,34 @@ def _sql(model: Model, sources: _Sources, repository: Repository) -> str:
         origin = "rows_of_source"
     else:
         origin = sources.reference(view.source)
-    columns = model.columns
+    columns = list(model.columns)
     if model.everything and model.shows:
-        columns = tuple(column for column in columns if column.expression != quoted(column.name, model.warehouse))
+        columns = [column for column in columns if column.expression != quoted(column.name, model.warehouse)]
     elif model.everything:
-        columns = tuple(column for column in columns if column.name == ALL_ROWS)
-        columns += tuple(Column(new, quoted(old, model.warehouse)) for old, new in view.source.field_mapping.items())
+        columns = [column for column in columns if column.name == ALL_ROWS]
+        columns += [Column(new, quoted(old, model.warehouse)) for old, new in view.source.field_mapping.items()]
     selected = ["*"] if model.everything else []
-    selected += [_selected(column, model.warehouse) for column in columns]
+    for column in columns:
+        name = quoted(column.name, model.warehouse)
+        selected.append(inert(name if column.expression == name else f"{column.expression} as {name}"))
     return head + "select\n    " + ",\n    ".join(selected) + f"\nfrom {origin}\n"
 
 
-def _selected(column: Column, warehouse: str) -> str:
-    name = quoted(column.name, warehouse)
-    return inert(name if column.expression == name else f"{column.expression} as {name}")
-
-
-def _properties(model: Model, groups: dict[str, dict[str, object]]) -> dict[str, object]:
-    view = model.view
+def _properties(model: Model) -> dict[str, object]:
+    view, tags = model.view, literal(dict(model.view.tags))
     feature_view = without_empty(
         entities=Row(literal(key) for key in model.keys),
         timestamp=literal(model.timestamp) if model.timestamp != "event_timestamp" else "",
-        created_timestamp=literal(model.created or ""),
+        created_timestamp=literal(model.created),
         ttl=format_duration(view.ttl) if view.ttl else "",
         online=None if view.online else False,
-        tags=_short(literal(dict(view.tags))),
+        tags=Line(tags) if len(str(tags)) < 80 else tags,
     )
-    config = without_empty(group=groups[view.owner]["name"] if view.owner else "") | {
-        "meta": {"feature_view": feature_view}
-    }
     columns = [
         Line(
             without_empty(
                 name=literal(column.name),
-                quote=True if needs_quotes(column) else None,
+                quote=None if is_plain(column.name) else True,
                 data_type=literal(column.data_type),
                 description=literal(column.description),
                 config=Line(meta=literal(dict(column.meta))) if column.meta else None,
@@ -205,33 +195,17 @@ def _properties(model: Model, groups: dict[str, dict[str, object]]) -> dict[str,
         )
         for column in model.columns
     ]
-    tests = [] if model.shows else [{"feature_store.feature_view": {"config": Line(severity="warn")}}]
     return without_empty(
-        name=model.name, description=literal(view.description), config=config, columns=columns, data_tests=tests
+        name=model.name,
+        description=literal(view.description),
+        config=without_empty(group=literal(view.owner)) | {"meta": {"feature_view": feature_view}},
+        columns=columns,
+        data_tests=[] if model.shows else [{"feature_store.feature_view": {"config": Line(severity="warn")}}],
     )
-
-
-def _short(tags: dict[str, str]) -> dict[str, str]:
-    """On one line where that is readable."""
-    return Line(tags) if len(str(tags)) < 80 else tags
-
-
-def _groups(models: list[Model]) -> dict[str, dict[str, object]]:
-    """A dbt group for each owner of a view."""
-    groups: dict[str, dict[str, object]] = {}
-    for model in models:
-        owner = model.view.owner
-        if owner and owner not in groups:
-            groups[owner] = {"name": literal(owner), "owner": Line(_owner(owner))}
-    return groups
 
 
 def _owner(owner: str) -> dict[str, str]:
     return literal({"email" if re.fullmatch(r"[^@\s]+@[^@\s]+", owner) else "name": owner})
-
-
-def _one_line(text: str) -> str:
-    return re.sub(r"[{}\s]+", " ", text)
 
 
 # Services and entities.
@@ -243,19 +217,13 @@ class _Services:
     def __init__(self, models: list[Model]) -> None:
         self._models = {model.view.name: model for model in models}
         self._view_names = {model.name for model in models}
-        self._names = Names(model.name for model in models)
-        self._service_names = Names()
-        self._shown: dict[tuple[str, str, tuple[tuple[str, str], ...]], Model] = {}
+        self._names, self._service_names = Names(self._view_names), Names()
+        self.shown: dict[tuple[str, str, tuple[tuple[str, str], ...]], Model] = {}
         self.outcomes: list[Outcome] = []
-
-    @property
-    def shown(self) -> list[Model]:
-        return list(self._shown.values())
 
     def exposure(self, service: Service, repository: Repository) -> dict[str, object]:
         """A service as dbt has it."""
-        name, note = self._service_names.take(service.name)
-        notes = [note] if note else []
+        name, notes = self._service_names.take(service.name)
         references: dict[str, None] = {}
         for projected in service.features:
             references |= dict.fromkeys(self._references(projected, notes))
@@ -305,19 +273,19 @@ class _Services:
             return model
         if unknown := [old for old in renames if old not in model.keys]:
             notes.append(f"`{model.name}` has no join key {', '.join(f'`{name}`' for name in unknown)}")
-        if key not in self._shown:
-            self._shown[key], note = shown_as(model, projected.alias, renames, self._names)
-            notes += [note] if note else []
+        if key not in self.shown:
+            self.shown[key], note = shown_as(model, projected.alias, renames, self._names)
+            notes += note
             if model.everything and renames:
                 notes.append(
-                    f"`{self._shown[key].name}` has the old join key among its features: name the columns in its model"
+                    f"`{self.shown[key].name}` has the old join key among its features: name the columns in its model"
                 )
-        if self._shown[key].view.online:
+        if self.shown[key].view.online:
             notes.append(
-                f"`{self._shown[key].name}` is a view of its own, which holds the rows of `{model.name}` online once "
+                f"`{self.shown[key].name}` is a view of its own, which holds the rows of `{model.name}` online once "
                 "more"
             )
-        return self._shown[key]
+        return self.shown[key]
 
 
 def _entities(repository: Repository, models: list[Model]) -> list[Outcome]:

@@ -1,0 +1,252 @@
+"""From what Feast says of a repository's objects to definitions: entities, views with their sources, and services."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from materializer.feast.definitions import Absent, Entity, Field, Projected, Repository, Service, Source, View
+
+_VIEWS = ("BatchFeatureView", "FeatureView", "LabelView", "StreamFeatureView")
+_STREAMS = {"KafkaSource": "stream source", "KinesisSource": "stream source", "PushSource": "push source"}
+_KINDS = dict.fromkeys(_VIEWS, "feature view") | {
+    "FeatureService": "feature service", "OnDemandFeatureView": "on-demand feature view",
+    "RequestSource": "request source",
+} | _STREAMS  # fmt: skip
+_NO_ENTITY = "__dummy"
+_LOOSE = "only a list or a call holds it: `feast apply` registers what a module has a name for"
+# Feast keeps in a field's tags what its enum of types does not say.
+_OF_FEAST = ("feast:struct_schema", "feast:nested_inner_type")
+# Beyond this a moment less its ttl is no date any more.
+_LONGEST_TTL = timedelta(days=365 * 500)
+
+Proto = Mapping[str, Any]
+
+
+class NoEqual(Exception):
+    """An object has no equal here; the text says why, and what to do."""
+
+
+def definitions(answer: Proto) -> Repository:
+    """What ``ask_feast.py`` has found, as definitions.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: where it is not of that shape.
+    """
+    objects = sorted(answer["objects"], key=lambda found: _place(found["where"]))
+    entities = {o["name"]: _entity(o) for o in objects if o["kind"] == "Entity" and o["name"] != _NO_ENTITY}
+    registered = {o["name"] for o in objects if o["registered"]}
+    on_demand = {o["name"] for o in objects if o["kind"] == "OnDemandFeatureView"}
+    views: dict[str, View] = {}
+    services: dict[str, Service] = {}
+    absent: dict[Absent, None] = {}
+    for found in objects:
+        kind, name = found["kind"], found["name"]
+        try:
+            if kind == "Entity" or (not found["registered"] and name in registered):
+                continue  # a view under another name, as services take them, is none of its own
+            if not found["registered"]:
+                raise NoEqual(_LOOSE)
+            if kind in _VIEWS:
+                if any(name.lower() == other.lower() for other in views):
+                    raise NoEqual("another feature view before it has the same name")
+                views[name] = _view(found, entities)
+            elif kind == "FeatureService":
+                if name in services:
+                    raise NoEqual("another feature service before it has the same name")
+                services[name] = _service(found, on_demand)
+            else:
+                _has_no_equal(kind, _spec(found))
+        except NoEqual as error:
+            absent[Absent(_KINDS.get(kind, kind), name, found["where"], str(error))] = None
+    return Repository(
+        folder=Path(answer["folder"]),
+        entities=tuple(entities.values()),
+        views=tuple(views.values()),
+        services=tuple(services.values()),
+        absent=tuple(absent),
+        **{name: answer[name] for name in ("feast", "project", "online_store", "schema", "database", "files")},
+    )
+
+
+def _place(where: str) -> tuple[str, int]:
+    file, _, line = where.rpartition(":")
+    return file, int(line or 0)
+
+
+def _spec(found: Proto) -> Proto:
+    return found["proto"].get("spec", found["proto"])
+
+
+def _described(spec: Proto, where: str = "") -> dict[str, Any]:
+    facts = {name: spec.get(name, "") for name in ("name", "description", "owner")}
+    tags = {key: value for key, value in spec.get("tags", {}).items() if key not in _OF_FEAST}
+    return facts | {"tags": tags | ({"org": spec["org"]} if spec.get("org") else {}), "where": where}
+
+
+def _type(spec: Proto) -> str:
+    name = spec.get("value_type", "")
+    return "" if name in ("INVALID", "NULL", "UNKNOWN") else name
+
+
+def _entity(found: Proto) -> Entity:
+    spec, notes = _spec(found), () if found["registered"] else (_LOOSE,)
+    return Entity(join_key=spec["join_key"], dtype=_type(spec), notes=notes, **_described(spec, found["where"]))
+
+
+def _has_no_equal(kind: str, spec: Proto) -> None:
+    if kind == "OnDemandFeatureView":
+        inputs = spec.get("sources", {})
+        requests = {name for name, of in inputs.items() if "request_data_source" in of}
+        names = ", ".join(sorted(inputs, key=lambda name: (name in requests, name))) or "its inputs"
+        todo = (
+            "what needs the request's own values is computed where the request is answered"
+            if requests
+            else "it needs features alone: write it as a column of a model that reads those views"
+        )
+        raise NoEqual(f"it is Python over {names} (features: {_names(spec.get('features', []))}); {todo}")
+    if kind == "RequestSource":
+        fields = _names(spec["request_data_options"].get("schema", []))
+        raise NoEqual(f"values of the request ({fields}) are known where the request is answered")
+    if kind in _STREAMS:
+        raise NoEqual("views over it read its batch source; let what is pushed or streamed arrive there too")
+    if kind == "Permission":
+        raise NoEqual("who may read what is the business of the warehouse's grants and of Redis' access lists")
+
+
+# Views.
+
+
+def _view(found: Proto, known: Mapping[str, Entity]) -> View:
+    kind, spec, notes = found["kind"], _spec(found), []
+    if spec.get("source_views"):
+        notes.append(f"Feast derives it from {_names(spec['source_views'])}; it is read here from its sink_source")
+    batch, stream = spec.get("batch_source", spec.get("source")), spec.get("stream_source", {})
+    if batch and _class(batch) in _STREAMS:
+        batch, stream = batch.get("batch_source"), batch
+    if stream:
+        notes.append(
+            f"the rows of its {_class(stream)} '{stream['name']}' are not read, only those of its batch source"
+        )
+    if not batch:
+        raise NoEqual("it has no source of rows: rows that are only pushed need a table or file to be kept in")
+    for field in spec.get("features", []):
+        if field.get("vector_index"):
+            notes.append(
+                f"`{field['name']}` has a vector index in Feast; here it is a list like others, which Redis can index"
+            )
+    if spec.get("disabled"):
+        notes.append("it is not enabled in Feast: it is written with `online: false`")
+    if spec.get("version", "latest") not in ("", "latest"):
+        notes.append(
+            f"it is pinned to version {spec['version']} of Feast's registry: the definition is taken as it stands in "
+            "the code"
+        )
+    if kind == "LabelView":
+        notes.append("it is a label view: a plain view here, in which the latest event counts whoever the labeler was")
+    # For a label view Feast takes text for a key's type where none is said.
+    types = {one["name"]: _type(one) for one in spec.get("entity_columns", []) if kind != "LabelView"}
+    entities = []
+    for name in spec.get("entities", []):
+        if name not in known and name != _NO_ENTITY:
+            notes.append(f"Feast registers no entity '{name}': its name is taken as the join key")
+        if name != _NO_ENTITY:
+            entity = known.get(name) or Entity(name=name, join_key=name)
+            entities.append(replace(entity, dtype=entity.dtype or types.get(entity.join_key, "")))
+    computed = any(spec.get(name) for name in ("feature_transformation", "aggregations", "user_defined_function"))
+    return View(
+        kind=kind,
+        entities=tuple(entities),
+        features=tuple(Field(dtype=_type(one), **_described(one)) for one in spec.get("features", [])),
+        source=_source(batch, found),
+        ttl=_ttl(spec.get("ttl", "0s"), notes),
+        online=bool(spec.get("online")) and not spec.get("disabled"),
+        transformation=found["code"] or ("(Feast does not tell the code.)" if computed else ""),
+        notes=tuple(notes),
+        **_described(spec, found["where"]),
+    )
+
+
+def _ttl(text: str, notes: list[str]) -> timedelta | None:
+    """A duration in whole seconds, or None where there is none: zero means no limit in Feast too."""
+    given = float(text.removesuffix("s"))
+    seconds = math.ceil(given)
+    if seconds != given > 0:
+        notes.append(f"its `ttl` of {given} s was raised to whole seconds")
+    if seconds > _LONGEST_TTL.total_seconds():
+        notes.append(f"its `ttl` is longer than {_LONGEST_TTL.days // 365} years and was left out: no limit")
+        return None
+    return timedelta(seconds=seconds) if seconds > 0 else None
+
+
+def _class(source: Proto) -> str:
+    """A source's class; Feast does not name it where it stands within another."""
+    plain = {"KAFKA": "KafkaSource", "KINESIS": "KinesisSource", "PUSH": "PushSource", "FILE": "FileSource"}
+    named = source.get("data_source_class_type", "").rpartition(".")[2]
+    return named or next((of for word, of in plain.items() if word in source.get("type", "")), "source")
+
+
+def _source(batch: Proto, found: Proto) -> Source:
+    kind, notes = _class(batch), []
+    options = next((value for name, value in batch.items() if name.endswith("_options")), {})
+
+    def option(*names: str) -> Any:
+        return next((options[name] for name in names if options.get(name)), "")
+
+    table, query = option("table", "table_ref", "collection"), option("query")
+    path = option("uri", "path", "file_url", "materialization_path")
+    if not (table or path or query):
+        raise NoEqual(f"its {kind} names no file, table or query")
+    if batch.get("date_partition_column"):
+        notes.append(f"its date partition column `{batch['date_partition_column']}` is not used: dbt reads every row")
+    if option("s3_endpoint_override"):
+        notes.append("its S3 endpoint goes into `settings: {s3_endpoint: ...}` of profiles.yml")
+    file_format, facts = option("file_format", "reader_type") or "parquet", _described(batch)
+    if facts["name"] in ("", path, table):
+        facts["name"] = table.rpartition(".")[2] or PureWindowsPath(path).stem or found["name"]
+    return Source(
+        kind=kind,
+        path=path,
+        file_format=(file_format if isinstance(file_format, str) else next(iter(file_format))).removesuffix("_format"),
+        is_folder=bool(found.get("is_folder")),
+        table=table,
+        schema=option("schema", "scope"),
+        database=option("database"),
+        query=query,
+        timestamp=batch.get("timestamp_field", ""),
+        created=batch.get("created_timestamp_column", ""),
+        field_mapping=batch.get("field_mapping", {}),
+        columns=found.get("columns"),
+        columns_error=found.get("columns_error", ""),
+        notes=tuple(notes),
+        **facts | {"name": facts["name"].strip('`"')},
+    )
+
+
+# Services.
+
+
+def _service(found: Proto, on_demand: set[str]) -> Service:
+    spec, features, notes = _spec(found), [], []
+    for taken in spec.get("features", []):
+        view, names = taken["feature_view_name"], tuple(column["name"] for column in taken.get("feature_columns", []))
+        if view in on_demand:
+            notes.append(f"the features of the on-demand view '{view}' are left out")
+            continue
+        if taken.get("version_tag"):
+            notes.append(
+                f"'{view}' is pinned to version {taken['version_tag']} of Feast's registry: the view as it is now is "
+                "taken"
+            )
+        features.append(
+            Projected(view, names or None, taken.get("feature_view_name_alias", ""), taken.get("join_key_map", {}))
+        )
+    return Service(features=tuple(features), notes=tuple(notes), **_described(spec, found["where"]))
+
+
+def _names(protos: list[Proto]) -> str:
+    return ", ".join(proto["name"] for proto in protos)
