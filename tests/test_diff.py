@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,13 @@ import pytest
 
 from materializer import FeatureStore
 from materializer.diff.result import Diff
+from materializer.project.graph import Graph
 from materializer.project.render import Relation
+from materializer.sql.reader import Reader
 from tests.support.command import assert_one_sentence, run
+from tests.support.hand_made import manifest_of
 from tests.support.manifests import bare_project, manifest, write_manifest
+from tests.support.pairs import DIFFERENT, DIFFERENT_QUERIES, MODELS, SALES, SAME, SAME_QUERIES, SOURCES
 from tests.support.rendered import Views
 
 USERS = {"users": {"entities": ["user_id"]}}
@@ -549,3 +554,34 @@ def test_what_cannot_be_read_is_said_in_one_sentence(sides: Path) -> None:
         assert_one_sentence(ran.err)
     for arguments in (["old", "new", "more"], ["old", "--old-manifest", "old", "new"], ["old", "new", "--sample", "3"]):
         assert run("feature-store", "diff", *arguments, cwd=sides).code == 2
+
+
+# The truths of the signature (tests/support/pairs.py).
+
+
+def compared(folder: Path, *queries: str) -> Diff:
+    """Two manifests of a view, by two queries; where these call their columns otherwise, they get the same names."""
+    manifests = [manifest_of({"view": sql}, SOURCES) for sql in queries]
+    columns = [Reader(Graph(one)).node("model.shop.view").columns for one in manifests]
+    for found in manifests:
+        node = found["nodes"]["model.shop.view"]
+        node["config"] = {"meta": {"feature_view": {"entities": ["user_id"]}}}
+        if columns[0] != columns[1]:
+            names = ", ".join(["user_id", "event_timestamp", "feature"][: len(columns[0])])
+            node["compiled_code"] = f"with given({names}) as ({node['compiled_code']}) select * from given"
+    return compare(folder, *manifests)
+
+
+def over_sources(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Pairs that read no other model: a diff compares models one by one, and says where above a change is."""
+    return [(one, two) for one, two in pairs if not any("{" + model in one + two for model in MODELS | SALES)]
+
+
+@pytest.mark.parametrize(("one", "two"), over_sources([*SAME_QUERIES, *SAME.values()]))
+def test_what_says_the_same_is_no_change(one: str, two: str, tmp_path: Path) -> None:
+    assert compared(tmp_path, one, two).empty
+
+
+@pytest.mark.parametrize(("one", "two"), over_sources([*DIFFERENT_QUERIES, *DIFFERENT.values()]))
+def test_a_near_miss_is_a_change(one: str, two: str, tmp_path: Path) -> None:
+    assert not compared(tmp_path, one, two).empty

@@ -14,17 +14,19 @@ import duckdb
 import pytest
 
 from materializer.project.graph import Graph
+from materializer.project.relation import Relation
 from materializer.sql.meaning import Query, UnreadableError
 from materializer.sql.reader import Reader
 from materializer.sql.signature import Followed, query_of
 from tests.support.hand_made import manifest_of
 from tests.support.pairs import DIFFERENT, DIFFERENT_QUERIES, MODELS, SALES, SAME, SAME_QUERIES, SOURCES
+from tests.support.rendered import Views
 
 ROUNDS = 120
 
 
-def read(sql: str) -> Query:
-    reader = Reader(Graph(manifest_of(MODELS | SALES | {"read": sql}, SOURCES)))
+def read(sql: str, sources: dict[str, list[str]] = SOURCES) -> Query:
+    reader = Reader(Graph(manifest_of((MODELS | SALES if sources is SOURCES else {}) | {"read": sql}, sources)))
     return query_of(reader.node("model.shop.read"), Followed(reader).query)
 
 
@@ -51,6 +53,10 @@ def test_these_do_not_say_the_same(one: str, two: str) -> None:
         ("select * from {t.events} pivot (sum(v) for k in (1, 2))", "PIVOT is not followed"),
         ("select columns('v.*') from {t.events}", r"COLUMNS\(...\) is not followed"),
         ("create table t as select 1", "is not a SELECT"),
+        (
+            "select e.k from {t.events} e join {t.users} u join {t.users} w on u.k = w.x on e.k = u.k",
+            "a JOIN within a JOIN is not followed",
+        ),
     ],
 )
 def test_what_is_not_followed_is_said(sql: str, why: str) -> None:
@@ -258,3 +264,44 @@ def test_queries_that_count_as_the_same_give_the_same_rows() -> None:
             found["changed" if equal_rows else "changed, and other rows"] += 1
     # Neither finding is rare, so that neither half of this test is idle.
     assert found["same"] > ROUNDS / 4 and found["changed, and other rows"] > ROUNDS / 4, found
+
+
+# The package's windows.
+
+
+@pytest.fixture(scope="module")
+def labels() -> Views:
+    views = Views()
+    views.connection.execute(
+        "attach ':memory:' as db; create schema db.t;"
+        "create table db.t.labels as select 1::bigint as user_id, now() as asked_at, now() as paid_at;"
+        "create table db.t.events as select 1::bigint as user_id, now() as at, now() as loaded_at, 2.5::double as v"
+    )
+    return views
+
+
+def as_of(labels: Views, moment: str = "asked_at", window: str = "7 days", **options: Any) -> str:
+    aggregates = [{"name": "total", "function": "sum", "expression": "v", "where": "v > 0"}]
+    tables = (Relation(f'"db"."t"."{name}"') for name in ("labels", "events"))
+    return labels.sql("aggregate_as_of", *tables, "user_id", "at", aggregates, [window], moment, **options)
+
+
+def test_windows_at_a_spines_moments_are_the_same_in_every_shape_and_differ_by_what_they_say(labels: Views) -> None:
+    sources = {"t.labels": ["user_id", "asked_at", "paid_at"], "t.events": ["user_id", "at", "loaded_at", "v"]}
+
+    def total(sql: str) -> tuple[str, str]:
+        query = read(sql, sources)
+        assert sorted(query.columns) == ["asked_at", "paid_at", "total", "user_id"]
+        return query.columns["total"].exact, query.rows
+
+    def renamed(sql: str) -> str:
+        names = "user_id, asked_at, paid_at"
+        return f"select {names}, {next(one for one in ('total_7d', 'total_1h') if one in sql)} as total from ({sql})"
+
+    base = total(renamed(as_of(labels, shape="dense")))
+    assert base == total(renamed(as_of(labels, shape="range")))
+    others = [
+        as_of(labels, "paid_at"), as_of(labels, window="1 hour"), as_of(labels, allow_exact_matches=False),
+        as_of(labels, created_timestamp="loaded_at"),
+    ]  # fmt: skip
+    assert len({base, *(total(renamed(sql)) for sql in others)}) == 5

@@ -22,9 +22,7 @@ class Comparison:
         self.old = old
         self.new = new
         self._notes: dict[str, list[str]] = {}
-        self._columns: dict[tuple[str, str], tuple[Cause, ...]] = {}
-        self._rows: dict[str, tuple[Cause, ...]] = {}
-        self._wholes: dict[str, tuple[Cause, ...]] = {}
+        self._known: dict[tuple[str, ...], tuple[Cause, ...]] = {}
 
     def queries(self, old: str, new: str) -> tuple[Query, Query] | None:
         """What two models (by key) mean; None where for one of them that cannot be told."""
@@ -84,16 +82,16 @@ class Comparison:
 
     def above(self, reads: Iterable[tuple[str, str]]) -> tuple[Cause, ...]:
         """What changed in the columns that something reads, through all models above."""
-        return _once(cause for model, column in sorted(reads) for cause in self._column(model, column))
+        return _once(cause for model, column in sorted(reads) for cause in self._causes("column", model, column))
 
     def rows_above(self, query: Query) -> tuple[Cause, ...]:
         """What changed in the rows that a query reads, through all models above."""
-        own = [cause for relation in sorted(query.relations) for cause in self._rows_of(relation)]
+        own = [cause for relation in sorted(query.relations) for cause in self._causes("rows", relation)]
         return _once([*own, *self.above(query.row_reads)])
 
     def anything_above(self, key: str) -> tuple[Cause, ...]:
         """What changed in any model above one that cannot be followed by column."""
-        return _once(cause for parent in self.new.parents(key) for cause in self._whole(parent))
+        return _once(cause for parent in self.new.parents(key) for cause in self._causes("whole", parent))
 
     def note(self, text: str, model: str) -> None:
         """Say something of a model, once."""
@@ -106,19 +104,21 @@ class Comparison:
         """How some models had to be compared."""
         return tuple(f"{', '.join(models)}: {text}." for text, models in self._notes.items())
 
-    def _column(self, key: str, name: str) -> tuple[Cause, ...]:
-        """Why a column of a model above is not what it was; its rows are asked apart."""
-        if (key, name) not in self._columns:
-            self._columns[key, name] = ()  # ends a circle in a broken manifest
-            self._columns[key, name] = self._column_causes(key, name)
-        return self._columns[key, name]
+    def _causes(self, of: str, *key: str) -> tuple[Cause, ...]:
+        """Why a ``column``, the ``rows`` or the ``whole`` of a model above is not what it was."""
+        if (of, *key) not in self._known:
+            self._known[of, *key] = ()  # ends a circle in a broken manifest
+            if self.alike(key[0], key[0]):
+                return ()
+            self._known[of, *key] = {"column": self._column, "rows": self._rows, "whole": self._whole}[of](*key)
+        return self._known[of, *key]
 
-    def _column_causes(self, key: str, name: str) -> tuple[Cause, ...]:
+    def _column(self, key: str, name: str) -> tuple[Cause, ...]:
         if not self._is_model(key):
             return ()
         pair = self.queries(key, key)
         if pair is None:
-            return self._whole(key)
+            return self._causes("whole", key)
         old, new = (query.column(name) for query in pair)
         if old is None:
             return ()  # whoever reads it now changed too
@@ -130,19 +130,13 @@ class Comparison:
                 return (Cause(key, name, *differing),)
         return self.above(new.reads)
 
-    def _rows_of(self, key: str) -> tuple[Cause, ...]:
-        if key not in self._rows:
-            self._rows[key] = ()
-            self._rows[key] = self._row_causes(key)
-        return self._rows[key]
-
-    def _row_causes(self, key: str) -> tuple[Cause, ...]:
+    def _rows(self, key: str) -> tuple[Cause, ...]:
         if not self._is_model(key):
             old, new = ((models.get(key) or {}).get("identifier") for models in (self.old, self.new))
             return (Cause(key, None, old, new),) if old and new and old != new else ()
         pair = self.queries(key, key)
         if pair is None:
-            return self._whole(key)
+            return self._causes("whole", key)
         if not self.same_source(key, key):
             change = self.rows(*pair)
             if change:
@@ -151,17 +145,16 @@ class Comparison:
 
     def _whole(self, key: str) -> tuple[Cause, ...]:
         """What changed in a model or above it, where no column can be told from another."""
-        if key not in self._wholes:
-            self._wholes[key] = ()
-            self._wholes[key] = self._whole_causes(key)
-        return self._wholes[key]
-
-    def _whole_causes(self, key: str) -> tuple[Cause, ...]:
         if not self._is_model(key):
             return ()
         pair = self.queries(key, key)
         if pair is not None:
-            return _once([*self._rows_of(key), *(c for name in pair[1].columns for c in self._column(key, name))])
+            return _once(
+                [
+                    *self._causes("rows", key),
+                    *(c for name in pair[1].columns for c in self._causes("column", key, name)),
+                ]
+            )
         if self.text_change(key, key) is not None:
             return (Cause(key, None),)
         return self.anything_above(key)

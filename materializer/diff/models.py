@@ -61,12 +61,18 @@ class Models:
         if node is None or node["resource_type"] not in MODELS:
             return None
         if key not in self._queries:
-            self._queries[key] = None  # what reads itself, in a broken manifest, ends here
-            try:
-                self._queries[key] = self._read(node)
-            except UnreadableError as error:
-                self._why[key] = str(error)
+            for one in (*reversed(list(self.graph.above(node))), node):  # from the first on, however long the chain
+                self._query(self.key(one), one)
         return self._queries[key]
+
+    def _query(self, key: str, node: Mapping[str, Any]) -> None:
+        if key in self._queries or node["resource_type"] not in MODELS:
+            return
+        self._queries[key] = None  # what reads itself, in a broken manifest, ends here
+        try:
+            self._queries[key] = self._read(node)
+        except UnreadableError as error:
+            self._why[key] = str(error)
 
     def fingerprint(self, key: str) -> str | None:
         """Equal where a model, all above it and what is known of their columns are; None where not all is compiled."""
@@ -75,7 +81,7 @@ class Models:
             node = self.get(key) or {}
             above = [self.fingerprint(parent) for parent in self.parents(key)]
             kinds = [(one.get("name"), one.get("data_type")) for one in (node.get("columns") or {}).values()]
-            about = kinds, self._columns.get(node.get("unique_id", "")), node.get("config", {}).get("contract")
+            about = kinds, self._columns.get(node.get("unique_id", "")), (node.get("config") or {}).get("contract")
             made = node.get("compiled_code") if node.get("resource_type") in MODELS else node.get("resource_type")
             if made and None not in above:
                 self._fingerprints[key] = digest(key, made, node.get("identifier"), about, above)
@@ -124,10 +130,7 @@ class Models:
         return {name: next(filter(None, self.types_of(key, name)), None) for name in names}
 
     def says_all(self, key: str) -> bool:
-        """Whether a model's own text and its macros' are all that its SQL depends on: no variable, no environment.
-
-        The package's own macros count as texts, although they look at the warehouse to choose among equal ways.
-        """
+        """Whether a model's own text and its macros' are all that its SQL depends on: no variable, no environment."""
         node = self.get(key)
         if node is None or _looks_outside(node.get("raw_code") or ""):
             return False
@@ -157,8 +160,12 @@ class Models:
             raise UnreadableError(f"it is written in {node['language']}")
         if not node.get("compiled_code"):
             raise UnreadableError("the manifest holds no compiled SQL of it")
+        read = self._reader.node(node["unique_id"])
+        if read.scope is None:
+            why = str(read.problem).removeprefix(f"The compiled SQL of {read.title} ").rstrip(".")
+            raise UnreadableError(f"its SQL {why}")
         try:
-            return query_of(self._reader.node(node["unique_id"]), self._relation)
+            return query_of(read, self._relation)
         except UnreadableError as error:
             raise UnreadableError(f"its SQL cannot be read ({error})") from None
 
@@ -168,7 +175,7 @@ class Models:
         if node is None:
             return relation(name, {}, True)
         columns = self.columns(self.key(node))
-        return relation(self.key(node), columns or {}, not columns)
+        return relation(self.key(node), columns or dict.fromkeys(self._reader.node(name).columns), not columns)
 
 
 def _has_rows(node: Mapping[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from sqlglot import exp
@@ -21,7 +22,7 @@ from sqlglot.schema import MappingSchema
 
 from materializer.project.graph import Graph, reference_of
 from materializer.sql.node import Node, Window, is_select
-from materializer.sql.prepare import OPEN, dotted, each_name_once, parse, prepare
+from materializer.sql.prepare import OPEN, dotted, each_name_once, outline, parse, prepare
 
 _EPHEMERAL = "__dbt__cte__"
 # What dbt adds to a snapshot, and which setting says from which column it is made.
@@ -37,15 +38,26 @@ _UNREAD = (SqlglotError, RecursionError, ValueError, AttributeError, TypeError, 
 
 
 class Reading:
-    """The SQL of one node: parsed, its `tables` called by what they are; then, when these are known, qualified."""
+    """The SQL of one node: parsed; its `tables` called by what they are; then, when these are known, qualified.
+
+    `known`: whether its columns are, which its text may say before that.
+    """
 
     def __init__(self, graph: Graph, about: Mapping[str, Any]) -> None:
         self.graph, self.about, self.tables = graph, about, {}
         title = f"{about.get('resource_type')} '{reference_of(about)}'"
-        self.node = Node(about["unique_id"], title, about, graph.dialect)
+        self.node = Node(about["unique_id"], title, about, graph.dialect, may_have="maybe")
         # Names are compared in lower case, whatever the warehouse: a manifest does not say how they are quoted there.
         self.folding = f"{graph.dialect}, normalization_strategy=case_insensitive" if graph.dialect else ""
+        self.known = self.done = False
         self.tree = None if about.get("resource_type") in ("source", "seed") else self._parsed()
+        if self.tree is None:
+            self._end()
+        elif about.get("resource_type") != "snapshot":
+            with suppress(*_UNREAD):
+                columns = outline(self.tree, graph.dialect)
+                self.known = columns is not None
+                self.node.columns, self.node.may_have = columns or {}, "" if self.known else "maybe"
 
     # Parsing.
 
@@ -54,27 +66,29 @@ class Reading:
         if self.about.get("language") == "python":
             title = node.title[0].upper() + node.title[1:]
             node.problem = f"{title} is written in Python, so what its columns are made from cannot be seen."
-            return None
-        if not isinstance(sql, str) or not sql.strip():
+        elif not isinstance(sql, str) or not sql.strip():
             node.problem = f"The manifest holds no compiled SQL of {node.title}: run `dbt compile` or `dbt build`."
-            return None
+        else:
+            try:
+                tree = parse(sql, node.dialect)
+            except _UNREAD as error:
+                return self._unread(error)
+            if tree is not None:
+                return tree
+            node.problem = f"The compiled SQL of {node.title} is not a SELECT."
+        return None
+
+    def prepare(self) -> None:
+        """Make the tree ready to be qualified, and find its tables."""
         try:
-            tree = parse(sql, node.dialect)
-            if tree is None:
-                node.problem = f"The compiled SQL of {node.title} is not a SELECT."
-                return None
-            node.written = tree.copy()
-            if _EPHEMERAL in sql:
-                self._take_out_ephemerals(tree)
-            self.said = prepare(tree, node.dialect)
-            tree = qualify_tables(tree, dialect=self.folding)
-            self._call_tables(tree)
-            names = tree.named_selects
+            self.node.written = self.tree.copy()
+            if _EPHEMERAL in str(self.about["compiled_code"]):
+                self._take_out_ephemerals(self.tree)
+            self.said = prepare(self.tree, self.node.dialect)
+            self.tree = qualify_tables(self.tree, dialect=self.folding)
+            self._call_tables(self.tree)
         except _UNREAD as error:
-            return self._unread(error)
-        node.columns = {} if "*" in names else {name: name for name in names}
-        node.may_have = "" if node.columns else "maybe"
-        return tree
+            self.tree = self._unread(error)
 
     def _unread(self, error: Exception) -> None:
         first = (getattr(error, "errors", None) or [{}])[0]
@@ -138,27 +152,35 @@ class Reading:
 
     # Qualifying.
 
-    def finish(self, tables: dict[str, Node]) -> Node:
-        """The node; `tables` are those that its SQL reads."""
-        node, joined = self.node, []
-        node.reads = tables
-        while self.tree is not None:
+    def finish(self, tables: dict[str, Node]) -> None:
+        """Qualify the tree; `tables` are those that it reads."""
+        joined: list[str] = []
+        self.node.reads = tables
+        while self.tree is not None and not self.done:
             try:
-                return self._qualified(self.tree, joined)
+                self._qualified(self.tree, joined)
+                self.known = self.done = True
             except _UNREAD as error:
                 name = str(error).removeprefix("Cannot automatically join: ")
-                again = isinstance(error, OptimizeError) and name != str(error) and name not in joined
-                self.tree = self._parsed() if again else self._unread(error)
-                joined.append(name)  # a table whose columns are not known must have it
-        node.scope = None
+                if isinstance(error, OptimizeError) and name != str(error) and name not in joined:
+                    joined.append(name)  # a table whose columns are not known must have it
+                    self.tree = self._parsed()
+                    self.prepare()
+                else:
+                    self.tree = self._unread(error)
+        if not self.done:
+            self._end()
+
+    def _end(self) -> None:
+        """Of a node without SQL that can be read, the columns are those that the warehouse has or a file declares."""
+        node, self.known, self.done = self.node, True, True
         built, declared = self.graph.built_columns(self.about), self.graph.declared_columns(self.about)
-        node.columns = {name.lower(): name for name in built or declared}
+        node.scope, node.columns = None, {name.lower(): name for name in built or declared}
         node.may_have = "" if built else ("unlikely" if declared else "maybe")
         if len(node.columns) < len(set(built or declared)):
             node.problem = node.problem or f"Columns of {node.title} that differ in case only are not told apart."
-        return node
 
-    def _qualified(self, tree: exp.Query, joined: Iterable[str]) -> Node:
+    def _qualified(self, tree: exp.Query, joined: Iterable[str]) -> None:
         node, graph = self.node, self.graph
         others = {name: [*joined, OPEN + name] if table.may_have else [] for name, table in node.reads.items()}
         columns = {name: dict.fromkeys([*node.reads[name].columns, *more], "unknown") for name, more in others.items()}
@@ -194,7 +216,6 @@ class Reading:
                 made = config.get(setting) or []
                 node.columns[called.lower()] = called
                 node.added[called.lower()] = [str(one).lower() for one in (made if isinstance(made, list) else [made])]
-        return node
 
     def _name_parts(self) -> None:
         """Call each CTE and subquery by its name, behind those that it stands in."""

@@ -6,7 +6,7 @@ and `node.problem` a sentence, where not). In the tree
 
 - every name is in lower case (`node.names` has them as they were written), every projection has an alias, stars are
   expanded, ``using`` is an ``on``, an alias used beside itself is what it stands for, a field of a struct is a `Dot`;
-- a table is called by the unique id of its node (``node.reads[table.name]``), an ephemeral model's CTE too; a table
+- a table is called by the unique id of its node (``reader.node(table.name)``), an ephemeral model's CTE too; a table
   that is no node of the project goes by its name in SQL. `node.source_of(scope, column.table)` gives what a column is
   taken from: a scope, an `exp.Table` or an `exp.Pivot`;
 - a column called ``?...`` stands for those of a relation that are not all known, as a star would. A name that is none
@@ -27,26 +27,38 @@ __all__ = ["OPEN", "Node", "Reader", "Source", "Window", "parse"]
 
 
 class Reader:
-    """The nodes of one graph, each read when it is first asked for, after those that it reads itself."""
+    """The nodes of one graph, each read when it is first asked for. Of those that it reads the names are enough."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self._nodes: dict[str, Node] = {}
+        self._readings: dict[str, Reading] = {}
+        self._outside: dict[str, Node] = {}
 
     def node(self, unique_id: str) -> Node:
         """The node of that id; for any other name a table that is none."""
-        waiting, begun = [unique_id], {}
+        waiting, begun = [unique_id], set()
         while waiting:
             one = waiting[-1]
-            if one in self._nodes:
+            if self._node(one) is self._outside.get(one) or self._readings[one].done:
                 waiting.pop()
-            elif one not in self.graph.nodes:
-                problem = f"{one} is neither a model nor a source, seed or snapshot of the project."
-                self._nodes[one] = Node(one, one, may_have="maybe", problem=problem)
-            elif one not in begun:
-                begun[one] = Reading(self.graph, self.graph.nodes[one])
-                waiting += [table for table in begun[one].tables if table not in begun]
-            else:  # of what reads itself, or is read by what it reads, only the names that its SQL says are known yet
-                known = {name: self._nodes.get(name) or begun[name].node for name in begun[one].tables}
-                self._nodes[one] = begun[one].finish(known)
-        return self._nodes[unique_id]
+                continue
+            reading = self._readings[one]
+            if one not in begun:
+                begun.add(one)
+                reading.prepare()
+                waiting += [table for table in reading.tables if table not in begun and not self._is_known(table)]
+            else:  # of what reads itself, or is read by what it reads, no more is known than its text says
+                reading.finish({table: self._node(table) for table in reading.tables})
+        return self._node(unique_id)
+
+    def _node(self, name: str) -> Node:
+        """The node, though it may not be read yet."""
+        if name not in self._readings and name in self.graph.nodes:
+            self._readings[name] = Reading(self.graph, self.graph.nodes[name])
+        elif name not in self._readings and name not in self._outside:
+            problem = f"{name} is neither a model nor a source, seed or snapshot of the project."
+            self._outside[name] = Node(name, name, may_have="maybe", problem=problem)
+        return self._readings[name].node if name in self._readings else self._outside[name]
+
+    def _is_known(self, name: str) -> bool:
+        return self._node(name) is self._outside.get(name) or self._readings[name].known

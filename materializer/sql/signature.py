@@ -50,28 +50,38 @@ class Followed:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._known: dict[str, Query | UnreadableError] = {}
+        self._known: dict[str, Query | None] = {}
 
     def query(self, unique_id: str) -> Query:
         """What a model gives, or a source.
 
         Raises:
-            UnreadableError: where its SQL cannot be followed.
+            UnreadableError: where its SQL, or that of a model above it, cannot be followed.
         """
-        if unique_id not in self._known:
-            self._known[unique_id] = UnreadableError(f"{unique_id} reads itself")
-            node = self._reader.node(unique_id)
-            try:
-                self._known[unique_id] = (
-                    relation(unique_id, dict.fromkeys(node.columns), bool(node.may_have))
-                    if node.scope is None
-                    else query_of(node, self.query)
-                )
-            except UnreadableError as error:
-                self._known[unique_id] = error
-        found = self._known[unique_id]
-        if isinstance(found, UnreadableError):
-            raise found
+        waiting, begun = [unique_id], set()
+        while waiting:
+            node = self._reader.node(waiting[-1])
+            if node.id in self._known:
+                waiting.pop()
+            elif node.id not in begun:  # what it reads comes first, however long the chain
+                begun.add(node.id)
+                waiting += [one for one in node.reads if one not in begun]
+            else:
+                self._known[node.id] = self._read(node)
+        return self._found(unique_id)
+
+    def _read(self, node: Node) -> Query | None:
+        if node.scope is None:
+            return relation(node.id, dict.fromkeys(node.columns), bool(node.may_have))
+        try:
+            return query_of(node, self._found)
+        except UnreadableError:
+            return None
+
+    def _found(self, unique_id: str) -> Query:
+        found = self._known.get(unique_id)
+        if found is None:
+            raise UnreadableError(f"{unique_id} is not followed, or reads itself")
         return found
 
 
@@ -142,7 +152,7 @@ class _Queries:
         kind = f"{type(node).__name__.lower()}{'' if node.args.get('distinct') else ' all'}"
         others: list[Column | None] = list(right.columns.values())
         if node.args.get("by_name"):
-            kind += " by name"
+            kind += f" by name {node.args.get('side')} {node.args.get('kind')}"
             others = [right.column(name) for name in left.columns]
         columns = {}
         for place, (name, column) in enumerate(left.columns.items()):
@@ -281,6 +291,8 @@ class _Queries:
     def _join(self, join: exp.Join, scope: Scope) -> None:
         """One more table. What an inner join asks for is a filter like any other, as are its tables' own."""
         kind, side, left, before = _kind(join), (join.side or "").upper(), scope.query, list(scope.sources.values())
+        if join.this.args.get("joins"):
+            raise UnreadableError("a JOIN within a JOIN is not followed")
         source = self._add(join.this, scope)
         right = source.query
         source.optional = side in ("LEFT", "FULL")

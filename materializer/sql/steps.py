@@ -64,7 +64,7 @@ class Steps:
     def of(self, ref: Ref) -> list[Step]:
         """What makes a column; several where a set operation has branches."""
         if ref not in self._found:
-            scope = ref.scope or ref.node.scope
+            scope = ref.scope or self.reader.node(ref.node.id).scope
             try:
                 if scope is None:
                     self._found[ref] = _of_leaf(ref)

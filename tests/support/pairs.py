@@ -222,6 +222,38 @@ DIFFERENT_QUERIES = [
         "select case when v > 1 then 1 when w > 1 then 2 end as c from {t.events}",
         "select case when w > 1 then 2 when v > 1 then 1 end as c from {t.events}",
     ),
+    (
+        "select k from {t.events} window o as (order by v) qualify row_number() over o = 1",
+        "select k from {t.events} window o as (order by w) qualify row_number() over o = 1",
+    ),
+    (
+        "select k from {t.events} e where exists (select 1 from {t.users} limit 0)",
+        "select k from {t.events} e where exists (select 1 from {t.users})",
+    ),
+    (
+        "select e.k, u.z from {t.events} e, lateral unnest([e.v, e.k]) as u(z)",
+        "select e.k, u.z from {t.events} e, lateral unnest([e.k]) as u(z)",
+    ),
+    (
+        "select e.k, z from {t.events} e left join lateral (select x as z from {t.users} where users.k = e.k) u on true",
+        "select e.k, z from {t.events} e, lateral (select x as z from {t.users} where users.k = e.k) u",
+    ),
+    (
+        "select k, sum(sum(v)) over (order by k) s from {t.events} group by k",
+        "select k, sum(sum(v)) over (order by k desc) s from {t.events} group by k",
+    ),
+    (
+        "select distinct k from (select k, v from {t.events} order by v limit 5)",
+        "select distinct k from (select k, v from {t.events} limit 5)",
+    ),
+    (
+        "select a.v from {t.events} a join {t.events} b on a.k = b.k where a.w > 1",
+        "select a.v from {t.events} a join {t.events} b on a.k = b.k where b.w > 1",
+    ),
+    (
+        "select b.v from {t.events} a join (select * from {t.events} where w > 1) b on a.k = b.k",
+        "select b.v from (select * from {t.events} where w > 1) a join {t.events} b on a.k = b.k",
+    ),
 ]
 
 
