@@ -48,9 +48,9 @@ def manifest(
     for key, one in found.items():
         name, _, version = key.partition(".v")
         parents = []
-        for ref in _REF.finditer(one["sql"]):
-            number = ref[2] or (max(versions[ref[1]]) if versions.get(ref[1]) else None)
-            parents.append(f"model.shop.{ref[1]}" + (f".v{number}" if number else ""))
+        for read in _REF.finditer(one["sql"]):
+            number = read[2] or (max(versions[read[1]]) if versions.get(read[1]) else None)
+            parents.append(f"model.shop.{read[1]}" + (f".v{number}" if number else ""))
         for source in _SOURCE.finditer(one["sql"]):
             unique_id = f"source.shop.{source[1]}.{source[2]}"
             parents.append(unique_id)
