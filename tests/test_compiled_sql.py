@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
 import subprocess
 import sys
@@ -44,12 +45,13 @@ def _models() -> dict[str, str]:
     for (shape, shape_), (known, known_) in itertools.product(SHAPES.items(), KNOWN.items()):
         rest = f"created_timestamp={known_}, shape={shape_}"
         for grain in ("change", "event", "every 6 hours"):
-            for kind, aggregates in (("plain", AGGREGATES), ("spread", [*AGGREGATES, *SPREADS])):
-                name = f"{grain.split()[0]}_{kind}_{shape}_{known}"
-                call = f"{{{{ feature_store.window_aggregates({events}{aggregates}, ['2 days', '12 hours'], '{grain}', {rest}) }}}}"
-                models[name] = call
-                if kind == "plain":
-                    models[f"{name}_grows"] = f"{INCREMENTAL}{call}"
+            # without a spread, views of the first two are frames on one time line
+            aggregates = AGGREGATES if grain in ("change", "event") else [*AGGREGATES, *SPREADS]
+            call = f"window_aggregates({events}{{}}, ['2 days', '12 hours'], '{grain}', {rest})"
+            name = f"{grain.split()[0]}_{shape}_{known}"
+            models[name] = f"{{{{ feature_store.{call.format(aggregates)} }}}}"
+            if shape == "default":
+                models[f"{name}_grows"] = f"{INCREMENTAL}{{{{ feature_store.{call.format(AGGREGATES[:3])} }}}}"
         for exact in ("true", "false"):
             models[f"as_of_{exact}_{shape}_{known}"] = (
                 f"{{{{ feature_store.aggregate_as_of(ref('labels'), {events}{AGGREGATES + SPREADS}, ['2 days', '12 hours'],"
@@ -60,12 +62,12 @@ def _models() -> dict[str, str]:
             "{{ feature_store.window_aggregates('(select * from ' ~ ref('events') ~ ')', 'user_id', 'happened_at', "
             f"{AGGREGATES}, '2 days', 'event') }}}}"
         ),
-        "newest": "{{ feature_store.latest('change_plain_default_late') }}",
+        "newest": "{{ feature_store.latest('change_default_late') }}",
         "trained": (
             "{{ feature_store.point_in_time_join(ref('labels'),"
-            " ['change_plain_default_late:rows_2d', 'known_view:amount', 'known_view:kind']) }}"
+            " ['change_default_late:rows_2d', 'known_view:amount', 'known_view:kind']) }}"
         ),
-        "measured": "{{ feature_store.feature_statistics('change_plain_default_late') }}",
+        "measured": "{{ feature_store.feature_statistics('change_default_late') }}",
         "known_view": "select user_id, happened_at as event_timestamp, loaded_at, amount, kind from {{ ref('events') }}",
     }
     return models
@@ -87,7 +89,7 @@ def _shop(folder: Path) -> DbtProject:
             },
             "models/views.yml": {
                 "models": [
-                    {"name": "change_plain_default_late", **view},
+                    {"name": "change_default_late", **view},
                     {"name": "known_view", "config": {"meta": {"feature_view": known}}},
                 ]
             },
@@ -102,7 +104,7 @@ def _shop(folder: Path) -> DbtProject:
             " 'sale', i, i / 10, i from range(30) numbers (i);"
             "insert into raw_labels select i, timestamptz '2026-01-02', true from range(30) numbers (i)"
         )
-    project.dbt("build")
+    project.dbt("run", "--select", "+config.materialized:incremental", "known_view", "labels", "change_default_late")
     return project
 
 
@@ -166,3 +168,17 @@ def test_it_is_the_same_whatever_the_tables_hold(project: DbtProject) -> None:
     assert _change(project, "select * from {} limit 0") == 0
     assert _compiled(project) == grown
     assert _compiled(project, "--full-refresh") == full
+
+
+def test_people_can_read_it(project: DbtProject) -> None:
+    compiled = _compiled(project)
+    # what people wrote is as long as they made it
+    texts = {name: re.sub(r"'(''|[^'])*'", "''", sql) for name, sql in compiled.items()}
+    assert not [(name, line) for name, sql in texts.items() for line in sql.splitlines() if len(line) > 140]
+    # what is carried along is called after what it holds, not numbered
+    assert not [name for name, sql in compiled.items() if re.search(r"_fs_\d+\b", sql)]
+
+
+@pytest.mark.parametrize("file", sorted((PACKAGE / "macros").rglob("*.sql")), ids=lambda file: file.stem)
+def test_a_macro_can_be_read_too(file: Path) -> None:
+    assert not [line for line in file.read_text().splitlines() if len(line) > 140]

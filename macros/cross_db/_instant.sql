@@ -19,7 +19,11 @@
     {%- elif type == 'DATE' -%}
         try_cast({{ expression }} as timestamp)
     {%- elif type in ('TIMESTAMP_NS', 'TIMESTAMPTZ_NS') -%}
-        coalesce(make_timestamp((epoch_ns({{ expression }}) - (epoch_ns({{ expression }}) % 1000 + 1000) % 1000) // 1000), cast({{ expression }} as timestamp))
+        {%- set nanoseconds = 'epoch_ns(' ~ expression ~ ')' -%}
+        coalesce(
+            make_timestamp(({{ nanoseconds }} - ({{ nanoseconds }} % 1000 + 1000) % 1000) // 1000),
+            cast({{ expression }} as timestamp)
+        )
     {%- else -%}
         coalesce(make_timestamp(epoch_us({{ expression }})), cast({{ expression }} as timestamp))
     {%- endif -%}

@@ -36,7 +36,10 @@
     {%- elif has == 'unknown' -%}
         {#- The warehouse knows the type when it runs; what is not of the kind that is wanted goes by its text. -#}
         {%- set same = feature_store._integer_types() if to == 'integer' else [wanted | upper] -%}
-        case when typeof({{ x }}) in ('{{ same | join("', '") }}') then {{ cast }} else {{ feature_store._key('cast(' ~ x ~ ' as varchar)', 'VARCHAR', wanted) }} end
+        case
+            when typeof({{ x }}) in ('{{ same | join("', '") }}') then {{ cast }}
+            else {{ feature_store._key('cast(' ~ x ~ ' as varchar)', 'VARCHAR', wanted) }}
+        end
     {%- elif has == 'null' or (has, to) in (('integer', 'integer'), ('integer', 'decimal')) -%}
         {{ cast }}
     {%- elif to in ('text', 'enum') and has in ('text', 'enum', 'integer', 'decimal', 'boolean', 'date', 'uuid') -%}
@@ -51,7 +54,8 @@
         case when try_cast({{ cast }} as {{ given }}) = {{ x }} then {{ cast }} end
     {%- elif to == 'decimal' and has in ('decimal', 'text') -%}
         {%- set scale = wanted.split(',')[1].strip(' )') | int -%}
-        case when regexp_full_match(cast({{ x }} as varchar), '-?[0-9]+([.](0+{{ '|[0-9]{1,' ~ scale ~ '}0*' if scale }}))?') then {{ cast }} end
+        {%- set digits = '-?[0-9]+([.](0+' ~ ('|[0-9]{1,' ~ scale ~ '}0*' if scale else '') ~ '))?' -%}
+        case when regexp_full_match(cast({{ x }} as varchar), '{{ digits }}') then {{ cast }} end
     {%- elif to == 'float' and has == 'text' -%}
         case when regexp_full_match({{ x }}, '-?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]+)?') then {{ cast }} end
     {%- elif (has, to) == ('text', 'boolean') -%}
@@ -71,7 +75,8 @@
         {%- set time = '[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,6})?' -%}
         (case
             when regexp_full_match({{ x }}, '[0-9]{4}-[0-9]{2}-[0-9]{2}|{{ time }}') then try_cast({{ x }} as timestamp)
-            when regexp_full_match({{ x }}, '{{ time }}(Z|[+-][0-9]{2}(:[0-9]{2})?)') then make_timestamp(epoch_us(try_cast({{ x }} as timestamptz)))
+            when regexp_full_match({{ x }}, '{{ time }}(Z|[+-][0-9]{2}(:[0-9]{2})?)')
+                then make_timestamp(epoch_us(try_cast({{ x }} as timestamptz)))
         end){{ utc }}
         {%- endif -%}
     {%- elif to == 'uuid' and has == 'text' -%}

@@ -1,8 +1,14 @@
-{#-- Column names (of `_columns`) as they stand in SQL: quoted, with a prefix such as 'v.', separated by commas. --#}
-{% macro _names(columns, prefix='') -%}
+{#-- Column names (of `_columns`) as they stand in SQL, quoted, with a prefix such as 'v.': a list; and side by side, with commas. --#}
+{% macro _quoted_names(columns, prefix='') %}
+    {%- set names = [] -%}
     {%- for column in columns -%}
-        {{ prefix }}{{ feature_store._quoted(column.name) }}{{ ', ' if not loop.last }}
+        {%- do names.append(prefix ~ feature_store._quoted(column.name)) -%}
     {%- endfor -%}
+    {%- do return(names) -%}
+{% endmacro %}
+
+{% macro _names(columns, prefix='') -%}
+    {{- feature_store._quoted_names(columns, prefix) | join(', ') -}}
 {%- endmacro %}
 
 
@@ -36,3 +42,32 @@
         {%- endif -%}
     {%- endfor -%}
 {% endmacro %}
+
+
+{#-- SQL terms with commas between: on one line while that is short, else one a line, each after `indent` spaces. --#}
+{% macro _listed(terms, indent=8) -%}
+    {%- set line = terms | join(', ') -%}
+    {{- line if line | length <= 100 else terms | join(',\n' ~ ' ' * indent) -}}
+{%- endmacro %}
+
+
+{#-- A term once for each of `columns`, for `_listed`, where it is written twenty to a line. --#}
+{% macro _repeated(term, columns) %}
+    {%- do return(([term] * columns | length) | batch(20) | map('join', ', ') | list) -%}
+{% endmacro %}
+
+
+{#-- {name: SQL} as `SQL as name`, one a line. --#}
+{% macro _named(columns, indent=8) -%}
+    {%- for name, sql in columns.items() -%}
+        {{ sql ~ (' as ' ~ name if sql != name) ~ (',\n' ~ ' ' * indent if not loop.last) }}
+    {%- endfor -%}
+{%- endmacro %}
+
+
+{#-- Whether two relations agree in columns (names as they stand in SQL), as conditions, one a line. --#}
+{% macro _agree(left, right, columns, indent=8) -%}
+    {%- for column in columns -%}
+        {{ left }}.{{ column }} = {{ right }}.{{ column }}{{ '\n' ~ ' ' * indent ~ 'and ' if not loop.last }}
+    {%- endfor -%}
+{%- endmacro %}

@@ -1,5 +1,6 @@
 {#-- An expression or a condition that a user wrote as an argument, ready to be put inside other SQL: without comments, which would take
-     the rest of a line with them, and without a semicolon at its end. Stops where it is not one expression. `what` names it in the error. --#}
+     the rest of a line with them, and without a semicolon at its end. Stops where it is not one expression. `what` names it in the
+     error. --#}
 {% macro _expression(text, what) %}
     {%- set scan = feature_store._scan(text) -%}
     {%- set words = scan.outside | lower | replace('\n', ' ') | replace('\t', ' ') -%}
@@ -12,10 +13,10 @@
     {%- elif problem is none and words.count('case') != words.count('end') -%}
         {%- set problem = 'has a CASE without its END, or an END without its CASE' -%}
     {%- endif -%}
-    {%- for word in ['as', 'select', 'where', 'group', 'order', 'having', 'limit', 'union'] if problem is none and word in words -%}
-        {%- set problem = "has '" ~ word ~ "' outside parentheses" -%}
-        {%- do exceptions.raise_compiler_error(what ~ ' ' ~ problem ~ ': write one SQL expression. It is: ' ~ text) -%}
-    {%- endfor -%}
+    {%- set foreign = words | select('in', ['as', 'select', 'where', 'group', 'order', 'having', 'limit', 'union']) | list -%}
+    {%- if problem is none and foreign -%}
+        {%- set problem = "has '" ~ foreign[0] ~ "' outside parentheses" -%}
+    {%- endif -%}
     {%- if problem is not none -%}
         {%- do exceptions.raise_compiler_error(what ~ ' ' ~ problem ~ ': write one SQL expression. It is: ' ~ text) -%}
     {%- endif -%}
@@ -54,8 +55,8 @@
 {% endmacro %}
 
 
-{#-- SQL read letter by letter: {code: without comments, outside: what of it stands in no parentheses and no quotes, pairs: how many pairs of
-     parentheses there are side by side, problem: what is left open, or none}. --#}
+{#-- SQL read letter by letter: {code: without comments, outside: what of it stands in no parentheses and no quotes, pairs: how many
+     pairs of parentheses there are side by side, problem: what is left open, or none}. --#}
 {% macro _scan(text) %}
     {%- set s = namespace(inside='', depth=0, nested=0, skip=0, pairs=0, start=0, tag='', problem=none) -%}
     {%- set code = [] -%}
@@ -103,10 +104,10 @@
                 {%- set s.inside = 'E' if before[-1:] in ('e', 'E') and not before[-2:-1].isalnum() and before[-2:-1] != '_' else letter -%}
             {%- elif letter in ('"', '`') -%}
                 {%- set s.inside = letter -%}
-            {%- elif letter == '$' and (text.find('$', place + 1) == place + 1 or text[place + 1:text.find('$', place + 1)].isidentifier()) -%}
+            {%- elif letter == '$' and feature_store._dollar_tag(text, place) -%}
                 {%- set s.inside = letter -%}
                 {%- set s.start = place -%}
-                {%- set s.tag = text[place:text.find('$', place + 1) + 1] -%}
+                {%- set s.tag = feature_store._dollar_tag(text, place) -%}
             {%- elif letter in '([{' -%}
                 {%- set s.depth = s.depth + 1 -%}
             {%- elif letter in ')]}' -%}
@@ -130,6 +131,17 @@
     {%- elif s.problem is none and s.depth > 0 -%}
         {%- set s.problem = 'has a parenthesis that is not closed' -%}
     {%- endif -%}
-    {%- set code = code | join -%}
-    {%- do return({'code': code.strip().rstrip('; \n\t'), 'outside': (outside | join).strip().rstrip('; \n\t'), 'pairs': s.pairs, 'problem': s.problem}) -%}
+    {%- do return({
+        'code': (code | join).strip().rstrip('; \n\t'),
+        'outside': (outside | join).strip().rstrip('; \n\t'),
+        'pairs': s.pairs,
+        'problem': s.problem,
+    }) -%}
+{% endmacro %}
+
+
+{#-- The `$tag$` that begins at a place of a text; empty where none does. --#}
+{% macro _dollar_tag(text, place) %}
+    {%- set end = text.find('$', place + 1) -%}
+    {%- do return(text[place:end + 1] if end == place + 1 or text[place + 1:end].isidentifier() else '') -%}
 {% endmacro %}

@@ -4,61 +4,70 @@
      integer, decimal     as they are; a decimal's spread in its last digit
      wide integer/decimal  in two halves of 64 bits, as a running total of them would not fit (beyond 64 bits, or 28 digits)
      double               in units of 2^-70, where its magnitude lies from 2^-20 to 2^29 (1e-6 to 5e8). Others are strays, each with
-                          its `_stray`: the range of 46 powers of two that it lies in, which has units of its own. See _window_strays.sql
+                          its `_fs_stray`: the range of 46 powers of two that it lies in, which has units of its own. See _window_strays.sql
 
-     stddev and variance need sums of squares too. A unit of up to 99 bits is cut into `_high` * 2^50 + `_low`, so that the sums of
-     `_high`^2, `_high` * `_low` and `_low`^2 fit into 128 bits for a hundred million rows. --#}
+     stddev and variance need sums of squares too. A unit of up to 99 bits is cut into `high` * 2^50 + `low`, so that the sums of
+     `high`^2, `high` * `low` and `low`^2 fit into 128 bits for a hundred million rows.
+
+     Columns are called after what they hold and the value they are of (`_of_amount`): `_fs_count_of_amount`, `_fs_sum_of_amount`. --#}
 
 
 {#-- {column: SQL on `source`} that `_fs_events` gets beside the values. --#}
 {% macro _amount_columns(spec) %}
     {%- set columns = {} -%}
     {%- for aggregate in spec.aggregates -%}
+        {%- set of = aggregate.of -%}
         {%- set value = 'source.' ~ aggregate.value -%}
         {%- set double = 'cast(' ~ value ~ ' as double)' if aggregate.type | upper != 'DOUBLE' else value -%}
-        {%- set even = 'case\n            when ' ~ feature_store._is_even(double) ~ '\n                then ' -%}
+        {%- set units = feature_store._whole_number(value, aggregate) -%}
         {%- if aggregate.scaled -%}
-            {%- do columns.update({aggregate.value ~ '_stray': feature_store._stray(double)}) -%}
-        {%- endif -%}
-        {%- if aggregate.function in ('min', 'max') and aggregate.kind == 'double' -%}
-            {%- do columns.update({aggregate.value ~ '_zero': 'case when ' ~ value ~ ' = 0 then case when ' ~ adapter.dispatch('_is_negative', 'feature_store')(value) ~ ' then 0 else 1 end end'}) -%}
-        {%- elif aggregate.spread and aggregate.scaled -%}
-            {#- `low` is what is left of a double after its high part: both are exact. -#}
-            {%- do columns.update({
-                aggregate.value ~ '_high': even ~ 'cast(trunc(' ~ double ~ ' * pow(2, 20)) as bigint)\n        end',
-                aggregate.value ~ '_low': even ~ 'cast((' ~ double ~ ' * pow(2, 20) - trunc(' ~ double ~ ' * pow(2, 20))) * pow(2, 50) as bigint)\n        end',
-            }) -%}
+            {%- set scaled = double ~ ' * pow(2, 20)' -%}
+            {%- do columns.update({'_fs_stray' ~ of: feature_store._stray(double)}) -%}
+            {%- if aggregate.spread -%}
+                {#- `low` is what is left of a double after its high part: both are exact. -#}
+                {%- do columns.update({
+                    '_fs_high' ~ of: feature_store._no_stray(of, 'cast(trunc(' ~ scaled ~ ') as bigint)'),
+                    '_fs_low' ~ of: feature_store._no_stray(of, 'cast((' ~ scaled ~ ' - trunc(' ~ scaled ~ ')) * pow(2, 50) as bigint)'),
+                }) -%}
+            {%- else -%}
+                {%- do columns.update({'_fs_units' ~ of: feature_store._no_stray(of, 'cast(' ~ double ~ ' * pow(2, 70) as hugeint)')}) -%}
+            {%- endif -%}
+        {%- elif aggregate.function in ('min', 'max') and aggregate.kind == 'double' -%}
+            {%- set negative = adapter.dispatch('_is_negative', 'feature_store')(value) -%}
+            {%- set zero = '\n            when ' ~ value ~ ' = 0' -%}
+            {%- do columns.update({'_fs_zero' ~ of: 'case' ~ zero ~ ' and ' ~ negative ~ ' then 0' ~ zero ~ ' then 1\n        end'}) -%}
         {%- elif aggregate.spread -%}
-            {%- set units = feature_store._whole_number(value, aggregate) -%}
             {%- do columns.update({
-                aggregate.value ~ '_high': 'cast(' ~ units ~ ' // 1125899906842624 as bigint)',
-                aggregate.value ~ '_low': 'cast(' ~ units ~ ' % 1125899906842624 as bigint)',
+                '_fs_high' ~ of: 'cast(\n            ' ~ units ~ ' // 1125899906842624 as bigint\n        )',
+                '_fs_low' ~ of: 'cast(\n            ' ~ units ~ ' % 1125899906842624 as bigint\n        )',
             }) -%}
-        {%- elif aggregate.scaled -%}
-            {%- do columns.update({aggregate.value ~ '_units': even ~ 'cast(' ~ double ~ ' * pow(2, 70) as hugeint)\n        end'}) -%}
         {%- elif aggregate.function in ('sum', 'avg') and aggregate.kind.startswith('wide') -%}
-            {%- set units = feature_store._whole_number(value, aggregate) -%}
             {%- set half = 'cast(18446744073709551616 as ' ~ (aggregate.type if aggregate.kind == 'wide integer' else 'hugeint') ~ ')' -%}
             {%- do columns.update({
-                aggregate.value ~ '_upper': 'cast(' ~ units ~ ' // ' ~ half ~ ' as hugeint)',
-                aggregate.value ~ '_lower': 'cast(' ~ units ~ ' % ' ~ half ~ ' as hugeint)',
+                '_fs_upper' ~ of: 'cast(\n            ' ~ units ~ ' // ' ~ half ~ ' as hugeint\n        )',
+                '_fs_lower' ~ of: 'cast(\n            ' ~ units ~ ' % ' ~ half ~ ' as hugeint\n        )',
             }) -%}
         {%- endif -%}
     {%- endfor -%}
     {%- do return(columns) -%}
 {% endmacro %}
 
-{% macro _is_even(double) -%}
-    {{ double }} = 0 or abs({{ double }}) >= pow(2, -20) and abs({{ double }}) < pow(2, 29)
-{%- endmacro %}
-
 {#-- NULL where a double is no stray; 1000 for infinity, 1001 for minus infinity, 1002 for NaN. --#}
 {% macro _stray(double) -%}
     case
-            when {{ double }} is null or {{ feature_store._is_even(double) }} then null
+            when {{ double }} is null or {{ double }} = 0 then null
+            when abs({{ double }}) >= pow(2, -20) and abs({{ double }}) < pow(2, 29) then null
             when isnan({{ double }}) then 1002
             when isinf({{ double }}) then case when {{ double }} > 0 then 1000 else 1001 end
             else cast(floor((log2(abs({{ double }})) + 17) / 46) as integer)
+        end
+{%- endmacro %}
+
+{#-- `_fs_stray...` is a column of the same SELECT; the CASE keeps what would overflow from being computed. --#}
+{% macro _no_stray(of, sql) -%}
+    case
+            when _fs_stray{{ of }} is null
+                then {{ sql }}
         end
 {%- endmacro %}
 
@@ -86,32 +95,37 @@
 {% macro _amounts(outputs) %}
     {%- set amounts = {} -%}
     {%- for aggregate in outputs | map(attribute='aggregate') | unique(attribute='name') -%}
-        {%- set value = aggregate.value -%}
+        {%- set of = aggregate.of -%}
         {%- if aggregate.spread -%}
-            {%- set high, low = value ~ '_high', value ~ '_low' -%}
-            {%- do amounts.update({
-                value ~ '_cuts': 'case when ' ~ high ~ ' is null then 0 else 1 end',
-                high: high,
-                low: low,
-                value ~ '_high_high': 'cast(' ~ high ~ ' as hugeint) * ' ~ high,
-                value ~ '_high_low': 'cast(' ~ high ~ ' as hugeint) * ' ~ low,
-                value ~ '_low_low': 'cast(' ~ low ~ ' as hugeint) * ' ~ low,
-            }) -%}
+            {%- do amounts.update({'_fs_numbers' ~ of: 'case when _fs_high' ~ of ~ ' is null then 0 else 1 end'}) -%}
+            {%- do amounts.update(feature_store._cut_amounts(of)) -%}
         {%- elif aggregate.scaled -%}
             {%- do amounts.update({
-                value ~ '_evens': 'case when ' ~ value ~ '_units is null then 0 else 1 end',
-                value ~ '_units': value ~ '_units',
+                '_fs_evens' ~ of: 'case when _fs_units' ~ of ~ ' is null then 0 else 1 end',
+                '_fs_units' ~ of: '_fs_units' ~ of,
             }) -%}
         {%- else -%}
-            {%- do amounts.update({value ~ '_count': 'case when ' ~ value ~ ' is null then 0 else 1 end'}) -%}
+            {%- do amounts.update({'_fs_count' ~ of: 'case when ' ~ aggregate.value ~ ' is null then 0 else 1 end'}) -%}
             {%- if aggregate.function in ('sum', 'avg') and aggregate.kind.startswith('wide') -%}
-                {%- do amounts.update({value ~ '_upper': value ~ '_upper', value ~ '_lower': value ~ '_lower'}) -%}
+                {%- do amounts.update({'_fs_upper' ~ of: '_fs_upper' ~ of, '_fs_lower' ~ of: '_fs_lower' ~ of}) -%}
             {%- elif aggregate.function in ('sum', 'avg') -%}
-                {%- do amounts.update({value ~ '_sum': feature_store._summand(aggregate, value)}) -%}
+                {%- do amounts.update({'_fs_sum' ~ of: feature_store._summand(aggregate, aggregate.value)}) -%}
             {%- endif -%}
         {%- endif -%}
     {%- endfor -%}
     {%- do return(amounts) -%}
+{% endmacro %}
+
+{#-- The same for what a spread is computed from: the two parts of a number, their squares and their product. --#}
+{% macro _cut_amounts(of) %}
+    {%- set high, low = '_fs_high' ~ of, '_fs_low' ~ of -%}
+    {%- do return({
+        high: high,
+        low: low,
+        '_fs_high_squares' ~ of: 'cast(' ~ high ~ ' as hugeint) * ' ~ high,
+        '_fs_products' ~ of: 'cast(' ~ high ~ ' as hugeint) * ' ~ low,
+        '_fs_low_squares' ~ of: 'cast(' ~ low ~ ' as hugeint) * ' ~ low,
+    }) -%}
 {% endmacro %}
 
 {% macro _summand(aggregate, value) -%}
@@ -131,17 +145,15 @@
 {%- endmacro %}
 
 
-{#-- The CTE `_fs_by_<name>`, a row for each `_fs_row`, from `_fs_<name>_windows`, which has a row for each `_fs_row` and `_fs_window` with the
-     totals of that window. Also what is between: spreads take two steps. --#}
+{#-- The CTE `_fs_by_<name>`, a row for each `_fs_row`, from `_fs_<name>_windows`, which has a row for each `_fs_row` and `_fs_window` with
+     the totals of that window. Also what is between: spreads take two steps. --#}
 {% macro _finish_windows(name, outputs) -%}
     {%- set aggregates = outputs | map(attribute='aggregate') | unique(attribute='name') | list -%}
-    {%- set spreads = aggregates | selectattr('spread') | map(attribute='value') | unique | list -%}
-    {%- set relation = '_fs_' ~ name ~ '_windows' -%}
+    {%- set spreads = aggregates | selectattr('spread') | map(attribute='of') | unique | list -%}
     {%- if spreads -%}
-{{ feature_store._centre('_fs_' ~ name ~ '_centres', relation, spreads) }},
+{{ feature_store._centre('_fs_' ~ name ~ '_centres', '_fs_' ~ name ~ '_windows', spreads) }},
 
-{% set relation = '_fs_' ~ name ~ '_centres' -%}
-    {%- endif -%}
+{% endif -%}
 -- the aggregates of each window
 _fs_{{ name }}_values as (
     select
@@ -150,7 +162,7 @@ _fs_{{ name }}_values as (
         {% for aggregate in aggregates -%}
         {{ feature_store._finished(aggregate) }} as {{ feature_store._quoted(aggregate.name) }}{{ ',\n        ' if not loop.last }}
         {%- endfor %}
-    from {{ relation if not spreads else '_fs_' ~ name ~ '_centres' }}
+    from _fs_{{ name }}_{{ 'centres' if spreads else 'windows' }}
 ),
 
 {{ feature_store._side_by_side(name, outputs) }}
@@ -164,7 +176,9 @@ _fs_by_{{ name }} as (
     select
         _fs_row,
         {% for output in outputs -%}
-        any_value({{ feature_store._quoted(output.aggregate.name) }}) filter (where _fs_window = '{{ output.window.slug }}') as {{ feature_store._quoted(output.column) }}{{ ',\n        ' if not loop.last }}
+{%- set value = 'any_value(' ~ feature_store._quoted(output.aggregate.name) ~ ')' -%}
+        {{ value }} filter (where _fs_window = '{{ output.window.slug }}') as {{ feature_store._quoted(output.column) }}
+        {{- ',\n        ' if not loop.last }}
         {%- endfor %}
     from _fs_{{ name }}_values
     group by _fs_row
@@ -172,34 +186,47 @@ _fs_by_{{ name }} as (
 {%- endmacro %}
 
 
-{#-- The CTE `name`: `relation` and, for each value, the sum of squares about the mean, `_about`, in units. With the mean as a whole number of
-     units, `_mean_high` * 2^50 + `_mean_low` and a remainder, every term is exact until they are added up, and nothing cancels. --#}
+{#-- The CTE `name`: `relation` and, for each value, what the sum of squares about its mean is made from, in units. With the mean as a
+     whole number of units, `mean_high` * 2^50 + `mean_low` and a remainder, every term is exact until they are added up, and nothing
+     cancels. --#}
 {% macro _centre(name, relation, values) -%}
 -- the mean of each spread in whole units, and what is left over
 {{ name }} as (
     select
         *,
-        {% for v in values -%}
-        {%- set high, low, n = v ~ '_mean_high', v ~ '_mean_low', v ~ '_cuts' -%}
+        {% for of in values -%}
+        {%- set high, low, n = '_fs_mean_high' ~ of, '_fs_mean_low' ~ of, '_fs_numbers' ~ of -%}
         -- sums of squares and products of the distances from the mean
-        {{ v }}_high_high - 2 * {{ high }} * {{ v }}_high + {{ n }} * {{ high }} * {{ high }} as {{ v }}_a,
-        {{ v }}_high_low - {{ low }} * {{ v }}_high - {{ high }} * {{ v }}_low + {{ n }} * {{ high }} * {{ low }} as {{ v }}_b,
-        {{ v }}_low_low - 2 * {{ low }} * {{ v }}_low + {{ n }} * {{ low }} * {{ low }} as {{ v }}_c,
-        {{ v }}_left - {{ low }} * {{ n }} as {{ v }}_rest{{ ',\n        ' if not loop.last }}
+        _fs_high_squares{{ of }}
+            - 2 * {{ high }} * _fs_high{{ of }}
+            + {{ n }} * {{ high }} * {{ high }} as _fs_high_distances{{ of }},
+        _fs_products{{ of }}
+            - {{ low }} * _fs_high{{ of }}
+            - {{ high }} * _fs_low{{ of }}
+            + {{ n }} * {{ high }} * {{ low }} as _fs_mixed_distances{{ of }},
+        _fs_low_squares{{ of }}
+            - 2 * {{ low }} * _fs_low{{ of }}
+            + {{ n }} * {{ low }} * {{ low }} as _fs_low_distances{{ of }},
+        _fs_remainder{{ of }} - {{ low }} * {{ n }} as _fs_rest{{ of }}{{ ',\n        ' if not loop.last }}
         {%- endfor %}
     from (
         select
             *,
-            {% for v in values -%}
+            {% for of in values -%}
+            {%- set remainder, n = '_fs_remainder' ~ of, '_fs_numbers' ~ of -%}
             -- rounded to the nearest
-            (2 * {{ v }}_left + sign({{ v }}_left) * {{ v }}_cuts) // nullif(2 * {{ v }}_cuts, 0) as {{ v }}_mean_low{{ ',\n            ' if not loop.last }}
+            (2 * {{ remainder }} + sign({{ remainder }}) * {{ n }})
+                // nullif(2 * {{ n }}, 0) as _fs_mean_low{{ of }}
+            {{- ',\n            ' if not loop.last }}
             {%- endfor %}
         from (
             select
                 *,
-                {% for v in values -%}
-                {{ v }}_high // nullif({{ v }}_cuts, 0) as {{ v }}_mean_high,
-                ({{ v }}_high % nullif({{ v }}_cuts, 0)) * 1125899906842624 + {{ v }}_low as {{ v }}_left{{ ',\n                ' if not loop.last }}
+                {% for of in values -%}
+                {%- set n = 'nullif(_fs_numbers' ~ of ~ ', 0)' -%}
+                _fs_high{{ of }} // {{ n }} as _fs_mean_high{{ of }},
+                (_fs_high{{ of }} % {{ n }}) * 1125899906842624
+                    + _fs_low{{ of }} as _fs_remainder{{ of }}{{ ',\n                ' if not loop.last }}
                 {%- endfor %}
             from {{ relation }}
         ) as high_parts
@@ -207,38 +234,55 @@ _fs_by_{{ name }} as (
 )
 {%- endmacro %}
 
-{#-- The sum of squares about the mean, in units, from the columns of `_centre`: in whole numbers while these fit, so that nothing cancels. --#}
-{% macro _squares(v) -%}
+{#-- The sum of squares about the mean, in units, from the columns of `_centre`: in whole numbers while these fit, so that nothing
+     cancels. --#}
+{% macro _squares(of) -%}
+    {%- set high, mixed, low = '_fs_high_distances' ~ of, '_fs_mixed_distances' ~ of, '_fs_low_distances' ~ of -%}
     greatest(
-            case
-                when {{ v }}_a < 67108864 and abs({{ v }}_b) < pow(2, 74) and {{ v }}_c < pow(2, 124)
-                    then cast({{ v }}_a * 1267650600228229401496703205376 + {{ v }}_b * 2251799813685248 + {{ v }}_c as double)
-                else cast({{ v }}_a as double) * pow(2, 100) + cast({{ v }}_b as double) * pow(2, 51) + cast({{ v }}_c as double)
-            end - cast({{ v }}_rest as double) * {{ v }}_rest / {{ v }}_cuts, 0)
+                case
+                    when {{ high }} < 67108864
+                        and abs({{ mixed }}) < pow(2, 74)
+                        and {{ low }} < pow(2, 124)
+                        then cast(
+                            {{ high }} * 1267650600228229401496703205376
+                            + {{ mixed }} * 2251799813685248
+                            + {{ low }} as double
+                        )
+                    else cast({{ high }} as double) * pow(2, 100)
+                        + cast({{ mixed }} as double) * pow(2, 51)
+                        + cast({{ low }} as double)
+                end - cast(_fs_rest{{ of }} as double) * _fs_rest{{ of }} / _fs_numbers{{ of }},
+                0
+            )
 {%- endmacro %}
 
 
 {#-- An aggregate from the exact totals of its window. --#}
 {% macro _finished(aggregate) -%}
-    {%- set value = aggregate.value -%}
+    {%- set of = aggregate.of -%}
     {%- if aggregate.function in ('count', 'count_distinct') -%}
-        cast({{ value }}_count as bigint)
+        cast(_fs_count{{ of }} as bigint)
     {%- elif aggregate.spread -%}
-        {%- set variance = feature_store._squares(value) ~ ' / (' ~ value ~ '_cuts - 1)' -%}
+        {%- set variance = feature_store._squares(of) ~ ' / (_fs_numbers' ~ of ~ ' - 1)' -%}
         {%- if aggregate.function == 'stddev' -%}
             {%- set variance = 'sqrt(' ~ variance ~ ')' -%}
         {%- endif -%}
-        {%- set unit = 'pow(2, 70)' if aggregate.scaled else 'pow(10, ' ~ feature_store._decimal_places(aggregate.type) ~ ')' if aggregate.kind == 'decimal' else none -%}
-        {%- if unit -%}
-            {%- set variance = variance ~ ' / ' ~ unit ~ (' / ' ~ unit if aggregate.function == 'variance' else '') -%}
-        {%- endif -%}
-        case when {{ value }}_cuts > 1 then {{ variance }} end
+        {%- set places = feature_store._decimal_places(aggregate.type) -%}
+        {%- set unit = ' / pow(2, 70)' if aggregate.scaled else ' / pow(10, ' ~ places ~ ')' if aggregate.kind == 'decimal' else '' -%}
+        case
+            when _fs_numbers{{ of }} > 1
+                then {{ variance }}{{ unit * (2 if aggregate.function == 'variance' else 1) }}
+        end
     {%- elif aggregate.scaled -%}
-        case when {{ value }}_evens > 0 then {{ value }}_units / pow(2, 70){{ ' / ' ~ value ~ '_evens' if aggregate.function == 'avg' }} end
+        {%- set evens = '_fs_evens' ~ of -%}
+        case when {{ evens }} > 0 then _fs_units{{ of }} / pow(2, 70){{ ' / ' ~ evens if aggregate.function == 'avg' }} end
     {%- elif aggregate.kind.startswith('wide') -%}
-        case when {{ value }}_count > 0 then {{ feature_store._wide_sum(aggregate, value ~ '_upper', value ~ '_lower', value ~ '_count') }} end
+        case
+            when _fs_count{{ of }} > 0
+                then {{ feature_store._wide_sum(aggregate, '_fs_upper' ~ of, '_fs_lower' ~ of, '_fs_count' ~ of) }}
+        end
     {%- else -%}
-        case when {{ value }}_count > 0 then {{ feature_store._stated_sum(aggregate, value ~ '_sum', value ~ '_count') }} end
+        case when _fs_count{{ of }} > 0 then {{ feature_store._stated_sum(aggregate, '_fs_sum' ~ of, '_fs_count' ~ of) }} end
     {%- endif -%}
 {%- endmacro %}
 
@@ -247,9 +291,13 @@ _fs_by_{{ name }} as (
      a sum of decimals keeps its scale; an average is a double. --#}
 {% macro _stated_sum(aggregate, sum, count) -%}
     {%- if aggregate.function == 'avg' -%}
-        cast({{ sum }} as double precision) / {{ count }}
+        cast(
+            {{ sum }} as double precision
+        ) / {{ count }}
     {%- elif aggregate.kind == 'integer' -%}
-        cast({{ sum }} as bigint)
+        cast(
+            {{ sum }} as bigint
+        )
     {%- else -%}
         {{ sum }}
     {%- endif -%}
@@ -276,22 +324,27 @@ _fs_by_{{ name }} as (
 {%- endmacro %}
 
 
-{#-- An aggregate over the events of a window: `of` says which, as ` filter (where ...)` or ` over ...`. Not for spreads. --#}
-{% macro _aggregate(aggregate, prefix, of) -%}
+{#-- An aggregate over the events of a window: `of_window` says which, as ` filter (where ...)` or ` over ...`. Not for spreads. --#}
+{% macro _aggregate(aggregate, prefix, of_window) -%}
     {%- set value = prefix ~ aggregate.value -%}
+    {%- set of = aggregate.of -%}
+    {%- set count = 'count(' ~ value ~ ')' ~ of_window -%}
     {%- set functions = {'stddev': 'stddev_samp', 'variance': 'var_samp'} -%}
     {%- if aggregate.scaled -%}
-        sum({{ value }}_units){{ of }} / pow(2, 70){{ ' / count(' ~ value ~ '_units)' ~ of if aggregate.function == 'avg' }}
+        {%- set units = prefix ~ '_fs_units' ~ of -%}
+        sum({{ units }}){{ of_window }} / pow(2, 70){{ ' / count(' ~ units ~ ')' ~ of_window if aggregate.function == 'avg' }}
     {%- elif aggregate.function == 'count_distinct' -%}
-        count(distinct {{ value }}){{ of }}
+        count(distinct {{ value }}){{ of_window }}
     {%- elif aggregate.function in ('sum', 'avg') and aggregate.kind.startswith('wide') -%}
-        {{ feature_store._wide_sum(aggregate, 'sum(' ~ value ~ '_upper)' ~ of, 'sum(' ~ value ~ '_lower)' ~ of, 'count(' ~ value ~ ')' ~ of) }}
+        {%- set upper = 'sum(' ~ prefix ~ '_fs_upper' ~ of ~ ')' ~ of_window -%}
+        {%- set lower = 'sum(' ~ prefix ~ '_fs_lower' ~ of ~ ')' ~ of_window -%}
+        {{ feature_store._wide_sum(aggregate, upper, lower, count) }}
     {%- elif aggregate.function in ('sum', 'avg') and aggregate.subtracts -%}
-        {{ feature_store._stated_sum(aggregate, 'sum(' ~ feature_store._summand(aggregate, value) ~ ')' ~ of, 'count(' ~ value ~ ')' ~ of) }}
+        {{ feature_store._stated_sum(aggregate, 'sum(' ~ feature_store._summand(aggregate, value) ~ ')' ~ of_window, count) }}
     {%- elif aggregate.function in ('min', 'max') and aggregate.kind == 'double' -%}
-        {{ feature_store._signed_zero(aggregate.function, value, value ~ '_zero', of) }}
+        {{ feature_store._signed_zero(aggregate.function, value, prefix ~ '_fs_zero' ~ of, of_window) }}
     {%- else -%}
-        {{ functions.get(aggregate.function, aggregate.function) }}({{ value }}){{ of }}
+        {{ functions.get(aggregate.function, aggregate.function) }}({{ value }}){{ of_window }}
     {%- endif -%}
 {%- endmacro %}
 
@@ -300,8 +353,10 @@ _fs_by_{{ name }} as (
 {% macro _signed_zero(function, value, zero, of) -%}
     {%- set extreme = function ~ '(' ~ value ~ ')' ~ of -%}
     case
-            when {{ extreme }} <> 0 then {{ extreme }}
-            when {{ function }}({{ zero }}){{ of }} = 1 then abs({{ extreme }})
+            when {{ extreme }} <> 0
+                then {{ extreme }}
+            when {{ function }}({{ zero }}){{ of }} = 1
+                then abs({{ extreme }})
             else -abs({{ extreme }})
         end
 {%- endmacro %}

@@ -4,12 +4,9 @@
 {% macro _window_events(spec, scope=none) -%}
     {%- set amounts = feature_store._amount_columns(spec) -%}
     {%- set touched = scope and scope.name == 'touched' -%}
+    {%- set needed = spec.entities + [spec.event] + ([spec.known] if spec.known else []) -%}
 -- the events: a row without a key, a time or a load time is in no window
-{% if amounts or touched -%}
-_fs_source as (
-{%- else -%}
-_fs_events as (
-{%- endif %}
+{{ '_fs_source' if amounts or touched else '_fs_events' }} as (
     select
         {{ feature_store._exact_keys(spec.key_columns) }},
         {{ spec.event }} as _fs_event,
@@ -23,17 +20,14 @@ _fs_events as (
         {{ feature_store._exact(value.sql, value.type) }} as {{ value.column }}{{ ',\n        ' if not loop.last }}
         {%- endfor %}
     from {{ spec.relation }}
-    where {% for key in spec.entities -%}
-        {{ key }} is not null
-        and {% endfor -%}
-        {{ spec.event }} is not null
-        {%- if spec.known %}
-        and {{ spec.known }} is not null
-        {%- endif %}
+    where {{ needed | join(' is not null\n        and ') }} is not null
         {%- if scope and scope.name == 'batch' %}
         -- this batch, and what its windows look back on
         and {{ spec.event }} < {{ scope.last }}
-        and ({{ spec.event }} > {{ scope.first }}{{ scope.reach }}{{ ' or ' ~ spec.known ~ ' >= ' ~ scope.first if spec.known }})
+        and (
+            {{ spec.event }} > {{ scope.first }}{{ scope.reach }}
+            {{- '\n            or ' ~ spec.known ~ ' >= ' ~ scope.first if spec.known }}
+        )
         {%- endif %}
 )
 {%- if amounts or touched %},
@@ -43,18 +37,16 @@ _fs_events as (
 {{- '-- numbers also as whole units, so that their sums do not depend on the order of addition' if amounts }}
 _fs_events as (
     select
-        source.*
-        {%- for column, amount in amounts.items() %},
-        {{ amount }} as {{ column }}
-        {%- endfor %}
+        source.*{{ ',\n        ' ~ feature_store._named(amounts) if amounts }}
     from _fs_source as source
     {%- if touched %}
     join _fs_touched as touched
-        on {% for key in spec.entities -%}
-        touched.{{ key }} = source.{{ key }}
-        and {% endfor -%}
-        (source._fs_event > touched._fs_first{{ scope.reach }}{{ ' or source._fs_from >= touched._fs_first' if spec.known }})
+        on {{ feature_store._agree('touched', 'source', spec.entities) }}
         and source._fs_event <= touched._fs_last
+        and (
+            source._fs_event > touched._fs_first{{ scope.reach }}
+            {{- '\n            or source._fs_from >= touched._fs_first' if spec.known }}
+        )
     {%- endif %}
 )
 {%- endif %}
@@ -93,7 +85,7 @@ _fs_events as (
      in half the time of many small ones. --#}
 {% macro _running_totals(totals, keep, relation, order) -%}
 select
-        {{ keep | join(', ') }},
+        {{ feature_store._listed(keep) }},
         {% for total in totals -%}
         sum({{ total }}) over in_order as {{ total }}{{ ',\n        ' if not loop.last }}
         {%- endfor %}

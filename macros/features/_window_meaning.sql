@@ -3,9 +3,10 @@
 
        <function>(<expression>) filter (where <condition>) over <duration> up to <column>, known from <column>
 
-     `*` stands for no expression. `filter (where ...)` is there with a `where`; `up to`, or `before` where exact matches do not count, names
-     the spine's moments in `aggregate_as_of`; `known from` names the load time. Expression and condition are as the user wrote them, but for
-     their comments. A backslash is written `\\`, `*/` is `*\/` and `/*` is `/\*`, so that no text can end the comment or open another. --#}
+     `*` stands for no expression. `filter (where ...)` is there with a `where`; `up to`, or `before` where exact matches do not count,
+     names the spine's moments in `aggregate_as_of`; `known from` names the load time. Expression and condition are as the user wrote
+     them, but for their comments. A backslash is written `\\`, `*/` is `*\/` and `/*` is `/\*`, so that no text can end the comment
+     or open another. --#}
 {% macro _window_meaning(spec, output) -%}
     {%- set aggregate = output.aggregate -%}
     {%- set text = aggregate.function ~ '(' ~ (aggregate.expression if aggregate.expression is defined else '*') ~ ')'
@@ -16,7 +17,8 @@
     {{- feature_store._comment(text) -}}
 {%- endmacro %}
 
-{#-- When a windowed view has rows, beside its `event_timestamp`: `a row at each change`, `a row at each event` or `a row every <duration>`. --#}
+{#-- When a windowed view has rows, beside its `event_timestamp`: `a row at each change`, `a row at each event`,
+     `a row every <duration>`. --#}
 {% macro _grain_meaning(grain) -%}
     {{- feature_store._comment('a row every ' ~ grain.step.text if grain.step else 'a row at each ' ~ grain.name) -}}
 {%- endmacro %}

@@ -13,7 +13,9 @@
         {%- set text = grain.strip()[5:].replace(':', ' ', 1).replace("'", ' ').replace('"', ' ').strip() -%}
     {%- endif -%}
     {%- if text is none -%}
-        {%- do exceptions.raise_compiler_error("window_aggregates: grain is '" ~ grain ~ "'; it is 'change', 'event' or \"every: '1 day'\" (any duration).") -%}
+        {%- do exceptions.raise_compiler_error(
+            "window_aggregates: grain is '" ~ grain ~ "'; it is 'change', 'event' or \"every: '1 day'\" (any duration)."
+        ) -%}
     {%- endif -%}
     {%- set step = feature_store._duration(text, "window_aggregates: the step of grain 'every'") -%}
     {%- for window in spec.windows if window.seconds < step.seconds -%}
@@ -42,20 +44,15 @@
 
 {#-- The CTE `_fs_moments`: the moments at which the view has a row, each once an entity. --#}
 {% macro _window_moments(spec, grain) -%}
-    {%- set entities = spec.entities | join(', ') -%}
+    {%- set entities = feature_store._listed(spec.entities, 12) -%}
     {%- set from = '_fs_from' if spec.known else '_fs_event' -%}
     {%- if grain.name == 'every' -%}
 {{ feature_store._window_steps(spec, grain.step) }},
 
-{% endif -%}
-    {%- if grain.name == 'event' -%}
--- the moments at which events come in
-    {%- elif grain.name == 'entry' -%}
--- the moments at which events come in{{ '; one that is loaded after it has left never does' if spec.known }}
-    {%- elif grain.name == 'change' -%}
--- the moments at which events come in, and at which they fall out of a window{{ '; one that is loaded after it has left never comes in' if spec.known }}
-    {%- else -%}
 -- a moment for each step
+    {%- else -%}
+-- the moments at which events come in{{ ', and at which they fall out of a window' if grain.name == 'change' }}
+        {{- '\n-- (one that is loaded after it has left never comes in)' if spec.known and grain.name != 'event' }}
     {%- endif %}
 _fs_moments as {{ adapter.dispatch('_materialized', 'feature_store')() }}(
     select *, row_number() over () as _fs_row
@@ -86,31 +83,43 @@ _fs_moments as {{ adapter.dispatch('_materialized', 'feature_store')() }}(
 {#-- Grain `every`: multiples of the step since Monday 1970-01-05, from the first one at or after an event comes in to the first one at
      or after it has left its longest window. Each event only fills the steps up to the next event's first, so that none comes twice. --#}
 {% macro _window_steps(spec, step) -%}
-    {%- set entities = spec.entities | join(', ') -%}
-    {%- set from = '_fs_from' if spec.known else '_fs_event' -%}
+    {%- set entities = feature_store._listed(spec.entities) -%}
+    {%- set length = feature_store._interval(step) -%}
+    {%- set first = feature_store._next_step('_fs_from' if spec.known else '_fs_event', step) -%}
 -- the steps from an event's coming in to its leaving the longest window, both rounded up
 _fs_stays as (
     select
         {{ entities }},
-        {{ feature_store._next_step(from, step) }} as _fs_first,
-        max({{ feature_store._next_step('_fs_event + ' ~ feature_store._interval(spec.longest), step) }}) as _fs_last
+        {{ first }} as _fs_first,
+        max(
+            {{ feature_store._next_step('_fs_event + ' ~ feature_store._interval(spec.longest), step) }}
+        ) as _fs_last
     from _fs_events
     {%- if spec.known %}
     where _fs_from < _fs_event + {{ feature_store._interval(spec.longest) }}
     {%- endif %}
-    group by {{ entities }}, {{ feature_store._next_step(from, step) }}
+    group by
+        {{ entities }},
+        {{ first }}
 ),
 
 -- each stay up to the next one, so that no step comes twice
 _fs_steps as (
-    select {{ entities }}, unnest(generate_series(_fs_first, least(_fs_until, coalesce(_fs_next - {{ feature_store._interval(step) }}, _fs_until)), {{ feature_store._interval(step) }})) as _fs_at
+    select
+        {{ entities }},
+        unnest(generate_series(
+            _fs_first,
+            least(_fs_until, coalesce(_fs_next - {{ length }}, _fs_until)),
+            {{ length }}
+        )) as _fs_at
     from (
         select
-            {{ entities }},
+            {{ feature_store._listed(spec.entities, 12) }},
             _fs_first,
-            max(_fs_last) over (partition by {{ entities }} order by _fs_first asc nulls first) as _fs_until,
-            lead(_fs_first) over (partition by {{ entities }} order by _fs_first asc nulls first) as _fs_next
+            max(_fs_last) over in_order as _fs_until,
+            lead(_fs_first) over in_order as _fs_next
         from _fs_stays
+        window in_order as (partition by {{ feature_store._listed(spec.entities, 16) }} order by _fs_first asc nulls first)
     ) as stays
 )
 {%- endmacro %}
@@ -120,12 +129,14 @@ _fs_steps as (
     {{- return(adapter.dispatch('_next_step', 'feature_store')(instant, step)) -}}
 {% endmacro %}
 
-{% macro default___next_step(instant, step) -%}
-    date_bin({{ feature_store._interval(step) }}, {{ instant }} - interval '1 microsecond', timestamp '1970-01-05') + {{ feature_store._interval(step) }}
+{% macro default___next_step(instant, step, function='date_bin') -%}
+    {%- set length = feature_store._interval(step) -%}
+    {{ function }}({{ length }}, {{ instant }} - interval '1 microsecond', timestamp '1970-01-05')
+            + {{ length }}
 {%- endmacro %}
 
 {% macro duckdb___next_step(instant, step) -%}
-    time_bucket({{ feature_store._interval(step) }}, {{ instant }} - interval '1 microsecond', timestamp '1970-01-05') + {{ feature_store._interval(step) }}
+    {{- feature_store.default___next_step(instant, step, 'time_bucket') -}}
 {%- endmacro %}
 
 

@@ -1,6 +1,6 @@
-{#-- The shape of the SQL. It is what the user says, and else `dense`: how many events there are is not looked at, so that the same model compiles
-     to the same SQL whatever its tables hold. On sparse entities `dense` costs a few times as much as `range`, on dense ones `range`
-     hundreds of times as much as `dense`; `feature-store doctor` says where the other one would do better. --#}
+{#-- The shape of the SQL. It is what the user says, and else `dense`: how many events there are is not looked at, so that the same model
+     compiles to the same SQL whatever its tables hold. On sparse entities `dense` costs a few times what `range` does; what `range` costs
+     grows with the events of a window. `feature-store doctor` says where the other one would do better. --#}
 {% macro _window_shape(macro_name, shape) %}
     {%- if shape not in (none, 'dense', 'range') -%}
         {%- do exceptions.raise_compiler_error(macro_name ~ ": shape is '" ~ shape ~ "'; it is 'dense', 'range', or left out.") -%}
@@ -18,28 +18,30 @@
      aggregate are not. Where the view has a row at each event anyway, frames do it all in one pass (`timeline`), but for spreads, which
      are made from many totals. --#}
 {% macro _window_parts(spec, shape, grain=none) %}
-    {%- set frames = adapter.dispatch('_has_frames', 'feature_store')() -%}
+    {%- set dense = shape == 'dense' -%}
+    {%- set frames = dense and adapter.dispatch('_has_frames', 'feature_store')() -%}
     {%- set spreads = spec.outputs | selectattr('aggregate.spread') | list -%}
-    {%- if shape == 'dense' and frames and not spec.known and grain and grain.name != 'every' and not spreads -%}
+    {%- if frames and not spec.known and grain and grain.name != 'every' and not spreads -%}
         {%- do return([{'cte': '_fs_by_frames', 'outputs': spec.outputs, 'timeline': true}]) -%}
     {%- endif -%}
-    {%- set outputs = {'_fs_by_totals': [], '_fs_by_balance': [], '_fs_by_distinct': [], '_fs_by_frames': [], '_fs_by_pieces': [], '_fs_by_range': []} -%}
+    {%- set outputs = {'totals': [], 'balance': [], 'distinct': [], 'frames': [], 'pieces': [], 'range': []} -%}
     {%- for output in spec.outputs -%}
-        {%- if output.aggregate.spread or shape == 'dense' and output.aggregate.subtracts and output.aggregate.function != 'count_distinct' -%}
-            {%- do outputs['_fs_by_balance' if spec.known else '_fs_by_totals'].append(output) -%}
-        {%- elif shape == 'dense' and output.aggregate.function == 'count_distinct' -%}
-            {%- do outputs._fs_by_distinct.append(output) -%}
-        {%- elif shape == 'dense' and frames and not spec.known -%}
-            {%- do outputs._fs_by_frames.append(output) -%}
-        {%- elif shape == 'dense' and frames and output.aggregate.function in ('min', 'max', 'first', 'last') -%}
-            {%- do outputs._fs_by_pieces.append(output) -%}
+        {%- set function = output.aggregate.function -%}
+        {%- if dense and function == 'count_distinct' -%}
+            {%- do outputs.distinct.append(output) -%}
+        {%- elif output.aggregate.spread or dense and output.aggregate.subtracts -%}
+            {%- do outputs['balance' if spec.known else 'totals'].append(output) -%}
+        {%- elif frames and not spec.known -%}
+            {%- do outputs.frames.append(output) -%}
+        {%- elif frames and function in ('min', 'max', 'first', 'last') -%}
+            {%- do outputs.pieces.append(output) -%}
         {%- else -%}
-            {%- do outputs._fs_by_range.append(output) -%}
+            {%- do outputs.range.append(output) -%}
         {%- endif -%}
     {%- endfor -%}
     {%- set parts = [] -%}
-    {%- for cte, served in outputs.items() if served -%}
-        {%- do parts.append({'cte': cte, 'outputs': served, 'timeline': false}) -%}
+    {%- for name, served in outputs.items() if served -%}
+        {%- do parts.append({'cte': '_fs_by_' ~ name, 'outputs': served, 'timeline': false}) -%}
     {%- endfor -%}
     {%- do return(parts) -%}
 {% endmacro %}
@@ -56,6 +58,7 @@
 {#-- The CTEs of the parts, each with `_fs_row` of `_fs_moments` and its outputs; and of the strays, where there can be any. --#}
 {% macro _window_part_ctes(spec, parts) -%}
     {%- for part in parts -%}
+        {#- Each by its name: dbt finds out so which macros a model depends on. -#}
         {%- if part.cte == '_fs_by_totals' -%}
             {{ feature_store._windows_by_totals(spec, part.outputs) }}
         {%- elif part.cte == '_fs_by_balance' -%}
@@ -74,7 +77,7 @@
     {%- if feature_store._has_strays(spec) -%}
 ,
 
-{{ feature_store._window_strays(spec, '(select distinct ' ~ (spec.entities | join(', ')) ~ ', _fs_at from _fs_moments)') }}
+{{ feature_store._window_strays(spec, '_fs_moments') }}
     {%- endif -%}
 {%- endmacro %}
 
@@ -90,14 +93,13 @@ left join {{ part.cte }} on {{ part.cte }}._fs_row = {{ table }}._fs_row
     {%- endfor -%}
     {%- if feature_store._has_strays(spec) %}
 left join _fs_by_strays
-    on {% for key in spec.entities -%}
-    _fs_by_strays.{{ key }} = {{ moments }}.{{ key }} and {% endfor -%}
-    _fs_by_strays._fs_at = {{ moments }}._fs_at
+    on {{ feature_store._agree('_fs_by_strays', moments, spec.entities + ['_fs_at'], 4) }}
     {%- endif -%}
 {%- endmacro %}
 
 
-{#-- The outputs in their order, each from its part and with its meaning beside it; sums and spreads of doubles from the strays where a window holds one. --#}
+{#-- The outputs in their order, each from its part and with its meaning beside it; sums and spreads of doubles from the strays where a
+     window holds one. --#}
 {% macro _window_columns(spec, parts) -%}
     {%- set homes = {} -%}
     {%- for part in parts -%}
@@ -107,8 +109,11 @@ left join _fs_by_strays
     {%- endfor -%}
     {%- for output in spec.outputs -%}
     {%- set column = feature_store._quoted(output.column) -%}
-    {%- set home = homes[output.column] ~ '.' ~ column -%}
-    {{ 'coalesce(_fs_by_strays.' ~ column ~ ', ' ~ home ~ ')' if output.aggregate.scaled else home }} as {{ column }} {{ feature_store._window_meaning(spec, output) }}
-    {{- ',\n    ' if not loop.last }}
+    {%- set value = homes[output.column] ~ '.' ~ column -%}
+    {%- set value = 'coalesce(_fs_by_strays.' ~ column ~ ', ' ~ value ~ ')' if output.aggregate.scaled else value -%}
+    {%- set meaning = feature_store._window_meaning(spec, output) -%}
+    {%- set long = value | length + column | length + meaning | length > 100 -%}
+    {#- On the line of its column: on the next one, readers of SQL take a comment for what follows it. -#}
+    {{ value }}{{ '\n        ' if long else ' ' }}as {{ column }} {{ meaning }}{{ ',\n    ' if not loop.last }}
     {%- endfor -%}
 {%- endmacro %}

@@ -2,7 +2,7 @@
      'touched', witness, there, reach} for an incremental run, which finds for itself what has changed. `reach` is how far back from
      the first moment events still matter: a step of grain `every` is also due when the windows have just run empty. --#}
 {% macro _window_scope(spec, grain) %}
-    {#- A unit test has no configuration of the model's: it is incremental where the test says so, with `overrides: {macros: {is_incremental: true}}`. -#}
+    {#- A unit test has no configuration of the model's: it is incremental where it overrides the macro is_incremental. -#}
     {%- set kind = (model | default({})).get('resource_type') -%}
     {%- set tested = kind == 'unit_test' -%}
     {%- if not execute or not kind or (config.get('materialized') != 'incremental' and not tested) -%}
@@ -27,8 +27,9 @@
         }) -%}
     {%- endif -%}
     {%- set key = config.get('unique_key') -%}
-    {%- if not tested and (key is string or key is none or key | map('lower') | sort | list != (spec.names + ['event_timestamp']) | map('lower') | sort | list
-            or config.get('incremental_strategy') == 'append') -%}
+    {%- set wanted = (spec.names + ['event_timestamp']) | map('lower') | sort | list -%}
+    {%- set unique = key is not string and key is not none and key | map('lower') | sort | list == wanted -%}
+    {%- if not tested and (not unique or config.get('incremental_strategy') == 'append') -%}
         {%- do exceptions.raise_compiler_error(
             "window_aggregates: an incremental view needs incremental_strategy='delete+insert' (or 'merge') and unique_key="
             ~ (spec.names + ['event_timestamp']) ~ ', so that rows which late events change are replaced; unique_key is ' ~ key ~ '.'
@@ -41,13 +42,15 @@
     {%- set there = feature_store._columns(this) -%}
     {%- for output in spec.outputs if there and feature_store._column(there, output.column) is none -%}
         {%- do exceptions.raise_compiler_error(
-            "window_aggregates: " ~ this ~ " has no column '" ~ output.column ~ "' yet; build it once with --full-refresh after adding an aggregate or a window."
+            "window_aggregates: " ~ this ~ " has no column '" ~ output.column
+            ~ "' yet; build it once with --full-refresh after adding an aggregate or a window."
         ) -%}
     {%- endfor -%}
     {#- A plain count of the longest window tells whether an event is already in the table; without one all is made again. -#}
     {%- for output in spec.outputs if output.window == spec.longest and output.aggregate.function == 'count'
             and output.aggregate.expression is not defined and output.aggregate.where is not defined -%}
-        {%- do return({'name': 'touched', 'reach': reach, 'witness': output, 'there': feature_store._column(there, 'event_timestamp') or {'name': 'event_timestamp', 'type': none}}) -%}
+        {%- set event = feature_store._column(there, 'event_timestamp') or {'name': 'event_timestamp', 'type': none} -%}
+        {%- do return({'name': 'touched', 'reach': reach, 'witness': output, 'there': event}) -%}
     {%- endfor -%}
     {%- do return(none) -%}
 {% endmacro %}
@@ -57,13 +60,17 @@
      what the view does, but for one count, and compares. --#}
 {% macro _window_touched(spec, grain, shape, scope) -%}
     {%- set count = scope.witness.aggregate -%}
+    {%- set column = feature_store._quoted(scope.witness.column) -%}
     {%- set witness = dict(spec) -%}
     {%- do witness.update({
-        'outputs': [scope.witness], 'aggregates': [count], 'windows': [spec.longest],
+        'outputs': [scope.witness],
+        'aggregates': [count],
+        'windows': [spec.longest],
         'values': spec['values'] | selectattr('column', 'equalto', count.value) | list,
     }) -%}
     {%- set step = {'name': 'entry'} if grain.name == 'change' else grain -%}
     {%- set body = feature_store._window_body(witness, step, shape) -%}
+    {%- set keys = feature_store._names(spec.key_columns, 'wanted.') -%}
 -- what the table lacks: entities whose count at an event is not what stands there, from the first such moment on
 _fs_touched as (
     with
@@ -73,19 +80,21 @@ _fs_touched as (
     {{ body.ctes | indent(4) }}
 
     select
-        {% for key in spec.entities -%}
-        wanted.{{ key }},
-        {% endfor -%}
+        {{ keys }},
         min(wanted._fs_at) as _fs_first,
-        max(wanted._fs_at) + {{ feature_store._interval(spec.longest) }}{{ ' + ' ~ feature_store._interval(grain.step) if grain.step }} as _fs_last
-    from (select {{ body.columns }}, {{ feature_store._quoted(scope.witness.column) }} as _fs_count {{ body.source }}) as wanted
+        max(wanted._fs_at) + {{ feature_store._interval(spec.longest) }}
+            {{- ' + ' ~ feature_store._interval(grain.step) if grain.step }} as _fs_last
+    from (
+        select
+            {{ feature_store._listed(body.columns, 12) }},
+            {{ column }} as _fs_count
+        {{ body.source | indent(8) }}
+    ) as wanted
     left join {{ this }} as there
-        on {% for key in spec.entities -%}
-        there.{{ key }} = wanted.{{ key }}
-        and {% endfor -%}
-        {{ feature_store._instant('there.' ~ feature_store._quoted(scope.there.name), scope.there.type) }} = wanted._fs_at
-    where there.{{ feature_store._quoted(scope.witness.column) }} is distinct from wanted._fs_count
-    group by {% for key in spec.entities %}wanted.{{ key }}{{ ', ' if not loop.last }}{% endfor %}
+        on {{ feature_store._agree('there', 'wanted', spec.entities) }}
+        and {{ feature_store._instant('there.' ~ feature_store._quoted(scope.there.name), scope.there.type) }} = wanted._fs_at
+    where there.{{ column }} is distinct from wanted._fs_count
+    group by {{ keys }}
 )
 {%- endmacro %}
 
@@ -98,9 +107,8 @@ where {{ table }}._fs_at >= {{ scope.first }} and {{ table }}._fs_at < {{ scope.
 where exists (
     select 1
     from _fs_touched as touched
-    where {% for key in spec.entities -%}
-        touched.{{ key }} = {{ table }}.{{ key }} and {% endfor -%}
-        {{ table }}._fs_at between touched._fs_first and touched._fs_last
+    where {{ feature_store._agree('touched', table, spec.entities) }}
+        and {{ table }}._fs_at between touched._fs_first and touched._fs_last
 )
     {%- endif -%}
 {%- endmacro %}

@@ -7,7 +7,9 @@
     {%- set entities = [entities] if entities is string else entities -%}
     {%- if not entities or entities is mapping or entities is not sequence or entities | reject('string') | list
             or entities | unique | list | length != entities | length -%}
-        {%- do exceptions.raise_compiler_error(macro_name ~ ': entities is ' ~ entities ~ '; give one column name, or a list of different ones.') -%}
+        {%- do exceptions.raise_compiler_error(
+            macro_name ~ ': entities is ' ~ entities ~ '; give one column name, or a list of different ones.'
+        ) -%}
     {%- endif -%}
     {%- set from_events = feature_store._from(feature_store._history(relation), '_fs_source') -%}
     {%- do feature_store._check_reserved_names(columns, macro_name ~ ': the relation of the events') -%}
@@ -22,7 +24,8 @@
         {%- set column = feature_store._column(columns, name) -%}
         {%- if columns and column is none -%}
             {%- do exceptions.raise_compiler_error(
-                macro_name ~ ": there is no column '" ~ name ~ "' in " ~ relation ~ '; it has: ' ~ columns | map(attribute='name') | join(', ') ~ '.'
+                macro_name ~ ": there is no column '" ~ name ~ "' in " ~ relation ~ '; it has: '
+                ~ columns | map(attribute='name') | join(', ') ~ '.'
             ) -%}
         {%- endif -%}
         {%- do found.update({name: column or {'name': name, 'type': none}}) -%}
@@ -38,7 +41,9 @@
         {%- for window in durations -%}
             {%- set column = aggregate.name ~ '_' ~ window.slug -%}
             {%- if column | lower in outputs -%}
-                {%- do exceptions.raise_compiler_error(macro_name ~ ": two columns would be called '" ~ column ~ "'; give each aggregate a name of its own.") -%}
+                {%- do exceptions.raise_compiler_error(
+                    macro_name ~ ": two columns would be called '" ~ column ~ "'; give each aggregate a name of its own."
+                ) -%}
             {%- endif -%}
             {%- do outputs.update({column | lower: {'column': column, 'aggregate': aggregate, 'window': window}}) -%}
         {%- endfor -%}
@@ -55,15 +60,17 @@
         {%- do key_columns.append(found[name]) -%}
         {%- do keys.append(feature_store._quoted(found[name].name)) -%}
     {%- endfor -%}
+    {%- set event = found[timestamp] -%}
+    {%- set known = found[created_timestamp] if created_timestamp else none -%}
     {%- do return({
         'relation': from_events,
         'names': entities,
         'entities': keys,
         'key_columns': key_columns,
-        'event': feature_store._instant(feature_store._quoted(found[timestamp].name), found[timestamp].type),
-        'event_type': found[timestamp].type or '',
-        'known': feature_store._instant(feature_store._quoted(found[created_timestamp].name), found[created_timestamp].type) if created_timestamp else none,
-        'created': found[created_timestamp].name if created_timestamp else none,
+        'event': feature_store._instant(feature_store._quoted(event.name), event.type),
+        'event_type': event.type or '',
+        'known': feature_store._instant(feature_store._quoted(known.name), known.type) if known else none,
+        'created': known.name if known else none,
         'windows': durations,
         'window_of': window_of,
         'longest': durations | sort(attribute='seconds') | last,
@@ -77,7 +84,9 @@
 {% macro _window_durations(macro_name, windows) %}
     {%- set windows = [windows] if windows is string else windows -%}
     {%- if not windows or windows is mapping or windows is not sequence -%}
-        {%- do exceptions.raise_compiler_error(macro_name ~ ": windows is " ~ windows ~ "; list one or more durations, for example ['7 days', '30 days'].") -%}
+        {%- do exceptions.raise_compiler_error(
+            macro_name ~ ": windows is " ~ windows ~ "; list one or more durations, for example ['7 days', '30 days']."
+        ) -%}
     {%- endif -%}
     {%- set durations = [] -%}
     {%- for window in windows -%}
@@ -94,7 +103,9 @@
 {% macro _window_functions(macro_name, aggregates) %}
     {%- set functions = ['count', 'count_distinct', 'sum', 'avg', 'min', 'max', 'stddev', 'variance', 'first', 'last'] -%}
     {%- if not aggregates or aggregates is string or aggregates is mapping or aggregates is not sequence -%}
-        {%- do exceptions.raise_compiler_error(macro_name ~ ": aggregates is empty or not a list; write for example [{'name': 'purchases', 'function': 'count'}].") -%}
+        {%- do exceptions.raise_compiler_error(
+            macro_name ~ ": aggregates is empty or not a list; write for example [{'name': 'purchases', 'function': 'count'}]."
+        ) -%}
     {%- endif -%}
     {%- set checked = [] -%}
     {%- for aggregate in aggregates -%}
@@ -106,18 +117,27 @@
         {%- if not aggregate.function -%}
             {%- do exceptions.raise_compiler_error(where ~ ' has no function; the functions are ' ~ functions | join(', ') ~ '.') -%}
         {%- elif aggregate.function not in functions -%}
-            {%- do exceptions.raise_compiler_error(where ~ " has the unknown function '" ~ aggregate.function ~ "'; the functions are " ~ functions | join(', ') ~ '.') -%}
+            {%- do exceptions.raise_compiler_error(
+                where ~ " has the unknown function '" ~ aggregate.function ~ "'; the functions are " ~ functions | join(', ') ~ '.'
+            ) -%}
         {%- elif aggregate.function != 'count' and aggregate.expression is not defined -%}
-            {%- do exceptions.raise_compiler_error(where ~ ' has no expression; ' ~ aggregate.function ~ ' needs one, only count can go without.') -%}
+            {%- do exceptions.raise_compiler_error(
+                where ~ ' has no expression; ' ~ aggregate.function ~ ' needs one, only count can go without.'
+            ) -%}
         {%- endif -%}
         {%- for key in aggregate if key not in ('name', 'function', 'expression', 'where') -%}
-            {%- do exceptions.raise_compiler_error(where ~ " has the unknown key '" ~ key ~ "'; its keys are name, function, expression and where.") -%}
+            {%- do exceptions.raise_compiler_error(
+                where ~ " has the unknown key '" ~ key ~ "'; its keys are name, function, expression and where."
+            ) -%}
         {%- endfor -%}
-        {%- for key in ('expression', 'where') if aggregate[key] is defined and (aggregate[key] is not string or not aggregate[key].strip()) -%}
+        {%- for key in ('expression', 'where') if aggregate[key] is defined
+                and (aggregate[key] is not string or not aggregate[key].strip()) -%}
             {%- do exceptions.raise_compiler_error(where ~ ': ' ~ key ~ ' is ' ~ aggregate[key] ~ '; write SQL text, or leave it out.') -%}
         {%- endfor -%}
         {%- if (aggregate.name | lower).startswith('_fs_') -%}
-            {%- do exceptions.raise_compiler_error(where ~ " has a name that begins with _fs_, which is kept for the store's own fields: rename it.") -%}
+            {%- do exceptions.raise_compiler_error(
+                where ~ " has a name that begins with _fs_, which is kept for the store's own fields: rename it."
+            ) -%}
         {%- endif -%}
         {%- if aggregate.name | lower in checked | map(attribute='name') | map('lower') -%}
             {%- do exceptions.raise_compiler_error(where ~ ' stands twice; give each aggregate a name of its own.') -%}
@@ -132,20 +152,37 @@
 {% endmacro %}
 
 
-{#-- The expressions the events bring along, each once, as [{column, sql, type}]; every aggregate learns the column of its own
-     (`value`), and of the condition under which an event takes part (`taken`), which first and last need beside it: for them a
-     NULL is a value. --#}
+{#-- The expressions the events bring along, each once, as [{column, called, sql, type}]; every aggregate learns the column of its own
+     (`value`), what the names of all that is made from it end in (`of`), and for first and last, to which a NULL is a value, the column
+     that says whether an event takes part (`taken`) and the one of its place (`place`). --#}
 {% macro _window_values(macro_name, relation, from_events, columns, aggregates) %}
     {%- set values = {} -%}
+    {%- set called = [] -%}
+    {%- set places = {} -%}
     {%- for aggregate in aggregates -%}
-        {%- for key in ['value'] + (['taken'] if aggregate.function in ('first', 'last') else []) -%}
+        {%- set ordered = aggregate.function in ('first', 'last') -%}
+        {%- for key in ['value', 'taken'] if key == 'value' or ordered -%}
             {%- set expression = aggregate.expression if key == 'value' and aggregate.expression is defined else '1' -%}
             {%- set sql = 'case when ' ~ aggregate.where ~ ' then ' ~ expression ~ ' end' if aggregate.where is defined else expression -%}
             {%- if sql not in values -%}
-                {%- do values.update({sql: {'column': '_fs_' ~ (values | length + 1), 'sql': sql, 'expression': expression}}) -%}
+                {#- Called after the column, or else after the first aggregate that it is for; not too long for any warehouse. -#}
+                {%- set name = aggregate.name ~ ('_rows' if key == 'taken' else '') if aggregate.where is defined
+                    else 'rows' if expression == '1' else expression if expression.isidentifier() else aggregate.name -%}
+                {%- do called.append(feature_store._slug(name[:36], called)) -%}
+                {%- do values.update({sql: {
+                    'column': '_fs_value_of_' ~ called[-1], 'called': called[-1], 'sql': sql, 'expression': expression
+                }}) -%}
             {%- endif -%}
-            {%- do aggregate.update({key: values[sql].column, key ~ '_of': sql}) -%}
+            {%- do aggregate.update({key: values[sql].column}) -%}
+            {%- if key == 'value' -%}
+                {%- do aggregate.update({'called': values[sql].called, 'of': '_of_' ~ values[sql].called}) -%}
+            {%- endif -%}
         {%- endfor -%}
+        {%- if ordered -%}
+            {%- set key = aggregate.function ~ ' ' ~ aggregate.value ~ ' ' ~ aggregate.taken -%}
+            {%- do places.setdefault(key, feature_store._slug(aggregate.function ~ aggregate.of, places.values() | list)) -%}
+            {%- do aggregate.update({'place': '_fs_' ~ places[key]}) -%}
+        {%- endif -%}
     {%- endfor -%}
     {#- A bare word that is no column would be the warehouse's to find, in its own many lines; say it here. -#}
     {%- for aggregate in aggregates if columns and aggregate.expression is defined and aggregate.expression.isidentifier()
@@ -192,7 +229,8 @@
     {%- endfor -%}
     {%- if execute and columns and unknown -%}
         {%- set probe -%}
-            select {% for value in unknown %}{{ value.sql }} as {{ value.column }}{{ ', ' if not loop.last }}{% endfor %} from {{ relation }}
+            select {% for value in unknown %}{{ value.sql }} as {{ value.column }}{{ ', ' if not loop.last }}{% endfor %}
+            from {{ relation }}
         {%- endset -%}
         {%- do types.update(adapter.dispatch('_types_of_query', 'feature_store')(probe)) -%}
     {%- endif -%}

@@ -2,34 +2,37 @@
      _window_amounts.sql). The values of one entity fall into a few ranges of magnitude, each with units of its own; within a range all
      is exact, and the ranges of a window are put together in one order. An entity without strays costs nothing here.
 
-     `moments` is SQL for the moments asked for, as keys and `_fs_at`. The last CTE is `_fs_by_strays`: keys, `_fs_at`, and the outputs, NULL where a
-     window holds no stray. A window with NaN or with both infinities is NaN; with one infinity its sum and average are that, and
-     its stddev and variance NaN. --#}
+     `moments` is a relation with the moments asked for, as keys and `_fs_at`. The last CTE is `_fs_by_strays`: keys, `_fs_at`, and the
+     outputs, NULL where a window holds no stray. A window with NaN or with both infinities is NaN; with one infinity its sum and
+     average are that, and its stddev and variance NaN. --#}
 {% macro _window_strays(spec, moments) -%}
     {%- set outputs = spec.outputs | selectattr('aggregate.scaled') | list -%}
-    {%- set values = outputs | map(attribute='aggregate.value') | unique | list -%}
-    {%- set keys = spec.entities | join(', ') -%}
-    {%- set at = keys ~ ', _fs_at, _fs_window, _fs_value' -%}
+    {%- set aggregates = outputs | map(attribute='aggregate') | unique(attribute='value') | list -%}
+    {%- set keys = feature_store._listed(spec.entities) -%}
+    {%- set of_window = spec.entities + ['_fs_at', '_fs_window', '_fs_value'] -%}
+    {%- set at = feature_store._listed(of_window) -%}
+    {%- set of_range = spec.entities + ['_fs_value', '_fs_range'] -%}
     {%- set functions = outputs | map(attribute='aggregate.function') | unique | list -%}
     {%- set spread = 'stddev' in functions or 'variance' in functions -%}
-    {%- set amounts = {'_fs_cuts': '1', '_fs_strays': '_fs_is_stray', '_fs_high': '_fs_high', '_fs_low': '_fs_low'} -%}
-    {%- if spread -%}
-        {%- do amounts.update({
-            '_fs_high_high': 'cast(_fs_high as hugeint) * _fs_high',
-            '_fs_high_low': 'cast(_fs_high as hugeint) * _fs_low',
-            '_fs_low_low': 'cast(_fs_low as hugeint) * _fs_low',
-        }) -%}
-    {%- endif -%}
+    {%- set amounts = {'_fs_numbers': '1', '_fs_strays': '_fs_is_stray', '_fs_high': '_fs_high', '_fs_low': '_fs_low'} -%}
+    {%- do amounts.update(feature_store._cut_amounts('') if spread else {}) -%}
 -- the numbers of entities that have strays, each in the units of its range
-_fs_numbers as (
-    {% for value in values -%}
+_fs_strayed as (
+    {% for aggregate in aggregates -%}
     select
-        {{ keys }}, _fs_event{{ ', _fs_from' if spec.known }}, '{{ value }}' as _fs_value,
-        cast({{ value }} as double) as _fs_number,
-        {{ value }}_stray as _fs_stray
+        {{ keys }},
+        _fs_event,
+        {{ '_fs_from,\n        ' if spec.known -}}
+        '{{ aggregate.called }}' as _fs_value,
+        cast({{ aggregate.value }} as double) as _fs_number,
+        _fs_stray{{ aggregate.of }} as _fs_stray
     from _fs_events
-    join (select distinct {{ keys }} from _fs_events where {{ value }}_stray is not null) as strayed using ({{ keys }})
-    where {{ value }} is not null
+    join (
+        select distinct {{ keys }}
+        from _fs_events
+        where _fs_stray{{ aggregate.of }} is not null
+    ) as strayed using ({{ keys }})
+    where {{ aggregate.value }} is not null
     {{- '\n    union all\n    ' if not loop.last }}
     {%- endfor %}
 ),
@@ -46,51 +49,70 @@ _fs_strays as (
             -- zero is of the least range, for it adds to none
             coalesce(_fs_stray, case when _fs_number = 0 then -100 else 0 end) as _fs_range,
             case when _fs_stray is null then 0 else 1 end as _fs_is_stray,
-            case when _fs_is_endless then 0 else {{ feature_store._times_power('_fs_number', '_fs_power') }} end as _fs_scaled
+            case
+                when _fs_is_endless then 0
+                else {{ feature_store._times_power('_fs_number', '_fs_power') }}
+            end as _fs_scaled
         from (
-            select *, 20 - 46 * coalesce(_fs_stray, 0) as _fs_power, coalesce(_fs_stray, 0) >= 1000 as _fs_is_endless
-            from _fs_numbers
+            select
+                *,
+                20 - 46 * coalesce(_fs_stray, 0) as _fs_power,
+                coalesce(_fs_stray, 0) >= 1000 as _fs_is_endless
+            from _fs_strayed
         ) as powers
     ) as numbers
 ),
 
 -- the moments asked for, at each range of such an entity
 _fs_stray_moments as (
-    select {{ keys }}, _fs_at, _fs_value, _fs_range
-    from {{ moments }} as moments
-    join (select distinct {{ keys }}, _fs_value, _fs_range from _fs_strays) as ranges using ({{ keys }})
+    select {{ feature_store._listed(spec.entities + ['_fs_at', '_fs_value', '_fs_range']) }}
+    from (
+        select distinct {{ keys }}, _fs_at
+        from {{ moments }}
+    ) as moments
+    join (
+        select distinct {{ feature_store._listed(of_range) }}
+        from _fs_strays
+    ) as ranges using ({{ keys }})
 ),
 
-{{ feature_store._balances('stray', spec, outputs, amounts, '_fs_strays', '_fs_stray_moments', spec.entities + ['_fs_value', '_fs_range'], spec.entities + ['_fs_value', '_fs_range', '_fs_at']) }},
+{{ feature_store._balances(
+    'stray', outputs, amounts, '_fs_strays', '_fs_stray_moments', of_range, of_range + ['_fs_at'],
+    feature_store._enters(spec), '_fs_event + _fs_length'
+) }},
 
 {% if spread -%}
-{{ feature_store._centre('_fs_stray_centres', '(select * from _fs_stray_windows where _fs_cuts > 0)', ['_fs']) }},
+{{ feature_store._centre('_fs_stray_centres', '(select * from _fs_stray_windows where _fs_numbers > 0)', ['']) }},
 
 {% endif -%}
-{{ '-- each range of a window: its sum, its mean in two doubles, and the squares about it, in units; and the greatest range beside it' if spread
-    else '-- each range of a window: its sum in units, and the greatest range beside it' }}
+-- each range of a window, and the greatest beside it: its sum{{ ', mean (in two doubles) and squares about it' if spread }}, in units
 _fs_stray_ranges as (
     select
-        {{ at }}, _fs_range, _fs_cuts, _fs_strays,
+        {{ at }},
+        _fs_range,
+        _fs_numbers,
+        _fs_strays,
         cast(_fs_high * 1125899906842624 + _fs_low as double) as _fs_sum,
         {%- if spread %}
         _fs_mean,
-        cast(_fs_mean_units - cast(_fs_mean as hugeint) as double) + cast(_fs_rest as double) / _fs_cuts as _fs_mean_rest,
+        cast(_fs_mean_units - cast(_fs_mean as hugeint) as double) + cast(_fs_rest as double) / _fs_numbers as _fs_mean_rest,
         _fs_squares,
         {%- endif %}
-        max(_fs_range) filter (where _fs_range < 1000) over (partition by {{ at }}) as _fs_top
+        max(_fs_range) filter (where _fs_range < 1000) over (
+            partition by {{ feature_store._listed(of_window, 12) }}
+        ) as _fs_top
     {%- if spread %}
     from (
         select
             *,
             _fs_mean_high * 1125899906842624 + _fs_mean_low as _fs_mean_units,
             cast(_fs_mean_high * 1125899906842624 + _fs_mean_low as double) as _fs_mean,
-            {{ feature_store._squares('_fs') }} as _fs_squares
+            {{ feature_store._squares('') }} as _fs_squares
         from _fs_stray_centres
     ) as means
     {%- else %}
     from _fs_stray_windows
-    where _fs_cuts > 0
+    where _fs_numbers > 0
     {%- endif %}
 ),
 
@@ -100,17 +122,21 @@ _fs_stray_totals as (
         {{ at }},
         sum(
             case _fs_range
-                when 1000 then cast('inf' as double) when 1001 then cast('-inf' as double) when 1002 then cast('nan' as double)
+                when 1000 then cast('inf' as double)
+                when 1001 then cast('-inf' as double)
+                when 1002 then cast('nan' as double)
             end
         ) as _fs_endless,
-        sum(_fs_cuts) as _fs_cuts,
+        sum(_fs_numbers) as _fs_numbers,
         46 * any_value(_fs_top) - 70 as _fs_power,
         sum(_fs_sum * _fs_factor order by _fs_range asc) as _fs_sum
         {%- if spread %},
-        sum(_fs_mean * _fs_factor * _fs_cuts order by _fs_range asc) / sum(_fs_cuts) as _fs_mean
+        sum(_fs_mean * _fs_factor * _fs_numbers order by _fs_range asc) / sum(_fs_numbers) as _fs_mean
         {%- endif %}
     from (
-        select *, case when _fs_range < 1000 then pow(2, 46 * (_fs_range - _fs_top)) else 0 end as _fs_factor
+        select
+            *,
+            case when _fs_range < 1000 then pow(2, 46 * (_fs_range - _fs_top)) else 0 end as _fs_factor
         from _fs_stray_ranges
     ) as ranges
     group by {{ at }}
@@ -122,8 +148,8 @@ _fs_stray_totals as (
 _fs_stray_spreads as (
     select
         {{ at }},
-        sum(_fs_squares * _fs_factor * _fs_factor + _fs_cuts * _fs_distance * _fs_distance order by _fs_range asc)
-            - pow(sum(_fs_cuts * _fs_distance order by _fs_range asc), 2) / sum(_fs_cuts) as _fs_squares
+        sum(_fs_squares * _fs_factor * _fs_factor + _fs_numbers * _fs_distance * _fs_distance order by _fs_range asc)
+            - pow(sum(_fs_numbers * _fs_distance order by _fs_range asc), 2) / sum(_fs_numbers) as _fs_squares
     from (
         select
             ranges.*,
@@ -154,10 +180,12 @@ _fs_stray_values as (
 -- the windows of a moment beside each other
 _fs_by_strays as (
     select
-        {{ keys }}, _fs_at,
+        {{ keys }},
+        _fs_at,
         {% for output in outputs -%}
-        {%- set value = 'any_value("' ~ output.aggregate.function ~ '") filter (where _fs_value = \'' ~ output.aggregate.value ~ "' and _fs_window = '" ~ output.window.slug ~ "')" -%}
-        {{ value }} as {{ feature_store._quoted(output.column) }}{{ ',\n        ' if not loop.last }}
+        {%- set one = "_fs_value = '" ~ output.aggregate.called ~ "' and _fs_window = '" ~ output.window.slug ~ "'" -%}
+        any_value("{{ output.aggregate.function }}") filter (where {{ one }}) as {{ feature_store._quoted(output.column) }}
+        {{- ',\n        ' if not loop.last }}
         {%- endfor %}
     from _fs_stray_values
     group by {{ keys }}, _fs_at
@@ -170,11 +198,11 @@ _fs_by_strays as (
     {%- if function == 'sum' -%}
         coalesce(_fs_endless, {{ feature_store._times_power('_fs_sum', '_fs_power') }})
     {%- elif function == 'avg' -%}
-        coalesce(_fs_endless, {{ feature_store._times_power('_fs_sum / _fs_cuts', '_fs_power') }})
+        coalesce(_fs_endless, {{ feature_store._times_power('_fs_sum / _fs_numbers', '_fs_power') }})
     {%- else -%}
-        {%- set variance = 'greatest(_fs_squares, 0) / (_fs_cuts - 1)' -%}
+        {%- set variance = 'greatest(_fs_squares, 0) / (_fs_numbers - 1)' -%}
         case
-            when _fs_cuts < 2 then null
+            when _fs_numbers < 2 then null
             when _fs_endless is not null then cast('nan' as double)
             {%- if function == 'stddev' %}
             else {{ feature_store._times_power('sqrt(' ~ variance ~ ')', '_fs_power') }}

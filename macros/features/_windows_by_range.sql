@@ -6,14 +6,14 @@ _fs_by_range as (
     select
         moment._fs_row,
         {% for output in outputs -%}
-        {{ feature_store._range_aggregate(output.aggregate, 'event._fs_event > moment._fs_at - ' ~ feature_store._interval(output.window)) }} as {{ feature_store._quoted(output.column) }}{{ ',\n        ' if not loop.last }}
+        {%- set inside = 'event._fs_event > moment._fs_at - ' ~ feature_store._interval(output.window) -%}
+        {{ feature_store._range_aggregate(output.aggregate, inside) }} as {{ feature_store._quoted(output.column) }}
+        {{- ',\n        ' if not loop.last }}
         {%- endfor %}
     from _fs_moments as moment
     left join _fs_events as event
-        on {% for key in spec.entities -%}
-        event.{{ key }} = moment.{{ key }}
-        and {% endfor -%}
-        {{ feature_store._enters(spec).replace('_fs_', 'event._fs_', 1) }} <= moment._fs_at
+        on {{ feature_store._agree('event', 'moment', spec.entities) }}
+        and {{ feature_store._enters(spec).replace('_fs_', 'event._fs_', 1) }} <= moment._fs_at
         and event._fs_event > moment._fs_at - {{ feature_store._interval(spec.longest) }}
     group by moment._fs_row
 )
@@ -22,12 +22,13 @@ _fs_by_range as (
 
 {#-- first and last go by event time, then by the greatest value; a NULL is a value, the lowest. --#}
 {% macro _range_aggregate(aggregate, inside) -%}
-    {%- if aggregate.function in ('first', 'last') -%}
+    {%- if aggregate.place -%}
+        {%- set first = aggregate.function == 'first' -%}
         (
             array_agg(
                 event.{{ aggregate.value }}
                 order by
-                    event._fs_event {{ 'asc nulls first' if aggregate.function == 'first' else 'desc nulls last' }},
+                    event._fs_event {{ 'asc nulls first' if first else 'desc nulls last' }},
                     {{ adapter.dispatch('_greatest_first', 'feature_store')('event.' ~ aggregate.value, aggregate.type) }}
             ) filter (where event.{{ aggregate.taken }} = 1 and {{ inside }})
         )[1]

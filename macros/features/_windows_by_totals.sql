@@ -1,28 +1,33 @@
 {#-- A window as the difference of two running totals, at the moment and a window earlier. Far cheaper than frames, but only for what
      subtracts exactly, and for events that count from their own time on. --#}
 {% macro _windows_by_totals(spec, outputs) -%}
-    {%- set entities = spec.entities | join(', ') -%}
     {%- set amounts = feature_store._amounts(outputs) -%}
+    {%- set nothing = feature_store._repeated('0', amounts) -%}
+    {%- set now = "_fs_at - interval '1 microsecond'" if spec.strictly_before else '_fs_at' -%}
 -- the events, and after them the moments asked for and the moments a window earlier
 _fs_borders as (
     select
-        {{ entities }}, _fs_event as _fs_at, 0 as _fs_asked, cast(null as bigint) as _fs_row, cast(null as varchar(20)) as _fs_border,
-        {% for column, amount in amounts.items() -%}
-        {{ amount }} as {{ column }}{{ ',\n        ' if not loop.last }}
-        {%- endfor %}
+        {{ feature_store._listed(spec.entities) }},
+        _fs_event as _fs_at,
+        0 as _fs_asked,
+        cast(null as bigint) as _fs_row,
+        cast(null as varchar(20)) as _fs_border,
+        {{ feature_store._named(amounts) }}
     from _fs_events
     union all
-    select {{ entities }}, _fs_at{{ " - interval '1 microsecond'" if spec.strictly_before }}, 1, _fs_row, 'now'{{ ', 0' * amounts | length }}
+    select
+        {{ feature_store._listed(spec.entities + [now, '1', '_fs_row', "'now'"] + nothing) }}
     from _fs_moments
     union all
-    select {{ entities }}, _fs_at - _fs_length, 1, _fs_row, _fs_window{{ ', 0' * amounts | length }}
+    select
+        {{ feature_store._listed(spec.entities + ['_fs_at - _fs_length', '1', '_fs_row', '_fs_window'] + nothing) }}
     from _fs_moments
     cross join {{ feature_store._window_lengths(outputs) }}
 ),
 
 -- what has happened by each of these
 _fs_totals as {{ adapter.dispatch('_materialized', 'feature_store')() }}(
-    {{ feature_store._running_totals(amounts.keys() | list, ['_fs_row', '_fs_border'], '_fs_borders', spec.entities + ['_fs_at', '_fs_asked']) }}
+    {{ feature_store._running_totals(amounts, ['_fs_row', '_fs_border'], '_fs_borders', spec.entities + ['_fs_at', '_fs_asked']) }}
 ),
 
 -- a window is the difference between now and a window earlier

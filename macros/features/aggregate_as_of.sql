@@ -1,9 +1,16 @@
 {#-- `spine.*` and the windows at the spine's own moments, from raw events. Rows out = rows in, in their order. --#}
-{% macro aggregate_as_of(spine, relation, entities, timestamp, aggregates, windows, spine_timestamp='event_timestamp', allow_exact_matches=true, created_timestamp=none, shape=none) %}
-    {{- return(adapter.dispatch('_fs_aggregate_as_of', 'feature_store')(spine, relation, entities, timestamp, aggregates, windows, spine_timestamp, allow_exact_matches, created_timestamp, shape)) -}}
+{% macro aggregate_as_of(
+    spine, relation, entities, timestamp, aggregates, windows, spine_timestamp='event_timestamp', allow_exact_matches=true,
+    created_timestamp=none, shape=none
+) %}
+    {{- return(adapter.dispatch('_fs_aggregate_as_of', 'feature_store')(
+        spine, relation, entities, timestamp, aggregates, windows, spine_timestamp, allow_exact_matches, created_timestamp, shape
+    )) -}}
 {% endmacro %}
 
-{% macro default___fs_aggregate_as_of(spine, relation, entities, timestamp, aggregates, windows, spine_timestamp, allow_exact_matches, created_timestamp, shape) -%}
+{% macro default___fs_aggregate_as_of(
+    spine, relation, entities, timestamp, aggregates, windows, spine_timestamp, allow_exact_matches, created_timestamp, shape
+) -%}
     {%- set spec = feature_store._window_spec('aggregate_as_of', relation, entities, timestamp, aggregates, windows, created_timestamp) -%}
     {%- set spine_columns = feature_store._columns(spine) -%}
     {%- do feature_store._check_reserved_names(spine_columns, 'The spine') -%}
@@ -14,14 +21,18 @@
         {%- set column = feature_store._column(spine_columns, name) -%}
         {%- if spine_columns and column is none -%}
             {%- do exceptions.raise_compiler_error(
-                "aggregate_as_of: the spine has no column '" ~ name ~ "'; it has: " ~ spine_columns | map(attribute='name') | join(', ') ~ '.'
+                "aggregate_as_of: the spine has no column '" ~ name ~ "'; it has: "
+                ~ spine_columns | map(attribute='name') | join(', ') ~ '.'
             ) -%}
         {%- endif -%}
         {%- set own = feature_store._quoted(column.name if column else name) -%}
-        {%- do keys.append(feature_store._key(own, column.type if column else none, spec.key_columns[loop.index0].type) ~ ' as ' ~ spec.entities[loop.index0]) -%}
+        {%- set key = feature_store._key(own, column.type if column else none, spec.key_columns[loop.index0].type) -%}
+        {%- do keys.append(key ~ ' as ' ~ spec.entities[loop.index0]) -%}
     {%- endfor -%}
     {%- for output in spec.outputs if feature_store._column(spine_columns, output.column) -%}
-        {%- do exceptions.raise_compiler_error("aggregate_as_of: the spine already has a column '" ~ output.column ~ "'; rename it there, or the aggregate.") -%}
+        {%- do exceptions.raise_compiler_error(
+            "aggregate_as_of: the spine already has a column '" ~ output.column ~ "'; rename it there, or the aggregate."
+        ) -%}
     {%- endfor -%}
     {%- set shape = feature_store._window_shape('aggregate_as_of', shape) -%}
     {%- set parts = feature_store._window_parts(spec, shape) -%}
@@ -38,7 +49,10 @@ _fs_spine as {{ adapter.dispatch('_materialized', 'feature_store')() }}(
 
 -- the moments it asks for, in UTC, and their keys in the types of the events
 _fs_moments as (
-    select {{ keys | join(', ') }}, {{ feature_store._instant(feature_store._quoted(moment.name), moment.type) }} as _fs_at, _fs_row
+    select
+        {{ feature_store._listed(keys) }},
+        {{ feature_store._instant(feature_store._quoted(moment.name), moment.type) }} as _fs_at,
+        _fs_row
     from _fs_spine
 ),
 

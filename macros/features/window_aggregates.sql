@@ -1,11 +1,17 @@
 {#-- A whole feature model: `entities..., event_timestamp, <name>_<window>, ...`, with a row at each moment of the grain. --#}
 {% macro window_aggregates(relation, entities, timestamp, aggregates, windows, grain='change', created_timestamp=none, shape=none) %}
     {%- do feature_store._state_windows(windows, grain) -%}
-    {{- return(adapter.dispatch('_fs_window_aggregates', 'feature_store')(relation, entities, timestamp, aggregates, windows, grain, created_timestamp, shape)) -}}
+    {{- return(adapter.dispatch('_fs_window_aggregates', 'feature_store')(
+        relation, entities, timestamp, aggregates, windows, grain, created_timestamp, shape
+    )) -}}
 {% endmacro %}
 
-{% macro default___fs_window_aggregates(relation, entities, timestamp, aggregates, windows, grain, created_timestamp, shape) -%}
-    {%- set spec = feature_store._window_spec('window_aggregates', relation, entities, timestamp, aggregates, windows, created_timestamp) -%}
+{% macro default___fs_window_aggregates(
+    relation, entities, timestamp, aggregates, windows, grain, created_timestamp, shape
+) -%}
+    {%- set spec = feature_store._window_spec(
+        'window_aggregates', relation, entities, timestamp, aggregates, windows, created_timestamp
+    ) -%}
     {%- set grain = feature_store._grain(grain, spec) -%}
     {%- set shape = feature_store._window_shape('window_aggregates', shape) -%}
     {%- set scope = feature_store._window_scope(spec, grain) -%}
@@ -33,7 +39,8 @@ select
 
 
 {#-- Says in the model's own `meta`, while dbt parses, how far its rows may lie ahead of its newest event:
-     `feature_store_windows_30d: {grain: change, ahead: 30 days}`. The test `feature_view` reads it, on this model and on those made from it. --#}
+     `feature_store_windows_30d: {grain: change, ahead: 30 days}`. The test `feature_view` reads it, on this model and on those made
+     from it. --#}
 {% macro _state_windows(windows, grain) %}
     {%- if not execute and config is defined and grain != 'event' -%}
         {%- set durations = feature_store._window_durations('window_aggregates', windows) | sort(attribute='seconds') -%}
@@ -54,19 +61,22 @@ select
     {%- if parts[0].timeline -%}
         {%- set ctes = feature_store._windows_by_frames(spec, spec.outputs, exits=spec.windows if grain.name == 'change' else []) -%}
         {%- if feature_store._has_strays(spec) -%}
-            {%- set moments = '(select distinct ' ~ (spec.entities | join(', ')) ~ ', _fs_at from _fs_timeline)' -%}
-            {%- set ctes = ctes ~ ',\n\n' ~ feature_store._window_strays(spec, moments) -%}
+            {%- set ctes = ctes ~ ',\n\n' ~ feature_store._window_strays(spec, '_fs_timeline') -%}
         {%- endif -%}
         {%- set table = '_fs_by_frames' -%}
     {%- else -%}
         {%- set ctes = feature_store._window_moments(spec, grain) ~ ',\n\n' ~ feature_store._window_part_ctes(spec, parts) -%}
         {%- set table = '_fs_moments' -%}
     {%- endif -%}
+    {%- set columns = [] -%}
+    {%- for column in spec.entities + ['_fs_at'] -%}
+        {%- do columns.append(table ~ '.' ~ column) -%}
+    {%- endfor -%}
     {%- do return({
         'ctes': ctes,
         'parts': parts,
         'table': table,
-        'columns': table ~ '.' ~ (spec.entities + ['_fs_at']) | join(', ' ~ table ~ '.'),
+        'columns': columns,
         'source': 'from ' ~ table ~ feature_store._window_joins(spec, parts, table, table),
     }) -%}
 {% endmacro %}

@@ -15,7 +15,11 @@
     {%- set view = feature_store._view_with_columns(
         reference, feature_store._declared_view(node), ref(node.name) if reference == node.name else ref(node.name, v=node.version)
     ) -%}
-    {%- do view.update({'name': node.name, 'package': node.package_name, 'latest': reference == node.name or node.version == node.latest_version}) -%}
+    {%- do view.update({
+        'name': node.name,
+        'package': node.package_name,
+        'latest': reference == node.name or node.version == node.latest_version,
+    }) -%}
     {%- do return(view) -%}
 {% endmacro %}
 
@@ -73,7 +77,8 @@
                 {%- if not feature_store._is_view(feature.split(':')[0], view.package) -%}
                     {%- do problems.append("exposure '" ~ service ~ "' asks for '" ~ feature ~ "', and there is no such feature view") -%}
                 {%- endif -%}
-                {%- for prefix in prefixes | unique(case_sensitive=true) if feature.startswith(prefix) and feature_store._column(view.features, feature[prefix | length:]) is none -%}
+                {%- for prefix in prefixes | unique(case_sensitive=true)
+                        if feature.startswith(prefix) and feature_store._column(view.features, feature[prefix | length:]) is none -%}
                     {%- do problems.append("exposure '" ~ service ~ "' asks for '" ~ feature ~ "', which is no feature of the view") -%}
                 {%- endfor -%}
             {%- endfor -%}

@@ -9,15 +9,25 @@
 {% macro _test_feature_drift(relation, view, column_name, maximum, period, minimum_rows, measure) -%}
     {%- set what = "The test 'feature_drift' on '" ~ view.reference ~ "': " -%}
     {%- set measures = {
-        'psi': {'maximum': 0.2, 'sql': 'population_stability_index', 'rule': 'the values of the last {} differ from those before by more than {}'},
-        'js': {'maximum': 0.1, 'sql': 'jensen_shannon_divergence', 'rule': 'the values of the last {} diverge from those before by more than {}'},
+        'psi': {
+            'maximum': 0.2,
+            'sql': 'population_stability_index',
+            'rule': 'the values of the last {} differ from those before by more than {}',
+        },
+        'js': {
+            'maximum': 0.1,
+            'sql': 'jensen_shannon_divergence',
+            'rule': 'the values of the last {} diverge from those before by more than {}',
+        },
         'null_rate': {
             'maximum': 0.1, 'sql': 'abs(null_fraction_now - null_fraction_before)',
             'rule': 'the share of NULL in the last {} differs from that before by more than {}',
         },
     } -%}
     {%- if measure not in measures -%}
-        {%- do exceptions.raise_compiler_error(what ~ "measure is '" ~ measure ~ "'; it is one of: " ~ measures.keys() | join(', ') ~ '.') -%}
+        {%- do exceptions.raise_compiler_error(
+            what ~ "measure is '" ~ measure ~ "'; it is one of: " ~ measures.keys() | join(', ') ~ '.'
+        ) -%}
     {%- endif -%}
     {%- set chosen = measures[measure] -%}
     {%- set maximum = chosen.maximum if maximum is none else maximum -%}
@@ -58,7 +68,8 @@ where
             ~ view.features | map(attribute='name') | join(', ') ~ '.'
         ) -%}
     {%- endif -%}
-    {%- if measure != 'null_rate' and feature_store._feature_kind(column.type).kind not in ('integer', 'decimal', 'float', 'boolean', 'text') -%}
+    {%- set kind = feature_store._feature_kind(column.type).kind -%}
+    {%- if measure != 'null_rate' and kind not in ('integer', 'decimal', 'float', 'boolean', 'text') -%}
         {%- do exceptions.raise_compiler_error(
             "The test 'feature_drift' compares numbers, text and booleans; '" ~ column_name ~ "' of '" ~ view.reference
             ~ "' is " ~ column.type ~ " (measure 'null_rate' takes any type)."

@@ -24,7 +24,8 @@
 
 
 {% macro _test_feature_view(relation, view, longest_window, events, events_timestamp) -%}
-    {%- set window = feature_store._duration(longest_window, "The test 'feature_view' on '" ~ view.reference ~ "': longest_window") if longest_window is not none
+    {%- set what = "The test 'feature_view' on '" ~ view.reference ~ "': longest_window" -%}
+    {%- set window = feature_store._duration(longest_window, what) if longest_window is not none
         else feature_store._longest_ahead(model.attached_node) -%}
     {%- if events is not none and window is none -%}
         {%- do exceptions.raise_compiler_error(
@@ -50,7 +51,8 @@ feature_view as (
 
 {% if events is not none -%}
 {%- set events_column = events_timestamp or view.timestamp.name -%}
-{%- set event = feature_store._instant(feature_store._quoted(events_column), (feature_store._column(feature_store._columns(events), events_column) or {}).type) -%}
+{%- set found = feature_store._column(feature_store._columns(events), events_column) or {} -%}
+{%- set event = feature_store._instant(feature_store._quoted(events_column), found.type) -%}
 -- a window ends its length after the newest event that it holds
 limits as (
     select
@@ -69,34 +71,50 @@ limits as (
 
 problems as (
     {% for request in feature_store._wrong_requests(view) -%}
-    select {{ feature_store._literal(request) }} as broken_rule, {% for column in view.entities + [view.timestamp] + ([created] if created else []) -%}
-        null as {{ feature_store._quoted(column.name) }}, {% endfor %}1 as row_count
+    select
+        {{ feature_store._literal(request) }} as broken_rule,
+        {% for column in view.entities + [view.timestamp] + ([created] if created else []) -%}
+        null as {{ feature_store._quoted(column.name) }},
+        {% endfor -%}
+        1 as row_count
 
     union all
 
     {% endfor -%}
     {% for column in view.entities -%}
-    select {{ feature_store._literal("join key '" ~ column.name ~ "' is NULL") }} as broken_rule, {{ names }}, 1 as row_count
+    select
+        {{ feature_store._literal("join key '" ~ column.name ~ "' is NULL") }} as broken_rule,
+        {{ names }},
+        1 as row_count
     from feature_view
     where {{ feature_store._quoted(column.name) }} is null
 
     union all
 
     {% endfor -%}
-    select {{ feature_store._literal("event timestamp '" ~ view.timestamp.name ~ "' is NULL") }} as broken_rule, {{ names }}, 1 as row_count
+    select
+        {{ feature_store._literal("event timestamp '" ~ view.timestamp.name ~ "' is NULL") }} as broken_rule,
+        {{ names }},
+        1 as row_count
     from feature_view
     where {{ event_column }} is null
 
     union all
 
     {% if created -%}
-    select {{ feature_store._literal("created timestamp '" ~ created.name ~ "' is NULL") }} as broken_rule, {{ names }}, 1 as row_count
+    select
+        {{ feature_store._literal("created timestamp '" ~ created.name ~ "' is NULL") }} as broken_rule,
+        {{ names }},
+        1 as row_count
     from feature_view
     where {{ created_column }} is null
 
     union all
 
-    select {{ feature_store._literal("created timestamp '" ~ created.name ~ "' lies in the future") }} as broken_rule, {{ names }}, 1 as row_count
+    select
+        {{ feature_store._literal("created timestamp '" ~ created.name ~ "' lies in the future") }} as broken_rule,
+        {{ names }},
+        1 as row_count
     from feature_view
     cross join limits
     where {{ created_column }} > limits.present_moment
@@ -117,7 +135,10 @@ problems as (
 
     union all
 
-    select {{ feature_store._literal('several rows have the same keys and timestamps') }} as broken_rule, {{ names }}, count(*) as row_count
+    select
+        {{ feature_store._literal('several rows have the same keys and timestamps') }} as broken_rule,
+        {{ names }},
+        count(*) as row_count
     from feature_view
     group by {{ names }}
     having count(*) > 1

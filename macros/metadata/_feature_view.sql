@@ -40,7 +40,8 @@
     {%- set view = feature_store._find_view(reference) -%}
     {%- if view is none -%}
         {%- do exceptions.raise_compiler_error(
-            "There is no feature view '" ~ reference ~ "'; there are: " ~ (feature_store.feature_views().keys() | sort | join(', ') or 'none')
+            "There is no feature view '" ~ reference ~ "'; there are: "
+            ~ (feature_store.feature_views().keys() | sort | join(', ') or 'none')
             ~ '. A feature view is a model with config.meta.feature_view.'
         ) -%}
     {%- endif -%}

@@ -29,7 +29,8 @@
 {#-- '12 hours', or {count: 12, period: hour} as dbt writes it for sources, as a duration. --#}
 {% macro _freshness_limit(value, what) %}
     {%- if value is mapping -%}
-        {%- if value.keys() | map('string') | sort | join(',') != 'count,period' or value['count'] is not integer or value['period'] is not string -%}
+        {%- if value.keys() | map('string') | sort | join(',') != 'count,period'
+                or value['count'] is not integer or value['period'] is not string -%}
             {%- do exceptions.raise_compiler_error(
                 what ~ ' is ' ~ value ~ ": write a duration such as '12 hours', or {count: 12, period: hour}."
             ) -%}

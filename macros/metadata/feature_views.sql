@@ -60,7 +60,8 @@
         {%- set node = graph.nodes.get(unique_id) or {} -%}
         {%- if feature_store._declares_view(node) -%}
             {%- set view = feature_store._declared_view(node) -%}
-            {%- if (view.latest and view.name == reference) or (view.version is not none and view.name ~ '.v' ~ view.version == reference) -%}
+            {%- if (view.latest and view.name == reference)
+                    or (view.version is not none and view.name ~ '.v' ~ view.version == reference) -%}
                 {%- do return(view) -%}
             {%- endif -%}
         {%- endif -%}
@@ -76,13 +77,16 @@
     {%- if meta is not mapping -%}
         {%- set problem.text = 'is not a mapping: write `feature_view: {entities: [...]}`' -%}
     {%- elif 'entities' not in meta -%}
-        {%- set problem.text = "has no `entities`: list the join key columns (it has: " ~ (meta.keys() | sort | join(', ') or 'nothing') ~ ')' -%}
+        {%- set keys = meta.keys() | sort | join(', ') or 'nothing' -%}
+        {%- set problem.text = 'has no `entities`: list the join key columns (it has: ' ~ keys ~ ')' -%}
     {%- elif meta.entities is string or meta.entities is mapping or meta.entities is not sequence or not meta.entities
-            or meta.entities | reject('string') | list or meta.entities | unique(case_sensitive=true) | list | length != meta.entities | length -%}
+            or meta.entities | reject('string') | list
+            or meta.entities | unique(case_sensitive=true) | list | length != meta.entities | length -%}
         {%- set problem.text = '`entities` is ' ~ meta.entities ~ ': list one or more different column names' -%}
     {%- elif name | lower in ('registry', 'services') or (name | lower).startswith('_fs_') -%}
         {%- do exceptions.raise_compiler_error(
-            "Feature view '" ~ name ~ "' has a name that the store keeps for itself (registry, services, and all that begin with _fs_): rename it."
+            "Feature view '" ~ name ~ "' has a name that the store keeps for itself"
+            ~ ' (registry, services, and all that begin with _fs_): rename it.'
         ) -%}
     {%- endif -%}
     {%- for key in (meta.entities if problem.text is none else []) if ((key | lower).startswith('_fs_') or key | lower == 'event_timestamp'

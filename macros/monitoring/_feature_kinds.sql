@@ -19,7 +19,11 @@
         {%- do return({'kind': 'integer', 'scale': 0}) -%}
     {%- elif word in decimals -%}
         {%- set size = type[type.find('(') + 1:-1].split(',') if '(' in type else [] -%}
-        {%- do return({'kind': 'decimal', 'scale': size[1] | int if size | length == 2 else 0, 'precision': size[0] | int if size else 38}) -%}
+        {%- do return({
+            'kind': 'decimal',
+            'scale': size[1] | int if size | length == 2 else 0,
+            'precision': size[0] | int if size else 38,
+        }) -%}
     {%- elif word in floats -%}
         {%- do return({'kind': 'float', 'scale': 0}) -%}
     {%- elif word in ('bool', 'boolean') -%}
@@ -45,7 +49,8 @@
 
 {% macro default___feature_cell(expression, feature) %}
     {%- if feature.kind in ('integer', 'list') -%}
-        {%- do return({'whole': 'cast(' ~ (expression if feature.kind == 'integer' else 'cardinality(' ~ expression ~ ')') ~ ' as decimal(38, 0))'}) -%}
+        {%- set whole = expression if feature.kind == 'integer' else 'cardinality(' ~ expression ~ ')' -%}
+        {%- do return({'whole': 'cast(' ~ whole ~ ' as decimal(38, 0))'}) -%}
     {%- elif feature.kind == 'decimal' -%}
         {%- do return({'whole': 'cast(' ~ expression ~ ' * 1' ~ '0' * feature.scale ~ ' as decimal(38, 0))'}) -%}
     {%- elif feature.kind == 'float' -%}
@@ -73,7 +78,9 @@
         {%- if feature.scale == 0 -%}
             {%- do return({'whole': 'cast(' ~ expression ~ ' as hugeint)'}) -%}
         {%- elif feature.precision + feature.scale < 38 -%}
-            {%- do return({'whole': 'cast(cast(' ~ expression ~ ' as decimal(38, ' ~ feature.scale ~ ')) * cast(' ~ factor ~ ' as decimal(' ~ (feature.scale + 1) ~ ', 0)) as hugeint)'}) -%}
+            {%- set wide = 'cast(' ~ expression ~ ' as decimal(38, ' ~ feature.scale ~ '))' -%}
+            {%- set factor = 'cast(' ~ factor ~ ' as decimal(' ~ (feature.scale + 1) ~ ', 0))' -%}
+            {%- do return({'whole': 'cast(' ~ wide ~ ' * ' ~ factor ~ ' as hugeint)'}) -%}
         {%- endif -%}
         {%- do return({'whole': "cast(replace(cast(" ~ expression ~ " as varchar), '.', '') as hugeint)"}) -%}
     {%- elif feature.kind == 'float' -%}
@@ -101,7 +108,10 @@
 
 {#-- An infinite date or timestamp as a double, NULL for all others. --#}
 {% macro _endless(expression, type) -%}
-    case {{ expression }} when {{ type }} 'infinity' then cast('infinity' as double) when {{ type }} '-infinity' then cast('-infinity' as double) end
+    case {{ expression }}
+            when {{ type }} 'infinity' then cast('infinity' as double)
+            when {{ type }} '-infinity' then cast('-infinity' as double)
+        end
 {%- endmacro %}
 
 
@@ -134,7 +144,15 @@ case
     when {{ of }}.kind in ('integer', 'list') or ({{ of }}.kind = 'decimal' and {{ of }}.scale = 0) then cast({{ whole }} as varchar)
     when {{ of }}.kind = 'decimal' then
         case when {{ whole }} < 0 then '-' else '' end
-        || regexp_replace(lpad({{ digits }}, cast(greatest(length({{ digits }}), {{ of }}.scale + 1) as integer), '0'), '^(.+)(.{' || {{ of }}.scale || '})$', '\1.\2')
+        || regexp_replace(
+            lpad(
+                {{ digits }},
+                cast(greatest(length({{ digits }}), {{ of }}.scale + 1) as integer),
+                '0'
+            ),
+            '^(.+)(.{' || {{ of }}.scale || '})$',
+            '\1.\2'
+        )
     when {{ of }}.kind = 'boolean' then case {{ whole }} when 1 then 'true' when 0 then 'false' end
     when {{ of }}.kind = 'date' then cast(date '1970-01-01' + try_cast({{ whole }} // 86400 as integer) as varchar)
     when {{ of }}.kind = 'timestamp' then cast(make_timestamp(try_cast({{ whole }} as bigint)) as varchar)

@@ -63,7 +63,7 @@ _fs_new as (
 _fs_entities as (
     select
         {{ keys }},
-        md5(concat({% for key in plan.old.entities %}{{ feature_store._quoted(key.name) }}{{ ", ':', " if not loop.last }}{% endfor %})) as _fs_hash
+        md5(concat({{ feature_store._quoted_names(plan.old.entities) | join(", ':', ") }})) as _fs_hash
     from (
         select {{ keys }} from _fs_old
         union

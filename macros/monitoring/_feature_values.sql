@@ -36,7 +36,8 @@ _fs_features as (
     select * from (
         values
         {%- for feature in features or [nothing] %}
-            ({{ feature.number }}, {{ feature_store._literal(feature.name) }}, {{ feature_store._literal(feature.type or '') }}, '{{ feature.kind }}', {{ feature.scale }}){{ ',' if not loop.last }}
+            {%- set name, type = feature_store._literal(feature.name), feature_store._literal(feature.type or '') %}
+            ({{ feature.number }}, {{ name }}, {{ type }}, '{{ feature.kind }}', {{ feature.scale }}){{ ',' if not loop.last }}
         {%- endfor %}
     ) as features (feature_no, feature, data_type, kind, scale)
     where feature_no > 0

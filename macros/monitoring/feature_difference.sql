@@ -24,7 +24,9 @@ _fs_totals as (
         count(case when _fs_in_old and _fs_in_new and {{ feature.new }} is null then 1 end) as _fs_null_new_{{ loop.index }}
         {%- if feature.absolute %},
         {#- Of NaN and infinity there is no distance: a number minus itself is 0, theirs is not. #}
-        max(case when not ({{ feature.same }}) and {{ feature.absolute }} - {{ feature.absolute }} = 0 then {{ feature.absolute }} end) as _fs_far_{{ loop.index }},
+        max(
+            case when not ({{ feature.same }}) and {{ feature.absolute }} - {{ feature.absolute }} = 0 then {{ feature.absolute }} end
+        ) as _fs_far_{{ loop.index }},
         max(case when not ({{ feature.same }}) and {{ feature.absolute }} - {{ feature.absolute }} = 0
             then {{ feature.absolute }} / nullif(abs(cast({{ feature.old }} as double precision)), 0) end) as _fs_ratio_{{ loop.index }}
         {%- endif %}

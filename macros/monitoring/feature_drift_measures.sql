@@ -4,7 +4,8 @@
     {%- if execute -%}
         {%- do feature_store._check_reserved_names(found.features, "Feature view '" ~ view ~ "'") -%}
         {%- set periods = feature_store._compared_periods('feature_drift_measures', period, start, end, baseline_start, baseline_end) -%}
-        {{- adapter.dispatch('_fs_feature_drift_measures', 'feature_store')(found, found.relation, feature_store._measured_features(found, features), periods) -}}
+        {%- set measured = feature_store._measured_features(found, features) -%}
+        {{- adapter.dispatch('_fs_feature_drift_measures', 'feature_store')(found, found.relation, measured, periods) -}}
     {%- endif -%}
 {% endmacro %}
 
@@ -78,7 +79,8 @@ _fs_periods as (
             )
 {%- endset -%}
 {{ feature_store._feature_values(
-    features, relation ~ '\n        cross join _fs_periods', within, '_fs_is_current', 'case when ' ~ event ~ ' >= _fs_start and ' ~ event ~ ' < _fs_end then 1 else 0 end'
+    features, relation ~ '\n        cross join _fs_periods', within, '_fs_is_current',
+    'case when ' ~ event ~ ' >= _fs_start and ' ~ event ~ ' < _fs_end then 1 else 0 end'
 ) }},
 
 -- the numbers of the baseline in order, each with the number of rows up to it
@@ -102,7 +104,12 @@ _fs_edges as (
         feature_no,
         min(x) as lowest
         {%- for tenth in tenths %},
-        min(case when rows_so_far >= {{ tenth }} * floor(all_rows / 10) + least({{ tenth }}, all_rows - 10 * floor(all_rows / 10)) then x end) as edge_{{ tenth }}
+        min(
+            case
+                when rows_so_far >= {{ tenth }} * floor(all_rows / 10) + least({{ tenth }}, all_rows - 10 * floor(all_rows / 10))
+                    then x
+            end
+        ) as edge_{{ tenth }}
         {%- endfor %}
     from _fs_ordered
     group by feature_no
@@ -207,7 +214,9 @@ select
     cast(coalesce(t.rows_now, 0) as bigint) as rows_now,
     cast(t.nulls_before as {{ feature_store._double() }}) / nullif(t.rows_before, 0) as null_fraction_before,
     cast(t.nulls_now as {{ feature_store._double() }}) / nullif(t.rows_now, 0) as null_fraction_now,
-    case when f.kind in ('integer', 'decimal', 'float', 'boolean', 'text') then m.population_stability_index end as population_stability_index,
+    case
+        when f.kind in ('integer', 'decimal', 'float', 'boolean', 'text') then m.population_stability_index
+    end as population_stability_index,
     case when f.kind in ('integer', 'decimal', 'float', 'boolean', 'text') then m.jensen_shannon_divergence end as jensen_shannon_divergence
 from _fs_features as f
 cross join _fs_periods as periods

@@ -58,7 +58,8 @@ _fs_judged_{{ view.slug }} as (
         end as status,
         case
             {%- for rule in rules %}
-            when {{ rule.when }} then {{ feature_store._status_text(rule.reason) }}
+            when {{ rule.when }}
+                then {{ feature_store._status_text(rule.reason) }}
             {%- endfor %}
             else {{ feature_store._status_text('' if view.ttl or view.warn_after or view.error_after else 'no limit is declared') }}
         end as reason,
@@ -95,7 +96,8 @@ select * from _fs_judged_{{ view.slug }}
         }) -%}
     {%- endif -%}
     {%- for limit, status in [('error_after', 'error'), ('warn_after', 'warn')] if view[limit] -%}
-        {%- for column, what in [('newest_event', 'the newest event'), ('newest_load', 'the newest load')] if column == 'newest_event' or view.created_timestamp -%}
+        {%- for column, what in [('newest_event', 'the newest event'), ('newest_load', 'the newest load')]
+                if column == 'newest_event' or view.created_timestamp -%}
             {%- do rules.append({
                 'when': column ~ ' < checked_at - ' ~ feature_store._interval(view[limit]),
                 'status': status,

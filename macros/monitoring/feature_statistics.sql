@@ -5,7 +5,9 @@
         {%- do feature_store._check_reserved_names(found.features, "Feature view '" ~ view ~ "'") -%}
         {%- for name, value, most in [('buckets', buckets, 100), ('top', top, 1000)] -%}
             {%- if value is not integer or value is boolean or value < 1 or value > most -%}
-                {%- do exceptions.raise_compiler_error('feature_statistics: ' ~ name ~ " is '" ~ value ~ "'; it is a whole number from 1 to " ~ most ~ '.') -%}
+                {%- do exceptions.raise_compiler_error(
+                    'feature_statistics: ' ~ name ~ " is '" ~ value ~ "'; it is a whole number from 1 to " ~ most ~ '.'
+                ) -%}
             {%- endif -%}
         {%- endfor -%}
         {%- if start is none and end is none and model is defined and model.batch -%}
@@ -16,7 +18,8 @@
         {%- set start = feature_store._moment(start, 'feature_statistics: start') -%}
         {%- set end = feature_store._moment(end, 'feature_statistics: end') -%}
         {%- do feature_store._check_period(start, end, 'The period') -%}
-        {{- adapter.dispatch('_fs_feature_statistics', 'feature_store')(found, feature_store._measured_features(found, features), start, end, buckets, top) -}}
+        {%- set measured = feature_store._measured_features(found, features) -%}
+        {{- adapter.dispatch('_fs_feature_statistics', 'feature_store')(found, measured, start, end, buckets, top) -}}
     {%- endif -%}
 {% endmacro %}
 
@@ -41,7 +44,12 @@ _fs_counts as (
         sum(case when v.number = cast('NaN' as {{ feature_store._double() }}) then v.row_count else 0 end) as nan_count,
         sum(case when abs(v.number) = {{ infinity }} then v.row_count else 0 end) as infinite_count,
         sum(case when {{ is_null }} then 0 else 1 end) as distinct_count,
-        sum(case when abs({{ number }}) < {{ infinity }} then v.row_count else 0 end) as finite_count,
+        sum(
+            case
+                when abs({{ number }}) < {{ infinity }} then v.row_count
+                else 0
+            end
+        ) as finite_count,
         min(v.whole) as least_whole,
         max(v.whole) as greatest_whole,
         min(case when abs(v.number) < {{ infinity }} then v.number end) as least_number,
@@ -64,7 +72,9 @@ _fs_numbers as (
         {{ number }} as x,
         v.row_count,
         sum(v.row_count) over (
-            partition by v.feature_no order by {{ number }} asc nulls last rows between unbounded preceding and current row
+            partition by v.feature_no
+            order by {{ number }} asc nulls last
+            rows between unbounded preceding and current row
         ) as rows_so_far,
         c.finite_count
     from _fs_values as v
@@ -112,7 +122,10 @@ _fs_shapes as (
 _fs_ranked as (
     select
         v.*,
-        row_number() over (partition by v.feature_no order by v.row_count desc nulls last, v.whole asc nulls last, v.number asc nulls last, v.label asc nulls last) as place
+        row_number() over (
+            partition by v.feature_no
+            order by v.row_count desc nulls last, v.whole asc nulls last, v.number asc nulls last, v.label asc nulls last
+        ) as place
     from _fs_values as v
     join _fs_features as f
         on f.feature_no = v.feature_no
@@ -151,12 +164,15 @@ select
     cast(coalesce(c.{{ name }}, 0) as bigint) as {{ name }},
     {%- endfor %}
     cast(case when f.kind <> 'list' then coalesce(c.distinct_count, 0) end as bigint) as distinct_count,
-    case when f.kind <> 'other' then {{ feature_store._cell_text('c.least_whole', 'c.least_number', 'c.least_label', 'f') | indent(4) }} end as minimum,
-    case when f.kind <> 'other' then {{ feature_store._cell_text('c.greatest_whole', 'c.greatest_number', 'c.greatest_label', 'f') | indent(4) }} end as maximum,
+    {%- for end, name in [('least', 'minimum'), ('greatest', 'maximum')] %}
+    {%- set cell = ['c.' ~ end ~ '_whole', 'c.' ~ end ~ '_number', 'c.' ~ end ~ '_label'] %}
+    case when f.kind <> 'other' then {{ feature_store._cell_text(cell[0], cell[1], cell[2], 'f') | indent(4) }} end as {{ name }},
+    {%- endfor %}
     -- what rounding made of the sum shows in the second pass, and is put right
     case
         when p.highest = p.lowest then p.lowest
-        when {{ fits }} then p.mean + s.residue / c.finite_count * (p.highest - p.lowest)
+        when {{ fits }}
+            then p.mean + s.residue / c.finite_count * (p.highest - p.lowest)
         when abs(p.mean) < {{ infinity }} then p.mean
     end as mean,
     -- of the sample; the squares are of shares of the range, which neither overflow nor vanish
@@ -177,7 +193,8 @@ select
         when p.highest - p.lowest < {{ infinity }} then
             '['
             {%- for bucket in range(buckets) %}
-            || {{ feature_store._bucket_json(feature_store._edge('p', bucket, buckets), feature_store._edge('p', bucket + 1, buckets), 's.bucket_' ~ bucket) }}{{ " || ', '" if not loop.last }}
+            {%- set lower, upper = feature_store._edge('p', bucket, buckets), feature_store._edge('p', bucket + 1, buckets) %}
+            || {{ feature_store._bucket_json(lower, upper, 's.bucket_' ~ bucket) }}{{ " || ', '" if not loop.last }}
             {%- endfor %}
             || ']'
     end as histogram,
@@ -217,13 +234,16 @@ order by f.feature_no asc nulls last
 {% macro _between(below, above, position) -%}
     case
         when {{ below }} = {{ above }} then {{ below }}
-        else {{ below }} * (1 - ({{ position }} - floor({{ position }}))) + {{ above }} * ({{ position }} - floor({{ position }}))
+        else {{ below }} * (1 - ({{ position }} - floor({{ position }})))
+            + {{ above }} * ({{ position }} - floor({{ position }}))
     end
 {%- endmacro %}
 
 
 {% macro _bucket_json(lower, upper, row_count) -%}
-    '{"from": ' || cast({{ lower }} as varchar) || ', "to": ' || cast({{ upper }} as varchar) || ', "count": ' || cast({{ row_count }} as varchar) || '}'
+    '{"from": ' || cast({{ lower }} as varchar)
+            || ', "to": ' || cast({{ upper }} as varchar)
+            || ', "count": ' || cast({{ row_count }} as varchar) || '}'
 {%- endmacro %}
 
 

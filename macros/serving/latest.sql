@@ -15,24 +15,32 @@ with
 
 -- {{ view.reference }}: each entity's newest event among the rows that can be seen now
 _fs_hits_{{ view.slug }} as (
-    select {{ feature_store._exact_keys(view.entities) }}, max({{ event }}) as _fs_event
+    select
+        {{ feature_store._exact_keys(view.entities) }},
+        max({{ event }}) as _fs_event
     from {{ view.relation }}
     where {{ feature_store._visible_now(view, now, '') }}
-        {%- for key in view.entities %} and {{ feature_store._quoted(key.name) }} is not null{% endfor %}
+        and {{ feature_store._quoted_names(view.entities) | join(' is not null\n        and ') }} is not null
     group by {{ feature_store._exact_keys(view.entities, named=false) }}
 ),
 
 {{ feature_store._payload(view, visible=feature_store._visible_now(view, now, 'v.')) }}
 
-select {{ feature_store._names(columns) }}
+select
+    {{ feature_store._listed(feature_store._quoted_names(columns), 4) }}
 from _fs_rows_{{ view.slug }}
 {%- endmacro %}
 
 
 {% macro _visible_now(view, now, prefix) -%}
     {%- set event = feature_store._instant(prefix ~ feature_store._quoted(view.timestamp.name), view.timestamp.type) -%}
-    {{ event }}{{ ' + ' ~ feature_store._interval(view.available_after) if view.available_after }} <= {{ now }}
-    {%- if view.created_timestamp %} and {{ feature_store._instant(prefix ~ feature_store._quoted(view.created_timestamp.name), view.created_timestamp.type) }} <= {{ now }}{% endif -%}
+    {%- set created = view.created_timestamp -%}
+    {{ event }}{{ ' + ' ~ feature_store._interval(view.available_after) if view.available_after }}
+            <= {{ now }}
+    {%- if created %}
+        and {{ feature_store._instant(prefix ~ feature_store._quoted(created.name), created.type) }}
+            <= {{ now }}
+    {%- endif -%}
 {%- endmacro %}
 
 

@@ -9,9 +9,8 @@
     {%- if view.created_timestamp and filter_by_created_timestamp -%}
         {%- do columns.append(view.created_timestamp) -%}
         {%- if until -%}
-            {%- do bounds.append(
-                feature_store._instant(feature_store._quoted(view.created_timestamp.name), view.created_timestamp.type) ~ " <= timestamp '" ~ until ~ "'"
-            ) -%}
+            {%- set created = feature_store._instant(feature_store._quoted(view.created_timestamp.name), view.created_timestamp.type) -%}
+            {%- do bounds.append(created ~ " <= timestamp '" ~ until ~ "'") -%}
         {%- endif -%}
     {%- endif -%}
     {%- set known = feature_store._by_name(view.features) -%}
@@ -52,15 +51,17 @@ from {{ relation }}
     {%- for column in columns -%}
         {%- set name = feature_store._quoted(column.name) -%}
         {%- set type = column.type | upper -%}
+        {%- set text = 'replace(cast(' ~ name ~ " as varchar), '-nan', 'nan')" -%}
         {%- if type in ('FLOAT', 'DOUBLE') -%}
             {%- do terms.extend([name, '(signbit(' ~ name ~ ') and not isnan(' ~ name ~ '))']) -%}
         {%- elif type.startswith(('FLOAT[', 'DOUBLE[')) and type.count('[') == 1 -%}
             {#-- The length, since NULL and an empty list are hashed alike too; text only where there is a zero: it costs most. --#}
-            {%- do terms.extend([name, 'len(' ~ name ~ ')', 'case when list_contains(' ~ name ~ ', 0.0) then replace(cast(' ~ name ~ " as varchar), '-nan', 'nan') end"]) -%}
-        {%- elif type in ('BOOLEAN', 'TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'VARCHAR', 'BLOB', 'DATE') or type.startswith('TIMESTAMP') -%}
+            {%- do terms.extend([name, 'len(' ~ name ~ ')', 'case when list_contains(' ~ name ~ ', 0.0) then ' ~ text ~ ' end']) -%}
+        {%- elif type in ('BOOLEAN', 'TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'VARCHAR', 'BLOB', 'DATE')
+                or type.startswith('TIMESTAMP') -%}
             {%- do terms.append(name) -%}
         {%- else -%}
-            {%- do terms.append("replace(cast(" ~ name ~ " as varchar), '-nan', 'nan')" if 'FLOAT' in type or 'DOUBLE' in type else 'cast(' ~ name ~ ' as varchar)') -%}
+            {%- do terms.append(text if 'FLOAT' in type or 'DOUBLE' in type else 'cast(' ~ name ~ ' as varchar)') -%}
         {%- endif -%}
     {%- endfor -%}
     cast(sum(case when {{ counts }} then hash({{ terms | join(', ') }}) end) as varchar)

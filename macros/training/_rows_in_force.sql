@@ -12,7 +12,10 @@
         {%- set shown = event ~ " + interval '1 microsecond'" -%}
     {%- endif -%}
     {%- if knowledge -%}
-        greatest({{ shown }}, {{ feature_store._instant(feature_store._quoted(view.created_timestamp.name), view.created_timestamp.type) }})
+        greatest(
+            {{ shown }},
+            {{ feature_store._instant(feature_store._quoted(view.created_timestamp.name), view.created_timestamp.type) }}
+        )
     {%- else -%}
         {{ shown }}
     {%- endif -%}
@@ -34,7 +37,7 @@ _fs_known_{{ view.slug }} as (
     from {{ view.relation }}
     {%- if knowledge %}
     -- never known, never seen; and `greatest` would pass over a missing event time
-    where {{ feature_store._quoted(view.created_timestamp.name) }} is not null and {{ feature_store._quoted(view.timestamp.name) }} is not null
+    where {{ feature_store._names([view.created_timestamp, view.timestamp]).replace(', ', ' is not null and ') }} is not null
     {%- endif %}
 )
 {%- endmacro %}
@@ -64,10 +67,20 @@ _fs_known_{{ view.slug }} as (
 
 -- {{ view.reference }}: rows and questions on one time line; at the same moment the rows stand first
 _fs_timeline_{{ view.slug }} as (
-    select {{ keys }}, _fs_visible, 0 as _fs_asked, null as _fs_row, _fs_event{{ ', _fs_created' if knowledge }}
+    select
+        {{ keys }},
+        _fs_visible,
+        0 as _fs_asked,
+        null as _fs_row,
+        _fs_event{{ ',\n        _fs_created' if knowledge }}
     from _fs_known_{{ view.slug }}
     union all
-    select {{ feature_store._asked_keys(view) }}, _fs_moment as _fs_visible, 1 as _fs_asked, _fs_row, null as _fs_event{{ ', null as _fs_created' if knowledge }}
+    select
+        {{ feature_store._asked_keys(view) }},
+        _fs_moment as _fs_visible,
+        1 as _fs_asked,
+        _fs_row,
+        null as _fs_event{{ ',\n        null as _fs_created' if knowledge }}
     from _fs_spine
     where _fs_moment is not null  -- it would stand behind every row
 ),
@@ -106,7 +119,7 @@ _fs_in_force_{{ view.slug }} as (
 
 
 {% macro duckdb___rows_in_force(view, knowledge, strictly_before) -%}
-    {%- set keys = feature_store._names(view.entities) -%}
+    {%- set keys = feature_store._listed(feature_store._quoted_names(view.entities)) -%}
 {{ feature_store._known(view, knowledge, strictly_before) }},
 {% if knowledge %}
 -- {{ view.reference }}: a row that becomes known after a newer one is never the latest
@@ -120,11 +133,15 @@ _fs_steps_{{ view.slug }} as (
 {% endif %}
 -- {{ view.reference }}: the row in force at each row's moment
 _fs_in_force_{{ view.slug }} as (
-    select asked._fs_row, {{ feature_store._names(view.entities, 'seen.') }}, seen._fs_event{{ ', seen._fs_created' if knowledge }}
+    select
+        asked._fs_row,
+        {{ feature_store._listed(feature_store._quoted_names(view.entities, 'seen.')) }},
+        seen._fs_event{{ ',\n        seen._fs_created' if knowledge }}
     from _fs_spine as asked
     asof join _fs_{{ 'steps' if knowledge else 'known' }}_{{ view.slug }} as seen
         on {% for key in view.entities -%}
-        asked.{{ view.asked[loop.index0] }} = seen.{{ feature_store._quoted(key.name) }} and {% endfor -%}
+        asked.{{ view.asked[loop.index0] }} = seen.{{ feature_store._quoted(key.name) }}
+        and {% endfor -%}
         asked._fs_moment >= seen._fs_visible
     {{- feature_store._ttl(view) }}
 )

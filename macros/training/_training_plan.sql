@@ -7,7 +7,8 @@
     {%- if service and not execute -%}
         {%- do return(none) -%}
     {%- endif -%}
-    {%- set features = feature_store._service_features('point_in_time_join', service) if service else [features] if features is string else features -%}
+    {%- set features = feature_store._service_features('point_in_time_join', service) if service
+        else [features] if features is string else features -%}
     {%- if not features -%}
         {%- do exceptions.raise_compiler_error("point_in_time_join needs at least one feature, written 'view:feature'.") -%}
     {%- endif -%}
@@ -15,7 +16,9 @@
     {%- for feature in features -%}
         {%- set parts = (feature ~ '').split(':') -%}
         {%- if parts | length != 2 or not parts[0] or not parts[1] -%}
-            {%- do exceptions.raise_compiler_error("'" ~ feature ~ "' is not a feature reference: write 'view:feature', for example 'user_features:age'.") -%}
+            {%- do exceptions.raise_compiler_error(
+                "'" ~ feature ~ "' is not a feature reference: write 'view:feature', for example 'user_features:age'."
+            ) -%}
         {%- endif -%}
         {%- do picked.setdefault(parts[0], []).append(parts[1]) -%}
     {%- endfor -%}
@@ -47,7 +50,8 @@
         {%- if column is none and view.features -%}
             {%- do exceptions.raise_compiler_error(
                 "Feature view '" ~ reference ~ "' has no feature '" ~ name ~ "'; it has: "
-                ~ view.features | map(attribute='name') | join(', ') ~ '.' ~ (" Feature service '" ~ service ~ "' asks for it." if service else '')
+                ~ view.features | map(attribute='name') | join(', ') ~ '.'
+                ~ (" Feature service '" ~ service ~ "' asks for it." if service else '')
             ) -%}
         {%- endif -%}
         {%- set output = reference.replace('.', '_') ~ '__' ~ name if full_feature_names else name -%}
@@ -64,7 +68,8 @@
             ) -%}
         {%- endif -%}
         {%- do outputs.update({output | lower: feature}) -%}
-        {%- do picks.append({'view': view.slug, 'column': column.name if column else name, 'type': column.type if column else none, 'output': output}) -%}
+        {%- set column = column or {'name': name, 'type': none} -%}
+        {%- do picks.append({'view': view.slug, 'column': column.name, 'type': column.type, 'output': output}) -%}
     {%- endfor -%}
 
     {%- for view in views.values() -%}
@@ -117,7 +122,8 @@
     {%- endif -%}
     {%- do exceptions.raise_compiler_error(
         "The spine has no column '" ~ timestamp ~ "' to join on; name its moments with timestamp=... (its timestamp columns: "
-        ~ (times | map(attribute='name') | join(', ') or 'none') ~ '; all columns: ' ~ spine_columns | map(attribute='name') | join(', ') ~ ').'
+        ~ (times | map(attribute='name') | join(', ') or 'none') ~ '; all columns: '
+        ~ spine_columns | map(attribute='name') | join(', ') ~ ').'
     ) -%}
 {% endmacro %}
 

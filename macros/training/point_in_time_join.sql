@@ -1,4 +1,6 @@
-{% macro point_in_time_join(spine, features, timestamp='event_timestamp', full_feature_names=false, allow_exact_matches=true, filter_by_created_timestamp=true) %}
+{% macro point_in_time_join(
+    spine, features, timestamp='event_timestamp', full_feature_names=false, allow_exact_matches=true, filter_by_created_timestamp=true
+) %}
     {#-- The plan reads the views with ref(), also while dbt parses: that is what draws the edges of the DAG. --#}
     {%- set plan = feature_store._training_plan(spine, features, timestamp, full_feature_names) -%}
     {%- if execute -%}
@@ -24,13 +26,14 @@ _fs_spine as {{ adapter.dispatch('_materialized', 'feature_store')() }}(
     from {{ plan.spine }}
 )
 {%- for view in plan.views -%}
-    {%- set knowledge = view.created_timestamp is not none and filter_by_created_timestamp %},
+    {%- set knowledge = view.created_timestamp is not none and filter_by_created_timestamp -%}
+    {%- do view.update({'hit': feature_store._hit_columns(view, knowledge)}) %},
 
 {{ adapter.dispatch('_rows_in_force', 'feature_store')(view, knowledge, strictly_before) }},
 
 -- {{ view.reference }}: the rows to fetch, each once
 _fs_hits_{{ view.slug }} as (
-    select distinct {{ feature_store._names(view.entities) }}, _fs_event{{ ', _fs_created' if knowledge }}
+    select distinct {{ feature_store._listed(view.hit) }}
     from _fs_in_force_{{ view.slug }}
 ),
 
@@ -44,17 +47,15 @@ select
     _fs_spine.* exclude (_fs_row, _fs_moment{% for name in plan.casts.values() %}, {{ name }}{% endfor %}),
     {% endfor -%}
     {%- for pick in plan.picks -%}
-    {{ feature_store._after_outer_join('_fs_rows_' ~ pick.view ~ '.' ~ feature_store._quoted(pick.column), pick.type) }} as {{ feature_store._quoted(pick.output) }}{{ ',\n    ' if not loop.last }}
+    {%- set found = '_fs_rows_' ~ pick.view ~ '.' ~ feature_store._quoted(pick.column) -%}
+    {{ feature_store._after_outer_join(found, pick.type) }} as {{ feature_store._quoted(pick.output) }}{{ ',\n    ' if not loop.last }}
     {%- endfor %}
 from _fs_spine
 {%- for view in plan.views %}
 left join _fs_in_force_{{ view.slug }}
     on _fs_in_force_{{ view.slug }}._fs_row = _fs_spine._fs_row
 left join _fs_rows_{{ view.slug }}
-    on {% for key in view.entities -%}
-    _fs_rows_{{ view.slug }}.{{ feature_store._quoted(key.name) }} = _fs_in_force_{{ view.slug }}.{{ feature_store._quoted(key.name) }} and {% endfor -%}
-    _fs_rows_{{ view.slug }}._fs_event = _fs_in_force_{{ view.slug }}._fs_event
-    {%- if view.created_timestamp is not none and filter_by_created_timestamp %} and _fs_rows_{{ view.slug }}._fs_created = _fs_in_force_{{ view.slug }}._fs_created{% endif %}
+    on {{ feature_store._agree('_fs_rows_' ~ view.slug, '_fs_in_force_' ~ view.slug, view.hit, 4) }}
 {%- endfor %}
 order by _fs_spine._fs_row asc nulls last
 {%- endmacro %}
