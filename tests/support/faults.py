@@ -393,6 +393,7 @@ class Proxy:
 # The materializer as a process.
 
 _PROGRAM = """
+import sys
 from materializer.cli import materialize_main
 from materializer.online import lease
 length = int(sys.argv.pop(1))
