@@ -41,8 +41,10 @@ def where(shop: DbtProject, redis_url: str, namespace: str) -> tuple[str, ...]:
     return ("--project-dir", str(shop.folder), "--redis-url", redis_url, "--namespace", namespace)
 
 
-@pytest.fixture
-def online(where: tuple[str, ...]) -> tuple[str, ...]:
+@pytest.fixture(scope="module")
+def online(shop: DbtProject, redis_url: str) -> tuple[str, ...]:
+    """The same, where all is materialized."""
+    where = ("--project-dir", str(shop.folder), "--redis-url", redis_url, "--namespace", "test.commands")
     assert run("materialize", *where).code == 0
     return where
 
@@ -222,10 +224,8 @@ def test_list_takes_a_tags_value_an_owner_and_an_entity(where: tuple[str, ...]) 
     assert run("feature-store", "list", "services", "--owner", "nobody", "--output", "json", *where).json == []
 
 
-def test_list_needs_no_project_where_redis_has_the_registry(
-    online: tuple[str, ...], redis_url: str, namespace: str, tmp_path: Path
-) -> None:
-    where = ("--redis-url", redis_url, "--namespace", namespace)
+def test_list_needs_no_project_where_redis_has_the_registry(online: tuple[str, ...], tmp_path: Path) -> None:
+    where = online[2:]
     views = run("feature-store", "list", "--output", "json", *where, cwd=tmp_path).json
     assert [view["name"] for view in views] == ONLINE_VIEWS
     assert "int64" in run("feature-store", "show", "user_features", *where, cwd=tmp_path).out

@@ -93,8 +93,8 @@ def test_memory_that_cannot_be_read_costs_a_full_run_and_is_whole_after_it(
     head = memory_folder(project, namespace, "kinds") / "memory.json"
     expected = online(server.client, namespace, "kinds")
     full = 0
-    few = list(mutations(head.read_bytes(), 7, 8))
-    for number, damaged in enumerate([*few[:5], DEEP, *few[-8:]]):
+    few = list(mutations(head.read_bytes(), 7, 4))
+    for number, damaged in enumerate([*few[:2], DEEP, *few[-4:]]):
         head.write_bytes(damaged)
         server.client.hset(f"{namespace}:kinds:{number % 5}", "amount", 77)  # a full run mends it
         (result,) = store.materialize(feature_views=["kinds"])
@@ -105,7 +105,7 @@ def test_memory_that_cannot_be_read_costs_a_full_run_and_is_whole_after_it(
             server.client.hset(f"{namespace}:kinds:{number % 5}", "amount", number % 5)
         head.read_text()
         assert store.materialize(feature_views=["kinds"])[0].rows_written == 0, damaged[:200]
-    assert full >= 10
+    assert full >= 5
     head.unlink()
     head.mkdir()
     (head / "something").touch()

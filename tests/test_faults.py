@@ -256,7 +256,7 @@ def test_redis_out_of_memory_half_way(world: World) -> None:
     try:
         with Watcher(world.server.url, bigger):
             for number in range(2):
-                process = world.start(lease_ms=SHORT_LEASE_MS)
+                process = world.start(lease_ms=4_000)
                 ran = ended(process)
                 assert (ran.code, "Traceback" in ran.err) == (1, False), ran
                 assert "maxmemory" in ran.err

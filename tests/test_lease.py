@@ -18,7 +18,7 @@ from materializer import FeatureStore, MaterializationError
 from materializer.online import lease
 from tests.support.dbt import DbtProject, copy_of
 from tests.support.forked import Process
-from tests.support.manifests import bare_project, manifest, write_models
+from tests.support.manifests import project_of
 from tests.support.shop import change_warehouse
 
 ROWS = 6_000
@@ -56,9 +56,7 @@ print(json.dumps([result.rows_written for result in results]))
 def projects(tmp_path_factory: pytest.TempPathFactory) -> tuple[DbtProject, DbtProject]:
     """One project in two states: in the later one every row has changed, and every other entity is gone."""
     folder = tmp_path_factory.mktemp("lease")
-    before = DbtProject(bare_project(folder / "before", "warehouse.duckdb"))
-    views = {"big": {"entities": ["id"]}, "small": {"entities": ["id"]}}
-    write_models(before.folder, manifest(dict.fromkeys(views, "select 1 as id"), views, database="warehouse"))
+    before = project_of(folder / "before", {"big": {"entities": ["id"]}, "small": {"entities": ["id"]}})
     table = """
         create table {} as
         select i as id, timestamptz '2024-01-01 00:00:00+00' as event_timestamp, 1 as version, 1 as same_version

@@ -29,7 +29,6 @@ from tests.support.faults import (
     VIEWS,
     Server,
     commands,
-    declare,
     difference,
     memory_folder,
     new_project,
@@ -37,6 +36,7 @@ from tests.support.faults import (
     oracle,
     sql,
 )
+from tests.support.manifests import project_of
 
 UTC = timezone.utc
 
@@ -289,7 +289,7 @@ def test_a_row_that_falls_due_moves_with_the_next_run_and_no_dbt_run_in_between(
 
 
 def change(project: DbtProject, view: str, **changes: Any) -> None:
-    declare(project, VIEWS | {view: VIEWS[view] | changes})
+    project_of(project.folder, VIEWS | {view: VIEWS[view] | changes})
 
 
 def test_a_ttl_that_changed_sends_every_row_again(work: Work) -> None:

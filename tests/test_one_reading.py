@@ -156,9 +156,7 @@ def test_a_column_that_changes_its_type_meanwhile_stops_the_run(
 # Where the files lie.
 
 
-@pytest.mark.parametrize(
-    "folder", ["user_id=7", "amount=1", "_fs_digest=1", "user_id=7/amount=x", "a*b", "[1]", "**", "it's", "%41 b"]
-)
+@pytest.mark.parametrize("folder", ["user_id=7/amount=1/_fs_digest=1", "user_id=7/amount=x", "a*b/[1]/**/it's/%41 b"])
 def test_no_part_of_a_path_means_anything(tmp_path: Path, server: Server, namespace: str, folder: str) -> None:
     project = new_project(tmp_path / folder / "shop")
     store = FeatureStore(project.folder, redis_url=server.url, namespace=namespace)

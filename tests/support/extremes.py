@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.support.dbt import DbtProject, copy_of
-from tests.support.shop import built_shop, change_warehouse
+from tests.support.dbt import DbtProject
+from tests.support.manifests import project_of
+from tests.support.shop import change_warehouse
 
 _DIGITS = "9" * 38
 
@@ -112,23 +111,6 @@ def table_of(name: str, types: list[str]) -> tuple[list[str], list[str], list[bo
 
 def views_of(folder: Path, tables: Mapping[str, list[str]], **meta: dict[str, Any]) -> DbtProject:
     """A project whose views are the tables that these statements make, as if dbt had; keys are `user_id`."""
-    project = copy_of(built_shop(), folder)
-    path = project.folder / "target" / "manifest.json"
-    manifest = json.loads(path.read_text())
-    nodes = manifest["nodes"]
-    for name in [name for name, node in nodes.items() if node["resource_type"] == "model"]:
-        if not name.endswith(".user_features"):
-            del nodes[name]
-    shown = nodes.pop("model.shop.user_features")
-    pattern = json.dumps(shown)
-    for name in tables:
-        node = json.loads(pattern.replace("user_features", name))
-        node |= {"columns": {}, "path": shown["path"], "original_file_path": shown["original_file_path"]}
-        node["config"]["meta"] = node["meta"] = {"feature_view": {"entities": ["user_id"], **meta.get(name, {})}}
-        nodes[node["unique_id"]] = node
-    manifest["exposures"] = {}
-    times = path.stat()
-    path.write_text(json.dumps(manifest))
-    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    project = project_of(folder, {name: {"entities": ["user_id"], **meta.get(name, {})} for name in tables})
     change_warehouse(project, *(statement for statements in tables.values() for statement in statements))
     return project

@@ -28,7 +28,7 @@ from materializer.online import local as local_redis
 from tests.support.command import Ran
 from tests.support.dbt import DbtProject
 from tests.support.forked import Process
-from tests.support.manifests import bare_project, manifest, write_models
+from tests.support.manifests import project_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 NAMESPACE = "faults"
@@ -42,16 +42,10 @@ VIEWS: dict[str, dict[str, Any]] = {
 
 
 def new_project(folder: Path) -> DbtProject:
-    """A project of `VIEWS` with an empty warehouse: the tests write the tables themselves, so no dbt has to."""
-    bare_project(folder, "warehouse.duckdb")
-    declare(DbtProject(folder), VIEWS)
-    duckdb.connect(str(folder / "warehouse.duckdb")).close()
-    return DbtProject(folder)
-
-
-def declare(project: DbtProject, views: dict[str, dict[str, Any]]) -> None:
-    """What dbt leaves behind that has read these declarations."""
-    write_models(project.folder, manifest(dict.fromkeys(views, "select 1 as user_id"), views, database="warehouse"))
+    """A project of `VIEWS` with an empty warehouse: the tests write the tables themselves."""
+    project = project_of(folder, VIEWS)
+    duckdb.connect(str(project.warehouse)).close()
+    return project
 
 
 def sql(project: DbtProject, *statements: str) -> None:
@@ -393,6 +387,7 @@ class Proxy:
 # The materializer as a process.
 
 _PROGRAM = """
+import sys
 from materializer.cli import materialize_main
 from materializer.online import lease
 length = int(sys.argv.pop(1))

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tests.support.dbt import DbtProject
+
 _REF = re.compile(r"\{\{ *ref\('(\w+)'(?:, v=(\d+))?\) *\}\}")
 _SOURCE = re.compile(r"\{\{ *source\('(\w+)', '(\w+)'\) *\}\}")
 
@@ -33,9 +35,9 @@ def manifest(
     def relation(key: str) -> str:
         return f'"{database}"."{schema}"."{key.replace(".", "_")}"'
 
-    def ref(match: re.Match[str]) -> str:
-        number = match[2] or (max(versions[match[1]]) if versions.get(match[1]) else None)
-        return relation(match[1] + (f".v{number}" if number else ""))
+    def key_of(ref: re.Match[str]) -> str:
+        number = ref[2] or (max(versions[ref[1]]) if versions.get(ref[1]) else None)
+        return ref[1] + (f".v{number}" if number else "")
 
     found: dict[str, dict[str, Any]] = {
         name: one if isinstance(one, dict) else {"sql": one} for name, one in models.items()
@@ -47,10 +49,7 @@ def manifest(
     nodes, sources = {}, {}
     for key, one in found.items():
         name, _, version = key.partition(".v")
-        parents = []
-        for read in _REF.finditer(one["sql"]):
-            number = read[2] or (max(versions[read[1]]) if versions.get(read[1]) else None)
-            parents.append(f"model.shop.{read[1]}" + (f".v{number}" if number else ""))
+        parents = [f"model.shop.{key_of(ref)}" for ref in _REF.finditer(one["sql"])]
         for source in _SOURCE.finditer(one["sql"]):
             unique_id = f"source.shop.{source[1]}.{source[2]}"
             parents.append(unique_id)
@@ -67,7 +66,7 @@ def manifest(
             "columns": {c: {"name": c, "data_type": t, "description": ""} for c, t in one.get("columns", {}).items()},
             "database": database, "schema": schema, "relation_name": relation(key), "original_file_path": f"models/{key}.sql",
             "depends_on": {"nodes": parents, "macros": one.get("macros", [])}, "raw_code": one["sql"],
-            "compiled_code": _SOURCE.sub(rf'"{database}"."\1"."\2"', _REF.sub(ref, one["sql"])) if compiled else None,
+            "compiled_code": _SOURCE.sub(rf'"{database}"."\1"."\2"', _REF.sub(lambda ref: relation(key_of(ref)), one["sql"])) if compiled else None,
             "version": int(version) if version else None,
             "latest_version": one.get("latest", max(versions[name])) if version else None,
         }  # fmt: skip
@@ -114,3 +113,11 @@ def write_models(folder: Path, content: dict[str, Any]) -> Path:
         path.write_text(node["raw_code"])
     write_manifest(folder / "target" / "manifest.json", content)
     return folder
+
+
+def project_of(folder: Path, views: dict[str, dict[str, Any]]) -> DbtProject:
+    """A project of these views as if dbt had read it; what is in its warehouse is the test's to make."""
+    bare_project(folder, "warehouse.duckdb")
+    models = dict.fromkeys(views, "select 1 as user_id")
+    write_models(folder, manifest(models, views, database="warehouse"))
+    return DbtProject(folder)
