@@ -317,7 +317,7 @@ _fs_by_{{ name }} as (
                 + cast({{ lower }} % {{ half }} as double)
         end / {{ count }}{{ ' / pow(10, ' ~ places ~ ')' if places }}
     {%- elif aggregate.kind == 'wide integer' -%}
-        cast({{ whole }} as bigint)
+        cast({{ whole }}{{ line }}as bigint)
     {%- elif places -%}
         cast({{ whole }} as decimal(38, 0)) * cast('{{ '0.' ~ '0' * (places - 1) ~ '1' }}' as decimal({{ places }}, {{ places }}))
     {%- else -%}
