@@ -307,15 +307,17 @@ _fs_by_{{ name }} as (
 {% macro _wide_sum(aggregate, upper, lower, count) -%}
     {%- set half = '18446744073709551616' -%}
     {%- set places = feature_store._decimal_places(aggregate.type) -%}
-    {%- set carried = '(' ~ upper ~ ' + ' ~ lower ~ ' // ' ~ half ~ ')' -%}
-    {%- set whole = carried ~ ' * ' ~ half ~ ' + ' ~ lower ~ ' % ' ~ half -%}
+    {%- set line = '\n            ' -%}
+    {%- set carried = '(' ~ line ~ upper ~ line ~ '+ ' ~ lower ~ ' // ' ~ half ~ line ~ ')' -%}
+    {%- set whole = carried ~ ' * ' ~ half ~ line ~ '+ ' ~ lower ~ ' % ' ~ half -%}
     {%- if aggregate.function == 'avg' -%}
         case
             when abs({{ carried }}) < 4611686018427387904 then cast({{ whole }} as double)
-            else cast({{ carried }} as double) * {{ half }} + cast({{ lower }} % {{ half }} as double)
+            else cast({{ carried }} as double) * {{ half }}
+                + cast({{ lower }} % {{ half }} as double)
         end / {{ count }}{{ ' / pow(10, ' ~ places ~ ')' if places }}
     {%- elif aggregate.kind == 'wide integer' -%}
-        cast({{ whole }} as bigint)
+        cast({{ whole }}{{ line }}as bigint)
     {%- elif places -%}
         cast({{ whole }} as decimal(38, 0)) * cast('{{ '0.' ~ '0' * (places - 1) ~ '1' }}' as decimal({{ places }}, {{ places }}))
     {%- else -%}
