@@ -289,14 +289,14 @@ def test_many_tasks_and_loops_and_threads_read_there_at_once(work: Work) -> None
         judge(user, await store.get_online_features_async(FEATURES, [{"user_id": user}, {"user_id": user + 1}]))
 
     async def many() -> None:
-        await asyncio.gather(*(one(user) for user in range(100)))
+        await asyncio.gather(*(one(user) for user in range(40)))
 
     def loop() -> None:
         asyncio.run(many())
         done.append("loop")
 
     def blocking() -> None:
-        for user in range(100):
+        for user in range(40):
             judge(user, store.get_online_features(FEATURES, {"user_id": [user, user + 1]}))
         done.append("blocking")
 
