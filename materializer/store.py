@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from materializer.materialize.plan import Progress, ViewResult
     from materializer.materialize.prune import Pruned
     from materializer.online.reader import OnlineReader
+    from materializer.online.remote import RemoteReader
     from materializer.online.response import OnlineResponse
     from materializer.online.topology import OnlineStore
     from materializer.project.manifest import ProjectManifest
@@ -55,6 +56,8 @@ class FeatureStore:
         namespace: default ``<dbt project>.<target>``; a reader takes the only one there is.
         repo_path: Feast's name for `project_dir`.
         vars: what dbt is given with ``--vars``.
+        url: a feature server (``feature-store serve``), through which features are read online where Redis is out of
+            reach; `api_key` is the key that it asks for. Needs the extra ``server``.
 
     Raises:
         ProjectError: where a project was named that is none.
@@ -70,20 +73,25 @@ class FeatureStore:
         namespace: str | None = None,
         repo_path: str | os.PathLike[str] | None = None,
         vars: Mapping[str, Any] | None = None,
+        url: str | None = None,
+        api_key: str | None = None,
     ) -> None:
         arguments = {
             "project_dir": project_dir, "target": target, "profiles_dir": profiles_dir, "redis_url": redis_url,
-            "namespace": namespace, "repo_path": repo_path,
+            "namespace": namespace, "repo_path": repo_path, "url": url, "api_key": api_key,
         }  # fmt: skip
         for name, value in arguments.items():
             if isinstance(value, str) and not value.strip():
                 raise InputError(f"{name} is an empty text: leave it out, or give it a value.")
         folder = project_dir or repo_path
-        if url := redis_url or os.environ.get("FEATURE_STORE_REDIS_URL"):
-            self._redis_url = url
+        if url and (redis_url or namespace):
+            raise InputError("url names a feature server, which knows its Redis and namespace: leave these out.")
+        self._server = (url, api_key)
+        if named := redis_url or os.environ.get("FEATURE_STORE_REDIS_URL"):
+            self._redis_url = named
         self._namespace = namespace
         self._project: Project | None = None
-        if folder or not (redis_url or namespace) or (not redis_url and project_in_reach()):
+        if folder or not (redis_url or namespace or url) or (not redis_url and not url and project_in_reach()):
             from materializer.project.settings import load_project
 
             self._project = load_project(folder, profiles_dir, target, vars)
@@ -92,7 +100,7 @@ class FeatureStore:
     def __getstate__(self) -> dict[str, Any]:
         """For copies, also in another process: all but the connections, which the copy makes anew. It holds the Redis
         URL and the profile's connection, passwords included."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_client", "_reader")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_client", "_reader", "_remote")}
 
     @property
     def namespace(self) -> str:
@@ -239,6 +247,8 @@ class FeatureStore:
         from materializer.online.keys import rows_of
 
         rows = rows_of(entity_rows)
+        if self._remote:
+            return self._remote.read(features, rows, full_feature_names)
         with plain_errors(self._redis_url):
             return self._reader.read(features, rows, full_feature_names)
 
@@ -263,6 +273,8 @@ class FeatureStore:
         from materializer.online.keys import rows_of
 
         rows = rows_of(entity_rows)
+        if self._remote:
+            return await self._remote.read_async(features, rows, full_feature_names)
         with plain_errors(self._redis_url):
             reader = self.__dict__.get("_reader") or await asyncio.to_thread(lambda: self._reader)
             return await reader.read_async(features, rows, full_feature_names)
@@ -597,6 +609,15 @@ class FeatureStore:
         from materializer.online.reader import OnlineReader
 
         return OnlineReader(self._client, self.namespace, self._redis_url)
+
+    @cached_property
+    def _remote(self) -> RemoteReader | None:
+        url, api_key = self._server
+        if not url:
+            return None
+        from materializer.online.remote import RemoteReader
+
+        return RemoteReader(url, api_key)
 
     def _manifest(self) -> ProjectManifest:
         from materializer.project.manifest import load_manifest

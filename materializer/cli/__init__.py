@@ -18,6 +18,7 @@ COMMANDS = {
     "Use": {
         "materialize": "Make the online store equal to the latest rows.",
         "online": "Read features of entities from the online store.",
+        "serve": "Serve features over HTTP.",
         "training": "Join features to labels, as of each label's moment.",
         "prune": "Remove from Redis what is not declared any more.",
     },

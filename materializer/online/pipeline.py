@@ -144,26 +144,41 @@ def _ask(store: OnlineStore, batches: list[Batch], received: Callable[[list[Any]
 
 
 def _replies(connection: Any, count: int, received: Callable[[list[Any]], None] | None) -> list[Any]:
-    """The next `count` answers. The first is waited for; those that came with it are taken from hiredis at once: one
-    call of redis-py for each would take longer than the server does."""
+    """The next `count` answers: each waited for, with those that came along."""
     replies = [_reply(connection)]
     passed = 0
     while len(replies) < count:
-        reader = getattr(getattr(connection, "_parser", None), "_reader", None)
-        if reader is not None and _NOTHING is not None:
-            came = list(islice(iter(partial(reader.gets, False), _NOTHING), count - len(replies)))
-            if not _PLAIN.issuperset(map(type, came)):
-                came = [reply for reply in came if type(reply).__name__ != "PushNotification"]
-                for reply in came:
-                    if isinstance(reply, redis.ConnectionError):
-                        raise reply
-            replies += came
+        replies += _at_hand(connection, count - len(replies))
         if len(replies) < count:
             if received and len(replies) - passed >= _WORTH_PASSING:
                 passed = len(replies)
                 received(replies)
             replies.append(_reply(connection))
     return replies
+
+
+async def _async_replies(connection: Any, count: int) -> list[Any]:
+    replies = [await _async_reply(connection)]
+    while len(replies) < count:
+        replies += _at_hand(connection, count - len(replies))
+        if len(replies) < count:
+            replies.append(await _async_reply(connection))
+    return replies
+
+
+def _at_hand(connection: Any, most: int) -> list[Any]:
+    """Answers that have come already, taken from hiredis at once: one call of redis-py for each would take longer than
+    the server does."""
+    reader = getattr(getattr(connection, "_parser", None), "_reader", None)
+    if reader is None or _NOTHING is None:
+        return []
+    came = list(islice(iter(partial(reader.gets, False), _NOTHING), most))
+    if not _PLAIN.issuperset(map(type, came)):
+        came = [reply for reply in came if type(reply).__name__ != "PushNotification"]
+        for reply in came:
+            if isinstance(reply, redis.ConnectionError):
+                raise reply
+    return came
 
 
 def _reply(connection: Any) -> Any:
@@ -218,7 +233,7 @@ class AsyncLinks:
             try:
                 async with asyncio.timeout(_TIMEOUT_SECONDS):
                     await connection.send_packed_command(packed)
-                    return [await _async_reply(connection) for _ in range(count)]
+                    return await _async_replies(connection, count)
             except redis.ConnectionError as error:
                 await connection.disconnect(nowait=True)
                 self._forget(address, link)

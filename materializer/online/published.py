@@ -67,6 +67,16 @@ def published_at(text: bytes) -> datetime | None:
     return datetime.fromisoformat(entry["published_at"]) if entry and entry["format"] <= FORMAT else None
 
 
+def published_facts(store: OnlineStore, namespace: str) -> dict[str, tuple[int, datetime]]:
+    """How many rows each published view has, and when it was published last; without what cannot be read."""
+    entries = {name: _entry(text) for name, text in published_texts(store, namespace).items()}
+    return {
+        name: (entry["rows"], datetime.fromisoformat(entry["published_at"]))
+        for name, entry in entries.items()
+        if entry and entry["format"] <= FORMAT
+    }
+
+
 def read_from_elsewhere(reference: str, before: str | None, now: str) -> str | None:
     """A sentence where a view's rows online were read from another warehouse or schema than `now`; else None."""
     if before is None or before == now:

@@ -40,6 +40,11 @@ class OnlineReader:
         self._selections: tuple[Registry | None, dict[Any, Selection]] = (None, {})
         self._said: set[str] = set()
 
+    @property
+    def known(self) -> Registry:
+        """What was published when something was read last."""
+        return self._known[1] if self._known else self.registry()
+
     def registry(self) -> Registry:
         """What is published now."""
         return self._published()[1]

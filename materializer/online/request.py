@@ -130,7 +130,7 @@ class Request:
                 ]
             )
         columns = {output: tables[part][place] for output, part, place in self._selection.outputs}
-        return OnlineResponse(_inputs(self._rows), columns, tuple(dict.fromkeys(problems)))
+        return OnlineResponse(inputs_of(self._rows), columns, tuple(dict.fromkeys(problems)))
 
     def _take(self, replies: list[Any]) -> None:
         selection = self._selection
@@ -302,7 +302,8 @@ def _all_since(moments: Sequence[bytes], oldest: datetime | None) -> bool:
     return set(map(len, moments)) == {len(text)} and min(moments) >= text and max(moments) <= _LAST
 
 
-def _inputs(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def inputs_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Entity rows as columns."""
     if len(set(map(len, rows))) == 1:
         try:
             return {name: [row[name] for row in rows] for name in rows[0]}

@@ -32,15 +32,15 @@ Column = tuple[pa.DataType, list[Any], list[Status], list[bytes | None]]
 class OnlineResponse:
     """Features for the entity rows of one request, in their order.
 
-    `problems` are sentences about what Redis holds of these entities and is not as the online format has it (a badly
-    pushed value, say): such a value is None, and every other one is as it should be.
+    `columns` are the features by name. `problems` are sentences about what Redis holds of these entities and is not as
+    the online format has it (a badly pushed value, say): such a value is None, and every other one is as it should be.
     """
 
     def __init__(
         self, inputs: Mapping[str, list[Any]], columns: Mapping[str, Column], problems: tuple[str, ...] = ()
     ) -> None:
         self._inputs = inputs
-        self._columns = columns
+        self.columns = columns
         self.problems = problems
 
     def to_dict(self, include_statuses: bool = False, include_event_timestamps: bool = False) -> dict[str, list[Any]]:
@@ -52,7 +52,7 @@ class OnlineResponse:
         """
         result = {name: list(values) for name, values in self._inputs.items()}
         events: dict[int, list[datetime | None]] = {}
-        for name, (_, values, statuses, moments) in self._columns.items():
+        for name, (_, values, statuses, moments) in self.columns.items():
             result[name] = list(values)
             if include_statuses:
                 result[f"{name}__status"] = [str(status) for status in statuses]
@@ -77,7 +77,7 @@ class OnlineResponse:
                     f"Column '{name}' of the entity rows has values of several types ({error}): give them in one, "
                     "or take to_dict()."
                 ) from None
-        columns |= {name: pa.array(values, dtype) for name, (dtype, values, _, _) in self._columns.items()}
+        columns |= {name: pa.array(values, dtype) for name, (dtype, values, _, _) in self.columns.items()}
         return pa.table(columns)
 
     def to_df(self) -> Any:

@@ -1,0 +1,1 @@
+"""Features over HTTP: the online reader behind FastAPI and uvicorn, and nothing but Redis behind it."""

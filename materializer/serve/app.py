@@ -1,0 +1,287 @@
+"""The application: its routes, who may use them, and how their errors look."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from materializer import __version__
+from materializer.errors import DefinitionError, FeatureStoreError, InputError, NotFoundError, OnlineStoreError
+from materializer.online.connect import connect, plain_errors
+from materializer.online.published import only_namespace, published_facts
+from materializer.online.reader import OnlineReader
+from materializer.online.response import OnlineResponse
+from materializer.online.urls import public_name, redis_url
+from materializer.project.definitions import Registry, split_reference
+from materializer.serve.answers import columns_answer, encode, rows_answer
+from materializer.serve.asked import Asked, InvalidError, Limits, TooLargeError, read_columns, read_rows
+from materializer.serve.audit import Audit
+from materializer.serve.keys import BusyError, Caller, ForbiddenError, Gate, UnauthorizedError, read_keys
+from materializer.serve.metrics import Metrics
+from materializer.serve.schemas import service_schema, view_json
+
+_JSON = "application/json"
+# The status and code of each kind of error, the first that fits. What a caller did wrong is of the 400s.
+_ERRORS: tuple[tuple[type[Exception], int, str], ...] = (
+    (UnauthorizedError, 401, "unauthorized"),
+    (ForbiddenError, 403, "forbidden"),
+    (BusyError, 429, "too_many_requests"),
+    (TooLargeError, 413, "too_large"),
+    (InvalidError, 400, "invalid_request"),
+    (InputError, 422, "invalid_value"),
+    (NotFoundError, 404, "not_found"),
+    (DefinitionError, 404, "not_found"),
+    (OnlineStoreError, 503, "unavailable"),
+    (FeatureStoreError, 500, "error"),
+)
+_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a server runs; the Redis URL is taken from the environment."""
+
+    namespace: str | None = None
+    keys_file: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    audit_file: str | None = None
+
+
+def from_environment() -> FastAPI:
+    """The application that ``feature-store serve`` asked for, in a worker's process."""
+    settings = msgspec.json.decode(os.environ["FEATURE_STORE_SERVE"], type=Settings)
+    return application(settings, redis_url())
+
+
+def application(settings: Settings, url: str) -> FastAPI:
+    """The server as an ASGI application, for one Redis.
+
+    Raises:
+        InputError: for a file of API keys that cannot be used.
+    """
+    server = _Server(settings, url)
+    app = FastAPI(title="dbt-feature-store", version=__version__, docs_url=None, redoc_url=None)
+    app.add_exception_handler(HTTPException, _http_error)
+    route = server.route
+    app.post("/get-online-features", **_described("ColumnsRequest"))(route("/get-online-features", server.columns))
+    app.post("/v1/features", **_described("RowsRequest"))(route("/v1/features", server.rows))
+    app.get("/v1/services")(route("/v1/services", server.services))
+    app.get("/v1/services/{name}")(route("/v1/services/{name}", server.service))
+    app.get("/v1/views")(route("/v1/views", server.views))
+    app.get("/v1/views/{name}")(route("/v1/views/{name}", server.view))
+    app.get("/health")(route("/health", server.health, guarded=False))
+    app.get("/ready")(route("/ready", server.ready, guarded=False))
+    app.get("/metrics")(route("/metrics", server.metrics_text, guarded=False))
+    app.get("/docs", include_in_schema=False)(lambda: HTMLResponse(_docs()))
+    return app
+
+
+class _Server:
+    def __init__(self, settings: Settings, url: str) -> None:
+        self._url = url
+        self._limits = settings.limits
+        self._namespace = settings.namespace
+        self._gate = Gate(read_keys(Path(settings.keys_file)) if settings.keys_file else (), settings.limits.rate)
+        self._metrics = Metrics()
+        self._audit = Audit(settings.audit_file)
+        self._store = connect(url)
+        self._reader: OnlineReader | None = None
+        self._counted: Registry | None = None
+
+    # The hot routes.
+
+    async def columns(self, request: Request, caller: Caller) -> bytes:
+        """Features by Feast's protocol: join keys in columns, features in columns."""
+        asked = read_columns(await self._body(request), self._limits)
+        return columns_answer(asked, await self._read("/get-online-features", asked, caller))
+
+    async def rows(self, request: Request, caller: Caller) -> bytes:
+        """Features by rows: one row in, one row of values out."""
+        asked, wanted = read_rows(await self._body(request), self._limits)
+        return rows_answer(asked, wanted, await self._read("/v1/features", asked, caller))
+
+    async def _read(self, route: str, asked: Asked, caller: Caller) -> OnlineResponse:
+        _check_rights(caller, asked)
+        reader = self._reader or await run_in_threadpool(self._open)
+        with plain_errors(self._url):
+            response = await reader.read_async(asked.features, asked.rows, asked.full_feature_names)
+        registry = reader.known
+        if registry is not self._counted:
+            self._counted = registry
+            self._metrics.published(await run_in_threadpool(published_facts, self._store, reader.namespace))
+        self._metrics.served(route, registry.references(asked.features), len(asked.rows), response)
+        self._audit.note(route, caller.name, asked)
+        return response
+
+    async def _body(self, request: Request) -> bytes:
+        kind = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
+        if kind != _JSON and not kind.endswith("+json"):
+            raise InvalidError(f"The body is {kind}: send JSON, as {_JSON}.")
+        parts, size = [], 0
+        async for part in request.stream():
+            size += len(part)
+            if size > self._limits.body_bytes:
+                raise TooLargeError(f"The body is larger than {self._limits.body_bytes:,} bytes.")
+            parts.append(part)
+        return b"".join(parts)
+
+    # What can be asked for.
+
+    async def services(self, request: Request, caller: Caller) -> bytes:
+        """The feature services that the caller may read."""
+        registry = await self._registry()
+        found = [one for _, one in sorted(registry.services.items()) if caller.may_read_service(one.name)]
+        return encode(
+            {"services": [{"name": o.name, "description": o.description, "features": o.features} for o in found]}
+        )
+
+    async def service(self, request: Request, caller: Caller) -> bytes:
+        """A service, with the JSON Schemas of its request and answer."""
+        name = request.path_params["name"]
+        if not caller.may_read_service(name):
+            raise ForbiddenError(f"The key '{caller.name}' may not read service '{name}'.")
+        registry = await self._registry()
+        return encode(service_schema(registry, registry.service(name)))
+
+    async def views(self, request: Request, caller: Caller) -> bytes:
+        """The published views that the caller may read."""
+        views = (await self._registry()).all_views()
+        return encode({"views": [view_json(one) for one in views if caller.may_read_view(one.reference)]})
+
+    async def view(self, request: Request, caller: Caller) -> bytes:
+        """A published view, ``name`` or ``name.v2``."""
+        name = request.path_params["name"]
+        if not caller.may_read_view(name):
+            raise ForbiddenError(f"The key '{caller.name}' may not read view '{name}'.")
+        return encode(view_json((await self._registry()).view(name)))
+
+    # Is it well.
+
+    async def health(self, request: Request, caller: Caller) -> bytes:
+        """The server lives, whatever Redis does."""
+        return encode({"status": "alive", "version": __version__})
+
+    async def ready(self, request: Request, caller: Caller) -> bytes:
+        """Redis answers, and a registry is published."""
+        registry = await self._registry()
+        assert self._reader is not None
+        facts = await run_in_threadpool(published_facts, self._store, self._reader.namespace)
+        newest = max(moment for _, moment in facts.values())
+        return encode(
+            {
+                "status": "ready",
+                "namespace": self._reader.namespace,
+                "views": len(registry.all_views()),
+                "services": len(registry.services),
+                "published_at": newest,
+                "registry_age_seconds": round(time.time() - newest.timestamp(), 3),
+            }
+        )
+
+    async def metrics_text(self, request: Request, caller: Caller) -> Response:
+        """Prometheus' text format."""
+        return Response(self._metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    # Parts.
+
+    def _open(self) -> OnlineReader:
+        if self._reader is None:
+            with plain_errors(self._url):
+                namespace = self._namespace or only_namespace(self._store, public_name(self._url))
+                self._reader = OnlineReader(self._store, namespace, self._url)
+        return self._reader
+
+    async def _registry(self) -> Registry:
+        def look() -> Registry:
+            reader = self._open()
+            with plain_errors(self._url):
+                return reader.registry()
+
+        return await run_in_threadpool(look)
+
+    def route(
+        self, path: str, work: Callable[[Request, Caller], Awaitable[bytes | Response]], guarded: bool = True
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """An endpoint: lets the caller in, does the work, turns errors into answers, and counts."""
+
+        async def endpoint(request: Request) -> Response:
+            started, caller = time.perf_counter(), None
+            try:
+                caller = self._gate.caller(request.headers.get("authorization")) if guarded else Caller()
+                result = await work(request, caller)
+                response = result if isinstance(result, Response) else Response(result, media_type=_JSON)
+            except FeatureStoreError as error:
+                response = _error(error)
+                if guarded:
+                    self._audit.refused(path, caller.name if caller else None, response.status_code)
+            self._metrics.answered(path, response.status_code, time.perf_counter() - started)
+            return response
+
+        endpoint.__doc__ = work.__doc__
+        endpoint.__name__ = work.__name__
+        return endpoint
+
+
+def _check_rights(caller: Caller, asked: Asked) -> None:
+    if asked.service is not None:
+        if not caller.may_read_service(asked.service):
+            raise ForbiddenError(f"The key '{caller.name}' may not read service '{asked.service}'.")
+        return
+    if "*" in caller.views:
+        return
+    for reference in asked.features:
+        view, _ = split_reference(reference)
+        if not caller.may_read_view(view):
+            raise ForbiddenError(f"The key '{caller.name}' may not read view '{view}'.")
+
+
+def _error(error: FeatureStoreError) -> Response:
+    status, code = next((status, code) for kind, status, code in _ERRORS if isinstance(error, kind))
+    headers = {}
+    if isinstance(error, UnauthorizedError):
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, BusyError):
+        headers["Retry-After"] = str(max(1, round(error.retry_after)))
+    if isinstance(error, OnlineStoreError):
+        headers["Retry-After"] = "1"
+    return _envelope(status, code, str(error), headers)
+
+
+async def _http_error(request: Request, error: Any) -> Response:
+    """What the framework refuses by itself: paths and methods that are not there."""
+    said = {404: f"There is no {request.url.path} here.", 405: f"{request.url.path} takes no {request.method}."}
+    message = said.get(error.status_code, str(error.detail))
+    hint = "GET /docs shows what there is."
+    return _envelope(error.status_code, _CODES.get(error.status_code, "error"), message, error.headers, hint)
+
+
+def _envelope(status: int, code: str, message: str, headers: Any = None, hint: str | None = None) -> Response:
+    body: dict[str, Any] = {"code": code, "message": message}
+    if hint:
+        body["hint"] = hint
+    return Response(encode({"error": body}), status_code=status, media_type=_JSON, headers=dict(headers or {}))
+
+
+def _described(name: str) -> dict[str, Any]:
+    """The body of a route in OpenAPI: it is read as bytes, so the framework does not know it."""
+    from materializer.serve import asked
+
+    (schema,), parts = msgspec.json.schema_components(
+        [getattr(asked, name)], ref_template="#/components/schemas/{name}"
+    )
+    content = {_JSON: {"schema": parts.get(name, schema)}}
+    return {"openapi_extra": {"requestBody": {"required": True, "content": content}}}
+
+
+def _docs() -> str:
+    return (Path(__file__).parent.parent / "templates" / "api.html").read_text(encoding="utf-8")
