@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from materializer import __version__
 from materializer.errors import DefinitionError, FeatureStoreError, InputError, NotFoundError, OnlineStoreError
@@ -24,7 +25,16 @@ from materializer.online.response import OnlineResponse
 from materializer.online.urls import public_name, redis_url
 from materializer.project.definitions import Registry, split_reference
 from materializer.serve.answers import columns_answer, encode, rows_answer
-from materializer.serve.asked import Asked, InvalidError, Limits, TooLargeError, read_columns, read_rows
+from materializer.serve.asked import (
+    Asked,
+    ColumnsRequest,
+    InvalidError,
+    Limits,
+    RowsRequest,
+    TooLargeError,
+    read_columns,
+    read_rows,
+)
 from materializer.serve.audit import Audit
 from materializer.serve.keys import BusyError, Caller, ForbiddenError, Gate, UnauthorizedError, read_keys
 from materializer.serve.metrics import Metrics
@@ -73,8 +83,13 @@ def application(settings: Settings, url: str) -> FastAPI:
     app = FastAPI(title="dbt-feature-store", version=__version__, docs_url=None, redoc_url=None)
     app.add_exception_handler(HTTPException, _http_error)
     route = server.route
-    app.post("/get-online-features", **_described("ColumnsRequest"))(route("/get-online-features", server.columns))
-    app.post("/v1/features", **_described("RowsRequest"))(route("/v1/features", server.rows))
+    for path, work, body in (
+        ("/get-online-features", server.columns, ColumnsRequest),
+        ("/v1/features", server.rows, RowsRequest),
+    ):
+        endpoint = route(path, work)
+        app.post(path, **_described(body))(endpoint)  # for the description; the bare route before it answers
+        app.router.routes.insert(0, Route(path, endpoint, methods=["POST"]))
     app.get("/v1/services")(route("/v1/services", server.services))
     app.get("/v1/services/{name}")(route("/v1/services/{name}", server.service))
     app.get("/v1/views")(route("/v1/views", server.views))
@@ -272,14 +287,10 @@ def _envelope(status: int, code: str, message: str, headers: Any = None, hint: s
     return Response(encode({"error": body}), status_code=status, media_type=_JSON, headers=dict(headers or {}))
 
 
-def _described(name: str) -> dict[str, Any]:
+def _described(body: type) -> dict[str, Any]:
     """The body of a route in OpenAPI: it is read as bytes, so the framework does not know it."""
-    from materializer.serve import asked
-
-    (schema,), parts = msgspec.json.schema_components(
-        [getattr(asked, name)], ref_template="#/components/schemas/{name}"
-    )
-    content = {_JSON: {"schema": parts.get(name, schema)}}
+    _, parts = msgspec.json.schema_components([body])
+    content = {_JSON: {"schema": parts[body.__name__]}}
     return {"openapi_extra": {"requestBody": {"required": True, "content": content}}}
 
 
