@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import compress, repeat
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -16,13 +17,16 @@ from materializer.online.response import MISSING, Column, OnlineResponse, Status
 from materializer.online.values import Codec, codec
 from materializer.project.definitions import FeatureView, Pick
 
+# Where so many fields of a view are requested, and this share of all that it has, its hash is read whole: in a small
+# hash Redis looks for each field from the beginning on, and most of them cost more than all (benchmarks/online.py).
+_WHOLE_FROM, _WHOLE_SHARE = 20, 0.5
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _FIRST, _LAST = b"0001-01-01T00:00:00.000000Z", b"9999-12-31T23:59:59.999999Z"
 
 
 @dataclass(frozen=True)
 class _Part:
-    """What is requested of one view: its features in order, and the HMGET around each key."""
+    """What is requested of one view: its features in order, and the command around each key."""
 
     view: FeatureView
     names: tuple[str, ...]
@@ -33,6 +37,8 @@ class _Part:
     tail: bytes
     # The join key, where it is a single integer.
     integer_key: str | None
+    # The fields, where the hash is read whole (HGETALL) and they are picked from it.
+    picked: tuple[bytes, ...] | None
 
 
 @dataclass(frozen=True)
@@ -76,12 +82,14 @@ def _part(namespace: str, view: FeatureView, names: tuple[str, ...]) -> _Part:
     fields = [name.encode() for name in names] + [EVENT.encode()]
     single = view.entities[0] if len(view.entities) == 1 else None
     what = f"A feature of view '{view.reference}'"
+    whole = len(names) >= max(_WHOLE_FROM, _WHOLE_SHARE * len(view.features))
     return _Part(
         view, names, types, tuple(codec(dtype, what) for dtype in types),
         prefix=view_prefix(namespace, view.reference).encode(),
-        head=b"*%d\r\n$5\r\nHMGET\r\n" % (len(fields) + 2),
-        tail=bulk_strings(*fields),
+        head=b"*2\r\n$7\r\nHGETALL\r\n" if whole else b"*%d\r\n$5\r\nHMGET\r\n" % (len(fields) + 2),
+        tail=b"" if whole else bulk_strings(*fields),
         integer_key=single.name if single and pa.types.is_integer(single.dtype) else None,
+        picked=tuple(fields) if whole else None,
     )  # fmt: skip
 
 
@@ -170,6 +178,8 @@ class _Table:
     def add(self, rows: list[Any]) -> None:
         """A column with nothing special in it costs no step of Python's for each value."""
         part, first = self._part, len(self.moments)
+        if part.picked:
+            rows = _picked(part.picked, rows)
         try:
             *columns, moments = zip(*rows, strict=True)
         except TypeError:  # the error in place of a row: its key holds no hash
@@ -229,6 +239,23 @@ class _Table:
             if event is None and (moment is not None or any(column[number] is not None for column in columns)):
                 self.problems.append((first + number, EVENT, moment))
         return events
+
+
+def _picked(fields: Sequence[bytes], rows: Sequence[Any]) -> list[Any]:
+    """Hashes read whole, ``[field, value, ...]``, as the values of these fields in order."""
+    found: list[Any] = []
+    known: list[bytes] | None = None
+    for row in rows:
+        if not isinstance(row, list):  # an error
+            found.append(row)
+            continue
+        names, values = row[::2], row[1::2]
+        if names != known:  # mostly one row's fields stand as those of the one before
+            known, places = names, {name: place for place, name in enumerate(names)}
+            order = [places.get(field) for field in fields]
+            pick = None if None in order else itemgetter(*order)
+        found.append(list(pick(values)) if pick else [None if one is None else values[one] for one in order])
+    return found
 
 
 def _keys_of(namespace: str, part: _Part, rows: Sequence[Mapping[str, Any]]) -> list[bytes | None]:
