@@ -19,9 +19,9 @@ import pytest
 
 from materializer import FeatureStore, InputError, NotFoundError, OnlineStoreError
 from tests.support.command import run
-from tests.support.dbt import DbtProject
+from tests.support.dbt import DbtProject, copy_of
 from tests.support.faults import Server
-from tests.support.shop import built_shop, copy_of
+from tests.support.shop import built_shop
 
 NAMESPACE = "served"
 FEATURES = ["user_features:age", "user_features:city", "user_features:score"]
