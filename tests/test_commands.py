@@ -82,7 +82,7 @@ def test_the_store_has_these_methods() -> None:
 def test_the_commands_are_these() -> None:
     assert set(COMMANDS) == {
         "init", "list", "show", "search", "lineage", "diff", "lint", "stats", "freshness", "materialize", "online", "training",
-        "prune", "redis", "doctor",
+        "prune", "redis", "doctor", "serve",
     }  # fmt: skip
     assert COMMANDS["materialize"] is cli.command("materialize")
 
@@ -94,7 +94,7 @@ def test_the_help_of_a_command_says_what_it_does_and_shows_an_example(name: str)
     example = r"^ {4,}(materialize|feature-store " + name + r")\b.*$"
     assert re.search(example, ran.out, re.MULTILINE), f"the example is not on a line of its own:\n{ran.out}"
     assert all(option.help for option in COMMANDS[name].params if isinstance(option, click.Option))
-    assert name == "init" or "--project-dir" in ran.out
+    assert name in ("init", "serve") or "--project-dir" in ran.out
 
 
 def test_help_and_version_of_the_programs() -> None:

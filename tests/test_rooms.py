@@ -18,6 +18,7 @@ ROOMS = {
     "sql": {"project"},
     "training": {"project", "warehouse"},
     "online": {"project", "warehouse"},
+    "serve": {"project", "warehouse", "online"},
     "materialize": {"project", "warehouse", "online"},
     "diff": {"project", "warehouse", "sql"},
     "catalog": {"project", "warehouse", "sql", "online", "materialize"},

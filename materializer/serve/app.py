@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from materializer import __version__
 from materializer.errors import DefinitionError, FeatureStoreError, InputError, NotFoundError, OnlineStoreError
 from materializer.online.connect import connect, plain_errors
 from materializer.online.published import only_namespace, published_facts
@@ -41,6 +41,7 @@ from materializer.serve.metrics import Metrics
 from materializer.serve.schemas import service_schema, view_json
 
 _JSON = "application/json"
+_VERSION = version("dbt-feature-store")
 # The status and code of each kind of error, the first that fits. What a caller did wrong is of the 400s.
 _ERRORS: tuple[tuple[type[Exception], int, str], ...] = (
     (UnauthorizedError, 401, "unauthorized"),
@@ -80,7 +81,7 @@ def application(settings: Settings, url: str) -> FastAPI:
         InputError: for a file of API keys that cannot be used.
     """
     server = _Server(settings, url)
-    app = FastAPI(title="dbt-feature-store", version=__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(title="dbt-feature-store", version=_VERSION, docs_url=None, redoc_url=None)
     app.add_exception_handler(HTTPException, _http_error)
     route = server.route
     for path, work, body in (
@@ -184,7 +185,7 @@ class _Server:
 
     async def health(self, request: Request, caller: Caller) -> bytes:
         """The server lives, whatever Redis does."""
-        return encode({"status": "alive", "version": __version__})
+        return encode({"status": "alive", "version": _VERSION})
 
     async def ready(self, request: Request, caller: Caller) -> bytes:
         """Redis answers, and a registry is published."""
