@@ -480,7 +480,7 @@ def test_another_targets_manifest_is_refused(refused: Callable[..., str], shop: 
         ({"entites": ["user_id"]}, "has no key 'entites' (did you mean 'entities'?); its keys are entities, timestamp"),
         ({"entities": ["user_id"], "tll": "1 day"}, "has no key 'tll' (did you mean 'ttl'?)"),
         ({"entities": ["user_id"], "owner": "me"}, "has no key 'owner'; its keys are"),
-        ({"ttl": "1 day"}, "has no `entities`: list the join key columns."),
+        ({"ttl": "1 day"}, "has no `entities`: list the join key columns (it has: ttl)."),
         ({"entities": "user_id"}, "`entities` is 'user_id': list one or more different column names."),
         ({"entities": []}, "`entities` is []"),
         ({"entities": [1]}, "`entities` is [1]"),

@@ -246,7 +246,7 @@ ERRORS = [
         users("(1, now(), 1)"),
         "feature_freshness",
         arguments={"max_age": 3},
-        error="max_age is '3', which is not a duration",
+        error="max_age is 3, which is not a duration",
     ),
     Case(
         "a_share_above_one",

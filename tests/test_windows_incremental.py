@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.dbt import DbtFailed, DbtProject, make_project
 
-LOADS = 25
+LOADS = 10
 GRAINS = {"change": "change", "event": "event", "every": "every: '1 hour'"}
 VIEWS = {
     "change_plain": ("change", False),
@@ -81,7 +81,9 @@ def differences(project: DbtProject) -> dict[str, list]:
     return found
 
 
-@pytest.mark.parametrize("loads", [LOADS, pytest.param(8 * LOADS, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
+@pytest.mark.parametrize(
+    "loads", [LOADS, pytest.param(20 * LOADS, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])]
+)
 def test_after_each_load_with_late_rows_the_table_is_what_a_full_refresh_gives(tmp_path: Any, loads: int) -> None:
     chance = random.Random(7)
     project = make_project(tmp_path, models())

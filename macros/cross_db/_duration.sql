@@ -6,7 +6,7 @@
     {%- set unit = words[1][:-1] if words | length == 2 and words[1].endswith('s') else words[1] if words | length == 2 else '' -%}
     {%- if unit not in units or not (words[0].isdecimal() and words[0].isascii()) or words[0] | int < 1 -%}
         {%- do exceptions.raise_compiler_error(
-            what ~ " is '" ~ text ~ "', which is not a duration: write a whole number above zero and a unit"
+            what ~ ' is ' ~ feature_store._shown(text) ~ ", which is not a duration: write a whole number above zero and a unit"
             ~ " (second, minute, hour, day or week), for example '7 days'."
         ) -%}
     {%- endif -%}

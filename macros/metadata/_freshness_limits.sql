@@ -5,7 +5,7 @@
     {%- set limits = {} -%}
     {%- set problem = namespace(text=none) -%}
     {%- if freshness is not mapping or not freshness -%}
-        {%- set problem.text = 'is ' ~ freshness ~ ': write for example {warn_after: 1 day, error_after: 3 days}' -%}
+        {%- set problem.text = 'is ' ~ feature_store._shown(freshness) ~ ': write for example {warn_after: 1 day, error_after: 3 days}' -%}
     {%- else -%}
         {%- for key, value in freshness.items() -%}
             {%- if key not in known -%}

@@ -76,13 +76,15 @@
     {%- set problem = namespace(text=none) -%}
     {%- if meta is not mapping -%}
         {%- set problem.text = 'is not a mapping: write `feature_view: {entities: [...]}`' -%}
+    {%- elif meta.keys() | reject('in', known) | list -%}
+        {%- set problem.text = "has no key '" ~ meta.keys() | reject('in', known) | first ~ "'; its keys are " ~ known | join(', ') -%}
     {%- elif 'entities' not in meta -%}
         {%- set keys = meta.keys() | sort | join(', ') or 'nothing' -%}
         {%- set problem.text = 'has no `entities`: list the join key columns (it has: ' ~ keys ~ ')' -%}
     {%- elif meta.entities is string or meta.entities is mapping or meta.entities is not sequence or not meta.entities
             or meta.entities | reject('string') | list
             or meta.entities | unique(case_sensitive=true) | list | length != meta.entities | length -%}
-        {%- set problem.text = '`entities` is ' ~ meta.entities ~ ': list one or more different column names' -%}
+        {%- set problem.text = '`entities` is ' ~ feature_store._shown(meta.entities) ~ ': list one or more different column names' -%}
     {%- elif name | lower in ('registry', 'services') or (name | lower).startswith('_fs_') -%}
         {%- do exceptions.raise_compiler_error(
             "Feature view '" ~ name ~ "' has a name that the store keeps for itself"
@@ -96,22 +98,26 @@
     {%- endfor -%}
     {%- if problem.text is none -%}
         {%- for key, value in meta.items() -%}
-            {%- if key not in known -%}
-                {%- set problem.text = "has no key '" ~ key ~ "'; its keys are " ~ known | join(', ') -%}
-            {%- elif key in ('timestamp', 'created_timestamp') and value is not string -%}
-                {%- set problem.text = '`' ~ key ~ '` is ' ~ value ~ ': give the name of a column' -%}
+            {%- if key in ('timestamp', 'created_timestamp') and value is not string -%}
+                {%- set problem.text = '`' ~ key ~ '` is ' ~ feature_store._shown(value) ~ ': give the name of a column' -%}
             {%- elif key in ('ttl', 'available_after') -%}
                 {%- do feature_store._duration(value, kind | capitalize ~ " '" ~ name ~ "': meta.feature_view." ~ key) -%}
             {%- elif key == 'freshness' -%}
                 {%- do feature_store._freshness_limits(value, kind | capitalize ~ " '" ~ name ~ "': meta.feature_view.freshness") -%}
             {%- elif key == 'online' and value is not boolean -%}
-                {%- set problem.text = '`online` is ' ~ value ~ ': it is true or false' -%}
+                {%- set problem.text = '`online` is ' ~ feature_store._shown(value) ~ ': it is true or false' -%}
             {%- elif key == 'tags' and value is not mapping -%}
-                {%- set problem.text = '`tags` is ' ~ value ~ ': it is a mapping such as {team: growth}' -%}
+                {%- set problem.text = '`tags` is ' ~ feature_store._shown(value) ~ ': it is a mapping such as {team: growth}' -%}
             {%- endif -%}
         {%- endfor -%}
     {%- endif -%}
     {%- if problem.text is not none -%}
         {%- do exceptions.raise_compiler_error(kind | capitalize ~ " '" ~ name ~ "': meta.feature_view " ~ problem.text ~ '.') -%}
     {%- endif -%}
+{% endmacro %}
+
+
+{#-- A value in a sentence, a text in quotes. --#}
+{% macro _shown(value) %}
+    {%- do return("'" ~ value ~ "'" if value is string else value | string) -%}
 {% endmacro %}

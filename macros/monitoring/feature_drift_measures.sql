@@ -89,13 +89,17 @@ _fs_ordered as (
         v.feature_no,
         {{ number }} as x,
         sum(v.row_count) over (
-            partition by v.feature_no order by {{ number }} asc nulls last rows between unbounded preceding and current row
+            partition by v.feature_no
+            order by {{ number }} asc nulls last
+            rows between unbounded preceding and current row
         ) as rows_so_far,
         sum(v.row_count) over (partition by v.feature_no) as all_rows
     from _fs_values as v
     join _fs_features as f
         on f.feature_no = v.feature_no
-    where v._fs_is_current = 0 and f.kind in ('integer', 'decimal', 'float', 'boolean') and {{ number }} < {{ nan }}
+    where v._fs_is_current = 0
+        and f.kind in ('integer', 'decimal', 'float', 'boolean')
+        and {{ number }} < {{ nan }}
 ),
 
 -- ten ranges with as many of these rows each (one more in the first ones, where they do not divide): their upper edges

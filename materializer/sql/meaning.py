@@ -64,12 +64,18 @@ class Text:
     def _shown(self, node: exp.Expression) -> str:
         shown = node.copy()
         for column in shown.find_all(exp.Column):
-            if column.args.get("table") is not None and "start" not in column.args["table"].meta:
+            if column.args.get("table") is not None and not _stands_before(column.args["table"], column.this):
                 column.set("table", None)
         for name in shown.find_all(exp.Identifier):
             if "start" not in name.meta and re.fullmatch(r"[a-z_]\w*", name.name):
                 name.set("quoted", False)
         return shown.sql(dialect=self.dialect, comments=False)
+
+
+def _stands_before(qualifier: exp.Expression, name: exp.Expression) -> bool:
+    """Whether somebody wrote ``qualifier.name``; what sqlglot puts there may come from elsewhere in the text."""
+    end, start = qualifier.meta.get("end"), name.meta.get("start")
+    return end is not None and start is not None and 0 < start - end <= len(". ") + 1
 
 
 def joined(separator: str, texts: Iterable[str | Text]) -> Text:
