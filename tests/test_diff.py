@@ -543,7 +543,7 @@ def test_what_cannot_be_read_is_said_in_one_sentence(sides: Path) -> None:
         ("text.json", "new"): "text.json is not a manifest of dbt's",
         ("list.json", "new"): "list.json is not a manifest of dbt's",
         ("later.json", "new"): "later.json is of schema version v99; this release reads v12",
-        ("wrong.json", "new"): "In wrong.json: Model 'users': meta.feature_view has no `entities`",
+        ("wrong.json", "new"): "In wrong.json: Model 'users': meta.feature_view has no key 'entity'",
         ("empty", "new"): "empty holds no manifest.json",
         ("--old-manifest", "empty", "new"): "There is no manifest at empty or in its target folder",
         ("--old-manifest", "nowhere.json"): "There is no manifest at nowhere.json",
