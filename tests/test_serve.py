@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from materializer import FeatureStore, InputError, NotFoundError, OnlineStoreErr
 from tests.support.command import run
 from tests.support.dbt import DbtProject, copy_of
 from tests.support.faults import Server
+from tests.support.redis_servers import certificates
 from tests.support.shop import built_shop
 
 NAMESPACE = "served"
@@ -283,6 +285,19 @@ def test_a_key_that_asks_too_often_is_told_when_to_come_back(shop: DbtProject, r
     refused = [answer for answer in answers if answer.status_code == 429]
     assert refused and int(refused[0].headers["retry-after"]) >= 1
     assert answers[0].status_code == 200 and "2 requests a second" in envelope(refused[0])["message"]
+
+
+def test_it_serves_https_with_a_certificate(shop: DbtProject, redis_url: str, tmp_path: Path) -> None:
+    paths = certificates(tmp_path)
+    with serving(redis_url, "--tls-cert", paths["crt"], "--tls-key", paths["key"]) as (client, _):
+        authority = ssl.create_default_context(cafile=paths["ca"])
+        with httpx.Client(base_url=client.base_url, verify=authority) as trusting:
+            answer = trusting.post("/v1/features", json={"features": FEATURES, **ROW})
+        assert answer.json()["rows"] == [[31, "Bergen", 0.1]]
+        with pytest.raises(httpx.ConnectError, match="certificate"):
+            httpx.get(f"{client.base_url}/health")
+    ran = run("feature-store", "serve", "--tls-cert", paths["crt"], "--redis-url", redis_url)
+    assert ran.code == 2 and "go together" in ran.err
 
 
 @pytest.mark.parametrize(
