@@ -131,13 +131,21 @@ class _Server:
         reader = self._reader or await run_in_threadpool(self._open)
         with plain_errors(self._url):
             response = await reader.read_async(asked.features, asked.rows, asked.full_feature_names)
+            await self._count(route, asked, response, reader)
+        self._audit.note(route, caller.name, asked)
+        return response
+
+    async def _count(self, route: str, asked: Asked, response: OnlineResponse, reader: OnlineReader) -> None:
         registry = reader.known
         if registry is not self._counted:
             self._counted = registry
             self._metrics.published(await run_in_threadpool(published_facts, self._store, reader.namespace))
-        self._metrics.served(route, registry.references(asked.features), len(asked.rows), response)
-        self._audit.note(route, caller.name, asked)
-        return response
+        try:
+            references = registry.references(asked.features)
+        except FeatureStoreError:
+            return  # the service went while its answer came: that is answered, and not counted
+        if len(references) == len(response.columns):  # else it was published anew meanwhile
+            self._metrics.served(route, references, len(asked.rows), response)
 
     async def _body(self, request: Request) -> bytes:
         kind = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
@@ -191,7 +199,8 @@ class _Server:
         """Redis answers, and a registry is published."""
         registry = await self._registry()
         assert self._reader is not None
-        facts = await run_in_threadpool(published_facts, self._store, self._reader.namespace)
+        with plain_errors(self._url):
+            facts = await run_in_threadpool(published_facts, self._store, self._reader.namespace)
         newest = max(moment for _, moment in facts.values())
         return encode(
             {
