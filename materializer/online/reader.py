@@ -11,7 +11,7 @@ from materializer.errors import FeatureStoreError, NotFoundError
 from materializer.online.keys import revision_key
 from materializer.online.pipeline import AsyncLinks, exchange
 from materializer.online.published import foreign_key, read_published
-from materializer.online.request import Request, Selection, select
+from materializer.online.request import ReaderOf, Request, Selection, decoded, select
 from materializer.online.response import OnlineResponse
 from materializer.online.topology import OnlineStore, is_wrong_type
 from materializer.project.definitions import Registry, pick_features
@@ -29,8 +29,9 @@ class OnlineReader:
     Every request also asks for the registry's revision, so that a change is seen by the very next read.
     """
 
-    def __init__(self, store: OnlineStore, namespace: str, url: str = "") -> None:
-        """`url` is where `store` leads to, for `read_async`."""
+    def __init__(self, store: OnlineStore, namespace: str, url: str = "", reader_of: ReaderOf = decoded) -> None:
+        """`url` is where `store` leads to, for `read_async`; `reader_of` says as what a type's values are read."""
+        self._reader_of = reader_of
         self._store = store
         self._links = AsyncLinks(store, url)
         self.namespace = namespace
@@ -129,7 +130,8 @@ class OnlineReader:
             ready = {}
             self._selections = (registry, ready)
         if asked not in ready:
-            ready[asked] = select(self.namespace, pick_features(registry, references, full_feature_names))
+            picks = pick_features(registry, references, full_feature_names)
+            ready[asked] = select(self.namespace, picks, self._reader_of)
         return ready[asked]
 
     def _exchange(self, request: Request) -> list[Any]:

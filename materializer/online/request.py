@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from itertools import compress, repeat
 from operator import itemgetter
 from typing import Any
@@ -14,12 +15,16 @@ import pyarrow as pa
 from materializer.errors import InputError
 from materializer.online.keys import EVENT, bulk_strings, key_texts, keys_of_texts, revision_key, view_prefix
 from materializer.online.response import MISSING, Column, OnlineResponse, Status, events_of
-from materializer.online.values import Codec, codec
+from materializer.online.values import Codec, codec, decode_column
 from materializer.project.definitions import FeatureView, Pick
 
 # Where so many fields of a view are requested, and this share of all that it has, its hash is read whole: in a small
 # hash Redis looks for each field from the beginning on, and most of them cost more than all (benchmarks/online.py).
 _WHOLE_FROM, _WHOLE_SHARE = 20, 0.5
+# The bytes of a column's values as what the answer holds for each; None where one cannot be read.
+ReadColumn = Callable[[Sequence[bytes]], list[Any] | None]
+# Which reader a type has.
+ReaderOf = Callable[[pa.DataType, Codec], ReadColumn]
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _FIRST, _LAST = b"0001-01-01T00:00:00.000000Z", b"9999-12-31T23:59:59.999999Z"
 
@@ -31,7 +36,7 @@ class _Part:
     view: FeatureView
     names: tuple[str, ...]
     types: tuple[pa.DataType, ...]
-    codecs: tuple[Codec, ...]
+    readers: tuple[ReadColumn, ...]
     prefix: bytes
     head: bytes
     tail: bytes
@@ -56,8 +61,13 @@ class Selection:
     commands: tuple[bytes, ...]
 
 
-def select(namespace: str, picks: Sequence[Pick]) -> Selection:
-    """The selection of these features."""
+def decoded(_: pa.DataType, codec: Codec) -> ReadColumn:
+    """The reader of a column as what Arrow's ``as_py`` gives for its values."""
+    return partial(decode_column, codec)
+
+
+def select(namespace: str, picks: Sequence[Pick], reader_of: ReaderOf = decoded) -> Selection:
+    """The selection of these features, each column read by what `reader_of` gives for its type."""
     names: dict[str, list[str]] = {}
     views: dict[str, FeatureView] = {}
     for pick in picks:
@@ -73,18 +83,18 @@ def select(namespace: str, picks: Sequence[Pick]) -> Selection:
     if timed:
         # Of the revision's server: one clock for all readers, wherever the rows are.
         commands.append(b"*1\r\n" + bulk_strings(b"TIME"))
-    parts = tuple(_part(namespace, view, tuple(names[reference])) for reference, view in views.items())
+    parts = tuple(_part(namespace, view, tuple(names[reference]), reader_of) for reference, view in views.items())
     return Selection(namespace, parts, outputs, timed, (revision,) * len(commands), tuple(commands))
 
 
-def _part(namespace: str, view: FeatureView, names: tuple[str, ...]) -> _Part:
+def _part(namespace: str, view: FeatureView, names: tuple[str, ...], reader_of: ReaderOf) -> _Part:
     types = tuple(view.feature(name).dtype for name in names)
     fields = [name.encode() for name in names] + [EVENT.encode()]
     single = view.entities[0] if len(view.entities) == 1 else None
     what = f"A feature of view '{view.reference}'"
     whole = len(names) >= max(_WHOLE_FROM, _WHOLE_SHARE * len(view.features))
     return _Part(
-        view, names, types, tuple(codec(dtype, what) for dtype in types),
+        view, names, types, tuple(reader_of(dtype, codec(dtype, what)) for dtype in types),
         prefix=view_prefix(namespace, view.reference).encode(),
         head=b"*2\r\n$7\r\nHGETALL\r\n" if whole else b"*%d\r\n$5\r\nHMGET\r\n" % (len(fields) + 2),
         tail=b"" if whole else bulk_strings(*fields),
@@ -191,7 +201,7 @@ class _Table:
             events = self._events_of(moments, columns, first)
             moments = [None if event is None else moment for moment, event in zip(moments, events, strict=True)]
         for place, column in enumerate(columns):
-            values = None if events is not None or None in column else self._decoded(place, column)
+            values = None if events is not None or None in column else part.readers[place](column)
             if values is None:
                 events = events or events_of(moments)
                 self._add_each(place, column, events, first)
@@ -200,23 +210,15 @@ class _Table:
                 self.statuses[place].extend(repeat(Status.PRESENT, len(values)))
         self.moments.extend(moments)
 
-    def _decoded(self, place: int, column: Sequence[bytes]) -> list[Any] | None:
-        """The values of a column of which nothing is missing; None where one cannot be read."""
-        codec = self._part.codecs[place]
-        try:
-            values = list(map(codec.decode, column))
-        except Exception:  # whatever a foreign text makes of a decoder
-            return None
-        return values if codec.check is None or not values or codec.check(values) else None
-
     def _add_each(self, place: int, column: Sequence[Any], events: Sequence[datetime | None], first: int) -> None:
         values, statuses, oldest = self.values[place], self.statuses[place], self._oldest
+        read = self._part.readers[place]
         shown = [
             raw is not None and event is not None and (oldest is None or event >= oldest)
             for raw, event in zip(column, events, strict=True)
         ]
-        decoded = self._decoded(place, list(compress(column, shown)))
-        found = iter(decoded if decoded is not None else ())
+        those = read(list(compress(column, shown)))
+        found = iter(those if those is not None else ())
         for number, (raw, event, show) in enumerate(zip(column, events, shown, strict=True)):
             if not show:
                 values.append(None)
@@ -226,7 +228,7 @@ class _Table:
                     else Status.NULL_VALUE
                 )  # fmt: skip
                 continue
-            one = [next(found)] if decoded is not None else self._decoded(place, [raw])
+            one = [next(found)] if those is not None else read([raw])
             if one is None:
                 self.problems.append((first + number, self._part.names[place], raw))
             values.append(one[0] if one else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import array
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
@@ -52,6 +52,15 @@ def codec(dtype: pa.DataType, what: str) -> Codec:
     if found is None:
         raise DefinitionError(f"{what} is of type {dtype}, which cannot be stored online: cast it in the model.")
     return found
+
+
+def decode_column(codec: Codec, column: Sequence[bytes]) -> list[Any] | None:
+    """The values of a column of which nothing is missing; None where one cannot be read."""
+    try:
+        values = list(map(codec.decode, column))
+    except Exception:  # whatever a foreign text makes of a decoder
+        return None
+    return values if codec.check is None or not values or codec.check(values) else None
 
 
 def check_key_type(dtype: pa.DataType, what: str) -> None:

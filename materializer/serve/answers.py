@@ -1,21 +1,20 @@
-"""Answers as JSON: values as docs/serving.md states them, from the columns of an online read."""
+"""Answers as JSON, from the columns of an online read whose values are JSON already (`serve.values`)."""
 
 from __future__ import annotations
 
 import base64
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import Any
 
-import msgspec
 import pyarrow as pa
+from msgspec import Raw
 
-from materializer.online.response import OnlineResponse, events_of
-from materializer.online.values import codec
+from materializer.online.response import OnlineResponse, Status, events_of
 from materializer.serve.asked import Asked, RowsRequest
+from materializer.serve.values import encode
 
-encode = msgspec.json.Encoder().encode
 _SINCE_1970 = "1970-01-01T00:00:00Z"
 _STATED = len("2026-01-01T00:00:00.000000Z")
 
@@ -24,26 +23,36 @@ def columns_answer(asked: Asked, response: OnlineResponse) -> bytes:
     """Feast's answer: join keys, then features, each as a column of values, statuses and event times."""
     count = len(asked.rows)
     keys = list(dict.fromkeys(name for row in asked.rows for name in row))
+    since_1970 = _repeated(_SINCE_1970, count)
     results = [
         {
             "values": [row.get(name) for row in asked.rows],
-            "statuses": ["PRESENT"] * count,
-            "event_timestamps": [_SINCE_1970] * count,
+            "statuses": _repeated(Status.PRESENT, count),
+            "event_timestamps": since_1970,
         }
         for name in keys
     ]
     events = _Events()
-    for dtype, values, statuses, moments in response.columns.values():
-        times = [text or _SINCE_1970 for text in events.texts(moments)]
-        results.append({"values": plain(dtype, values), "statuses": statuses, "event_timestamps": times})
+    for _, values, statuses, moments in response.columns.values():
+        results.append(
+            {
+                "values": Raw(b"[%b]" % b",".join(_filled(values))),
+                "statuses": _statuses(statuses),
+                "event_timestamps": events.column(moments),
+            }
+        )
     return encode({"metadata": {"feature_names": [*keys, *response.columns]}, "results": results})
 
 
 def rows_answer(asked: Asked, request: RowsRequest, response: OnlineResponse) -> bytes:
     """Rows of values, in the order of `names`; statuses, event times and ages beside them in the same shape."""
     columns = response.columns.values()
-    plain_columns = [plain(dtype, values, request.integers_as_strings) for dtype, values, _, _ in columns]
-    answer: dict[str, Any] = {"names": list(response.columns), "rows": _rows(plain_columns)}
+    values = [
+        _filled(_quoted(values) if request.integers_as_strings and pa.types.is_integer(dtype) else values)
+        for dtype, values, _, _ in columns
+    ]
+    rows = b"],[".join(map(b",".join, zip(*values, strict=True)))
+    answer: dict[str, Any] = {"names": list(response.columns), "rows": Raw(b"[[%b]]" % rows)}
     if request.statuses:
         answer["statuses"] = _rows([statuses for _, _, statuses, _ in columns])
     if request.statuses or request.ages:
@@ -57,19 +66,22 @@ def rows_answer(asked: Asked, request: RowsRequest, response: OnlineResponse) ->
     return encode(answer)
 
 
-def plain(dtype: pa.DataType, values: list[Any], integers_as_strings: bool = False) -> list[Any]:
-    """The values of a column as JSON has them: ``nan``, ``inf`` and ``-inf``, decimals and moments as texts, bytes in
-    base64, floats and integers as numbers of any size, None as null."""
-    if pa.types.is_integer(dtype):
-        return [None if v is None else str(v) for v in values] if integers_as_strings else values
-    if pa.types.is_boolean(dtype) or pa.types.is_string(dtype):
-        return values
-    # A sum is finite only where every part of it is.
-    if pa.types.is_floating(dtype) and math.isfinite(sum(filter(None, values))):
-        return values
-    if pa.types.is_binary(dtype):
-        return [None if v is None else base64.b64encode(v).decode() for v in values]
-    return list(map(codec(dtype, "A feature").to_json, values))
+def _filled(values: list[bytes | None]) -> list[bytes]:
+    return [b"null" if value is None else value for value in values] if None in values else values
+
+
+def _quoted(values: list[bytes | None]) -> list[bytes | None]:
+    return [None if value is None else b'"%b"' % value for value in values]
+
+
+def _statuses(statuses: list[Status]) -> Any:
+    count = len(statuses)
+    return _repeated(Status.PRESENT, count) if statuses.count(Status.PRESENT) == count else statuses
+
+
+@lru_cache(maxsize=64)
+def _repeated(text: str, count: int) -> Raw:
+    return Raw(encode([text] * count))
 
 
 class _Events:
@@ -77,22 +89,26 @@ class _Events:
 
     def __init__(self) -> None:
         self._now = datetime.now(timezone.utc)
-        self._texts: dict[int, list[str | None]] = {}
-        self._ages: dict[int, list[float | None]] = {}
+        self._made: dict[tuple[str, int], Any] = {}
 
     def texts(self, moments: Sequence[bytes | None]) -> list[str | None]:
         """As the online format has them, which is how they are in Redis unless somebody else pushed them."""
-        if id(moments) not in self._texts:
-            self._texts[id(moments)] = [None if one is None else _text(one) for one in moments]
-        return self._texts[id(moments)]
+        return self._once("texts", moments, lambda: [None if one is None else _text(one) for one in moments])
+
+    def column(self, moments: Sequence[bytes | None]) -> Raw:
+        """As Feast has them in JSON: the beginning of 1970 where there is none."""
+        return self._once("column", moments, lambda: Raw(encode([one or _SINCE_1970 for one in self.texts(moments)])))
 
     def ages(self, moments: Sequence[bytes | None]) -> list[float | None]:
         """In seconds, by this machine's clock."""
-        if id(moments) not in self._ages:
-            self._ages[id(moments)] = [
-                None if event is None else (self._now - event).total_seconds() for event in events_of(moments)
-            ]
-        return self._ages[id(moments)]
+        return self._once("ages", moments, lambda: [
+            None if event is None else (self._now - event).total_seconds() for event in events_of(moments)
+        ])  # fmt: skip
+
+    def _once(self, what: str, moments: Sequence[bytes | None], make: Callable[[], Any]) -> Any:
+        if (what, id(moments)) not in self._made:
+            self._made[what, id(moments)] = make()
+        return self._made[what, id(moments)]
 
 
 def _rows(columns: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:

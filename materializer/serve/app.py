@@ -24,7 +24,7 @@ from materializer.online.reader import OnlineReader
 from materializer.online.response import OnlineResponse
 from materializer.online.urls import public_name, redis_url
 from materializer.project.definitions import Registry, split_reference
-from materializer.serve.answers import columns_answer, encode, rows_answer
+from materializer.serve.answers import columns_answer, rows_answer
 from materializer.serve.asked import (
     Asked,
     ColumnsRequest,
@@ -39,6 +39,7 @@ from materializer.serve.audit import Audit
 from materializer.serve.keys import BusyError, Caller, ForbiddenError, Gate, UnauthorizedError, read_keys
 from materializer.serve.metrics import Metrics
 from materializer.serve.schemas import service_schema, view_json
+from materializer.serve.values import encode, json_column
 
 _JSON = "application/json"
 _VERSION = version("dbt-feature-store")
@@ -223,7 +224,7 @@ class _Server:
         if self._reader is None:
             with plain_errors(self._url):
                 namespace = self._namespace or only_namespace(self._store, public_name(self._url))
-                self._reader = OnlineReader(self._store, namespace, self._url)
+                self._reader = OnlineReader(self._store, namespace, self._url, json_column)
         return self._reader
 
     async def _registry(self) -> Registry:

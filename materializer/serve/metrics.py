@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter as Counts
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
-from materializer.online.response import OnlineResponse, events_of
+from materializer.online.response import OnlineResponse, Status, events_of
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _AGES = (1, 10, 60, 600, 3600, 6 * 3600, 86_400, 7 * 86_400, 30 * 86_400, 365 * 86_400)
@@ -50,8 +49,11 @@ class Metrics:
         views: dict[str, list[bytes | None]] = {}
         for reference, (_, _, statuses, moments) in zip(references, response.columns.values(), strict=True):
             views.setdefault(reference.partition(":")[0], moments)
-            for status, count in Counts(statuses).items():
-                self._value(reference, status).inc(count)
+            left = len(statuses)
+            for status in Status:
+                if left and (count := statuses.count(status)):
+                    self._value(reference, status).inc(count)
+                    left -= count
         for view, moments in views.items():
             (event,) = events_of(moments[:1])
             if event is not None:
