@@ -26,6 +26,7 @@ from typing import Any
 import duckdb
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tests.support import once
 from tests.support.dbt import DbtProject, make_project
 
 WINDOWS = ["1 day", "7 days", "30 days"]
@@ -242,6 +243,7 @@ def main() -> int:
     print(f"{platform.machine()}, {os.cpu_count()} cores, DuckDB {duckdb.__version__}, scale {arguments.scale:g}\n")
     print("| what | measured | promise |\n| --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
+        once.in_folder(Path(folder))
         for part in arguments.parts or PARTS:
             PARTS[part](Path(folder), arguments.scale)
     return 1 if broken else 0

@@ -30,7 +30,8 @@ TEXTS = st.lists(NUMBERS.map(str.encode) | WORDS.map(str.encode) | st.text().map
 
 
 def same(shown: Any, value: Any) -> bool:
-    if isinstance(value, float) and isinstance(shown, float):
+    if isinstance(value, float) and isinstance(shown, (int, float)):
+        shown = float(shown)  # a number of JSON's, read as what it stands for
         return shown == value and math.copysign(1, shown) == math.copysign(1, value)
     return type(shown) is type(value) and shown == value
 

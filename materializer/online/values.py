@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import array
 import json
+import math
 import struct
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
 from functools import lru_cache, partial
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,9 +23,12 @@ from materializer.warehouse.arrow import is_list
 from materializer.warehouse.join_keys import UHUGEINT, UUID, key_text, limits_of, type_name
 from materializer.warehouse.moments import SINCE_EVER, all_stated
 
+# Columns up to this length are decoded value by value.
+_FEW = 4
 # As which SINCE_EVER is written.
 _SINCE_EVER = b"-infinity"
 _SINGLE = struct.Struct("<f")
+_INTEGERS, _DOUBLES, _BOOLEANS = (msgspec.json.Decoder(list[kind]).decode for kind in (int, float, bool))
 _KEYS = (
     pa.types.is_integer, pa.types.is_boolean, pa.types.is_string, pa.types.is_timestamp, pa.types.is_date32,
     pa.types.is_decimal,
@@ -35,8 +41,10 @@ class Codec:
 
     `encode` turns a column (in its plain type) into the bytes that Redis holds, NULL stays NULL. `decode` turns the
     bytes of one value into what Arrow's ``as_py`` gives for it, and raises ValueError for bytes that are none. It is
-    lenient: `check` says whether decoded values are of the type, None where they always are. `to_json` and `from_json`
-    are for a value inside of a list, struct or map; each takes None too.
+    lenient: `check` says whether decoded values are of the type, None where they always are. `from_texts` does the same
+    for the bytes of many values at once, in a fraction of the time, where all of them are JSON already; it raises
+    ValueError where they are not. `to_json` and `from_json` are for a value inside of a list, struct or map; each takes
+    None too.
     """
 
     encode: Callable[[pa.Array], pa.Array]
@@ -44,6 +52,7 @@ class Codec:
     check: Callable[[list[Any]], bool] | None = None
     to_json: Callable[[Any], Any] = lambda value: value
     from_json: Callable[[Any], Any] = lambda value: value
+    from_texts: Callable[[Sequence[bytes]], list[Any]] | None = None
 
 
 def codec(dtype: pa.DataType, what: str) -> Codec:
@@ -56,10 +65,15 @@ def codec(dtype: pa.DataType, what: str) -> Codec:
 
 def decode_column(codec: Codec, column: Sequence[bytes]) -> list[Any] | None:
     """The values of a column of which nothing is missing; None where one cannot be read."""
-    try:
-        values = list(map(codec.decode, column))
-    except Exception:  # whatever a foreign text makes of a decoder
-        return None
+    values = None
+    if codec.from_texts and len(column) > _FEW:
+        with suppress(ValueError):  # foreign texts, NaN, infinities
+            values = codec.from_texts(column)
+    if values is None:
+        try:
+            values = list(map(codec.decode, column))
+        except Exception:  # whatever a foreign text makes of a decoder
+            return None
     return values if codec.check is None or not values or codec.check(values) else None
 
 
@@ -96,9 +110,10 @@ def _codec(dtype: pa.DataType) -> Codec | None:
     is_type = pa.types
     if is_type.is_integer(dtype):
         low, high = limits_of(dtype)
-        return Codec(_texts, int, lambda values: low <= min(values) and max(values) <= high)
+        check = lambda values: low <= min(values) and max(values) <= high  # noqa: E731
+        return Codec(_texts, int, check, from_texts=partial(_from_texts, _INTEGERS))
     if is_type.is_boolean(dtype):
-        return Codec(_texts, _boolean)
+        return Codec(_texts, _boolean, from_texts=partial(_from_texts, _BOOLEANS))
     if is_type.is_string(dtype):
         return Codec(_texts, bytes.decode)
     if is_type.is_binary(dtype):
@@ -116,7 +131,9 @@ def _codec(dtype: pa.DataType) -> Codec | None:
     if is_type.is_floating(dtype):
         # JSON has no word for those that are not finite.
         found = _scalar(_numbers, _single, None, lambda value: value if value - value == 0 else repr(value))
-        return found if is_type.is_float32(dtype) else replace(found, decode=float, from_json=_of_value(float))
+        if is_type.is_float32(dtype):
+            return replace(found, from_texts=_singles)
+        return replace(found, decode=float, from_json=_of_value(float), from_texts=partial(_from_texts, _DOUBLES))
     return _nested(dtype)
 
 
@@ -234,6 +251,26 @@ def _float_lists(to_text: Callable[[Any], str], column: pa.Array) -> pa.Array:
         padded = [text and (text + " " if len(text) % width == 0 else text).encode() for text in texts]
         blobs = pc.if_else(pa.array(holes, pa.bool_()), pa.array(padded, pa.binary()), blobs)
     return pc.if_else(validity, blobs, None)
+
+
+# Columns from bytes.
+
+
+def _from_texts(decode: Callable[[bytes], list[Any]], column: Sequence[bytes]) -> list[Any]:
+    texts = b",".join(column)
+    if b"-0," in texts or texts.endswith(b"-0"):
+        raise ValueError("an integer of JSON's has no negative zero")
+    values = decode(b"[%b]" % texts)
+    if len(values) != len(column):
+        raise ValueError("a text has a comma in it")
+    return values
+
+
+def _singles(column: Sequence[bytes]) -> list[float]:
+    values = array.array("f", _from_texts(_DOUBLES, column)).tolist()
+    if math.inf in values or -math.inf in values:
+        raise ValueError("a number does not fit into 32 bits")
+    return values
 
 
 # Single values from bytes.

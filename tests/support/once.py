@@ -15,7 +15,12 @@ _session: list[Path] = []
 def in_session(factory: pytest.TempPathFactory) -> None:
     """Say which session this is: its folder is that of all workers, and pytest removes it in its time."""
     own = factory.getbasetemp()
-    _session[:] = [own.parent if own.name.startswith("popen-") else own]
+    in_folder(own.parent if own.name.startswith("popen-") else own)
+
+
+def in_folder(folder: Path) -> None:
+    """Build in this folder, outside of a test too."""
+    _session[:] = [folder]
 
 
 def once(name: str, build: Callable[[Path], object]) -> Path:
