@@ -12,7 +12,6 @@ import asyncio
 import json
 import resource
 import sys
-import time
 from itertools import cycle
 from pathlib import Path
 
@@ -78,7 +77,7 @@ async def run(port: int, path: str, requests: list[str], seconds: float, connect
         latencies.append(loop.time() - since)
         statuses[status] = statuses.get(status, 0) + 1
 
-    due = iter(range(int(seconds * (rate or 0))))
+    due = iter(range(max(1, int(seconds * (rate or 0)))))
 
     async def opened(link: Connection) -> None:
         # The next request that is due goes to the next connection that is free.
@@ -111,7 +110,6 @@ def main() -> None:
         except (OSError, IndexError) as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)
-        time.sleep(0)
 
 
 if __name__ == "__main__":
