@@ -216,6 +216,8 @@ class AsyncLinks:
             while True:
                 if batches is None:
                     answers = await asyncio.to_thread(self._store.refresh)
+                elif len(batches) == 1:
+                    answers = [await self._ask(*batches[0])]
                 else:
                     answers = await asyncio.gather(*(self._ask(*batch) for batch in batches))
                 batches = rounds.send(answers)

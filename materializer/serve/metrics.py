@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from datetime import datetime
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
@@ -14,6 +15,7 @@ _SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 
 _AGES = (1, 10, 60, 600, 3600, 6 * 3600, 86_400, 7 * 86_400, 30 * 86_400, 365 * 86_400)
 # Features and statuses beyond these are counted as one, `other`.
 _MOST_FEATURES = 8_000
+_STATUSES = tuple(Status)
 
 
 class Metrics:
@@ -36,28 +38,30 @@ class Metrics:
                                ["view"], **live)  # fmt: skip
         self._revision = Gauge("feature_store_registry_changes", "How often this server saw the registry change.",
                                registry=registry, multiprocess_mode="max")  # fmt: skip
-        self._known: dict[tuple[str, str], Counter] = {}
+        self._children: dict[tuple[Any, ...], Any] = {}
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count a request."""
-        self._requests.labels(route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        self._child(self._requests, route, str(status)).inc()
+        self._child(self._seconds, route).observe(seconds)
 
     def served(self, route: str, references: list[str], entities: int, response: OnlineResponse) -> None:
         """Count values by their status, and note how old each view's first row is."""
-        self._entities.labels(route).inc(entities)
+        self._child(self._entities, route).inc(entities)
         views: dict[str, list[bytes | None]] = {}
         for reference, (_, _, statuses, moments) in zip(references, response.columns.values(), strict=True):
             views.setdefault(reference.partition(":")[0], moments)
             left = len(statuses)
-            for status in Status:
-                if left and (count := statuses.count(status)):
-                    self._value(reference, status).inc(count)
+            for status in _STATUSES:
+                if count := statuses.count(status):
+                    self._child(self._values, reference, status).inc(count)
                     left -= count
+                    if not left:
+                        break
         for view, moments in views.items():
             (event,) = events_of(moments[:1])
             if event is not None:
-                self._age.labels(view).observe(time.time() - event.timestamp())
+                self._child(self._age, view).observe(time.time() - event.timestamp())
 
     def published(self, views: dict[str, tuple[int, datetime]]) -> None:
         """What is published: rows and moment of each view."""
@@ -74,9 +78,11 @@ class Metrics:
             multiprocess.MultiProcessCollector(registry)
         return generate_latest(registry)
 
-    def _value(self, reference: str, status: str) -> Counter:
-        """The counter of a feature's values of one status; looked up once, for that takes longer than to count."""
-        if (reference, status) not in self._known:
-            feature = reference if len(self._known) < _MOST_FEATURES else "other"
-            self._known[reference, status] = self._values.labels(feature, str(status))
-        return self._known[reference, status]
+    def _child(self, metric: Any, *labels: str) -> Any:
+        """The counter of these labels; looked up once, for that takes longer than to count."""
+        found = self._children.get((metric, *labels))
+        if found is None:
+            if metric is self._values and len(self._children) >= _MOST_FEATURES:
+                labels = ("other", labels[1])
+            self._children[metric, *labels] = found = metric.labels(*labels)
+        return found
