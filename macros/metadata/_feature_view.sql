@@ -30,7 +30,7 @@
 
 {#-- Everything a macro needs to know about one view, with the warehouse's own columns:
      {reference, slug, relation, entities, timestamp, created_timestamp, ttl, available_after, warn_after, error_after, features,
-     ordered_features}.
+     ordered_features, on_demand}.
      Columns are {name, type}. While a view is not built yet its declared columns stand in, as far as they go. --#}
 {% macro _feature_view(reference) %}
     {%- if not execute -%}
@@ -80,6 +80,8 @@
         {%- do entities.append(found[name]) -%}
     {%- endfor -%}
     {%- set where = "Feature view '" ~ reference ~ "': " -%}
+    {%- set on_demand = feature_store._on_demand_of_view(view.name or reference, view) -%}
+    {%- do feature_store._check_on_demand(reference, on_demand, columns, features) if built -%}
     {%- set limits = feature_store._freshness_limits(view.freshness, where ~ 'freshness') if view.freshness else {} -%}
     {%- do return({
         'reference': reference,
@@ -95,5 +97,31 @@
         'error_after': limits.get('error_after'),
         'features': features,
         'ordered_features': features | sort(attribute='name', case_sensitive=true),
+        'on_demand': on_demand,
     }) -%}
+{% endmacro %}
+
+
+{#-- Stops where an on-demand feature reads what its view has not, or a name of it is a column's. --#}
+{% macro _check_on_demand(reference, on_demand, columns, features) %}
+    {%- set taken = feature_store._by_name(columns) -%}
+    {%- set known = feature_store._by_name(features) -%}
+    {%- for feature in on_demand.values() -%}
+        {%- set where = "Feature view '" ~ reference ~ "': on-demand feature '" ~ feature.name ~ "' " -%}
+        {%- if feature.name | lower in taken -%}
+            {%- do exceptions.raise_compiler_error(where ~ "has the name of a column of the view: rename one of them.") -%}
+        {%- endif -%}
+        {%- for field in feature.request if field | lower in taken -%}
+            {%- do exceptions.raise_compiler_error(
+                where ~ "has a request field '" ~ field ~ "', which is also a column of the view: rename it."
+            ) -%}
+        {%- endfor -%}
+        {%- for name in feature.reads if name | lower not in known -%}
+            {%- do exceptions.raise_compiler_error(
+                where ~ "reads '" ~ name ~ "', which is neither a request field ("
+                ~ (feature.request.keys() | join(', ') or 'it has none') ~ ') nor a feature of the view ('
+                ~ (features | map(attribute='name') | join(', ') or 'it has none') ~ ').'
+            ) -%}
+        {%- endfor -%}
+    {%- endfor -%}
 {% endmacro %}

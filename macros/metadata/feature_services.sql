@@ -10,6 +10,59 @@
 {% endmacro %}
 
 
+{#-- The on-demand features of a feature service, as `_on_demand_features` gives them; {} where it has none. Each has `inputs` too: the
+     reference of every name that it reads. --#}
+{% macro _on_demand_of_service(service) %}
+    {%- for exposure in (graph.exposures.values() if execute and graph.exposures is defined else []) if exposure.name == service -%}
+        {%- set meta = (exposure.config or {}).get('meta') or exposure.meta or {} -%}
+        {%- if exposure.type == 'ml' and 'on_demand' in meta -%}
+            {%- do return(feature_store._declared_on_demand(service, meta)) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- do return({}) -%}
+{% endmacro %}
+
+
+{#-- The same of an exposure's `meta`. In it, features of several views meet: each is called by its name where it is the only one of that
+     name, and `view__feature` in any case. --#}
+{% macro _declared_on_demand(service, meta) %}
+    {%- set what = "Exposure '" ~ service ~ "': meta.on_demand" -%}
+    {%- set features = feature_store._on_demand_features(meta.on_demand, what) -%}
+    {%- set named, twice = {}, [] -%}
+    {%- for reference in meta.features or [] -%}
+        {%- set view, name = (reference ~ ':').split(':')[:2] -%}
+        {%- do named.update({(view.replace('.', '_') ~ '__' ~ name) | lower: reference}) -%}
+        {%- do twice.append(name | lower) -%}
+        {%- do named.setdefault(name | lower, reference) -%}
+    {%- endfor -%}
+    {%- for feature in features.values() -%}
+        {%- set where = what ~ '.' ~ feature.name -%}
+        {%- set inputs = {} -%}
+        {%- for name in feature.reads -%}
+            {%- if name | lower not in named -%}
+                {%- do exceptions.raise_compiler_error(
+                    where ~ " reads '" ~ name ~ "', which is neither a request field ("
+                    ~ (feature.request.keys() | join(', ') or 'it has none') ~ ') nor a feature of the service ('
+                    ~ (meta.features | join(', ') or 'it has none') ~ ').'
+                ) -%}
+            {%- elif twice.count(name | lower) > 1 -%}
+                {%- do exceptions.raise_compiler_error(
+                    where ~ " reads '" ~ name ~ "', which several features of the service are called: write view__feature."
+                ) -%}
+            {%- endif -%}
+            {%- do inputs.update({name: named[name | lower]}) -%}
+        {%- endfor -%}
+        {%- for name in [feature.name] + feature.request.keys() | list if name | lower in named -%}
+            {%- do exceptions.raise_compiler_error(
+                where ~ " has '" ~ name ~ "', which is also the name of the service's feature '" ~ named[name | lower] ~ "': rename it."
+            ) -%}
+        {%- endfor -%}
+        {%- do feature.update({'inputs': inputs}) -%}
+    {%- endfor -%}
+    {%- do return(features) -%}
+{% endmacro %}
+
+
 {#-- The references of a feature service, once it is sure that dbt builds its views first: which these are dbt has to be told while it
      parses, and then nobody knows any exposure yet. --#}
 {% macro _service_features(macro_name, service) %}
@@ -54,5 +107,9 @@
             ~ ' put these lines at the top of the model.\n' ~ lines | unique(case_sensitive=true) | join('\n')
         ) -%}
     {%- endif -%}
-    {%- do return(features) -%}
+    {%- set references = features | list -%}
+    {%- for name in feature_store._on_demand_of_service(service) -%}
+        {%- do references.append(service ~ ':' ~ name) -%}
+    {%- endfor -%}
+    {%- do return(references) -%}
 {% endmacro %}

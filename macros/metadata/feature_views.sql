@@ -72,7 +72,7 @@
 
 {#-- Stops with one sentence where `meta.feature_view` is not what a feature view may say; dbt itself checks no meta. --#}
 {% macro _check_feature_view(name, meta, kind='model') %}
-    {%- set known = ['entities', 'timestamp', 'created_timestamp', 'available_after', 'ttl', 'freshness', 'online', 'tags'] -%}
+    {%- set known = ['entities', 'timestamp', 'created_timestamp', 'available_after', 'ttl', 'freshness', 'online', 'tags', 'on_demand'] -%}
     {%- set problem = namespace(text=none) -%}
     {%- if meta is not mapping -%}
         {%- set problem.text = 'is not a mapping: write `feature_view: {entities: [...]}`' -%}
@@ -104,6 +104,8 @@
                 {%- do feature_store._duration(value, kind | capitalize ~ " '" ~ name ~ "': meta.feature_view." ~ key) -%}
             {%- elif key == 'freshness' -%}
                 {%- do feature_store._freshness_limits(value, kind | capitalize ~ " '" ~ name ~ "': meta.feature_view.freshness") -%}
+            {%- elif key == 'on_demand' -%}
+                {%- do feature_store._on_demand_of_view(name, meta, kind) -%}
             {%- elif key == 'online' and value is not boolean -%}
                 {%- set problem.text = '`online` is ' ~ feature_store._shown(value) ~ ': it is true or false' -%}
             {%- elif key == 'tags' and value is not mapping -%}
@@ -114,6 +116,18 @@
     {%- if problem.text is not none -%}
         {%- do exceptions.raise_compiler_error(kind | capitalize ~ " '" ~ name ~ "': meta.feature_view " ~ problem.text ~ '.') -%}
     {%- endif -%}
+{% endmacro %}
+
+
+{#-- The on-demand features that `meta.feature_view` of a node declares, as `_on_demand_features` gives them. --#}
+{% macro _on_demand_of_view(name, meta, kind='model') %}
+    {%- if not meta.on_demand and meta.on_demand is mapping or meta.on_demand is not defined -%}
+        {%- do return({}) -%}
+    {%- endif -%}
+    {%- set times = [meta.timestamp or 'event_timestamp'] + ([meta.created_timestamp] if meta.created_timestamp else []) -%}
+    {%- set taken = (meta.entities + times) | map('lower') | list -%}
+    {%- set what = kind | capitalize ~ " '" ~ name ~ "': meta.feature_view.on_demand" -%}
+    {%- do return(feature_store._on_demand_features(meta.on_demand, what, taken)) -%}
 {% endmacro %}
 
 

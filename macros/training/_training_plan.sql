@@ -1,5 +1,5 @@
 {#-- Reads and checks the arguments of a training set: {spine, spine_columns, moment, casts, views, picks}.
-     A view's `asked` are its join keys in the spine, in its own types; `casts` are those that had to be made: {sql: name}.
+     A pick is {output, sql}: a feature of a view, or an expression over some and the spine's columns. A view's `asked` are its join keys in the spine, in its own types; `casts` are those that had to be made: {sql: name}.
      Its parts in the SQL are called `_fs_<part>_<slug of the view>`: no view can be named so that they clash. --#}
 {% macro _training_plan(spine, features, timestamp, full_feature_names) %}
     {#- A text without a colon is the name of a feature service; while dbt parses, nobody knows it. -#}
@@ -23,8 +23,23 @@
         {%- do picked.setdefault(parts[0], []).append(parts[1]) -%}
     {%- endfor -%}
 
+    {#- What is computed over several views is called by its service's name. -#}
+    {%- set services = {} -%}
+    {%- for name in (picked if execute else {}) if feature_store._find_view(name) is none -%}
+        {%- set on_demand = feature_store._on_demand_of_service(name) -%}
+        {%- do services.update({name: on_demand} if on_demand else {}) -%}
+    {%- endfor -%}
+    {%- set needed = picked.keys() | reject('in', services) | list -%}
+    {%- for name, on_demand in services.items() -%}
+        {%- for feature in on_demand.values() if feature.name in picked[name] -%}
+            {%- for reference in feature.inputs.values() -%}
+                {%- do needed.append(reference.split(':')[0]) -%}
+            {%- endfor -%}
+        {%- endfor -%}
+    {%- endfor -%}
+
     {%- set views = {} -%}
-    {%- for reference in picked -%}
+    {%- for reference in needed | unique(case_sensitive=true) -%}
         {%- do views.update({reference: feature_store._feature_view(reference)}) -%}
     {%- endfor -%}
     {%- if not execute -%}
@@ -36,6 +51,7 @@
     {%- for view in views.values() -%}
         {%- do view.update({'slug': feature_store._slug(view.reference, slugs)}) -%}
         {%- do slugs.append(view.slug) -%}
+        {%- do view.update({'picked': {}}) -%}
         {%- do features_of.update({view.reference: feature_store._by_name(view.features)}) -%}
     {%- endfor -%}
     {%- set spine_columns = feature_store._columns(spine) -%}
@@ -45,12 +61,17 @@
     {%- set picks = [] -%}
     {%- for feature in features -%}
         {%- set reference, name = feature.split(':') -%}
-        {%- set view = views[reference] -%}
-        {%- set column = features_of[view.reference].get(name | lower) -%}
-        {%- if column is none and view.features -%}
+        {%- set view = views.get(reference) -%}
+        {%- set on_demand = services[reference] if view is none else view.on_demand -%}
+        {%- set computed = on_demand.get(name) -%}
+        {%- if computed is none and view is none -%}
+            {%- do exceptions.raise_compiler_error(
+                "Feature service '" ~ reference ~ "' has no on-demand feature '" ~ name ~ "'; it has: " ~ on_demand.keys() | join(', ') ~ '.'
+            ) -%}
+        {%- elif computed is none and view.features and name | lower not in features_of[view.reference] -%}
             {%- do exceptions.raise_compiler_error(
                 "Feature view '" ~ reference ~ "' has no feature '" ~ name ~ "'; it has: "
-                ~ view.features | map(attribute='name') | join(', ') ~ '.'
+                ~ (view.features | map(attribute='name') | list + on_demand.keys() | list) | join(', ') ~ '.'
                 ~ (" Feature service '" ~ service ~ "' asks for it." if service else '')
             ) -%}
         {%- endif -%}
@@ -68,12 +89,23 @@
             ) -%}
         {%- endif -%}
         {%- do outputs.update({output | lower: feature}) -%}
-        {%- set column = column or {'name': name, 'type': none} -%}
-        {%- do picks.append({'view': view.slug, 'column': column.name, 'type': column.type, 'output': output}) -%}
+        {%- if computed is none -%}
+            {%- set sql = feature_store._picked_column(view, name, features_of) -%}
+        {%- else -%}
+            {%- set inputs = {} -%}
+            {%- for read in computed.reads -%}
+                {%- set of, column = (computed.inputs or {}).get(read, reference ~ ':' ~ read).split(':') -%}
+                {%- do inputs.update({read | lower: feature_store._read_column(views[of], column, features_of, feature)}) -%}
+            {%- endfor -%}
+            {%- do inputs.update(feature_store._request_columns(computed, feature, spine_columns, in_spine)) -%}
+            {%- set sql = feature_store._on_demand_sql(computed, inputs) -%}
+        {%- endif -%}
+        {%- do picks.append({'output': output, 'sql': sql}) -%}
     {%- endfor -%}
 
+    {#- A view of which nothing is read is not joined. -#}
+    {%- set views = dict(views.items() | selectattr('1.picked')) -%}
     {%- for view in views.values() -%}
-        {%- do view.update({'picked': picks | selectattr('view', 'equalto', view.slug) | map(attribute='column') | list}) -%}
         {%- for key in view.entities if spine_columns and key.name | lower not in in_spine -%}
             {%- do exceptions.raise_compiler_error(
                 "The spine has no column '" ~ key.name ~ "', a join key of feature view '" ~ view.reference ~ "'; it has: "
@@ -104,6 +136,52 @@
         'views': views.values() | list,
         'picks': picks,
     }) -%}
+{% endmacro %}
+
+
+{#-- A feature of a view as it is read after the join. --#}
+{% macro _picked_column(view, name, features_of) %}
+    {%- set column = features_of[view.reference].get(name | lower) or {'name': name, 'type': none} -%}
+    {%- do view.picked.update({column.name: true}) -%}
+    {%- do return(feature_store._after_outer_join('_fs_rows_' ~ view.slug ~ '.' ~ feature_store._quoted(column.name), column.type)) -%}
+{% endmacro %}
+
+
+{#-- The same as an on-demand feature reads it. --#}
+{% macro _read_column(view, name, features_of, feature) %}
+    {%- set column = features_of[view.reference].get(name | lower) -%}
+    {%- if column is none and view.features -%}
+        {%- do exceptions.raise_compiler_error(
+            "On-demand feature '" ~ feature ~ "' reads '" ~ view.reference ~ ':' ~ name ~ "', which is no stored feature; the view has: "
+            ~ view.features | map(attribute='name') | join(', ') ~ '.'
+        ) -%}
+    {%- endif -%}
+    {%- set sql = feature_store._on_demand_input(feature_store._picked_column(view, name, features_of), (column or {}).get('type')) -%}
+    {%- if sql is none -%}
+        {%- do exceptions.raise_compiler_error(
+            "On-demand feature '" ~ feature ~ "' reads '" ~ view.reference ~ ':' ~ name ~ "', which is " ~ column.type
+            ~ ': an expression reads numbers, texts, booleans, dates and timestamps.'
+        ) -%}
+    {%- endif -%}
+    {%- do return(sql) -%}
+{% endmacro %}
+
+
+{#-- {request field in lower case: SQL}: columns of the spine, in the types that the on-demand feature declares. --#}
+{% macro _request_columns(computed, feature, spine_columns, in_spine) %}
+    {%- set columns = {} -%}
+    {%- for field, type in computed.request.items() -%}
+        {%- if spine_columns and field | lower not in in_spine -%}
+            {%- do exceptions.raise_compiler_error(
+                "The spine has no column '" ~ field ~ "', a request field of feature '" ~ feature ~ "' (" ~ type | lower ~ '); it has: '
+                ~ spine_columns | map(attribute='name') | join(', ') ~ '.'
+            ) -%}
+        {%- endif -%}
+        {%- set column = in_spine.get(field | lower, {'name': field, 'type': none}) -%}
+        {%- set own = '_fs_spine.' ~ feature_store._quoted(column.name) -%}
+        {%- do columns.update({field | lower: feature_store._on_demand_input(feature_store._key(own, column.type, type), type)}) -%}
+    {%- endfor -%}
+    {%- do return(columns) -%}
 {% endmacro %}
 
 

@@ -47,8 +47,7 @@ select
     _fs_spine.* exclude (_fs_row, _fs_moment{% for name in plan.casts.values() %}, {{ name }}{% endfor %}),
     {% endfor -%}
     {%- for pick in plan.picks -%}
-    {%- set found = '_fs_rows_' ~ pick.view ~ '.' ~ feature_store._quoted(pick.column) -%}
-    {{ feature_store._after_outer_join(found, pick.type) }} as {{ feature_store._quoted(pick.output) }}{{ ',\n    ' if not loop.last }}
+    {{ pick.sql }} as {{ feature_store._quoted(pick.output) }}{{ ',\n    ' if not loop.last }}
     {%- endfor %}
 from _fs_spine
 {%- for view in plan.views %}

@@ -13,8 +13,8 @@ from materializer.materialize.plan import Job, ViewResult
 from materializer.materialize.run import Run
 from materializer.online.connect import plain_errors
 from materializer.online.publish import publish_services, published_as_declared
-from materializer.project.definitions import FeatureView, split_reference
-from materializer.warehouse.typed import broken_services, built
+from materializer.project.definitions import FeatureService, FeatureView, split_reference
+from materializer.warehouse.typed import broken_services, built, named, typed_service
 
 # Two views at a time: one computes in the warehouse while the other one's rows go out.
 VIEWS_AT_ONCE = 2
@@ -35,16 +35,16 @@ def materialize(job: Job, views: Sequence[FeatureView]) -> list[ViewResult]:
     """
     with ThreadPoolExecutor(VIEWS_AT_ONCE) as pool:
         results = list(pool.map(lambda view: _materialize_one(job, view), views))
-    broken = _broken_services(job)
+    services, broken = _services(job)
     with plain_errors(job.url):
         if broken:
             # One that is published as it is declared lost a feature that it had: no state is kept back.
-            same = published_as_declared(job.client, job.namespace, job.registry.services.values())
+            same = published_as_declared(job.client, job.namespace, services)
             lost = [said + LOST for name, said in broken.items() if name in same]
             broken = {name: said + KEPT_BACK for name, said in broken.items() if name not in same}
             results = [replace(result, warnings=(*result.warnings, *lost)) for result in results[:1]] + results[1:]
         if any(result.landed for result in results) and not job.options.dry_run:
-            publish_services(job.client, job.namespace, job.registry.services.values(), broken)
+            publish_services(job.client, job.namespace, services, broken)
     failed = [result for result in results if result.error]
     if failed or broken:
         said = [f"{len(failed)} of {len(results)} feature views failed."] if failed else []
@@ -53,15 +53,18 @@ def materialize(job: Job, views: Sequence[FeatureView]) -> list[ViewResult]:
     return results
 
 
-def _broken_services(job: Job) -> dict[str, str]:
-    """What is wrong with each feature service that names what is not in the warehouse."""
-    asked = {split_reference(one)[0] for service in job.registry.services.values() for one in service.features}
+def _services(job: Job) -> tuple[list[FeatureService], dict[str, str]]:
+    """The feature services, with types, and what is wrong with each that names what is not in the warehouse."""
+    declared = list(job.registry.services.values())
+    asked = {split_reference(one)[0] for service in declared for one in service.features}
     views = {view.reference: view for view in map(job.registry.view, asked)}
     typed = []
     if views:
         with job.open_warehouse() as warehouse:
             typed = built(warehouse, views.values())  # what is wrong with others is their own story
-    return {name: said.rstrip(".") for name, said in broken_services(job.registry, typed).items()}
+    broken = {name: said.rstrip(".") for name, said in broken_services(job.registry, typed).items()}
+    known = named(job.registry, typed)
+    return [one if one.name in broken else typed_service(one, known) for one in declared], broken
 
 
 def _materialize_one(job: Job, view: FeatureView) -> ViewResult:

@@ -85,24 +85,40 @@ def published_as_declared(store: OnlineStore, namespace: str, services: Iterable
 
 def _service_text(service: FeatureService) -> bytes:
     parts = {name: getattr(service, name) for name in ("features", "description", "owner")}
-    return json.dumps({**parts, "tags": dict(service.tags)}, ensure_ascii=False, sort_keys=True).encode()
+    computed: dict[str, Any] = {}
+    if service.on_demand and all(feature.dtype is not None for feature in service.on_demand):
+        computed = {"on_demand": list(map(_on_demand, service.on_demand)), "arrow_schema": _schema(service.on_demand)}
+    return json.dumps({**parts, **computed, "tags": dict(service.tags)}, ensure_ascii=False, sort_keys=True).encode()
 
 
 def _to_json(view: FeatureView, latest_version: int | str | None) -> dict[str, Any]:
-    schema = pa.schema([(part.name, part.dtype) for part in view.schema])
+    computed = {"on_demand": list(map(_on_demand, view.on_demand))} if view.on_demand else {}
     return {
         "format": FORMAT,
         **{name: getattr(view, name) for name in AS_DECLARED},
         "latest_version": latest_version,
         "entities": [_part(entity) for entity in view.entities],
         "features": [_part(feature) for feature in view.features],
+        **computed,
         "ttl_seconds": _seconds(view.ttl),
         "available_after_seconds": _seconds(view.available_after),
         "tags": dict(view.tags),
         "published_at": datetime.now(timezone.utc).isoformat(timespec="microseconds"),
         # The same types for machines: an Arrow schema of join keys and features, as an IPC message in base64.
-        "arrow_schema": base64.b64encode(schema.serialize().to_pybytes()).decode(),
+        "arrow_schema": _schema((*view.schema, *view.on_demand)),
     }
+
+
+def _schema(parts: Iterable[Entity | Feature]) -> str:
+    schema = pa.schema([(part.name, part.dtype) for part in parts])
+    return base64.b64encode(schema.serialize().to_pybytes()).decode()
+
+
+def _on_demand(feature: Feature) -> dict[str, Any]:
+    how = feature.on_demand
+    assert how is not None
+    parts = {"expression": how.expression, "sql": how.sql, "request": dict(how.request), "reads": dict(how.reads)}
+    return {**_part(feature), **parts}
 
 
 def _part(part: Entity | Feature) -> dict[str, str]:

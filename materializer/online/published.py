@@ -17,7 +17,7 @@ from redis.exceptions import NoPermissionError
 from materializer.errors import NotFoundError, OnlineStoreError, worded
 from materializer.online.keys import registry_key, revision_key, services_key, unescape
 from materializer.online.topology import OnlineStore, is_wrong_type, masters, node_of
-from materializer.project.definitions import Entity, Feature, FeatureService, FeatureView, Registry
+from materializer.project.definitions import Entity, Feature, FeatureService, FeatureView, OnDemand, Registry
 
 FORMAT = 2  # until 1, `announced` was called `told`
 # What of a view is published by its own name.
@@ -161,6 +161,7 @@ def _is_whole(entry: dict[str, Any]) -> bool:
     if not all(isinstance(entry[name], kind) for kind, *names in kinds for name in names):
         return False
     texts = [*entry["tags"].values(), *(part[name] for name in ("name", "description") for part in _parts(entry))]
+    texts += _texts_on_demand(entry)
     moments = [entry["published_at"], *filter(None, (entry["watermark"], entry.get("as_of")))]
     view = _from_json(entry)
     "".join((view.reference, *(part.name for part in view.schema))).encode()  # they become keys and fields in Redis
@@ -169,6 +170,16 @@ def _is_whole(entry: dict[str, Any]) -> bool:
         and all(isinstance(text, str) for text in texts)
         and all(datetime.fromisoformat(moment).tzinfo is not None for moment in moments)
     )
+
+
+def _texts_on_demand(entry: Mapping[str, Any]) -> list[Any]:
+    """All that has to be text in what is published of on-demand features."""
+    found = entry.get("on_demand", [])
+    named = [each for one in found for each in (one["request"], one["reads"]) if isinstance(each, dict)]
+    if not isinstance(found, list) or len(named) != 2 * len(found):
+        raise TypeError(found)
+    texts = [one[name] for one in found for name in ("name", "description", "expression", "sql")]
+    return texts + [text for each in named for text in each.values()]
 
 
 def _parts(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -245,7 +256,7 @@ def definition(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _from_json(published: Mapping[str, Any]) -> FeatureView:
-    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(published["arrow_schema"])))
+    schema = _schema(published)
 
     def typed(kind: str) -> list[tuple[str, str, pa.DataType]]:
         return [(part["name"], part["description"], schema.field(part["name"]).type) for part in published[kind]]
@@ -259,7 +270,22 @@ def _from_json(published: Mapping[str, Any]) -> FeatureView:
         tags=published["tags"],
         latest=published["version"] == published["latest_version"],
         as_of=datetime.fromisoformat(published["as_of"]) if published.get("as_of") else None,
+        on_demand=_on_demand(published, schema),
     )
+
+
+def _schema(published: Mapping[str, Any]) -> pa.Schema:
+    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(published["arrow_schema"])))
+
+
+def _on_demand(published: Mapping[str, Any], schema: pa.Schema) -> tuple[Feature, ...]:
+    return tuple(
+        Feature(
+            one["name"], one["description"], schema.field(one["name"]).type,
+            OnDemand(one["expression"], one["sql"], one["request"], one["reads"]),
+        )
+        for one in published.get("on_demand", ())
+    )  # fmt: skip
 
 
 def _service(name: str, text: bytes) -> FeatureService | None:
@@ -268,9 +294,13 @@ def _service(name: str, text: bytes) -> FeatureService | None:
         published = json.loads(text)
         features, tags = published["features"], published["tags"]
         texts = [*features, *tags.values(), published["description"], published["owner"] or ""]
+        texts += _texts_on_demand(published)
         if isinstance(features, list) and all(isinstance(one, str) for one in texts):
-            return FeatureService(name, tuple(features), published["description"], published["owner"], tags)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            on_demand = _on_demand(published, _schema(published)) if published.get("on_demand") else ()
+            return FeatureService(
+                name, tuple(features), published["description"], published["owner"], tags, on_demand
+            )  # fmt: skip
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OSError, pa.ArrowException):
         pass
     return None
 

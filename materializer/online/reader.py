@@ -9,6 +9,7 @@ from typing import Any
 
 from materializer.errors import FeatureStoreError, NotFoundError
 from materializer.online.keys import revision_key
+from materializer.online.on_demand import Computed, GivenAs, as_they_are, split
 from materializer.online.pipeline import AsyncLinks, exchange
 from materializer.online.published import foreign_key, read_published
 from materializer.online.request import ReaderOf, Request, Selection, decoded, select
@@ -29,16 +30,20 @@ class OnlineReader:
     Every request also asks for the registry's revision, so that a change is seen by the very next read.
     """
 
-    def __init__(self, store: OnlineStore, namespace: str, url: str = "", reader_of: ReaderOf = decoded) -> None:
-        """`url` is where `store` leads to, for `read_async`; `reader_of` says as what a type's values are read."""
-        self._reader_of = reader_of
+    def __init__(
+        self, store: OnlineStore, namespace: str, url: str = "", reader_of: ReaderOf = decoded,
+        given_as: GivenAs = as_they_are,
+    ) -> None:  # fmt: skip
+        """`url` is where `store` leads to, for `read_async`; `reader_of` says as what a type's values are read, and
+        `given_as` makes the same of values that were computed."""
+        self._reader_of, self._given_as = reader_of, given_as
         self._store = store
         self._links = AsyncLinks(store, url)
         self.namespace = namespace
         # The revision and its registry, replaced as one: requests in other threads look at it too.
         self._known: tuple[bytes | None, Registry] | None = None
         # Selections by features requested, with the registry that they were made from.
-        self._selections: tuple[Registry | None, dict[Any, Selection]] = (None, {})
+        self._selections: tuple[Registry | None, dict[Any, tuple[Selection, Computed | None]]] = (None, {})
         self._said: set[str] = set()
 
     @property
@@ -92,8 +97,9 @@ class OnlineReader:
         expected, registry = known if known and known[0] is not None else (yield None)
         while True:
             try:
-                selection = self._select(registry, features, full_feature_names)
+                selection, computed = self._select(registry, features, full_feature_names)
                 request = Request(selection, entity_rows)
+                brought = computed.brought(entity_rows) if computed else {}
             except FeatureStoreError as error:
                 problem = error
             else:
@@ -104,7 +110,7 @@ class OnlineReader:
                     response = request.response(replies)
                     if response.problems:
                         self._say(response.problems)
-                    return response
+                    return computed.completed(response, brought, len(entity_rows), self._given_as) if computed else response
                 expected, registry = yield None
                 continue
             # Perhaps it was published since: look again before saying no.
@@ -122,7 +128,9 @@ class OnlineReader:
                 self._said.add(problem)
                 _log.warning("%s", problem)
 
-    def _select(self, registry: Registry, features: Any, full_feature_names: bool) -> Selection:
+    def _select(
+        self, registry: Registry, features: Any, full_feature_names: bool
+    ) -> tuple[Selection, Computed | None]:  # fmt: skip
         references = registry.references(features)
         asked = (*references, full_feature_names)
         source, ready = self._selections
@@ -131,7 +139,9 @@ class OnlineReader:
             self._selections = (registry, ready)
         if asked not in ready:
             picks = pick_features(registry, references, full_feature_names)
-            ready[asked] = select(self.namespace, picks, self._reader_of)
+            shared = self._reader_of is decoded
+            stored, inputs, computed = split(registry, references, picks, shared)
+            ready[asked] = select(self.namespace, stored, self._reader_of, inputs), computed
         return ready[asked]
 
     def _exchange(self, request: Request) -> list[Any]:

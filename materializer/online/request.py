@@ -66,35 +66,41 @@ def decoded(_: pa.DataType, codec: Codec) -> ReadColumn:
     return partial(decode_column, codec)
 
 
-def select(namespace: str, picks: Sequence[Pick], reader_of: ReaderOf = decoded) -> Selection:
-    """The selection of these features, each column read by what `reader_of` gives for its type."""
-    names: dict[str, list[str]] = {}
+def select(
+    namespace: str, picks: Sequence[Pick], reader_of: ReaderOf = decoded, inputs: Sequence[Pick] = ()
+) -> Selection:
+    """The selection of these features, each column read by what `reader_of` gives for its type; the `inputs` of
+    on-demand features are decoded."""
+    columns: dict[str, list[tuple[str, ReaderOf]]] = {}
     views: dict[str, FeatureView] = {}
-    for pick in picks:
+    places: list[tuple[str, str, int]] = []
+    for pick, read in [*((pick, reader_of) for pick in picks), *((pick, decoded) for pick in inputs)]:
+        assert pick.view is not None
         views[pick.view.reference] = pick.view
-        names.setdefault(pick.view.reference, []).append(pick.feature)
-    places = {reference: place for place, reference in enumerate(views)}
-    outputs = tuple(
-        (pick.output, places[pick.view.reference], names[pick.view.reference].index(pick.feature)) for pick in picks
-    )
+        columns.setdefault(pick.view.reference, []).append((pick.feature, read))
+        places.append((pick.output, pick.view.reference, len(columns[pick.view.reference]) - 1))
+    order = {reference: place for place, reference in enumerate(views)}
+    outputs = tuple((output, order[reference], place) for output, reference, place in places)
     timed = any(view.ttl for view in views.values())
     revision = revision_key(namespace).encode()
     commands = [b"*2\r\n" + bulk_strings(b"GET", revision)]
     if timed:
         # Of the revision's server: one clock for all readers, wherever the rows are.
         commands.append(b"*1\r\n" + bulk_strings(b"TIME"))
-    parts = tuple(_part(namespace, view, tuple(names[reference]), reader_of) for reference, view in views.items())
+    parts = tuple(_part(namespace, view, columns[reference]) for reference, view in views.items())
     return Selection(namespace, parts, outputs, timed, (revision,) * len(commands), tuple(commands))
 
 
-def _part(namespace: str, view: FeatureView, names: tuple[str, ...], reader_of: ReaderOf) -> _Part:
+def _part(namespace: str, view: FeatureView, columns: Sequence[tuple[str, ReaderOf]]) -> _Part:
+    names = tuple(name for name, _ in columns)
     types = tuple(view.feature(name).dtype for name in names)
     fields = [name.encode() for name in names] + [EVENT.encode()]
     single = view.entities[0] if len(view.entities) == 1 else None
     what = f"A feature of view '{view.reference}'"
+    readers = [read(dtype, codec(dtype, what)) for dtype, (_, read) in zip(types, columns, strict=True)]
     whole = len(names) >= max(_WHOLE_FROM, _WHOLE_SHARE * len(view.features))
     return _Part(
-        view, names, types, tuple(reader_of(dtype, codec(dtype, what)) for dtype in types),
+        view, names, types, tuple(readers),
         prefix=view_prefix(namespace, view.reference).encode(),
         head=b"*2\r\n$7\r\nHGETALL\r\n" if whole else b"*%d\r\n$5\r\nHMGET\r\n" % (len(fields) + 2),
         tail=b"" if whole else bulk_strings(*fields),

@@ -43,6 +43,10 @@ class OnlineResponse:
         self.columns = columns
         self.problems = problems
 
+    def with_columns(self, columns: Mapping[str, Column]) -> OnlineResponse:
+        """The same rows with these columns."""
+        return OnlineResponse(self._inputs, columns, self.problems)
+
     def to_dict(self, include_statuses: bool = False, include_event_timestamps: bool = False) -> dict[str, list[Any]]:
         """``{name: [value of each entity row]}``: the entity rows' own columns, then the features.
 

@@ -29,12 +29,28 @@ class Entity:
 
 
 @dataclass(frozen=True)
+class OnDemand:
+    """How a feature is computed at the moment it is requested: one row in, one value out.
+
+    `expression` is the SQL as it was written; in `sql` its columns are quoted. `request` are the fields that the caller
+    brings, with their SQL types. `reads` are the stored features, ``view:feature``, by their names in the expression.
+    """
+
+    expression: str
+    sql: str
+    request: Mapping[str, str]
+    reads: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Feature:
-    """One feature of a view. `dtype` is its Arrow type, once the warehouse was asked."""
+    """One feature of a view. `dtype` is its Arrow type, once the warehouse was asked; `on_demand` says how it is
+    computed, where it is not stored."""
 
     name: str
     description: str = ""
     dtype: pa.DataType | None = None
+    on_demand: OnDemand | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +58,8 @@ class FeatureView:
     """A dbt model that says ``meta.feature_view``, or what was published of it.
 
     `columns` are those declared in dbt (name, description, data_type); `entities` and `features` carry types only
-    after `warehouse.typed.with_columns` asked the warehouse, or when they come from the published registry.
+    after `warehouse.typed.with_columns` asked the warehouse, or when they come from the published registry. `features`
+    are stored; those `on_demand` are computed from them when they are requested.
     """
 
     name: str
@@ -65,6 +82,7 @@ class FeatureView:
     as_of: datetime | None = None
     relation: str = ""
     unique_id: str = ""
+    on_demand: tuple[Feature, ...] = ()
 
     @property
     def reference(self) -> str:
@@ -78,8 +96,13 @@ class FeatureView:
 
     @property
     def schema(self) -> tuple[Feature | Entity, ...]:
-        """Join keys, then features."""
+        """Join keys, then stored features."""
         return (*self.entities, *self.features)
+
+    @property
+    def all_features(self) -> tuple[Feature, ...]:
+        """Stored features, then those on demand."""
+        return (*self.features, *self.on_demand)
 
     def feature(self, name: str) -> Feature:
         """The feature called `name`.
@@ -87,10 +110,10 @@ class FeatureView:
         Raises:
             NotFoundError: naming those there are.
         """
-        for feature in self.features:
+        for feature in self.all_features:
             if feature.name == name:
                 return feature
-        names = ", ".join(f.name for f in self.features) or "none"
+        names = ", ".join(f.name for f in self.all_features) or "none"
         raise NotFoundError(f"Feature view '{self.reference}' has no feature '{name}'; it has: {names}.")
 
 
@@ -105,13 +128,20 @@ def entities_of(views: Iterable[FeatureView]) -> list[Entity]:
 
 @dataclass(frozen=True)
 class FeatureService:
-    """A dbt exposure of type ``ml``: a named list of feature references."""
+    """A dbt exposure of type ``ml``: a named list of feature references, and features `on_demand` over several of them,
+    which are referenced as ``service:feature``."""
 
     name: str
     features: tuple[str, ...]
     description: str = ""
     owner: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    on_demand: tuple[Feature, ...] = ()
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """All of its features as they are requested, those on demand last."""
+        return (*self.features, *(f"{self.name}:{feature.name}" for feature in self.on_demand))
 
 
 @dataclass(frozen=True)
@@ -157,22 +187,53 @@ class Registry:
     def references(self, features: Any) -> list[str]:
         """The feature references meant by a list of them, a service, or a service's name."""
         if isinstance(features, FeatureService):
-            return list(features.features)
+            return list(features.references)
         if isinstance(features, str):
-            return [features] if ":" in features else list(self.service(features).features)
+            return [features] if ":" in features else list(self.service(features).references)
         references = list(features) if isinstance(features, Iterable) else []
         if not references or not all(isinstance(reference, str) for reference in references):
             raise InputError("features is a list of 'view:feature' references or the name of a feature service.")
         return references
 
+    def stored(self, references: Iterable[str]) -> list[str]:
+        """The stored features that references need: themselves, and what on-demand ones read; each once.
+
+        Raises:
+            InputError, NotFoundError: as `pick_features`.
+        """
+        needed: dict[str, None] = {}
+        for reference in references:
+            feature = self.on_demand(reference)
+            needed |= dict.fromkeys(feature.on_demand.reads.values() if feature else [reference])
+        return list(needed)
+
+    def on_demand(self, reference: str) -> Feature | None:
+        """The on-demand feature that a reference names; None where it names a stored one, or none."""
+        name, feature = split_reference(reference)
+        if name not in self.views and name not in self.services:
+            return None
+        holder = self.views[name] if name in self.views else self.services[name]
+        return next((one for one in holder.on_demand if one.name == feature), None)
+
 
 @dataclass(frozen=True)
 class Pick:
-    """One feature that was asked for, and the name its column has in the answer."""
+    """One feature that was asked for, and the name its column has in the answer. `on_demand` is what it is where it is
+    not stored; `view` is None for one of a service."""
 
-    view: FeatureView
+    view: FeatureView | None
     feature: str
     output: str
+    on_demand: Feature | None = None
+
+
+def request_fields(picks: Iterable[Pick]) -> dict[str, str]:
+    """The request fields that on-demand features need, with their SQL types: each once, as the first declares it."""
+    fields: dict[str, str] = {}
+    for pick in picks:
+        if pick.on_demand is not None and pick.on_demand.on_demand is not None:
+            fields = {**pick.on_demand.on_demand.request, **fields}
+    return fields
 
 
 def has_tags(own: Mapping[str, str], wanted: Mapping[str, str] | Sequence[str] | None) -> bool:
@@ -214,14 +275,15 @@ def pick_features(registry: Registry, references: Iterable[str], full_feature_na
     names = cache(lambda name: {feature.name for feature in registry.view(name).features})
     for reference in references:
         view_name, feature_name = split_reference(reference)
-        view = registry.view(view_name)
-        if feature_name not in names(view_name):
+        on_demand = registry.on_demand(reference)
+        view = None if on_demand and view_name not in registry.views else registry.view(view_name)
+        if view is not None and on_demand is None and feature_name not in names(view_name):
             view.feature(feature_name)  # says what there is
         output = f"{view_name.replace('.', '_')}__{feature_name}" if full_feature_names else feature_name
         if output in taken:
             raise _named_alike(taken[output], reference, output)
         taken[output] = reference
-        picks.append(Pick(view, feature_name, output))
+        picks.append(Pick(view, feature_name, output, on_demand))
     return picks
 
 

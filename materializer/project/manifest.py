@@ -6,6 +6,7 @@ import difflib
 import gc
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from materializer.project.duration import parse_duration
 from materializer.project.manifest_age import check_fresh
 from materializer.project.manifest_shape import shaped
 from materializer.project.manifest_target import check_target
-from materializer.project.meta import check_meta, freshness_limits
+from materializer.project.meta import check_meta, freshness_limits, on_demand_of_service, on_demand_of_view
+from materializer.project.on_demand import check_names, on_demand_features
 from materializer.project.relation import REFERABLE, is_relation_name
 from materializer.project.settings import Project
 
@@ -167,7 +169,7 @@ def _view(unique_id: str, node: Mapping[str, Any], meta: Any, owners: Mapping[st
     created = meta.get("created_timestamp")
     apart = {name.lower() for name in (*meta["entities"], timestamp, created) if name}
     group = node["config"].get("group") or node.get("group")
-    return FeatureView(
+    view = FeatureView(
         name=node["name"],
         entities=tuple(Entity(name, described(name)) for name in meta["entities"]),
         features=tuple(
@@ -189,6 +191,15 @@ def _view(unique_id: str, node: Mapping[str, Any], meta: Any, owners: Mapping[st
         relation=node.get("relation_name") or "",
         unique_id=unique_id,
     )
+    if "on_demand" not in meta:
+        return view
+    on_demand = on_demand_features(
+        on_demand_of_view(node["name"], meta, node["resource_type"]), f"{where}.on_demand",
+        lambda _, read: f"{view.reference}:{read}",
+    )  # fmt: skip
+    view = replace(view, on_demand=on_demand)
+    check_names(view)
+    return view
 
 
 def _duration(meta: Mapping[str, Any], key: str, where: str) -> timedelta | None:
@@ -210,6 +221,15 @@ def _service(exposure: Mapping[str, Any], views: Mapping[str, FeatureView]) -> F
                 f"Exposure '{name}' names '{reference}', but there is no feature view '{view}'{hint}; "
                 f"there are: {known}."
             )
+    on_demand = on_demand_features(
+        on_demand_of_service(name, _meta(exposure)), f"Exposure '{name}': meta.on_demand",
+        lambda one, read: one["inputs"][read],
+    )  # fmt: skip
+    if on_demand and name in views:
+        raise DefinitionError(
+            f"Exposure '{name}' has on-demand features, which are referenced by its name, and there is a feature view "
+            "of that name: rename it."
+        )
     owner = exposure.get("owner") or {}
     return FeatureService(
         name=name,
@@ -217,4 +237,5 @@ def _service(exposure: Mapping[str, Any], views: Mapping[str, FeatureView]) -> F
         description=exposure.get("description") or "",
         owner=owner.get("name") or owner.get("email"),
         tags={tag: "" for tag in exposure.get("tags") or []},
+        on_demand=on_demand,
     )

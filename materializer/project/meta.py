@@ -41,6 +41,29 @@ def freshness_limits(meta: Mapping[str, Any], where: str) -> dict[str, timedelta
     return {name: timedelta(seconds=duration["seconds"]) for name, duration in limits.items()}
 
 
+def on_demand_of_view(name: str, meta: Any, kind: str) -> dict[str, dict[str, Any]]:
+    """What ``meta.feature_view.on_demand`` of a node declares, by name, with the names that each expression reads.
+
+    Raises:
+        DefinitionError: where it is not what it may be.
+    """
+    return _ask("_on_demand_of_view", name, meta, kind)
+
+
+def on_demand_of_service(name: str, meta: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The same of an exposure's ``meta.on_demand``; `inputs` are the references of what an expression reads.
+
+    Raises:
+        DefinitionError: where it is not what it may be.
+    """
+    return _ask("_declared_on_demand", name, meta) if "on_demand" in meta else {}
+
+
+def on_demand_sql(feature: Mapping[str, Any]) -> str:
+    """The expression of such a feature with its columns quoted, in DuckDB's dialect."""
+    return _macros("duckdb").ask("_on_demand_expression", feature)
+
+
 def _ask(macro: str, *args: Any) -> Any:
     try:
         return _macros().ask(macro, *args)
@@ -54,5 +77,6 @@ def _with_hint(said: re.Match[str]) -> str:
 
 
 @cache
-def _macros() -> MacroRenderer:
-    return MacroRenderer({"metadata": {}, "nodes": {}, "macros": {}}, lambda relation: [], package_only=True)
+def _macros(adapter: str = "default") -> MacroRenderer:
+    manifest = {"metadata": {"adapter_type": adapter}, "nodes": {}, "macros": {}}
+    return MacroRenderer(manifest, lambda relation: [], package_only=True)

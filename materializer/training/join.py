@@ -12,7 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from materializer.errors import InputError, worded
-from materializer.project.definitions import FeatureView, Pick, Registry, pick_features, split_reference
+from materializer.project.definitions import (
+    FeatureView,
+    Pick,
+    Registry,
+    pick_features,
+    request_fields,
+    split_reference,
+)
 from materializer.project.relation import Relation
 from materializer.project.render import MacroRenderer
 from materializer.training.files import whole_or_not_at_all
@@ -20,7 +27,8 @@ from materializer.training.text_files import FileRows
 from materializer.warehouse import Warehouse
 from materializer.warehouse.arrow import column_of, table_of_duckdb, to_pandas, to_plain, without_wide
 from materializer.warehouse.join_keys import cast_for_all, portable
-from materializer.warehouse.typed import with_columns
+from materializer.warehouse.on_demand_types import cast_field
+from materializer.warehouse.typed import named, typed_service, with_columns
 
 _SPINE = "_fs_entity_df"
 
@@ -96,12 +104,14 @@ def get_historical_features(
 ) -> TrainingSet:  # fmt: skip
     """See `materializer.FeatureStore.get_historical_features`."""
     references = registry.references(features)
-    asked = [registry.view(name) for name in dict.fromkeys(split_reference(reference)[0] for reference in references)]
-    views = {view.reference: with_columns(view, warehouse) for view in asked}
-    typed = {name: views.get(view.reference, view) for name, view in registry.views.items()}
-    known = replace(registry, views=typed)
+    needed = dict.fromkeys(split_reference(reference)[0] for reference in registry.stored(references))
+    asked = {split_reference(reference)[0] for reference in references} & set(registry.views)
+    views = {name: with_columns(registry.view(name), warehouse) for name in dict.fromkeys((*needed, *sorted(asked)))}
+    known = replace(registry, views=named(registry, views.values()))
     picks = pick_features(known, references, full_feature_names)
-    keys = key_types(list(views.values()))
+    _check_services(known, references)
+    keys = key_types([views[name] for name in needed])
+    brought = request_fields(picks)
     frame = entity_df if type(entity_df).__module__.partition(".")[0] == "pandas" else None
 
     not_arrow = None
@@ -114,13 +124,12 @@ def get_historical_features(
     else:
         table, not_arrow = _readable_columns(frame) if frame is not None else (to_table(entity_df), None)
         schema = _without_values_as_timestamps(table, timestamp)
-        needed = {timestamp, *keys}
-        if not_arrow and needed & set(frame.columns) - set(schema.names):
+        if not_arrow and {timestamp, *keys, *brought} & set(frame.columns) - set(schema.names):
             raise InputError(not_arrow)
     moment = spine_timestamp(schema, timestamp)
-    _check_spine(schema, picks)
+    _check_spine(schema, picks, [views[name] for name in needed])
     if table is not None:
-        spine = warehouse.register(_SPINE, _narrow(table, keys, moment))
+        spine = warehouse.register(_SPINE, _narrow(table, keys, moment, brought))
 
     sql = MacroRenderer(manifest, warehouse.columns).render(
         "point_in_time_join", spine, references, timestamp=moment, full_feature_names=full_feature_names,
@@ -243,25 +252,36 @@ def spine_timestamp(schema: pa.Schema, named: str) -> str:
     )
 
 
-def _check_spine(schema: pa.Schema, picks: list[Pick]) -> None:
+def _check_spine(schema: pa.Schema, picks: list[Pick], views: Sequence[FeatureView]) -> None:
+    """`views` are those that are read."""
+
+    def check(column: str, why: str) -> None:
+        if column not in schema.names:
+            there = ", ".join(schema.names)
+            raise worded(InputError, lambda say: f"{say.the_spine} has no column '{column}', {why}; it has: {there}.")
+
+    for view in views:
+        for key in view.join_keys:
+            check(key, f"a join key of feature view '{view.reference}'")
     for pick in picks:
-        for key in pick.view.join_keys:
-            if key not in schema.names:
-                raise worded(
-                    InputError,
-                    lambda say, pick=pick, key=key: (
-                        f"{say.the_spine} has no column '{key}', a join key of feature view '{pick.view.reference}'; "
-                        f"it has: {', '.join(schema.names)}."
-                    ),
-                )
+        for field, declared in pick.on_demand.on_demand.request.items() if pick.on_demand else ():
+            check(field, f"a request field of feature '{pick.feature}' ({declared.lower()})")
         if pick.output in schema.names:
+            feature = f"'{pick.view.reference}:{pick.feature}'" if pick.view else f"'{pick.feature}'"
             raise worded(
                 InputError,
-                lambda say, pick=pick: (
-                    f"{say.the_spine} already has a column '{pick.output}', the name of feature "
-                    f"'{pick.view.reference}:{pick.feature}': rename it there or pass {say.full_feature_names}."
+                lambda say, pick=pick, feature=feature: (
+                    f"{say.the_spine} already has a column '{pick.output}', the name of feature {feature}: rename it "
+                    f"there or pass {say.full_feature_names}."
                 ),
             )
+
+
+def _check_services(known: Registry, references: Sequence[str]) -> None:
+    """Stop where an on-demand feature of a service computes what is not alike everywhere; DefinitionError says what."""
+    for name in dict.fromkeys(split_reference(reference)[0] for reference in references):
+        if name not in known.views:
+            typed_service(known.service(name), known.views)
 
 
 def key_types(views: Sequence[FeatureView]) -> dict[str, list[pa.DataType]]:
@@ -272,8 +292,11 @@ def key_types(views: Sequence[FeatureView]) -> dict[str, list[pa.DataType]]:
     return {name: list(dtypes) for name, dtypes in types.items()}
 
 
-def _narrow(table: pa.Table, keys: Mapping[str, Sequence[pa.DataType]], moment: str) -> pa.Table:
-    """Only what the join needs: join keys as the views have them, and moments in whole microseconds.
+def _narrow(
+    table: pa.Table, keys: Mapping[str, Sequence[pa.DataType]], moment: str, brought: Mapping[str, str]
+) -> pa.Table:
+    """Only what the join needs: join keys as the views have them, moments in whole microseconds, and the fields that
+    on-demand features are `brought`, in their types.
 
     Where views differ in a key's type it stays as it was given, and the macro casts it for each of them. The other
     columns never travel: they are put back beside the answer, which has the same rows in the same order.
@@ -285,4 +308,7 @@ def _narrow(table: pa.Table, keys: Mapping[str, Sequence[pa.DataType]], moment: 
     moments = table.column(moment)
     empty = moments.null_count == len(moments)
     columns[moment] = pa.nulls(len(moments), pa.timestamp("us")) if empty else to_plain(moments)
+    for name, declared in brought.items():
+        if name not in columns:
+            columns[name] = cast_field(table.column(name), declared, name)
     return pa.table(columns)

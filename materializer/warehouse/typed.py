@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
 import pyarrow as pa
 
 from materializer.errors import DefinitionError, FeatureStoreError, NotFoundError
-from materializer.project.definitions import Entity, Feature, FeatureView, Registry, split_reference
+from materializer.project.definitions import Entity, Feature, FeatureService, FeatureView, Registry, split_reference
+from materializer.project.on_demand import check_names
 from materializer.project.relation import Relation
 from materializer.project.settings import Project
 from materializer.warehouse import SQL_TYPE, Warehouse, open_warehouse
@@ -73,13 +74,46 @@ def with_columns(view: FeatureView, warehouse: Warehouse, schema: pa.Schema | No
                 f"Feature '{feature.name}' of view '{view.reference}' begins with {RESERVED_PREFIX}, "
                 "which is kept for the store's own fields: rename the column."
             )
-    return replace(
+    typed = replace(
         view,
         entities=tuple(Entity(fields[e.name.lower()].name, e.description, e.dtype) for e in entities),
         features=features,
         timestamp=timestamp.name,
         created_timestamp=created and created.name,
     )
+    check_names(typed)
+    where = f"Feature view '{view.reference}': on-demand feature"
+    return replace(typed, on_demand=_typed_on_demand(typed.on_demand, {view.reference: typed}, where))
+
+
+def typed_service(service: FeatureService, views: Mapping[str, FeatureView]) -> FeatureService:
+    """The service with the types of its on-demand features.
+
+    Args:
+        views: by the names that its references use, `with_columns`.
+
+    Raises:
+        DefinitionError: where one reads what is not there, or computes with it what is not alike on all engines.
+    """
+    where = f"Exposure '{service.name}': on-demand feature"
+    return replace(service, on_demand=_typed_on_demand(service.on_demand, views, where))
+
+
+def _typed_on_demand(
+    features: tuple[Feature, ...], views: Mapping[str, FeatureView], where: str
+) -> tuple[Feature, ...]:  # fmt: skip
+    if not features:
+        return ()
+    try:
+        from materializer.warehouse.on_demand import typed
+    except ModuleNotFoundError as error:
+        if error.name != "duckdb":
+            raise
+        raise DefinitionError(
+            f"{where}s are computed by an embedded DuckDB, and duckdb is not installed: pip install "
+            "'dbt-feature-store[duckdb]'."
+        ) from None
+    return tuple(typed(feature, views, f"{where} '{feature.name}'") for feature in features)
 
 
 def typed_views(views: Sequence[FeatureView], warehouse: Warehouse, unbuilt: bool = False) -> list[FeatureView]:
@@ -121,7 +155,8 @@ def broken_services(registry: Registry, typed: Iterable[FeatureView]) -> dict[st
     Args:
         typed: views with the warehouse's columns; features of others are not looked up.
     """
-    features = {view.reference: [feature.name for feature in view.features] for view in typed}
+    typed = {view.reference: view for view in typed}
+    features = {reference: [feature.name for feature in view.all_features] for reference, view in typed.items()}
     found = dict(registry.broken)
     for service in registry.services.values():
         wrong = []
@@ -133,4 +168,15 @@ def broken_services(registry: Registry, typed: Iterable[FeatureView]) -> dict[st
                 wrong.append(f"'{reference}', but feature view '{view}' has no feature '{feature}' (it has: {known})")
         if wrong:
             found[service.name] = f"Exposure '{service.name}' names {'; '.join(wrong)}."
+        elif service.on_demand:
+            try:
+                typed_service(service, named(registry, typed.values()))
+            except DefinitionError as error:
+                found[service.name] = str(error)
     return dict(sorted(found.items()))
+
+
+def named(registry: Registry, typed: Iterable[FeatureView]) -> dict[str, FeatureView]:
+    """The registry's views by the names that references use, with types where they are among `typed`."""
+    known = {view.reference: view for view in typed}
+    return {name: known.get(view.reference, view) for name, view in registry.views.items()}
