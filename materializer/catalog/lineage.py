@@ -15,7 +15,7 @@ from materializer.project.manifest import ProjectManifest
 from materializer.project.relation import Relation
 from materializer.project.settings import Project
 from materializer.sql.lineage import Lineage, lineage_of
-from materializer.sql.references import node_named
+from materializer.sql.references import node_named, service_named
 from materializer.warehouse import Warehouse, open_warehouse
 
 
@@ -27,8 +27,12 @@ def lineage_in(project: Project, manifest: ProjectManifest, reference: str, down
         NotFoundError: naming what there is.
     """
     graph = Graph(with_compiled(project, manifest))
-    unique_id = node_named(graph, reference)
-    read = graph.below(unique_id) if downstream else [unique_id]
+    service = None if downstream else service_named(graph, reference)
+    if service:
+        read = list(dict.fromkeys(node for node, _ in service[1].reads))
+    else:
+        unique_id = node_named(graph, reference)
+        read = graph.below(unique_id) if downstream else [unique_id]
     compile_missing(project, manifest, [one for one in read if one in manifest["nodes"]], open_warehouse)
     with built_columns(project) as built:
         return lineage_of(Graph(manifest, built), reference, downstream)

@@ -113,10 +113,10 @@ def _things(views: Sequence[FeatureView], services: Iterable[FeatureService]) ->
         yield _Thing(
             "view", view.reference,
             {"name": view.reference, "description": view.description, **shared,
-             "feature": " ".join(feature.name for feature in view.features)},
+             "feature": " ".join(feature.name for feature in view.all_features)},
             keys, None, view.owner, view.description,
         )  # fmt: skip
-        for feature in view.features:
+        for feature in view.all_features:
             dtype = str(feature.dtype) if feature.dtype else None
             texts = {"name": feature.name, "view": view.reference, "type": _type_words(dtype), **shared}
             yield _Thing(
@@ -136,7 +136,7 @@ def _things(views: Sequence[FeatureView], services: Iterable[FeatureService]) ->
             "description": service.description,
             "owner": service.owner or "",
             "tag": " ".join(f"{key} {value}" for key, value in service.tags.items()),
-            "feature": " ".join(service.features),
+            "feature": " ".join(service.references),
             "entity": " ".join(sorted(keys)),
         }
         yield _Thing(

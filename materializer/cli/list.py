@@ -35,7 +35,7 @@ def list_(what: str, tags: tuple[str, ...], owner: str | None, entity: str | Non
             return print_json([service_json(service) for service in services])
         return print_rows(
             ["service", "features", "owner", "description"],
-            [[s.name, len(s.features), s.owner, brief(s.description)] for s in services],
+            [[s.name, len(s.references), s.owner, brief(s.description)] for s in services],
         )
     views = [
         view
@@ -48,12 +48,15 @@ def list_(what: str, tags: tuple[str, ...], owner: str | None, entity: str | Non
         return print_rows(
             ["view", "entities", "features", "ttl", "owner", "description"],
             [
-                [v.reference, ", ".join(v.join_keys), len(v.features), v.ttl, v.owner, brief(v.description)]
+                [v.reference, ", ".join(v.join_keys), len(v.all_features), v.ttl, v.owner, brief(v.description)]
                 for v in views
             ],
         )
     if what == "features":
-        rows = [[f"{v.reference}:{f.name}", f.dtype, brief(f.description)] for v in views for f in v.features]
+        rows = [[f"{v.reference}:{f.name}", f.dtype, brief(f.description)] for v in views for f in v.all_features]
+        if not (tags or owner or entity):
+            services = store.list_feature_services()
+            rows += [[f"{s.name}:{f.name}", f.dtype, brief(f.description)] for s in services for f in s.on_demand]
         names = ["feature", "type", "description"]
     else:
         entities = entities_of(views)

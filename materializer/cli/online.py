@@ -9,7 +9,7 @@ import click
 
 from materializer.cli.common import key_values, open_store, output_option, print_json, print_rows, say, store_options
 from materializer.errors import InputError
-from materializer.project.definitions import split_reference
+from materializer.project.definitions import pick_features, request_fields, split_reference
 from materializer.store import FeatureStore
 
 
@@ -25,7 +25,8 @@ def online(
 ) -> None:
     """Read features of entities from the online store.
 
-    FEATURE is a reference (user_features:age), a feature view (all of its features) or a feature service.
+    FEATURE is a reference (user_features:age), a feature view (all of its stored features) or a feature service. What
+    on-demand features need of the request stands beside the join keys: -e user_id=1,amount=25.
 
         feature-store online user_features -e user_id=1 -e user_id=2
 
@@ -60,12 +61,17 @@ _MISSING = {"NOT_FOUND": "(not found)", "OUTSIDE_MAX_AGE": "(too old)", "NULL_VA
 
 def _check_keys(store: FeatureStore, asked: list[str], rows: list[dict[str, Any]]) -> None:
     """Raises:
-    InputError: for a key that none of the views has: on a command line that is a slip.
+    InputError: for a key that none of the views has, and no request field is: on a command line that is a slip.
     """
-    views = dict.fromkeys(split_reference(reference)[0] for reference in asked)
-    known = dict.fromkeys(key for view in views for key in store.get_feature_view(view).join_keys)
-    for name in (name for row in rows for name in row if name not in known):
-        raise InputError(f"'{name}' is no join key of {', '.join(views)}; the join keys are: {', '.join(known)}.")
+    registry = store._registry()
+    fields = request_fields(pick_features(registry, dict.fromkeys(asked), full_feature_names=True))
+    views = dict.fromkeys(split_reference(reference)[0] for reference in registry.stored(asked))
+    known = dict.fromkeys(key for view in views for key in registry.view(view).join_keys)
+    for name in (name for row in rows for name in row if name not in known and name not in fields):
+        brought = f"; the request fields are: {', '.join(fields)}" if fields else ""
+        raise InputError(
+            f"'{name}' is no join key of {', '.join(views)}; the join keys are: {', '.join(known)}{brought}."
+        )
 
 
 def references(store: FeatureStore, names: tuple[str, ...]) -> list[str]:
@@ -76,7 +82,7 @@ def references(store: FeatureStore, names: tuple[str, ...]) -> list[str]:
         if ":" in name:
             found.append(name)
         elif name in services:
-            found += services[name].features
+            found += services[name].references
         else:
             found += [f"{name}:{feature.name}" for feature in store.get_feature_view(name).features]
     return found

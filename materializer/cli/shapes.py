@@ -18,7 +18,7 @@ def view_json(view: FeatureView) -> dict[str, Any]:
         "owner": view.owner,
         "tags": dict(view.tags),
         "entities": [entity_json(entity) for entity in view.entities],
-        "features": [feature_json(feature) for feature in view.features],
+        "features": [feature_json(feature) for feature in view.all_features],
         "timestamp": view.timestamp,
         "created_timestamp": view.created_timestamp,
         "available_after_seconds": view.available_after,
@@ -37,13 +37,20 @@ def service_json(service: FeatureService) -> dict[str, Any]:
         "description": service.description,
         "owner": service.owner,
         "tags": dict(service.tags),
-        "features": list(service.features),
+        "features": list(service.references),
+        "on_demand": [feature_json(feature) for feature in service.on_demand],
     }
 
 
 def feature_json(feature: Feature) -> dict[str, Any]:
-    """A feature as the commands print it; the type is NULL where the view is not built."""
-    return _column_json(feature)
+    """A feature as the commands print it; the type is NULL where the view is not built. Of one that is computed on
+    demand: from what."""
+    how = feature.on_demand
+    if how is None:
+        return _column_json(feature)
+    request = {name: declared.lower() for name, declared in how.request.items()}
+    computed = {"expression": how.expression, "request": request, "reads": list(how.reads.values())}
+    return {**_column_json(feature), "on_demand": computed}
 
 
 def entity_json(entity: Entity) -> dict[str, Any]:

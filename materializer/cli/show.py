@@ -11,7 +11,7 @@ from materializer.catalog.neighbours import Neighbours, Tested
 from materializer.cli.common import brief, open_store, output_option, print_json, print_rows, say, store_options
 from materializer.cli.shapes import entity_json, feature_json, service_json, view_json
 from materializer.errors import NotFoundError
-from materializer.project.definitions import Entity, FeatureService, FeatureView
+from materializer.project.definitions import Entity, Feature, FeatureService, FeatureView
 from materializer.project.duration import format_duration
 from materializer.store import FeatureStore
 from materializer.warehouse.join_keys import type_name
@@ -32,6 +32,9 @@ def show(name: str, output: str, **where: Any) -> None:
     try:
         view = store.get_feature_view(reference)
     except NotFoundError as error:
+        services = {service.name: service for service in store.list_feature_services()} if feature else {}
+        if reference in services:
+            return _show_of_service(services[reference], feature, output)
         if feature:
             raise
         return _show_other(store, name, output, error)
@@ -61,7 +64,8 @@ def show(name: str, output: str, **where: Any) -> None:
     print_rows(
         ["column", "role", "type", "description"],
         [[e.name, "join key", e.dtype and type_name(e.dtype), brief(e.description)] for e in view.entities]
-        + [[f.name, "feature", f.dtype, brief(f.description)] for f in view.features],
+        + [[f.name, "feature", f.dtype, brief(f.description)] for f in view.features]
+        + [[f.name, "on demand", f.dtype, brief(f.description)] for f in view.on_demand],
     )
 
 
@@ -78,12 +82,35 @@ def _show_feature(view: FeatureView, name: str, around: Neighbours | None, outpu
     _heading(f"{view.reference}:{name}", feature.description)
     _facts(
         type=feature.dtype,
+        **_computed(feature),
         entities=", ".join(view.join_keys),
         owner=view.owner,
         ttl=format_duration(view.ttl) if view.ttl else "no limit",
         services=", ".join(services),
         tests=", ".join(tests),
     )
+
+
+def _computed(feature: Feature) -> dict[str, str]:
+    """From what a feature is computed on demand; nothing of one that is stored."""
+    how = feature.on_demand
+    if how is None:
+        return {}
+    request = ", ".join(f"{name} ({declared.lower()})" for name, declared in how.request.items())
+    return {"expression": how.expression, "request": request, "reads": ", ".join(how.reads.values())}
+
+
+def _show_of_service(service: FeatureService, name: str, output: str) -> None:
+    feature = next((one for one in service.on_demand if one.name == name), None)
+    if feature is None:
+        there = ", ".join(one.name for one in service.on_demand) or "none"
+        raise NotFoundError(
+            f"Feature service '{service.name}' has no on-demand feature '{name}' of its own; it has: {there}."
+        )
+    if output == "json":
+        return print_json({"reference": f"{service.name}:{name}", **feature_json(feature), "service": service.name})
+    _heading(f"{service.name}:{name}", feature.description)
+    _facts(type=feature.dtype, **_computed(feature), owner=service.owner)
 
 
 def _show_other(store: FeatureStore, name: str, output: str, error: NotFoundError) -> None:
@@ -106,7 +133,7 @@ def _show_service(service: FeatureService, output: str) -> None:
         return print_json(service_json(service))
     _heading(service.name, service.description)
     _facts(owner=service.owner)
-    for feature in service.features:
+    for feature in service.references:
         say(f"  {feature}")
 
 

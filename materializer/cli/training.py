@@ -70,7 +70,7 @@ def training(
     if not spine:
         raise click.UsageError("Name the labels with --spine.")
     store = open_store(**where)
-    asked = references(store, features) + (list(store.get_feature_service(service).features) if service else [])
+    asked = references(store, features) + (list(store.get_feature_service(service).references) if service else [])
     if out:
         record = store.save_training_set(out, spine, asked, full_feature_names, timestamp=timestamp).output
         if output == "json":

@@ -61,7 +61,7 @@ class Computed:
             for name, values in _values(group, inputs, rows).items():
                 statuses = [Status.NULL_VALUE if value is None else Status.PRESENT for value in values]
                 columns[name] = (group.features[name].dtype, values, statuses, moments)
-        return response.with_columns({name: columns[name] for name in self.outputs})
+        return response.with_columns({name: columns[name] for name in self.outputs}, self.request)
 
 
 def split(registry: Registry, references: Sequence[str], picks: Sequence[Pick]) -> tuple[list[Pick], Computed | None]:
@@ -123,4 +123,3 @@ def _naive(values: list[Any], dtype: pa.DataType) -> list[Any]:
     if not (pa.types.is_timestamp(dtype) and dtype.tz):
         return values
     return [None if value is None else value.replace(tzinfo=None) for value in values]
-

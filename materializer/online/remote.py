@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -89,13 +90,19 @@ class RemoteReader:
 
 def _body(features: Any, rows: Sequence[Mapping[str, Any]], full_feature_names: bool) -> bytes:
     if isinstance(features, FeatureService):
-        features = list(features.features)
+        features = list(features.references)
     if isinstance(features, str):
         asked: dict[str, Any] = {"features": [features]} if ":" in features else {"service": features}
     else:
         asked = {"features": list(features)}
+    # JSON has no NaN: as a request field it is a value, as a join key it is none.
+    rows = [{name: _finite(value) for name, value in row.items()} for row in rows]
     options = {"full_feature_names": full_feature_names, "statuses": True, "arrow_schema": True}
     return msgspec.json.encode({**asked, "entities": rows, **options}, enc_hook=_plain)
+
+
+def _finite(value: Any) -> Any:
+    return {"float": repr(float(value))} if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _plain(value: Any) -> Any:

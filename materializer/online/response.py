@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -37,15 +37,17 @@ class OnlineResponse:
     """
 
     def __init__(
-        self, inputs: Mapping[str, list[Any]], columns: Mapping[str, Column], problems: tuple[str, ...] = ()
-    ) -> None:
+        self, inputs: Mapping[str, list[Any]], columns: Mapping[str, Column], problems: tuple[str, ...] = (),
+        brought: Collection[str] = (),
+    ) -> None:  # fmt: skip
         self._inputs = inputs
         self.columns = columns
         self.problems = problems
+        self.brought = brought
 
-    def with_columns(self, columns: Mapping[str, Column]) -> OnlineResponse:
-        """The same rows with these columns."""
-        return OnlineResponse(self._inputs, columns, self.problems)
+    def with_columns(self, columns: Mapping[str, Column], brought: Collection[str]) -> OnlineResponse:
+        """The same rows with these columns, some of which were computed from what they were `brought`."""
+        return OnlineResponse(self._inputs, columns, self.problems, brought)
 
     def to_dict(self, include_statuses: bool = False, include_event_timestamps: bool = False) -> dict[str, list[Any]]:
         """``{name: [value of each entity row]}``: the entity rows' own columns, then the features.

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
+from materializer.errors import FeatureStoreError
+from materializer.project.meta import on_demand_of_service, on_demand_of_view
 from materializer.project.relation import REFERABLE
+
+
+class Computed(NamedTuple):
+    """A feature that is computed on demand: its expression, and the columns that it reads, each with its node's id."""
+
+    name: str
+    expression: str
+    reads: tuple[tuple[str, str], ...]
 
 
 class Graph:
@@ -28,6 +38,7 @@ class Graph:
         self.project = manifest["metadata"].get("project_name")
         self._built = built
         self._asked: dict[str, list[str]] = {}
+        self._computed: dict[str, dict[str, Computed]] = {}
 
     @cached_property
     def dialect(self) -> str:
@@ -151,6 +162,36 @@ class Graph:
             if view in self._named_views:
                 found[str(reference)] = (self._named_views[view], feature)
         return found
+
+    def on_demand(self, unique_id: str) -> dict[str, Computed]:
+        """What is computed on demand in a feature view, or a feature service, by its name in lower case. Where that is
+        not declared as it may be, nothing: whoever reads the declaration says so."""
+        if unique_id not in self._computed:
+            self._computed[unique_id] = self._found_on_demand(unique_id)
+        return self._computed[unique_id]
+
+    def _found_on_demand(self, unique_id: str) -> dict[str, Computed]:
+        node = self.exposures.get(unique_id) or self.nodes.get(unique_id) or {}
+        meta = meta_of(node)
+        view = meta.get("feature_view") if unique_id in self.feature_views else None
+        if not (isinstance(view, dict) and "on_demand" in view) and not (
+            unique_id in self.exposures and "on_demand" in meta
+        ):
+            return {}
+        try:
+            if view is not None:
+                found = on_demand_of_view(node["name"], view, node["resource_type"])
+            else:
+                found = on_demand_of_service(node["name"], meta)
+        except FeatureStoreError:
+            return {}
+        computed = {}
+        for name, one in found.items():
+            references = [one["inputs"][read].partition(":") for read in one["reads"]] if view is None else []
+            known = [(self._named_views[of], column.lower()) for of, _, column in references if of in self._named_views]
+            reads = known if view is None else [(unique_id, read.lower()) for read in one["reads"]]
+            computed[name.lower()] = Computed(name, one["expression"], tuple(reads))
+        return computed
 
     def mutable_source(self, node: Mapping[str, Any]) -> str | None:
         """The name of the source that a node shows as it is now: the source itself, or a model that only reads it.

@@ -22,7 +22,7 @@ _STATED = len("2026-01-01T00:00:00.000000Z")
 def columns_answer(asked: Asked, response: OnlineResponse) -> bytes:
     """Feast's answer: join keys, then features, each as a column of values, statuses and event times."""
     count = len(asked.rows)
-    keys = list(dict.fromkeys(name for row in asked.rows for name in row))
+    keys = [name for name in dict.fromkeys(name for row in asked.rows for name in row) if name not in response.brought]
     since_1970 = _repeated(_SINCE_1970, count)
     results = [
         {

@@ -184,7 +184,7 @@ class _Server:
         registry = await self._registry()
         found = [one for _, one in sorted(registry.services.items()) if caller.may_read_service(one.name)]
         return encode(
-            {"services": [{"name": o.name, "description": o.description, "features": o.features} for o in found]}
+            {"services": [{"name": o.name, "description": o.description, "features": o.references} for o in found]}
         )
 
     async def service(self, request: Request, caller: Caller) -> bytes:

@@ -45,6 +45,8 @@ class RowsRequest(msgspec.Struct, forbid_unknown_fields=True):
     entities: list[dict[str, Any]]
     features: list[str] | None = None
     service: str | None = None
+    # What on-demand features are brought, a row for each of `entities`; it may also stand in these.
+    request: list[dict[str, Any]] | None = None
     full_feature_names: bool = False
     # Beside the values: why each is what it is and when its row's event was; and how old that is, in seconds.
     statuses: bool = False
@@ -95,7 +97,30 @@ def read_rows(body: bytes, limits: Limits) -> tuple[Asked, RowsRequest]:
         InvalidError, TooLargeError: as `read_columns`.
     """
     request = _decoded(_ROWS, body)
-    return _asked(request.features, request.service, "service", request.entities, request, limits), request
+    rows = request.entities
+    if request.request is not None:
+        if len(request.request) != len(rows):
+            raise InvalidError(
+                f"`request` has {len(request.request)} rows and `entities` has {len(rows)}: give one for each entity."
+            )
+        rows = [
+            _joined(row, brought, place) for place, (row, brought) in enumerate(zip(rows, request.request, strict=True))
+        ]
+    if request.arrow_schema:
+        rows = [{name: _number(value) for name, value in row.items()} for row in rows]
+    return _asked(request.features, request.service, "service", rows, request, limits), request
+
+
+def _number(value: Any) -> Any:
+    """A float that JSON has no word for, as the SDK writes it."""
+    known = isinstance(value, dict) and value.get("float") in ("nan", "inf", "-inf")
+    return float(value["float"]) if known else value
+
+
+def _joined(row: dict[str, Any], brought: dict[str, Any], place: int) -> dict[str, Any]:
+    if twice := row.keys() & brought.keys():
+        raise InvalidError(f"Row {place} has '{min(twice)}' in both `entities` and `request`: give it once.")
+    return {**row, **brought}
 
 
 def _asked(

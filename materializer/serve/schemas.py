@@ -6,46 +6,57 @@ from typing import Any
 
 import pyarrow as pa
 
-from materializer.project.definitions import FeatureService, FeatureView, Pick, Registry, pick_features
+from materializer.project.definitions import (
+    Feature,
+    FeatureService,
+    FeatureView,
+    Pick,
+    Registry,
+    pick_features,
+    request_fields,
+)
 from materializer.warehouse.arrow import is_list
 from materializer.warehouse.join_keys import UUID, type_name
+from materializer.warehouse.on_demand_types import field_type
 
 
 def service_schema(registry: Registry, service: FeatureService) -> dict[str, Any]:
     """A service: its features, and the JSON Schemas of a request to ``POST /v1/features`` and of the answer."""
-    picks = pick_features(registry, service.features, full_feature_names=False)
-    keys = {entity.name: entity.dtype for pick in picks for entity in pick.view.entities}
+    picks = pick_features(registry, service.references, full_feature_names=False)
+    stored = pick_features(registry, registry.stored(service.references), full_feature_names=True)
+    keys = {entity.name: entity.dtype for pick in stored if pick.view for entity in pick.view.entities}
+    fields = {name: _nullable(schema_of(field_type(of))) for name, of in request_fields(picks).items()}
+    brought = {"request": _objects(fields)} if fields else {}
     return {
         "name": service.name,
         "description": service.description,
         "owner": service.owner,
         "tags": dict(service.tags),
-        "features": list(service.features),
+        "features": list(service.references),
         "request": {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "title": f"{service.name} request",
             "type": "object",
             "properties": {
                 "service": {"const": service.name},
-                "entities": {
-                    "type": "array",
-                    "minItems": 1,
-                    "items": {
-                        "type": "object",
-                        "properties": {name: _nullable(schema_of(dtype)) for name, dtype in keys.items()},
-                        "required": list(keys),
-                    },
-                },
+                "entities": _objects({name: _nullable(schema_of(dtype)) for name, dtype in keys.items()}),
+                **brought,
                 "statuses": {"type": "boolean", "default": False},
                 "ages": {"type": "boolean", "default": False},
                 "full_feature_names": {"type": "boolean", "default": False},
                 "integers_as_strings": {"type": "boolean", "default": False},
             },
-            "required": ["service", "entities"],
+            "required": ["service", "entities", *brought],
             "additionalProperties": False,
         },
         "answer": _answer(service.name, picks),
     }
+
+
+def _objects(properties: dict[str, Any]) -> dict[str, Any]:
+    """At least one row of these, all of them."""
+    row = {"type": "object", "properties": properties, "required": list(properties)}
+    return {"type": "array", "minItems": 1, "items": row}
 
 
 def view_json(view: FeatureView) -> dict[str, Any]:
@@ -57,6 +68,7 @@ def view_json(view: FeatureView) -> dict[str, Any]:
         "tags": dict(view.tags),
         "entities": [_column(entity) for entity in view.entities],
         "features": [_column(feature) for feature in view.features],
+        "on_demand": [_computed(feature) for feature in view.on_demand],
         "ttl_seconds": view.ttl.total_seconds() if view.ttl else None,
     }
 
@@ -90,7 +102,8 @@ def schema_of(dtype: pa.DataType | None) -> dict[str, Any]:
 
 
 def _answer(name: str, picks: list[Pick]) -> dict[str, Any]:
-    columns = [_nullable(schema_of(pick.view.feature(pick.feature).dtype)) for pick in picks]
+    features = [pick.on_demand or (pick.view.feature(pick.feature) if pick.view else None) for pick in picks]
+    columns = [_nullable(schema_of(feature.dtype if feature else None)) for feature in features]
     row = {"type": "array", "prefixItems": columns, "minItems": len(columns), "maxItems": len(columns)}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -128,3 +141,9 @@ def _column(part: Any) -> dict[str, Any]:
         "type": None if part.dtype is None else type_name(part.dtype),
         "description": part.description,
     }
+
+
+def _computed(feature: Feature) -> dict[str, Any]:
+    how = feature.on_demand
+    request = {name: declared.lower() for name, declared in how.request.items()} if how else {}
+    return {**_column(feature), "expression": how.expression if how else "", "request": request}

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 
-from materializer.project.graph import Graph
+from materializer.project.graph import Computed, Graph
 from materializer.sql.edges import Column, Constant, Edge, Kind, Lineage, Origins, Unresolved
 from materializer.sql.reader import Reader
-from materializer.sql.references import columns_named, find_column
+from materializer.sql.references import columns_named, find_column, service_named
 from materializer.sql.steps import ROWS, Ref, Step, Steps
 
 __all__ = [
@@ -81,6 +81,9 @@ def lineage_of(graph: Graph, reference: str, downstream: bool = False) -> list[L
         NotFoundError: naming what there is.
     """
     traces = traces_of(graph)
+    service = None if downstream else service_named(graph, reference)
+    if service:
+        return [traces.up_of_service(*service)]
     refs = columns_named(traces.reader, reference)
     return [traces.down(ref) if downstream else traces.up(ref) for ref in refs]
 
@@ -130,6 +133,17 @@ class Traces:
         lineage = Lineage(_column(begin), "upstream", tuple(edges))
         flowing = tuple(one for one in constants if one.column in lineage.flowing)
         return self._with_views(replace(lineage, constants=flowing, unresolved=tuple(unresolved)))
+
+    def up_of_service(self, exposure: str, computed: Computed) -> Lineage:
+        """Everything that an on-demand feature of a feature service is made from."""
+        start = Column(exposure, f"{self.graph.exposures[exposure]['name']}:{computed.name}")
+        made = [self.up(find_column(self.reader, *read)) for read in computed.reads]
+        edges = dict.fromkeys(Edge(one.start, start, "value", computed.expression) for one in made)
+        edges |= dict.fromkeys(edge for one in made for edge in one.edges)
+        constants, unresolved = ([each for one in made for each in getattr(one, what)]
+                                 for what in ("constants", "unresolved"))  # fmt: skip
+        lineage = Lineage(start, "upstream", tuple(edges), tuple(constants), tuple(unresolved))
+        return self._with_views(lineage)
 
     def _with_views(self, lineage: Lineage) -> Lineage:
         touched = {column.node for edge in lineage.edges for column in (edge.source, edge.target)} | {
@@ -254,6 +268,9 @@ class Traces:
         if column == start:  # its fields are parts of it
             fields = [one for one in self._onward if one.field and replace(one, field="") == column]
             hops += [hop for one in fields for hop in self._onward[one]]
+        for one in self.graph.on_demand(column.node).values():
+            if (column.node, column.name.lower()) in one.reads:
+                hops.append((Column(column.node, one.name), "value", Step(one.expression)))
         for child in self.graph.children(column.node):
             if child in self._unread and column.name == ROWS:
                 hops.append((Column(child, ROWS), "rows", _FROM))
@@ -264,6 +281,10 @@ class Traces:
                 of_view = {one: name for one, (view, name) in listed.items() if view == column.node}
                 names = [one for one, name in of_view.items() if column.name in (ROWS, name)] if listed else [ROWS]
                 hops += [(Column(child, name), kind, None) for name in names]
+                for one in self.graph.on_demand(child).values():
+                    if (column.node, column.name.lower()) in one.reads:
+                        name = f"{exposure['name']}:{one.name}"
+                        hops.append((Column(child, name), "value", Step(one.expression)))
         return hops
 
     def _read(self, unique_id: str) -> None:

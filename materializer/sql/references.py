@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping
 
 from materializer.errors import InputError, NotFoundError
-from materializer.project.graph import Graph, meta_of, reference_of
+from materializer.project.graph import Computed, Graph, meta_of, reference_of
 from materializer.sql.reader import Node, Reader
 from materializer.sql.steps import Ref
 
@@ -19,6 +19,8 @@ def find_column(reader: Reader, unique_id: str, column: str) -> Ref:
         raise NotFoundError(f"The manifest has no node '{unique_id}'.")
     node, name = reader.node(unique_id), column.lower()
     taken = name if node.scope is None else node.passed(node.scope, name)
+    if name in reader.graph.on_demand(unique_id):
+        return Ref(node, None, reader.graph.on_demand(unique_id)[name].name)
     if name in node.columns or (node.may_have and taken):
         return Ref(node, None, name)
     sentence = node.lacks(column)
@@ -36,12 +38,24 @@ def columns_named(reader: Reader, reference: str) -> list[Ref]:
             view = reader.graph.feature_views.get(unique_id)
             if view is None:
                 raise
-            there = ", ".join(_features(reader, node)) or "none"
+            computed = [one.name for one in reader.graph.on_demand(unique_id).values()]
+            there = ", ".join(_features(reader, node) + computed) or "none"
             raise NotFoundError(f"Feature view '{view}' has no feature '{column}'; it has: {there}.") from None
     if not node.columns:
         why = node.problem or f"The columns of {node.title} are not known"
         raise NotFoundError(f"{why.rstrip('.')}: name the one you mean, as '{name}:column'.")
-    return [Ref(node, None, one.lower()) for one in _features(reader, node)]
+    stored = [Ref(node, None, one.lower()) for one in _features(reader, node)]
+    return stored + [Ref(node, None, one.name) for one in reader.graph.on_demand(unique_id).values()]
+
+
+def service_named(graph: Graph, reference: str) -> tuple[str, Computed] | None:
+    """The id of the feature service, and its on-demand feature, that ``service:feature`` names; None for all else."""
+    name, _, feature = reference.partition(":")
+    for unique_id, exposure in graph.exposures.items():
+        computed = graph.on_demand(unique_id).get(feature.lower()) if exposure.get("name") == name else None
+        if computed:
+            return unique_id, computed
+    return None
 
 
 def _features(reader: Reader, node: Node) -> list[str]:

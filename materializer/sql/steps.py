@@ -65,8 +65,12 @@ class Steps:
         """What makes a column; several where a set operation has branches."""
         if ref not in self._found:
             scope = ref.scope or self.reader.node(ref.node.id).scope
+            computed = self.reader.graph.on_demand(ref.node.id).get(ref.name.lower()) if ref.scope is None else None
             try:
-                if scope is None:
+                if computed:
+                    reads = tuple((Ref(ref.node, None, name), "value") for _, name in computed.reads)
+                    self._found[ref] = [Step(computed.expression, reads)]
+                elif scope is None:
                     self._found[ref] = _of_leaf(ref)
                 elif ref.name == ROWS:
                     self._found[ref] = list(_rows(self, ref.node, scope))

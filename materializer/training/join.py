@@ -116,7 +116,7 @@ def get_historical_features(
 
     not_arrow = None
     if isinstance(entity_df, FileRows):
-        entity_df = entity_df.table(keys, timestamp)
+        entity_df = entity_df.table(keys, timestamp, brought)
     if isinstance(entity_df, str):
         spine = Relation(f"({entity_df.strip().rstrip(';')}\n) as _fs_labels")  # the text may end in a comment
         schema = warehouse.schema(spine)

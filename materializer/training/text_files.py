@@ -15,6 +15,7 @@ import pyarrow.csv
 from materializer.errors import InputError
 from materializer.warehouse.arrow import column_of
 from materializer.warehouse.join_keys import as_key, carrier, cast_keys, refused
+from materializer.warehouse.on_demand_types import cast_field, field_type, field_values
 
 _WHOLE = r"^-?[1-9][0-9]{0,18}$|^0$"
 _NUMBER = r"^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
@@ -30,15 +31,19 @@ class FileRows:
         self._columns = columns
         self._csv = csv
 
-    def table(self, keys: Mapping[str, Sequence[pa.DataType]], timestamp: str) -> pa.Table:
-        """Join keys in the types that the views have, the moments as timestamps, all else without a change.
+    def table(
+        self, keys: Mapping[str, Sequence[pa.DataType]], timestamp: str, fields: Mapping[str, str] | None = None
+    ) -> pa.Table:  # fmt: skip
+        """Join keys in the types that the views have, the moments as timestamps, request fields in their types, all
+        else without a change.
 
         Args:
             keys: the types of each join key; with more than one it stays text.
+            fields: the request fields of on-demand features, with their SQL types.
             timestamp: the time column; where there is no ``event_timestamp``, the only column of timestamps is meant.
 
         Raises:
-            InputError: for a key that does not fit its type.
+            InputError: for a key or request field that does not fit its type.
         """
         others = [name for name in self._columns if name not in keys]
         if timestamp not in self._columns and timestamp == "event_timestamp":
@@ -49,11 +54,19 @@ class FileRows:
             if name in keys:
                 read = _csv_key if self._csv else _json_key
                 columns[name] = read(values, keys[name], name)
+            elif fields and name in fields and name != timestamp:
+                columns[name] = self._field(values, fields[name], name)
             elif name == timestamp:
                 columns[name] = _moments(self._texts(name)) if self._texts(name) is not None else column_of(values)
             else:
                 columns[name] = _typed(values) if self._csv else column_of(values)
         return pa.table(columns)
+
+    def _field(self, values: Any, declared: str, name: str) -> Any:
+        if self._csv:
+            return cast_field(_without_empty(values), declared, name)
+        exact = values if declared == "DOUBLE" else map(_number, values)
+        return pa.array(field_values(exact, declared, name), field_type(declared))
 
     def _texts(self, name: str) -> Any:
         """A column as text with NULL for what is missing; None where it is no text."""
@@ -123,10 +136,14 @@ def _json_key(values: list[Any], dtypes: Sequence[pa.DataType], name: str) -> pa
     found = []
     for value in values:
         try:
-            found.append(as_key(Decimal(value.text) if isinstance(value, _Digits) else value, dtype))
+            found.append(as_key(_number(value), dtype))
         except ValueError:
             raise refused(name, dtypes[0], value) from None
     return pa.array(found, carrier(dtype))
+
+
+def _number(value: Any) -> Any:
+    return Decimal(value.text) if isinstance(value, _Digits) else value
 
 
 def _without_empty(texts: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -114,4 +114,6 @@ def _other(value: Any, dtype: pa.DataType) -> Any:
 
 
 def _refused(name: str, declared: str, value: Any) -> InputError:
-    return InputError(f"Request field '{name}' is of type {declared.lower()}, but {value!r} was given for it.")
+    text = repr(value)
+    text = text if len(text) <= 60 else text[:56] + " ..."
+    return InputError(f"Request field '{name}' is of type {declared.lower()}, but {text} was given for it.")
