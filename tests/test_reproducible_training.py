@@ -514,9 +514,9 @@ def paths(value: Any, *before: Any) -> Any:
 def test_a_record_of_another_format_names_the_release(
     refused: Callable[..., str], training: Callable[..., Any], made: Path
 ) -> None:
-    rewrite(made, lambda record: record.update(format=2, versions={"dbt-feature-store": "9.1"}))
+    rewrite(made, lambda record: record.update(format=3, versions={"dbt-feature-store": "9.1"}))
     said = refused()
-    assert "is a record of format 2, and this release knows format 1: use the release that wrote it (9.1)" in said
+    assert "is a record of format 3, and this release knows format 2: use the release that wrote it (9.1)" in said
 
 
 def test_a_record_that_is_not_there_is_named(refused: Callable[..., str], training: Callable[..., Any]) -> None:

@@ -19,11 +19,14 @@ from materializer.diff.result import (
     ViewChange,
 )
 from materializer.errors import DefinitionError
-from materializer.project.definitions import FeatureService, FeatureView, Registry
+from materializer.project.definitions import Feature, FeatureService, FeatureView, OnDemand, Registry
 from materializer.project.duration import format_duration
 from materializer.project.graph import Graph, meta_of
-from materializer.project.manifest import read_registry
+from materializer.project.manifest import read_registry, service_on_demand
 from materializer.sql.meaning import Query
+
+# How a change says of a feature that it is computed, in place of a type.
+_REQUEST = "on demand"
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class Declared:
     def has(self, view: FeatureView | None, feature: str) -> bool:
         """Whether a view has a feature; taken to, where its columns are not known."""
         names = self.models.columns(self.key(view)) if view is not None else {}
-        return names is None or feature.lower() in map(str.lower, names)
+        computed = [one.name for one in view.on_demand] if view is not None else []
+        return names is None or feature.lower() in map(str.lower, (*names, *computed))
 
 
 def declared(name: str, manifest: Mapping[str, Any], columns: Mapping[str, Mapping[str, str]]) -> Declared:
@@ -58,8 +62,17 @@ def declared(name: str, manifest: Mapping[str, Any], columns: Mapping[str, Mappi
     for exposure in (manifest.get("exposures") or {}).values():
         features = meta_of(exposure).get("features", [])
         if exposure.get("type") == "ml" and isinstance(features, list):
-            services[exposure["name"]] = FeatureService(exposure["name"], tuple(map(str, features)))
+            name = exposure["name"]
+            services[name] = FeatureService(name, tuple(map(str, features)), on_demand=_on_demand(exposure))
     return Declared(name, Registry(views, services), Models(manifest, columns))
+
+
+def _on_demand(exposure: Mapping[str, Any]) -> tuple[Feature, ...]:
+    """The on-demand features of a service; none where they are not declared as they may be."""
+    try:
+        return service_on_demand(exposure)
+    except DefinitionError:
+        return ()
 
 
 class ViewComparison:
@@ -85,6 +98,7 @@ class ViewComparison:
             if _declares(old) != _declares(new) or not self.models.alike(self.old.key(old), self.new.key(new)):
                 properties = tuple(self._properties(old, new))
                 change = self._definition(old, new, replace(change, properties=properties))
+            change = replace(change, features=(*change.features, *_sorted(list(_computed(old, new)))))
             self._done[pair] = change
         return self._done[pair]
 
@@ -182,8 +196,8 @@ def changed_services(views: ViewComparison) -> Iterator[ServiceChange]:
     """Services that came, went, or list other features."""
     old, new = views.old.registry.services, views.new.registry.services
     for name in sorted({*old, *new}):
-        before = old[name].features if name in old else ()
-        after = new[name].features if name in new else ()
+        before = _listed(old[name]) if name in old else ()
+        after = _listed(new[name]) if name in new else ()
         added = tuple(reference for reference in after if reference not in before)
         removed = tuple(reference for reference in before if reference not in after)
         if name not in old or name not in new:
@@ -228,6 +242,8 @@ def _changed(change: ViewChange, feature: str) -> str | None:
         if one.feature.lower() == feature.lower() and one.change == "removed":
             return f"the feature was removed from {change.new}"
         if one.feature.lower() == feature.lower() and one.change == "retyped":
+            if (one.old or "").startswith(_REQUEST):
+                return f"its request fields changed from {_fields(one.old)} to {_fields(one.new)}"
             return f"its type changed from {one.old} to {one.new}"
     for one in change.properties:
         if one.property == "entities":
@@ -288,6 +304,34 @@ def _made_from(side: Declared, view: FeatureView, feature: str) -> set[str]:
             waiting += [one for one in made if one not in seen]
             seen |= set(made)
     return found
+
+
+def _computed(old: FeatureView, new: FeatureView) -> Iterator[FeatureChange]:
+    """What changed in the on-demand features of a view."""
+    before, after = ({one.name: one.on_demand for one in view.on_demand if one.on_demand} for view in (old, new))
+    yield from (FeatureChange(name, "added", None, _REQUEST) for name in after if name not in before)
+    yield from (FeatureChange(name, "removed", _REQUEST) for name in before if name not in after)
+    for name in after:
+        if name in before and before[name].request != after[name].request:
+            yield FeatureChange(name, "retyped", *(_asks(side[name]) for side in (before, after)))
+        if name in before and before[name].sql != after[name].sql:
+            yield FeatureChange(name, "redefined", before[name].expression, after[name].expression)
+
+
+def _asks(how: OnDemand) -> str:
+    return (
+        f"{_REQUEST} with {', '.join(f'{name} {declared.lower()}' for name, declared in how.request.items()) or 'none'}"
+    )
+
+
+def _fields(asks: str | None) -> str:
+    return (asks or "").removeprefix(f"{_REQUEST} with ")
+
+
+def _listed(service: FeatureService) -> tuple[str, ...]:
+    """What a service gives, each on-demand feature of its own with what makes it."""
+    own = [(f"{service.name}:{one.name}", one.on_demand) for one in service.on_demand]
+    return (*service.features, *(f"{name} = {how.expression} ({_asks(how)})" for name, how in own if how))
 
 
 def _declares(view: FeatureView) -> dict[str, str | None]:

@@ -221,10 +221,7 @@ def _service(exposure: Mapping[str, Any], views: Mapping[str, FeatureView]) -> F
                 f"Exposure '{name}' names '{reference}', but there is no feature view '{view}'{hint}; "
                 f"there are: {known}."
             )
-    on_demand = on_demand_features(
-        on_demand_of_service(name, _meta(exposure)), f"Exposure '{name}': meta.on_demand",
-        lambda one, read: one["inputs"][read],
-    )  # fmt: skip
+    on_demand = service_on_demand(exposure)
     if on_demand and name in views:
         raise DefinitionError(
             f"Exposure '{name}' has on-demand features, which are referenced by its name, and there is a feature view "
@@ -239,3 +236,13 @@ def _service(exposure: Mapping[str, Any], views: Mapping[str, FeatureView]) -> F
         tags={tag: "" for tag in exposure.get("tags") or []},
         on_demand=on_demand,
     )
+
+
+def service_on_demand(exposure: Mapping[str, Any]) -> tuple[Feature, ...]:
+    """The on-demand features that an exposure declares over several views. Raises DefinitionError where they are not
+    what they may be."""
+    name = exposure["name"]
+    return on_demand_features(
+        on_demand_of_service(name, _meta(exposure)), f"Exposure '{name}': meta.on_demand",
+        lambda one, read: one["inputs"][read],
+    )  # fmt: skip

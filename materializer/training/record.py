@@ -13,7 +13,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from materializer.errors import InputError
 
-FORMAT = 1
+FORMAT = 2
+# Those that this release reads: the first had no on-demand features.
+_READ = (1, FORMAT)
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,17 @@ class ViewFacts:
 
 
 @dataclass(frozen=True)
+class OnDemandFacts:
+    """A feature that was computed from the spine's own columns, `request` (with their types), and from stored features,
+    `reads`."""
+
+    feature: str
+    expression: str
+    request: dict[str, str]
+    reads: dict[str, str]
+
+
+@dataclass(frozen=True)
 class ColumnFacts:
     """A column of the training set; `feature` is its reference, None for a column of the spine."""
 
@@ -102,6 +115,7 @@ class TrainingRecord:
     options: Options
     spine: SpineFacts
     views: tuple[ViewFacts, ...]
+    on_demand: tuple[OnDemandFacts, ...]
     output: OutputFacts
 
 
@@ -129,13 +143,15 @@ def read_record(path: Path) -> TrainingRecord:
     )
     if not isinstance(found, dict) or type(found.get("format")) is not int:
         raise damaged
-    if found["format"] != FORMAT:
+    if found["format"] not in _READ:
         versions = found.get("versions")
         writer = str(versions.get("dbt-feature-store", "unknown")) if isinstance(versions, dict) else "unknown"
         raise InputError(
             f"{path} is a record of format {found['format']}, and this release knows format {FORMAT}: "
             f"use the release that wrote it ({writer})."
         )
+    if found["format"] == 1:
+        found["on_demand"] = []
     try:
         return _built(TrainingRecord, found)
     except (ValueError, TypeError):
@@ -165,6 +181,7 @@ def differences(old: TrainingRecord, new: TrainingRecord) -> list[str]:
     return [
         *_spine_differences(old, new),
         *(line for before in old.views for line in _view_differences(before, old, new)),
+        *_computed_differences(old, new),
         *_tool_differences(old, new),
     ]
 
@@ -225,6 +242,19 @@ def _view_differences(before: ViewFacts, old: TrainingRecord, new: TrainingRecor
         yield f"the data of {name} has changed ({before.rows_read:,} rows{up_to}, now {after.rows_read:,})"
     elif before.content != after.content and not _engines_differ(old, new):
         yield f"the data of {name} has changed ({before.rows_read:,} rows{up_to} as before, with other values)"
+
+
+def _computed_differences(old: TrainingRecord, new: TrainingRecord) -> Iterator[str]:
+    after = {facts.feature: facts for facts in new.on_demand}
+    for before in old.on_demand:
+        now = after.get(before.feature)
+        if now is not None and now != before:
+            yield f"on-demand feature '{before.feature}' was {_computed(before)} and is now {_computed(now)}"
+
+
+def _computed(facts: OnDemandFacts) -> str:
+    request = ", ".join(f"{name} {declared.lower()}" for name, declared in facts.request.items())
+    return f"`{' '.join(facts.expression.split())}`{f' of {request}' if request else ''}"
 
 
 def _tool_differences(old: TrainingRecord, new: TrainingRecord) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, time, timezone
 from importlib import metadata
@@ -27,6 +27,7 @@ from materializer.training.join import TrainingSet, get_historical_features, lab
 from materializer.training.record import (
     FORMAT,
     ColumnFacts,
+    OnDemandFacts,
     Options,
     OutputFacts,
     SpineFacts,
@@ -195,6 +196,7 @@ def _make(
         git_revision=git.revision if git else None, git_dirty=git.dirty if git else None,
         manifest_sha256=file_sha256(project.manifest_path), definitions_sha256=_sha256(definitions),
         features=tuple(references), options=options, spine=spine_facts, views=tuple(views),
+        on_demand=tuple(_on_demand_facts(registry, references)),
         output=_output_facts(table, dict(zip(result.features, references, strict=True)), partial, path),
     )  # fmt: skip
 
@@ -204,7 +206,7 @@ def _view_facts(
     references: Sequence[str], options: Options, until: str | None,
 ) -> list[ViewFacts]:  # fmt: skip
     picked: dict[str, list[str]] = {}
-    for reference in references:
+    for reference in registry.stored(references):
         name, feature = split_reference(reference)
         picked.setdefault(name, []).append(feature)
     facts = []
@@ -229,6 +231,14 @@ def _view_facts(
             )
         )  # fmt: skip
     return facts
+
+
+def _on_demand_facts(registry: Registry, references: Sequence[str]) -> Iterator[OnDemandFacts]:
+    for reference in references:
+        feature = registry.on_demand(reference)
+        if feature is not None and feature.on_demand is not None:
+            how = feature.on_demand
+            yield OnDemandFacts(reference, how.expression, dict(how.request), dict(how.reads))
 
 
 def _compiled(node: Mapping[str, Any]) -> str | None:
