@@ -60,7 +60,7 @@ class Computed:
             moments: list[bytes | None] = [None] * rows
             for name, values in _values(group, inputs, rows).items():
                 statuses = [Status.NULL_VALUE if value is None else Status.PRESENT for value in values]
-                columns[name] = (group.features[name].dtype, values, statuses, moments)
+                columns[name] = (group.features[name].dtype, list(values), statuses, moments)
         return response.with_columns({name: columns[name] for name in self.outputs}, self.request)
 
 
@@ -99,9 +99,9 @@ def _group(holder: str, picks: Sequence[Pick], outputs: Mapping[str, str], store
     return _Group(holder, features, reads, request_fields(picks), types)
 
 
-def _values(group: _Group, inputs: Mapping[str, list[Any]], rows: int) -> dict[str, list[Any]]:
+def _values(group: _Group, inputs: Mapping[str, list[Any]], rows: int) -> dict[str, Sequence[Any]]:
     try:
-        from materializer.warehouse.embedded import table_of, values_of
+        from materializer.warehouse.embedded import values_of
     except ModuleNotFoundError as error:
         if error.name != "duckdb":
             raise
@@ -111,7 +111,7 @@ def _values(group: _Group, inputs: Mapping[str, list[Any]], rows: int) -> dict[s
         ) from None
     expressions = {name: (feature.on_demand.sql, feature.dtype) for name, feature in group.features.items()}
     try:
-        return values_of(expressions, table_of(inputs, group.types, rows))
+        return values_of(expressions, inputs, group.types, rows)
     except Exception as error:  # what was published may be of a release whose engine knows more than this one
         names = ", ".join(f"'{group.holder}:{feature.name}'" for feature in group.features.values())
         said = " ".join(str(error).split())[:300]

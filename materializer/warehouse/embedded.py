@@ -10,8 +10,11 @@ import duckdb
 import pyarrow as pa
 
 from materializer.warehouse import quoted
+from materializer.warehouse.on_demand_types import sql_type
 
 _threads = threading.local()
+# Queries that are kept parsed: a handler asks for a few of them, over and over.
+_STATEMENTS = 256
 _SETTINGS = {
     "threads": 1, "memory_limit": "1GB", "enable_external_access": False, "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
@@ -25,33 +28,43 @@ def connection() -> duckdb.DuckDBPyConnection:
         for setting in ("enable_progress_bar", "python_enable_replacements"):
             made.execute(f"set {setting} = false")
         made.execute("set lock_configuration = true")
-        _threads.connection = made
+        _threads.connection, _threads.statements = made, {}
     return _threads.connection
 
 
-def values_of(expressions: Mapping[str, tuple[str, pa.DataType]], inputs: pa.Table) -> dict[str, list[Any]]:
+def values_of(
+    expressions: Mapping[str, tuple[str, pa.DataType]], inputs: Mapping[str, Sequence[Any]],
+    types: Mapping[str, pa.DataType], rows: int,
+) -> dict[str, Sequence[Any]]:  # fmt: skip
     """The values of on-demand features over rows of inputs, as Python has them.
 
     Args:
         expressions: the SQL of each and the type of its values.
-        inputs: a column for every name that they read, each an `input_type`; at least one column.
+        inputs: the values of every name that they read, `types` their `input_type`.
     """
+    # Lists in parameters: a table of Arrow's would make DuckDB import pandas.
+    columns = ", ".join(
+        f"unnest({_list(place, types[name])}) as {quoted(name)}" for place, name in enumerate(inputs, 1)
+    )
+    # Another release of DuckDB may give a wider type than the one that was published.
+    values = ", ".join(f"cast(try({sql}) as {sql_type(dtype)})" for sql, dtype in expressions.values())
+    parameters = [_parameter(values, types[name]) for name, values in inputs.items()] or [rows]
+    sql = f"select {values} from {f'(select {columns})' if inputs else 'range($1)'} as inputs"
     engine = connection()
-    engine.register("inputs", inputs)
-    try:
-        columns = [f"try({sql}) as {quoted(name)}" for name, (sql, _) in expressions.items()]
-        made = engine.sql(f"select {', '.join(columns)} from inputs").to_arrow_table()
-    finally:
-        engine.unregister("inputs")
-    # Another release of DuckDB may give a type that is as wide, or wider.
-    return {
-        name: column.cast(dtype).to_pylist()
-        for (name, (_, dtype)), column in zip(expressions.items(), made.columns, strict=True)
-    }
+    if sql not in _threads.statements:
+        if len(_threads.statements) >= _STATEMENTS:
+            _threads.statements.clear()
+        (_threads.statements[sql],) = engine.extract_statements(sql)
+    found = engine.execute(_threads.statements[sql], parameters).fetchall()
+    return dict(zip(expressions, zip(*found, strict=True) if found else ((),) * len(expressions), strict=True))
 
 
-def table_of(inputs: Mapping[str, Sequence[Any]], types: Mapping[str, pa.DataType], rows: int) -> pa.Table:
-    """Columns of Python values as a table of inputs; where there are none, one of nothing but rows."""
-    if not inputs:
-        return pa.table({"_fs_row": pa.nulls(rows, pa.int8())})
-    return pa.table({name: pa.array(values, types[name]) for name, values in inputs.items()})
+def _list(place: int, dtype: pa.DataType) -> str:
+    return f"${place}::{'varchar[]::' if pa.types.is_decimal(dtype) else ''}{sql_type(dtype)}[]"
+
+
+def _parameter(values: Sequence[Any], dtype: pa.DataType) -> list[Any]:
+    """Decimals as text: DuckDB would take each for one of its own digits, and their list for doubles."""
+    if pa.types.is_decimal(dtype):
+        return [None if value is None else f"{value:f}" for value in values]
+    return list(values)

@@ -14,14 +14,15 @@ import pyarrow as pa
 
 from materializer.errors import InputError
 from materializer.project.definitions import OnDemand
-from materializer.warehouse.arrow import to_plain
+from materializer.warehouse.arrow import python_value, to_plain
 from materializer.warehouse.join_keys import as_key
 
 _FIELDS = {
     "BIGINT": pa.int64(), "INTEGER": pa.int32(), "DOUBLE": pa.float64(), "VARCHAR": pa.string(), "BOOLEAN": pa.bool_(),
     "DATE": pa.date32(), "TIMESTAMP": pa.timestamp("us"),
 }  # fmt: skip
-_NOT_FINITE = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
+_NOT_FINITE = ("nan", "inf", "-inf")
+_FLOAT = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 def input_type(dtype: pa.DataType | None) -> pa.DataType | None:
@@ -40,11 +41,14 @@ def input_type(dtype: pa.DataType | None) -> pa.DataType | None:
 
 
 def sql_type(dtype: pa.DataType) -> str:
-    """What DuckDB calls an `input_type`."""
+    """What DuckDB calls a type of an input, or of a value."""
     if pa.types.is_decimal(dtype):
         return f"DECIMAL({dtype.precision},{dtype.scale})"
-    names = {pa.int64(): "BIGINT", pa.float64(): "DOUBLE", pa.string(): "VARCHAR", pa.bool_(): "BOOLEAN",
-             pa.date32(): "DATE", pa.timestamp("us"): "TIMESTAMP"}  # fmt: skip
+    names = {
+        pa.int8(): "TINYINT", pa.int16(): "SMALLINT", pa.int32(): "INTEGER", pa.int64(): "BIGINT",
+        pa.float64(): "DOUBLE", pa.string(): "VARCHAR", pa.bool_(): "BOOLEAN", pa.date32(): "DATE",
+        pa.timestamp("us"): "TIMESTAMP",
+    }  # fmt: skip
     return names[dtype]
 
 
@@ -96,14 +100,19 @@ def _double(value: Any) -> float | None:
         value = value.item()
     if isinstance(value, float):
         return float(value)
-    if isinstance(value, str) and value in _NOT_FINITE:
-        return _NOT_FINITE[value]
-    if isinstance(value, Decimal) and value.is_finite():
-        number = float(value)
-        if Decimal(repr(number)) != value:
-            raise ValueError(value)
-        return number
-    return as_key(value, pa.float64())
+    if isinstance(value, str) and (value in _NOT_FINITE or _FLOAT.fullmatch(value)):
+        return float(value)
+    if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
+        try:
+            number = float(value)
+            same = Decimal(repr(number)) == value if isinstance(value, Decimal) else int(number) == value
+        except (ArithmeticError, OverflowError):
+            same = False
+        if same:
+            return number
+    if python_value(value) is None:
+        return None
+    raise ValueError(value)
 
 
 def _other(value: Any, dtype: pa.DataType) -> Any:
