@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,9 @@ from materializer.errors import FeatureStoreError, InputError
 from materializer.online.response import Column, OnlineResponse, Status
 from materializer.project.definitions import Feature, Pick, Registry, pick_features, request_fields, split_reference
 from materializer.warehouse.on_demand_types import field_values, input_type, request_types
+
+# What makes of computed values, and their type, what the reader gives for stored ones.
+GivenAs = Callable[[pa.DataType, Sequence[Any]], list[Any]]
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,9 @@ class Computed:
             found[name] = field_values((row[name] for row in rows), declared, name)
         return found
 
-    def completed(self, response: OnlineResponse, brought: Mapping[str, list[Any]], rows: int) -> OnlineResponse:
+    def completed(
+        self, response: OnlineResponse, brought: Mapping[str, list[Any]], rows: int, given_as: GivenAs
+    ) -> OnlineResponse:
         """The answer with the computed columns, and without those that were only read for them."""
         columns: dict[str, Column] = dict(response.columns)
         for group in self.groups:
@@ -60,18 +65,26 @@ class Computed:
             moments: list[bytes | None] = [None] * rows
             for name, values in _values(group, inputs, rows).items():
                 statuses = [Status.NULL_VALUE if value is None else Status.PRESENT for value in values]
-                columns[name] = (group.features[name].dtype, list(values), statuses, moments)
+                dtype = group.features[name].dtype
+                columns[name] = (dtype, given_as(dtype, values), statuses, moments)
         return response.with_columns({name: columns[name] for name in self.outputs}, self.request)
 
 
-def split(registry: Registry, references: Sequence[str], picks: Sequence[Pick]) -> tuple[list[Pick], Computed | None]:
-    """The stored features that a request reads, under names of their own where it did not ask for them; and what is
-    computed from them, None where nothing is."""
+def as_they_are(_: pa.DataType, values: Sequence[Any]) -> list[Any]:
+    """Computed values as Python has them."""
+    return list(values)
+
+
+def split(
+    registry: Registry, references: Sequence[str], picks: Sequence[Pick], shared: bool
+) -> tuple[list[Pick], list[Pick], Computed | None]:
+    """The stored features that a request asks for; those that are read for its on-demand ones, under names of their
+    own; and what is computed from them, None where nothing is. With `shared`, one that is both is read once."""
     if not any(pick.on_demand for pick in picks):
-        return list(picks), None
+        return list(picks), [], None
     asked = list(zip(references, picks, strict=True))
-    outputs = {reference: pick.output for reference, pick in asked if not pick.on_demand}
-    stored = [pick for _, pick in asked if not pick.on_demand]
+    outputs = {reference: pick.output for reference, pick in asked if shared and not pick.on_demand}
+    stored, inputs = [pick for pick in picks if not pick.on_demand], []
     groups: dict[str, list[Pick]] = {}
     for reference, pick in asked:
         if pick.on_demand:
@@ -80,9 +93,9 @@ def split(registry: Registry, references: Sequence[str], picks: Sequence[Pick]) 
                 if read not in outputs:
                     (found,) = pick_features(registry, [read], full_feature_names=False)
                     outputs[read] = read  # a colon is in no name of a feature
-                    stored.append(Pick(found.view, found.feature, read))
-    made = tuple(_group(holder, group, outputs, stored) for holder, group in groups.items())
-    return stored, Computed(tuple(pick.output for pick in picks), made, request_fields(picks))
+                    inputs.append(Pick(found.view, found.feature, read))
+    made = tuple(_group(holder, group, outputs, [*stored, *inputs]) for holder, group in groups.items())
+    return stored, inputs, Computed(tuple(pick.output for pick in picks), made, request_fields(picks))
 
 
 def _group(holder: str, picks: Sequence[Pick], outputs: Mapping[str, str], stored: Sequence[Pick]) -> _Group:

@@ -110,7 +110,11 @@ class OnlineReader:
                     response = request.response(replies)
                     if response.problems:
                         self._say(response.problems)
-                    return computed.completed(response, brought, len(entity_rows), self._given_as) if computed else response
+                    return (
+                        computed.completed(response, brought, len(entity_rows), self._given_as)
+                        if computed
+                        else response
+                    )
                 expected, registry = yield None
                 continue
             # Perhaps it was published since: look again before saying no.

@@ -41,7 +41,7 @@ from materializer.serve.audit import Audit
 from materializer.serve.keys import BusyError, Caller, ForbiddenError, Gate, UnauthorizedError, read_keys
 from materializer.serve.metrics import Metrics
 from materializer.serve.schemas import service_schema, view_json
-from materializer.serve.values import encode, json_column
+from materializer.serve.values import encode, json_column, json_values
 
 _log = logging.getLogger("materializer")
 _JSON = "application/json"
@@ -241,7 +241,7 @@ class _Server:
         if self._reader is None:
             with plain_errors(self._url):
                 namespace = self._namespace or only_namespace(self._store, public_name(self._url))
-                self._reader = OnlineReader(self._store, namespace, self._url, json_column)
+                self._reader = OnlineReader(self._store, namespace, self._url, json_column, json_values)
         return self._reader
 
     async def _registry(self) -> Registry:

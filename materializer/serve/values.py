@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 import pyarrow as pa
 
 from materializer.online.request import ReadColumn
 from materializer.online.values import Codec, decode_column
+from materializer.online.values import codec as codec_of
 
 encode = msgspec.json.Encoder().encode
 _NOT_PLAIN = re.compile(rb'[^\x20-\x7e]|["\\]')
@@ -23,7 +25,7 @@ _NOT_PLAIN = re.compile(rb'[^\x20-\x7e]|["\\]')
 
 def json_column(dtype: pa.DataType, codec: Codec) -> ReadColumn:
     """A reader of columns of this type: the stored texts of its values as JSON; None where one cannot be read."""
-    to_json = codec.to_json if not pa.types.is_binary(dtype) else lambda value: base64.b64encode(value).decode()
+    to_json = _to_json(dtype, codec)
     same = pa.types.is_integer(dtype) or pa.types.is_boolean(dtype) or pa.types.is_float64(dtype)
     quoted = pa.types.is_string(dtype)
 
@@ -39,3 +41,13 @@ def json_column(dtype: pa.DataType, codec: Codec) -> ReadColumn:
         return None if values is None else [encode(to_json(value)) for value in values]
 
     return read
+
+
+def json_values(dtype: pa.DataType, values: Sequence[Any]) -> list[bytes | None]:
+    """Values as Python has them in the same form; NULL stays None."""
+    to_json = _to_json(dtype, codec_of(dtype, "A feature"))
+    return [None if value is None else encode(to_json(value)) for value in values]
+
+
+def _to_json(dtype: pa.DataType, codec: Codec) -> Callable[[Any], Any]:
+    return (lambda value: base64.b64encode(value).decode()) if pa.types.is_binary(dtype) else codec.to_json
