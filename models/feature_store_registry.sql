@@ -17,6 +17,9 @@
         {%- for column in view.columns if column.name | lower not in own | map('lower') -%}
             {%- do features.append({'reference': reference, 'view': view, 'column': column, 'tags': tags | sort | join(', ')}) -%}
         {%- endfor -%}
+        {%- for computed in feature_store._on_demand_of_view(view.name, view).values() -%}
+            {%- do features.append({'reference': reference, 'view': view, 'column': computed, 'tags': tags | sort | join(', ')}) -%}
+        {%- endfor -%}
     {%- endif -%}
 {%- endfor -%}
 
@@ -31,6 +34,7 @@ with features as (
         {{ feature_store._text(feature.column.name) }} as feature,
         {{ feature_store._text(feature.column.data_type or none) }} as data_type,
         {{ feature_store._text(feature.column.description) }} as description,
+        {{ feature_store._text(feature.column.expression or none) }} as expression,
         {{ feature_store._text(view.description) }} as feature_view_description,
         {{ feature_store._text(view.entities | join(', ')) }} as entities,
         {{ feature_store._text(view.timestamp or 'event_timestamp') }} as event_timestamp_column,
@@ -50,8 +54,8 @@ with features as (
     -- No model of the project declares config.meta.feature_view and a feature among its columns.
     select
         {% for name in [
-            'feature_reference', 'feature_view', 'version', 'feature', 'data_type', 'description', 'feature_view_description',
-            'entities', 'event_timestamp_column', 'created_timestamp_column', 'available_after', 'ttl'
+            'feature_reference', 'feature_view', 'version', 'feature', 'data_type', 'description', 'expression',
+            'feature_view_description', 'entities', 'event_timestamp_column', 'created_timestamp_column', 'available_after', 'ttl'
         ] -%}
         {{ feature_store._text(none) }} as {{ name }},
         {% endfor -%}

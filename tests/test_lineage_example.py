@@ -36,6 +36,7 @@ EXPECTED = {
     "user_features:purchase_count_30d": ("", "purchases", USER_ROWS),
     "user_features:avg_order_value": ("purchases:amount", "", USER_ROWS),
     "user_features:user_embedding": ("users:embedding", "", USER_ROWS),
+    "user_features:amount_against_usual": ("purchases:amount", "", USER_ROWS),
     "item_features:category": ("items:category", "", ITEM_ROWS),
     "item_features:price": ("items:price", "", ITEM_ROWS),
     "item_features:popularity_score": ("", "page_views purchases", ITEM_ROWS),
@@ -104,8 +105,11 @@ def test_forward_an_amount_reaches_the_features_the_service_and_the_training_set
         "user_purchase_windows:order_value_7d",
         "user_purchase_windows:order_value_30d",
         "user_features:avg_order_value",
+        "user_features:amount_against_usual",
         "training_set:avg_order_value",
         "recommendation (user_features:avg_order_value)",
+        "checkout (user_features:avg_order_value)",
+        "checkout (user_features:amount_against_usual)",
     }
 
 

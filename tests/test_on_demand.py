@@ -542,7 +542,18 @@ def built(tmp_path_factory: pytest.TempPathFactory, declared: dict[str, Any]) ->
             f"{{{{ feature_store.point_in_time_join(ref('labels'), {references}) }}}}",
             "models/missing.sql": "{{ config(enabled=var('missing', false)) }}{{ feature_store.point_in_time_join("
             f"'select 1 as key, now() as event_timestamp', {references}) }}}}",
-            "models/models.yml": {"models": [{"name": "typed", "config": {"meta": meta}}]},
+            "models/models.yml": {
+                "models": [{"name": "typed", "config": {"meta": meta}, "data_tests": ["feature_store.feature_view"]}],
+                "exposures": [
+                    {
+                        "name": "scoring",
+                        "type": "ml",
+                        "owner": {"name": "ML"},
+                        "depends_on": ["ref('typed')"],
+                        "config": {"meta": {"features": references}},
+                    }
+                ],
+            },
         },
     )
     # What a profile may set: on-demand features mean the same.
@@ -601,6 +612,14 @@ def test_dbt_stops_for_a_spine_without_a_request_field(built: DbtProject) -> Non
 def test_the_expression_can_be_read_in_the_compiled_sql(built: DbtProject, declared: dict[str, Any]) -> None:
     compiled = built.compiled("training")
     assert all(f'as "{name}"' in compiled for name in declared) and 'as "dbl"' not in compiled
+
+
+def test_the_registry_in_sql_has_the_expression(built: DbtProject, declared: dict[str, Any]) -> None:
+    query = (
+        "select feature, expression from feature_store_registry where feature_view = 'typed' and expression is not null"
+    )
+    with duckdb.connect(str(built.warehouse), read_only=True) as warehouse:
+        assert dict(warehouse.sql(query).fetchall()) == {name: one["expression"] for name, one in declared.items()}
 
 
 # Over HTTP.

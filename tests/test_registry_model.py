@@ -101,6 +101,7 @@ def test_a_row_says_everything_the_definition_says(project: DbtProject) -> None:
         "feature": "age",
         "data_type": "integer",
         "description": " ".join(DESCRIPTION.split()),
+        "expression": None,
         "feature_view_description": "Who a user is.",
         "entities": "user_id, country",
         "event_timestamp_column": "event_timestamp",

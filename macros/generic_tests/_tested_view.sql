@@ -78,7 +78,8 @@
                     {%- do problems.append("exposure '" ~ service ~ "' asks for '" ~ feature ~ "', and there is no such feature view") -%}
                 {%- endif -%}
                 {%- for prefix in prefixes | unique(case_sensitive=true)
-                        if feature.startswith(prefix) and feature_store._column(view.features, feature[prefix | length:]) is none -%}
+                        if feature.startswith(prefix) and feature_store._column(view.features, feature[prefix | length:]) is none
+                            and feature[prefix | length:] not in (view.on_demand or {}) -%}
                     {%- do problems.append("exposure '" ~ service ~ "' asks for '" ~ feature ~ "', which is no feature of the view") -%}
                 {%- endfor -%}
             {%- endfor -%}
