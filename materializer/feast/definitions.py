@@ -56,6 +56,19 @@ class Source(Described):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Computed:
+    """A feature of an on-demand view of Feast's that is plain arithmetic: `expression` in SQL, its columns in quotes;
+    the fields of the request with their SQL types, and the stored features that it `reads`."""
+
+    name: str
+    description: str
+    expression: str
+    request: Mapping[str, str]
+    reads: tuple[str, ...]
+    divides: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class View(Described):
     """A feature view of any kind. `features` may be empty: Feast then takes the source's columns."""
 
@@ -67,6 +80,8 @@ class View(Described):
     online: bool = True
     # What makes the source's rows into features in Feast: the text of a Python function, or of its aggregations.
     transformation: str = ""
+    # What on-demand views compute from it.
+    computed: tuple[Computed, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,3 +127,5 @@ class Repository:
     views: tuple[View, ...]
     services: tuple[Service, ...]
     absent: tuple[Absent, ...]
+    # The on-demand views that became expressions: name, place in the code, the view that has them now, and a note.
+    on_demand: tuple[tuple[str, str, str, str], ...] = ()

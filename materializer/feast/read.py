@@ -9,7 +9,8 @@ from datetime import timedelta
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from materializer.feast.definitions import Absent, Entity, Field, Projected, Repository, Service, Source, View
+from materializer.feast.definitions import Absent, Computed, Entity, Field, Projected, Repository, Service, Source, View
+from materializer.feast.on_demand import NotPlainError, computed_features
 
 _VIEWS = ("BatchFeatureView", "FeatureView", "LabelView", "StreamFeatureView")
 _STREAMS = {"KafkaSource": "stream source", "KinesisSource": "stream source", "PushSource": "push source"}
@@ -40,11 +41,15 @@ def definitions(answer: Proto) -> Repository:
     objects = sorted(answer["objects"], key=lambda found: _place(found["where"]))
     entities = {o["name"]: _entity(o) for o in objects if o["kind"] == "Entity" and o["name"] != _NO_ENTITY}
     registered = {o["name"] for o in objects if o["registered"]}
-    on_demand = {o["name"] for o in objects if o["kind"] == "OnDemandFeatureView"}
+    # By the names of on-demand views, the feature view that has their features here; None where they have no equal.
+    on_demand: dict[str, str | None] = {o["name"]: None for o in objects if o["kind"] == "OnDemandFeatureView"}
+    moved: list[tuple[str, str, str, str]] = []
     views: dict[str, View] = {}
     services: dict[str, Service] = {}
     absent: dict[Absent, None] = {}
-    for found in objects:
+    # Those that read others come after them, and services last.
+    last = {"OnDemandFeatureView": 1, "FeatureService": 2}
+    for found in sorted(objects, key=lambda one: last.get(one["kind"], 0)):
         kind, name = found["kind"], found["name"]
         try:
             if kind == "Entity" or (not found["registered"] and name in registered):
@@ -59,6 +64,10 @@ def definitions(answer: Proto) -> Repository:
                 if name in services:
                     raise NoEqual("another feature service before it has the same name")
                 services[name] = _service(found, on_demand)
+            elif kind == "OnDemandFeatureView":
+                view, computed = _computed(found, views)
+                views[view.name], on_demand[name] = view, view.name
+                moved.append((name, found["where"], view.name, _note(view, computed)))
             else:
                 _has_no_equal(kind, _spec(found))
         except NoEqual as error:
@@ -69,6 +78,7 @@ def definitions(answer: Proto) -> Repository:
         views=tuple(views.values()),
         services=tuple(services.values()),
         absent=tuple(absent),
+        on_demand=tuple(moved),
         **{name: answer[name] for name in ("feast", "project", "online_store", "schema", "database", "files")},
     )
 
@@ -98,17 +108,44 @@ def _entity(found: Proto) -> Entity:
     return Entity(join_key=spec["join_key"], dtype=_type(spec), notes=notes, **_described(spec, found["where"]))
 
 
-def _has_no_equal(kind: str, spec: Proto) -> None:
+def _computed(found: Proto, views: Mapping[str, View]) -> tuple[View, tuple[Computed, ...]]:
+    """The view that an on-demand view reads, with what that computes, and this alone. Raises NoEqual where it is more
+    than arithmetic."""
+    spec = _spec(found)
+    try:
+        name, features = computed_features(spec, found["code"])
+        view = views.get(name)
+        if view is None:
+            raise NotPlainError(f"reads '{name}', which is not here")
+        taken = {one.name.lower() for one in (*view.features, *view.computed)}
+        taken |= {entity.join_key.lower() for entity in view.entities}
+        for feature in features:
+            if twice := {feature.name.lower(), *map(str.lower, feature.request)} & taken:
+                raise NotPlainError(f"has '{min(twice)}', a name that '{name}' has already")
+    except NotPlainError as error:
+        _has_no_equal(found["kind"], spec, str(error))
+        raise NoEqual(str(error)) from None
+    return replace(view, computed=(*view.computed, *features)), features
+
+
+def _note(view: View, computed: tuple[Computed, ...]) -> str:
+    called = f"its features are called {', '.join(f'`{view.name}:{feature.name}`' for feature in computed)} here"
+    zero = "; by zero Feast divides to infinity or NaN, and here the value is NULL"
+    return called + (zero if any(feature.divides for feature in computed) else "")
+
+
+def _has_no_equal(kind: str, spec: Proto, why: str = "") -> None:
     if kind == "OnDemandFeatureView":
         inputs = spec.get("sources", {})
         requests = {name for name, of in inputs.items() if "request_data_source" in of}
         names = ", ".join(sorted(inputs, key=lambda name: (name in requests, name))) or "its inputs"
         todo = (
-            "what needs the request's own values is computed where the request is answered"
+            "write it as an expression under `on_demand` of a view or service, as far as SQL can say it"
             if requests
             else "it needs features alone: write it as a column of a model that reads those views"
         )
-        raise NoEqual(f"it is Python over {names} (features: {_names(spec.get('features', []))}); {todo}")
+        why = f", and {why}" if why else ""
+        raise NoEqual(f"it is Python over {names} (features: {_names(spec.get('features', []))}){why}; {todo}")
     if kind == "RequestSource":
         fields = _names(spec["request_data_options"].get("schema", []))
         raise NoEqual(f"values of the request ({fields}) are known where the request is answered")
@@ -230,12 +267,16 @@ def _source(batch: Proto, found: Proto) -> Source:
 # Services.
 
 
-def _service(found: Proto, on_demand: set[str]) -> Service:
+def _service(found: Proto, on_demand: Mapping[str, str | None]) -> Service:
     spec, features, notes = _spec(found), [], []
     for taken in spec.get("features", []):
         view, names = taken["feature_view_name"], tuple(column["name"] for column in taken.get("feature_columns", []))
         if view in on_demand:
-            notes.append(f"the features of the on-demand view '{view}' are left out")
+            moved = on_demand[view]
+            if moved is None:
+                notes.append(f"the features of the on-demand view '{view}' are left out")
+            else:
+                features.append(Projected(moved, names, "", {}))
             continue
         if taken.get("version_tag"):
             notes.append(

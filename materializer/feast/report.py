@@ -9,7 +9,7 @@ from materializer.feast.sql_types import WAREHOUSES
 from materializer.feast.write import Outcome, Written
 from materializer.printable import printable
 
-_KINDS = ("feature view", "entity", "feature service")
+_KINDS = ("feature view", "entity", "feature service", "on-demand feature view")
 _PLURALS = {"entity": "entities"}
 
 

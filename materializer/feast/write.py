@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from materializer.feast.definitions import Projected, Repository, Service, Source
+from materializer.feast.definitions import Computed, Projected, Repository, Service, Source
 from materializer.feast.locations import REPOSITORY
 from materializer.feast.plan import ALL_ROWS, Column, Model, Names, plan_models, shown_as
 from materializer.feast.properties import Line, Row, inert, literal, to_yaml, without_empty
@@ -63,6 +63,7 @@ def write_project(repository: Repository, name: str) -> Written:
     outcomes = [
         *_entities(repository, models),
         *(Outcome("feature view", m.view.name, m.view.where, f"models/features/{m.name}.sql", m.notes) for m in models),
+        *_on_demand(repository, models),
         *services.outcomes,
         *(Outcome(absent.kind, absent.name, absent.where, "", (absent.why,)) for absent in repository.absent),
     ]
@@ -181,6 +182,7 @@ def _properties(model: Model) -> dict[str, object]:
         created_timestamp=literal(model.created),
         ttl=format_duration(view.ttl) if view.ttl else "",
         online=None if view.online else False,
+        on_demand={} if model.shows else {literal(one.name): _expression(one, model) for one in view.computed},
         tags=Line(tags) if len(str(tags)) < 80 else tags,
     )
     columns = [
@@ -202,6 +204,25 @@ def _properties(model: Model) -> dict[str, object]:
         columns=columns,
         data_tests=[] if model.shows else [{"feature_store.feature_view": {"config": Line(severity="warn")}}],
     )
+
+
+def _expression(computed: Computed, model: Model) -> dict[str, object]:
+    sql = computed.expression
+    for old in computed.reads:
+        if old in model.renamed:
+            sql = sql.replace(quoted(old, "DuckDB"), quoted(model.renamed[old], "DuckDB"))
+    request = Line({literal(name): of for name, of in computed.request.items()})
+    return without_empty(
+        expression=literal(sql), request=request if request else None, description=literal(computed.description)
+    )
+
+
+def _on_demand(repository: Repository, models: list[Model]) -> list[Outcome]:
+    files = {model.view.name: f"models/features/{model.name}.yml" for model in models}
+    return [
+        Outcome("on-demand feature view", name, where, files[view], (note,))
+        for name, where, view, note in repository.on_demand
+    ]
 
 
 def _owner(owner: str) -> dict[str, str]:
@@ -252,9 +273,10 @@ class _Services:
         if not model.enabled:
             notes.append(f"the features of `{model.name}` are left out until it is enabled")
             return []
+        computed = [one.name for one in model.view.computed]
         wanted = model.features if projected.features is None else projected.features
         chosen = [model.renamed.get(name, name) for name in wanted]
-        if unknown := [name for name in chosen if name not in model.features and not model.everything]:
+        if unknown := [name for name in chosen if name not in (*model.features, *computed) and not model.everything]:
             notes.append(f"`{model.name}` has no feature {', '.join(f'`{name}`' for name in unknown)}: left out")
             chosen = [name for name in chosen if name not in unknown]
         if projected.features is None and model.everything:
