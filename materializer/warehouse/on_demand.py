@@ -24,6 +24,7 @@ _FAMILIES = {
     "TINYINT": "integer", "SMALLINT": "integer", "INTEGER": "integer", "BIGINT": "integer", "DOUBLE": "double",
     "VARCHAR": "text", "BOOLEAN": "boolean", "DATE": "date", "TIMESTAMP": "timestamp", '"NULL"': "null",
 }  # fmt: skip
+_MOST_DIGITS = 38
 _NUMBERS = ("integer", "decimal", "double")
 _MOMENTS = ("date", "timestamp")
 # The casts that mean the same on every engine: to a family, from these.
@@ -36,6 +37,8 @@ _OF_NUMBERS = (
     exp.Abs, exp.Add, exp.Asin, exp.Ceil, exp.Cos, exp.Div, exp.Exp, exp.Floor, exp.Ln, exp.Mod, exp.Mul, exp.Neg,
     exp.Pow, exp.Radians, exp.Sin, exp.Sqrt, exp.Sub,
 )  # fmt: skip
+# Which some engines compute in decimals of their own.
+_OF_DOUBLES = (exp.Asin, exp.Cos, exp.Exp, exp.Ln, exp.Pow, exp.Radians, exp.Sin, exp.Sqrt)
 _ORDERING = (exp.Between, exp.GT, exp.GTE, exp.Greatest, exp.LT, exp.LTE, exp.Least)
 _OF_ONE_KIND = (*_ORDERING, exp.Case, exp.Coalesce, exp.EQ, exp.In, exp.NEQ, exp.Nullif)
 
@@ -135,6 +138,8 @@ def _problem(node: exp.Expression, types: Mapping[int, str]) -> str | None:
     if isinstance(node, _OF_NUMBERS) and families - set(_NUMBERS):
         hint = "; of moments use extract(epoch from ...)" if families & set(_MOMENTS) else ""
         return f"which computes with {said}: that takes numbers{hint}"
+    if isinstance(node, _OF_DOUBLES) and "decimal" in families and "double" not in families:
+        return f"which engines compute differently for {said}: write cast(... as double)"
     if isinstance(node, (exp.And, exp.Or, exp.Not)) and families - {"boolean"}:
         return f"which takes {said} for a condition"
     if isinstance(node, (exp.DPipe, exp.Length)) and families - {"text"}:
@@ -149,7 +154,19 @@ def _problem(node: exp.Expression, types: Mapping[int, str]) -> str | None:
         return _cast_problem(node, own, family(node.this), types)
     if isinstance(node, _OF_ONE_KIND) and not _alike(families):
         return f"which brings together {said}: cast one of them"
+    if isinstance(node, (*_OF_ONE_KIND, exp.Add, exp.Sub)) and "decimal" in families and "double" not in families:
+        digits = [_digits(types[id(one)]) for one in parts if family(one) != "null"]
+        if max(whole for whole, _ in digits) + max(scale for _, scale in digits) > _MOST_DIGITS:
+            return f"which brings together {said}, more than {_MOST_DIGITS} digits: cast one of them"
     return None
+
+
+def _digits(name: str) -> tuple[int, int]:
+    """How many digits a decimal or integer has before and behind the point."""
+    if name.startswith("DECIMAL("):
+        precision, scale = map(int, name[8:-1].split(","))
+        return precision - scale, scale
+    return 19, 0
 
 
 def _alike(families: set[str]) -> bool:
