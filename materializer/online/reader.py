@@ -11,7 +11,7 @@ from materializer.errors import FeatureStoreError, NotFoundError
 from materializer.online.keys import revision_key
 from materializer.online.pipeline import AsyncLinks, exchange
 from materializer.online.published import foreign_key, read_published
-from materializer.online.request import ReaderOf, Request, Selection, decoded, select
+from materializer.online.request import ReaderOf, Request, Selection, clock_of, decoded, select
 from materializer.online.response import OnlineResponse
 from materializer.online.topology import OnlineStore, is_wrong_type
 from materializer.project.definitions import Registry, pick_features
@@ -102,6 +102,8 @@ class OnlineReader:
                     raise foreign_key(revision_key(self.namespace), self.namespace)
                 if replies[0] == expected:
                     response = request.response(replies)
+                    if selection.timed:
+                        response.read_at = clock_of(replies[1])
                     if response.problems:
                         self._say(response.problems)
                     return response

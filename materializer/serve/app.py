@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
-from collections.abc import Awaitable, Callable
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -38,6 +41,7 @@ from materializer.serve.asked import (
     read_rows,
 )
 from materializer.serve.audit import Audit
+from materializer.serve.feature_log import FeatureLog
 from materializer.serve.keys import BusyError, Caller, ForbiddenError, Gate, UnauthorizedError, read_keys
 from materializer.serve.metrics import Metrics
 from materializer.serve.schemas import service_schema, view_json
@@ -59,6 +63,8 @@ _ERRORS: tuple[tuple[type[Exception], int, str], ...] = (
     (OnlineStoreError, 503, "unavailable"),
     (FeatureStoreError, 500, "error"),
 )
+# A caller's own name for a request, where it is one that tells nothing else.
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -70,6 +76,9 @@ class Settings:
     keys_file: str | None = None
     limits: Limits = field(default_factory=Limits)
     audit_file: str | None = None
+    log_folder: str | None = None
+    log_sample: float = 0.1
+    log_seconds: float = 60.0
 
 
 def from_environment() -> FastAPI:
@@ -85,7 +94,9 @@ def application(settings: Settings, url: str) -> FastAPI:
         InputError: for a file of API keys that cannot be used.
     """
     server = _Server(settings, url)
-    app = _Application(title="dbt-feature-store", version=_VERSION, docs_url=None, redoc_url=None)
+    app = _Application(
+        title="dbt-feature-store", version=_VERSION, docs_url=None, redoc_url=None, lifespan=server.lifespan
+    )  # fmt: skip
     app.add_exception_handler(HTTPException, _http_error)
     route = server.route
     for path, work, body in (
@@ -128,32 +139,48 @@ class _Server:
         self._gate = Gate(read_keys(Path(settings.keys_file)) if settings.keys_file else (), settings.limits.rate)
         self._metrics = Metrics()
         self._audit = Audit(settings.audit_file)
+        self._log: FeatureLog | None = None
+        if settings.log_folder:
+            self._log = FeatureLog(
+                Path(settings.log_folder), settings.log_sample, settings.log_seconds, self._metrics
+            )  # fmt: skip
         self._store = connect(url)
         self._reader: OnlineReader | None = None
         self._counted: Registry | None = None
+
+    @asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        """From before the first request until all are answered; then what is logged of them is written."""
+        if self._log:
+            self._log.start()
+        yield
+        if self._log:
+            await run_in_threadpool(self._log.close)
 
     # The hot routes.
 
     async def columns(self, request: Request, caller: Caller) -> bytes:
         """Features by Feast's protocol: join keys in columns, features in columns."""
         asked = read_columns(await self._body(request), self._limits)
-        return columns_answer(asked, await self._read("/get-online-features", asked, caller))
+        return columns_answer(asked, await self._read("/get-online-features", request, asked, caller))
 
     async def rows(self, request: Request, caller: Caller) -> bytes:
         """Features by rows: one row in, one row of values out."""
         asked, wanted = read_rows(await self._body(request), self._limits)
-        return rows_answer(asked, wanted, await self._read("/v1/features", asked, caller))
+        return rows_answer(asked, wanted, await self._read("/v1/features", request, asked, caller))
 
-    async def _read(self, route: str, asked: Asked, caller: Caller) -> OnlineResponse:
+    async def _read(self, route: str, request: Request, asked: Asked, caller: Caller) -> OnlineResponse:
         _check_rights(caller, asked)
         reader = self._reader or await run_in_threadpool(self._open)
         with plain_errors(self._url):
             response = await reader.read_async(asked.features, asked.rows, asked.full_feature_names)
-            await self._count(route, asked, response, reader)
+            await self._count(route, request, asked, response, reader)
         self._audit.note(route, caller.name, asked)
         return response
 
-    async def _count(self, route: str, asked: Asked, response: OnlineResponse, reader: OnlineReader) -> None:
+    async def _count(
+        self, route: str, request: Request, asked: Asked, response: OnlineResponse, reader: OnlineReader
+    ) -> None:
         registry = reader.known
         if registry is not self._counted:
             self._counted = registry
@@ -162,8 +189,13 @@ class _Server:
             references = registry.references(asked.features)
         except FeatureStoreError:
             return  # the service went while its answer came: that is answered, and not counted
-        if len(references) == len(response.columns):  # else it was published anew meanwhile
-            self._metrics.served(route, references, len(asked.rows), response)
+        if len(references) != len(response.columns):
+            return  # it was published anew meanwhile
+        self._metrics.served(route, references, len(asked.rows), response)
+        if self._log and self._log.wants():
+            name = request.headers.get("x-request-id", "")
+            request_id = name if _REQUEST_ID.fullmatch(name) else uuid.uuid4().hex
+            self._log.offer(request_id, asked.service, references, registry, asked.rows, response, reader.namespace)
 
     async def _body(self, request: Request) -> bytes:
         kind = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
