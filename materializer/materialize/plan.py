@@ -60,8 +60,6 @@ class Job:
     progress: Progress | None = None
     # A checksum of what makes a view's rows, for the log of runs.
     checksum: Callable[[FeatureView], str] | None = None
-    # A checksum of what a view is made by, for the log of runs.
-    definition: Callable[[FeatureView], str | None] = lambda view: None
 
 
 @dataclass(frozen=True)
