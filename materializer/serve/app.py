@@ -32,15 +32,14 @@ from materializer.project.definitions import Registry, split_reference
 from materializer.serve.answers import columns_answer, rows_answer
 from materializer.serve.asked import (
     Asked,
-    ColumnsRequest,
     InvalidError,
     Limits,
-    RowsRequest,
     TooLargeError,
     read_columns,
     read_rows,
 )
 from materializer.serve.audit import Audit
+from materializer.serve.description import JSON, ROUTES, TEXT
 from materializer.serve.feature_log import FeatureLog
 from materializer.serve.keys import BusyError, Caller, ForbiddenError, Gate, UnauthorizedError, read_keys
 from materializer.serve.metrics import Metrics
@@ -48,7 +47,6 @@ from materializer.serve.schemas import service_schema, view_json
 from materializer.serve.values import encode, json_column
 
 _log = logging.getLogger("materializer")
-_JSON = "application/json"
 _VERSION = version("dbt-feature-store")
 # The status and code of each kind of error, the first that fits. What a caller did wrong is of the 400s.
 _ERRORS: tuple[tuple[type[Exception], int, str], ...] = (
@@ -98,20 +96,19 @@ def application(settings: Settings, url: str) -> FastAPI:
         title="dbt-feature-store", version=_VERSION, docs_url=None, redoc_url=None, lifespan=server.lifespan
     )  # fmt: skip
     app.add_exception_handler(HTTPException, _http_error)
-    route = server.route
-    for path, work, body in (
-        ("/get-online-features", server.columns, ColumnsRequest),
-        ("/v1/features", server.rows, RowsRequest),
+    described = {path: {"openapi_extra": extra, "response_class": Response} for path, extra in ROUTES.items()}
+    for path, work in (("/get-online-features", server.columns), ("/v1/features", server.rows)):
+        app.hot[path] = endpoint = server.route(path, work)
+        app.post(path, **described[path])(endpoint)  # for the description
+    for path, work in (
+        ("/v1/services", server.services),
+        ("/v1/services/{name}", server.service),
+        ("/v1/views", server.views),
+        ("/v1/views/{name}", server.view),
     ):
-        app.hot[path] = endpoint = route(path, work)
-        app.post(path, **_described(body))(endpoint)  # for the description
-    app.get("/v1/services")(route("/v1/services", server.services))
-    app.get("/v1/services/{name}")(route("/v1/services/{name}", server.service))
-    app.get("/v1/views")(route("/v1/views", server.views))
-    app.get("/v1/views/{name}")(route("/v1/views/{name}", server.view))
-    app.get("/health")(route("/health", server.health, guarded=False))
-    app.get("/ready")(route("/ready", server.ready, guarded=False))
-    app.get("/metrics")(route("/metrics", server.metrics_text, guarded=False))
+        app.get(path, **described[path])(server.route(path, work))
+    for path, work in (("/health", server.health), ("/ready", server.ready), ("/metrics", server.metrics_text)):
+        app.get(path, **described[path])(server.route(path, work, guarded=False))
     app.get("/docs", include_in_schema=False)(lambda: HTMLResponse(_docs()))
     return app
 
@@ -198,9 +195,9 @@ class _Server:
             self._log.offer(request_id, asked.service, references, registry, asked.rows, response, reader.namespace)
 
     async def _body(self, request: Request) -> bytes:
-        kind = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
-        if kind != _JSON and not kind.endswith("+json"):
-            raise InvalidError(f"The body is {kind}: send JSON, as {_JSON}.")
+        kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+        if kind != JSON and not kind.endswith("+json"):
+            raise InvalidError(f"The body is {kind}: send JSON, as {JSON}.")
         parts, size = [], 0
         async for part in request.stream():
             size += len(part)
@@ -265,7 +262,7 @@ class _Server:
 
     async def metrics_text(self, request: Request, caller: Caller) -> Response:
         """Prometheus' text format."""
-        return Response(self._metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(self._metrics.text(), media_type=TEXT)
 
     # Parts.
 
@@ -294,13 +291,13 @@ class _Server:
             try:
                 caller = self._gate.caller(request.headers.get("authorization")) if guarded else Caller()
                 result = await work(request, caller)
-                response = result if isinstance(result, Response) else Response(result, media_type=_JSON)
+                response = result if isinstance(result, Response) else Response(result, media_type=JSON)
+            except ClientDisconnect:
+                response = Response(status_code=499)  # which nobody sees: the caller left before all had come
             except FeatureStoreError as error:
                 response = _error(error)
                 if guarded:
                     self._audit.refused(path, caller.name if caller else None, response.status_code)
-            except ClientDisconnect:
-                raise
             except Exception:
                 _log.exception("%s failed", path)
                 response = _envelope(500, "error", "The server failed at this; its log says how.")
@@ -349,14 +346,7 @@ def _envelope(status: int, code: str, message: str, headers: Any = None, hint: s
     body: dict[str, Any] = {"code": code, "message": message}
     if hint:
         body["hint"] = hint
-    return Response(encode({"error": body}), status_code=status, media_type=_JSON, headers=dict(headers or {}))
-
-
-def _described(body: type) -> dict[str, Any]:
-    """The body of a route in OpenAPI: it is read as bytes, so the framework does not know it."""
-    _, parts = msgspec.json.schema_components([body])
-    content = {_JSON: {"schema": parts[body.__name__]}}
-    return {"openapi_extra": {"requestBody": {"required": True, "content": content}}}
+    return Response(encode({"error": body}), status_code=status, media_type=JSON, headers=dict(headers or {}))
 
 
 def _docs() -> str:
