@@ -77,6 +77,7 @@ def serve(
         from materializer.serve.app import Settings, application
         from materializer.serve.asked import Limits
         from materializer.serve.keys import new_key as make_key
+        from materializer.serve.protocol import Protocol
     except ImportError as error:
         raise InputError(
             f"This needs the extra `server` ({error.name} is missing): pip install 'dbt-feature-store[server]'."
@@ -112,7 +113,7 @@ def serve(
         uvicorn.run(
             "materializer.serve.app:from_environment", factory=True, host=host, port=port, workers=workers,
             ssl_certfile=tls_cert, ssl_keyfile=tls_key, access_log=False, log_level="warning", server_header=False,
-            timeout_graceful_shutdown=30,
+            timeout_graceful_shutdown=30, http=Protocol,
         )  # fmt: skip
     return None
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Generator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from materializer.errors import FeatureStoreError, NotFoundError
 from materializer.online.keys import revision_key
 from materializer.online.pipeline import AsyncLinks, exchange
-from materializer.online.published import foreign_key, read_published
+from materializer.online.published import Reading, foreign_key, read_published
 from materializer.online.request import ReaderOf, Request, Selection, clock_of, decoded, select
 from materializer.online.response import OnlineResponse
 from materializer.online.topology import OnlineStore, is_wrong_type
@@ -36,7 +37,7 @@ class OnlineReader:
         self._links = AsyncLinks(store, url)
         self.namespace = namespace
         # The revision and its registry, replaced as one: requests in other threads look at it too.
-        self._known: tuple[bytes | None, Registry] | None = None
+        self._known: Reading | None = None
         # Selections by features requested, with the registry that they were made from.
         self._selections: tuple[Registry | None, dict[Any, Selection]] = (None, {})
         self._said: set[str] = set()
@@ -44,15 +45,25 @@ class OnlineReader:
     @property
     def known(self) -> Registry:
         """What was published when something was read last."""
-        return self._known[1] if self._known else self.registry()
+        return (self._known or self.published()).registry
+
+    @property
+    def facts(self) -> dict[str, tuple[int, datetime]]:
+        """The rows of each view and when it was published, as of `known`."""
+        return (self._known or self.published()).facts
 
     def registry(self) -> Registry:
         """What is published now."""
-        return self._published()[1]
+        return self.published().registry
 
-    def _published(self) -> tuple[bytes | None, Registry]:
+    def published(self) -> Reading:
+        """What is published now, and when that was.
+
+        Raises:
+            NotFoundError: where nothing is.
+        """
         self._known = known = read_published(self._store, self.namespace)
-        if not known[1].views:
+        if not known.registry.views:
             raise NotFoundError(f"Nothing is published in namespace '{self.namespace}': run `materialize` first.")
         return known
 
@@ -64,7 +75,7 @@ class OnlineReader:
         try:
             request = next(steps)
             while True:
-                request = steps.send(self._exchange(request) if request else self._published())
+                request = steps.send(self._exchange(request) if request else self.published()[:2])
         except StopIteration as done:
             return done.value
 
@@ -79,7 +90,7 @@ class OnlineReader:
                 if request:
                     answer = await self._links.exchange(request.keys, request.commands)
                 else:
-                    answer = await asyncio.to_thread(self._published)
+                    answer = (await asyncio.to_thread(self.published))[:2]
                 request = steps.send(answer)
         except StopIteration as done:
             return done.value
@@ -89,7 +100,7 @@ class OnlineReader:
     ) -> Generator[Request | None, Any, OnlineResponse]:
         """A read without its waiting: yields a request and takes its replies, or None and takes what is published."""
         known = self._known
-        expected, registry = known if known and known[0] is not None else (yield None)
+        expected, registry = known[:2] if known and known.revision is not None else (yield None)
         while True:
             try:
                 selection = self._select(registry, features, full_feature_names)

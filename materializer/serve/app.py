@@ -24,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 
 from materializer.errors import DefinitionError, FeatureStoreError, InputError, NotFoundError, OnlineStoreError
 from materializer.online.connect import connect, plain_errors
-from materializer.online.published import only_namespace, published_facts
+from materializer.online.published import Reading, only_namespace
 from materializer.online.reader import OnlineReader
 from materializer.online.response import OnlineResponse
 from materializer.online.urls import public_name, redis_url
@@ -93,7 +93,8 @@ def application(settings: Settings, url: str) -> FastAPI:
     """
     server = _Server(settings, url)
     app = _Application(
-        title="dbt-feature-store", version=_VERSION, docs_url=None, redoc_url=None, lifespan=server.lifespan
+        title="dbt-feature-store", version=_VERSION, docs_url=None, redoc_url=None, lifespan=server.lifespan,
+        redirect_slashes=False,
     )  # fmt: skip
     app.add_exception_handler(HTTPException, _http_error)
     described = {path: {"openapi_extra": extra, "response_class": Response} for path, extra in ROUTES.items()}
@@ -181,7 +182,7 @@ class _Server:
         registry = reader.known
         if registry is not self._counted:
             self._counted = registry
-            self._metrics.published(await run_in_threadpool(published_facts, self._store, reader.namespace))
+            self._metrics.published(reader.facts)
         try:
             references = registry.references(asked.features)
         except FeatureStoreError:
@@ -244,11 +245,9 @@ class _Server:
 
     async def ready(self, request: Request, caller: Caller) -> bytes:
         """Redis answers, and a registry is published."""
-        registry = await self._registry()
+        published = await self._published()
+        registry, newest = published.registry, max(moment for _, moment in published.facts.values())
         assert self._reader is not None
-        with plain_errors(self._url):
-            facts = await run_in_threadpool(published_facts, self._store, self._reader.namespace)
-        newest = max(moment for _, moment in facts.values())
         return encode(
             {
                 "status": "ready",
@@ -274,10 +273,13 @@ class _Server:
         return self._reader
 
     async def _registry(self) -> Registry:
-        def look() -> Registry:
+        return (await self._published()).registry
+
+    async def _published(self) -> Reading:
+        def look() -> Reading:
             reader = self._open()
             with plain_errors(self._url):
-                return reader.registry()
+                return reader.published()
 
         return await run_in_threadpool(look)
 
