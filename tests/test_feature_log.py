@@ -157,7 +157,12 @@ REGISTRY = Registry({"v": VIEW}, {})
 
 
 def answer(rows: int) -> tuple[list[dict[str, Any]], OnlineResponse]:
-    column = (pa.int64(), list(range(rows)), [Status.PRESENT] * rows, [b"2024-05-01T12:30:00.250000Z"] * rows)
+    column = (
+        pa.int64(),
+        [b"%d" % number for number in range(rows)],
+        [Status.PRESENT] * rows,
+        [b"2024-05-01T12:30:00.250000Z"] * rows,
+    )
     return [{"k": number} for number in range(rows)], OnlineResponse({}, {"f": column})
 
 
@@ -189,7 +194,7 @@ def test_an_answer_that_cannot_be_logged_stops_none_of_the_others(
     log = FeatureLog(tmp_path, 1.0, 600.0, Metrics())
     log.start()
     rows, response = answer(3)
-    wrong = OnlineResponse({}, {"f": (pa.string(), ["a"] * 3, *response.columns["f"][2:])})
+    wrong = OnlineResponse({}, {"f": (pa.string(), [b'"a"'] * 3, *response.columns["f"][2:])})
     for one in (response, wrong, wrong, response):
         log.offer("id", None, ["v:f"], REGISTRY, rows, one, "n")
     log.close()

@@ -30,6 +30,7 @@ from materializer.online.keys import key_texts
 from materializer.online.response import OnlineResponse, events_of
 from materializer.project.definitions import Pick, Registry, pick_features
 from materializer.serve.metrics import Metrics
+from materializer.serve.values import typed
 from materializer.warehouse.join_keys import carrier, cast_keys
 
 FORMAT = 1
@@ -159,7 +160,7 @@ class FeatureLog:
             if id(moments) not in events:  # once for all features of a view
                 events[id(moments)] = pa.array(events_of(moments), _MOMENT)
             words = pa.array(list(map(str, statuses)), pa.string()).dictionary_encode().cast(_WORDS)
-            columns += [pa.array(values, dtype), words, events[id(moments)]]
+            columns += [pa.array(typed(dtype, values), dtype), words, events[id(moments)]]
         return pa.RecordBatch.from_arrays(columns, schema=schema)
 
     def _schema(self, answer: _Answer) -> tuple[pa.Schema, dict[str, pa.DataType], list[Pick]]:

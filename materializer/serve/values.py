@@ -10,12 +10,13 @@ import base64
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 import pyarrow as pa
 
 from materializer.online.request import ReadColumn
-from materializer.online.values import Codec, decode_column
+from materializer.online.values import Codec, codec, decode_column
 
 encode = msgspec.json.Encoder().encode
 _NOT_PLAIN = re.compile(rb'[^\x20-\x7e]|["\\]')
@@ -39,3 +40,13 @@ def json_column(dtype: pa.DataType, codec: Codec) -> ReadColumn:
         return None if values is None else [encode(to_json(value)) for value in values]
 
     return read
+
+
+def typed(dtype: pa.DataType, values: Sequence[bytes | None]) -> list[Any]:
+    """What `json_column` read, back as what Arrow's ``as_py`` gives."""
+    found = msgspec.json.decode(b"[%b]" % b",".join(b"null" if value is None else value for value in values))
+    if pa.types.is_binary(dtype):
+        return [None if text is None else base64.b64decode(text) for text in found]
+    if pa.types.is_integer(dtype) or pa.types.is_boolean(dtype) or pa.types.is_string(dtype):
+        return found
+    return list(map(codec(dtype, "A feature").from_json, found))
