@@ -9,17 +9,17 @@ from __future__ import annotations
 import json
 import logging
 import os
-import queue
 import random
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -27,10 +27,10 @@ import pyarrow.parquet as pq
 
 from materializer.errors import InputError
 from materializer.online.keys import key_texts
-from materializer.online.response import OnlineResponse, events_of
+from materializer.online.response import OnlineResponse, Status, events_of
 from materializer.project.definitions import Pick, Registry, pick_features
 from materializer.serve.metrics import Metrics
-from materializer.serve.values import typed
+from materializer.serve.values import arrow_of
 from materializer.warehouse.join_keys import carrier, cast_keys
 
 FORMAT = 1
@@ -39,14 +39,15 @@ VALUES_WAITING = 2_000_000
 BYTES_WAITING = 64 * 1024 * 1024
 _MOMENT = pa.timestamp("us", "UTC")
 _WORDS = pa.dictionary(pa.int8(), pa.string())
+_STATUSES = pa.array(list(map(str, Status)))
+_CODES = {id(status): place for place, status in enumerate(Status)}  # the hash of an enum is Python's work
+_PAUSE_SECONDS = 0.25
 # The key of the schema's metadata that says what the columns are.
 _ABOUT = b"feature_store"
-_END = object()
 _log = logging.getLogger("materializer")
 
 
-@dataclass(frozen=True)
-class _Answer:
+class _Answer(NamedTuple):
     """One request's answer, as it was given: nothing of it is copied before the thread has it."""
 
     at: datetime
@@ -82,7 +83,7 @@ class FeatureLog:
             raise InputError(f"The folder {folder} for served features cannot be made: {error.strerror}.") from None
         if not os.access(folder, os.W_OK | os.X_OK):
             raise InputError(f"The folder {folder} for served features cannot be written.")
-        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._queue: deque[_Answer] = deque()
         # Values that went into the queue, counted by who offers, and that came out of it, counted by the thread.
         self._offered = self._taken = 0
         # Batches of one file: what the schema says, and the types that it has.
@@ -91,6 +92,7 @@ class FeatureLog:
         self._numbers = 0
         self._schemas: dict[Any, tuple[Registry, pa.Schema, dict[str, pa.DataType], list[Pick]]] = {}
         self._failing = False
+        self._ending = threading.Event()
         self._thread = threading.Thread(target=self._write_on, name="feature-log", daemon=True)
 
     def start(self) -> None:
@@ -112,55 +114,70 @@ class FeatureLog:
             return
         self._offered += values
         at = response.read_at or datetime.now(timezone.utc)
-        self._queue.put(_Answer(at, request_id, service, tuple(references), registry, rows, response, namespace))
+        self._queue.append(_Answer(at, request_id, service, tuple(references), registry, rows, response, namespace))
 
     def close(self, patience: float = 20.0) -> None:
         """Write what is queued, for so many seconds at most."""
-        self._queue.put(_END)
+        self._ending.set()
         self._thread.join(patience)
 
-    # The thread.
+    # The thread. It looks into the queue a few times a second: to wake it for each answer, and to make Arrow of each by
+    # itself, would cost the requests more than they take themselves.
 
     def _write_on(self) -> None:
         due = time.monotonic() + self._seconds
-        while True:
-            try:
-                answer = self._queue.get(timeout=max(0.0, due - time.monotonic()))
-                if answer is not _END:
-                    self._take(answer)
-                    self._taken += len(answer.rows) * len(answer.references)
-            except queue.Empty:
-                answer = None
-            if answer is _END or self._bytes >= BYTES_WAITING or time.monotonic() >= due:
+        pause = min(_PAUSE_SECONDS, self._seconds)
+        ending = False
+        while not ending:
+            ending = self._ending.wait(pause)
+            alike: dict[Any, list[_Answer]] = {}
+            while self._queue:
+                answer = self._queue.popleft()
+                alike.setdefault((answer.service, answer.references, id(answer.registry)), []).append(answer)
+            for answers in alike.values():
+                self._take(answers)
+            if ending or self._bytes >= BYTES_WAITING or time.monotonic() >= due:
                 self._write()
                 due = time.monotonic() + self._seconds
-            if answer is _END:
-                return
 
-    def _take(self, answer: _Answer) -> None:
+    def _take(self, answers: Sequence[_Answer]) -> None:
+        """Make Arrow of answers of one kind; where that fails, of each of them by itself."""
+        rows = sum(len(answer.rows) for answer in answers)
         try:
-            batch = self._batch(answer)
+            batch = self._batch(answers, rows)
         except Exception as error:  # whatever it is: the next one may be well, and no caller hears of it
-            self._failed(len(answer.rows), "value", f"A served answer could not be logged: {error}")
-            return
-        self._waiting.setdefault((batch.schema.metadata[_ABOUT], batch.schema), []).append(batch)
-        self._bytes += batch.nbytes
+            if len(answers) > 1:
+                for answer in answers:
+                    self._take([answer])
+                return
+            self._failed(rows, "value", f"A served answer could not be logged: {error}")
+        else:
+            self._waiting.setdefault((batch.schema.metadata[_ABOUT], batch.schema), []).append(batch)
+            self._bytes += batch.nbytes
+        self._taken += rows * len(answers[0].references)
 
-    def _batch(self, answer: _Answer) -> pa.RecordBatch:
-        schema, keys, picks = self._schema(answer)
-        count, rows = len(answer.rows), answer.rows
+    def _batch(self, answers: Sequence[_Answer], count: int) -> pa.RecordBatch:
+        schema, keys, picks = self._schema(answers[0])
+        rows = [row for answer in answers for row in answer.rows]
         columns: list[pa.Array] = [
-            pa.array([answer.at] * count, _MOMENT), pa.array([answer.request_id] * count, pa.string())
-        ]  # fmt: skip
+            pa.array([at for answer in answers for at in [_micros(answer.at)] * len(answer.rows)]).cast(_MOMENT),
+            pa.array([answer.request_id for answer in answers for _ in answer.rows], pa.string()),
+        ]
         columns += [_keys([row.get(name) for row in rows], dtype, name) for name, dtype in keys.items()]
-        events: dict[int, pa.Array] = {}
-        for pick, (dtype, values, statuses, moments) in zip(picks, answer.response.columns.values(), strict=True):
-            if not dtype.equals(schema.field(pick.output).type):
+        events: dict[str, pa.Array] = {}
+        for pick, *parts in zip(picks, *(answer.response.columns.values() for answer in answers), strict=True):
+            dtype = schema.field(pick.output).type
+            if not all(part[0].equals(dtype) for part in parts):
                 raise ValueError(f"'{pick.output}' was published anew meanwhile, as another type")
-            if id(moments) not in events:  # once for all features of a view
-                events[id(moments)] = pa.array(events_of(moments), _MOMENT)
-            words = pa.array(list(map(str, statuses)), pa.string()).dictionary_encode().cast(_WORDS)
-            columns += [pa.array(typed(dtype, values), dtype), words, events[id(moments)]]
+            _, values, statuses, moments = zip(*parts, strict=True)
+            if pick.view.reference not in events:  # once for all features of a view
+                events[pick.view.reference] = _moments([*chain(*moments)])
+            codes = bytes(map(_CODES.__getitem__, map(id, chain(*statuses))))
+            words = pa.Array.from_buffers(pa.int8(), count, [None, pa.py_buffer(codes)])
+            columns.append(arrow_of(dtype, [*chain(*values)]))
+            columns.append(pa.DictionaryArray.from_arrays(words, _STATUSES))
+            columns.append(events[pick.view.reference])
+            time.sleep(0)  # the requests come first
         return pa.RecordBatch.from_arrays(columns, schema=schema)
 
     def _schema(self, answer: _Answer) -> tuple[pa.Schema, dict[str, pa.DataType], list[Pick]]:
@@ -239,6 +256,18 @@ def _key_types(picks: Sequence[Pick]) -> dict[str, pa.DataType]:
         same = types.setdefault(entity.name, entity.dtype).equals(entity.dtype)
         types[entity.name] = entity.dtype if same else pa.string()
     return types
+
+
+def _micros(moment: datetime) -> int:
+    return (moment - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(microseconds=1)
+
+
+def _moments(texts: list[bytes | None]) -> pa.Array:
+    """Event times from what Redis holds; None for what is none."""
+    try:
+        return pa.array(texts, pa.binary()).cast(pa.string()).cast(_MOMENT)
+    except pa.ArrowException:  # "since ever", or a foreign text
+        return pa.array(events_of(texts), _MOMENT)
 
 
 def _keys(values: list[Any], dtype: pa.DataType, name: str) -> pa.Array:

@@ -10,7 +10,6 @@ import base64
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -42,11 +41,13 @@ def json_column(dtype: pa.DataType, codec: Codec) -> ReadColumn:
     return read
 
 
-def typed(dtype: pa.DataType, values: Sequence[bytes | None]) -> list[Any]:
-    """What `json_column` read, back as what Arrow's ``as_py`` gives."""
-    found = msgspec.json.decode(b"[%b]" % b",".join(b"null" if value is None else value for value in values))
+def arrow_of(dtype: pa.DataType, values: list[bytes | None]) -> pa.Array:
+    """What `json_column` read, as an Arrow array."""
+    texts = [b"null" if value is None else value for value in values] if None in values else values
+    found = msgspec.json.decode(b"[%b]" % b",".join(texts))
     if pa.types.is_binary(dtype):
-        return [None if text is None else base64.b64decode(text) for text in found]
-    if pa.types.is_integer(dtype) or pa.types.is_boolean(dtype) or pa.types.is_string(dtype):
-        return found
-    return list(map(codec(dtype, "A feature").from_json, found))
+        return pa.array([None if text is None else base64.b64decode(text) for text in found], dtype)
+    if pa.types.is_primitive(dtype) or pa.types.is_string(dtype):
+        with suppress(pa.ArrowException, TypeError):  # of moments, or a double that is not finite
+            return pa.array(found, dtype)
+    return pa.array(list(map(codec(dtype, "A feature").from_json, found)), dtype)
