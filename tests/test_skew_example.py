@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import yaml
 
 from materializer import FeatureStore
 from materializer.skew.compare import skew
+from tests.support.command import run
 from tests.support.dbt import PACKAGE, DbtProject
 from tests.support.serving import serving
 
@@ -89,6 +91,14 @@ def test_in_the_example_every_difference_is_explained(example: DbtProject, redis
     serve()
     rows += len(entities)
     assert reasons() == {"not materialized yet": 2 * len(ITEMS), "late data": 3 * len(ITEMS)}
+    where = ("--project-dir", str(example.folder), "--redis-url", redis_url, "--namespace", store.namespace)
+    ran = run("feature-store", "skew", str(served), "--feature", "user_features", *where)
+    print(ran.out)
+    assert ran.code == 0
+    assert re.search(r"^user_features:age +1200 +0 +-$", ran.out, re.MULTILINE)
+    assert re.search(
+        r"^user_features:purchase_count_30d +1200 +50 +late data 30, not materialized yet 20$", ran.out, re.MULTILINE
+    )
     # Another definition: what was served by the old one is not what training sees now.
     model = example.folder / "models" / "features" / "user_features.sql"
     model.write_text(
