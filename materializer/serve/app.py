@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from fastapi import FastAPI, Request, Response
@@ -40,11 +40,13 @@ from materializer.serve.asked import (
 )
 from materializer.serve.audit import Audit
 from materializer.serve.description import JSON, ROUTES, TEXT
-from materializer.serve.feature_log import FeatureLog
 from materializer.serve.keys import BusyError, Caller, ForbiddenError, Gate, UnauthorizedError, read_keys
 from materializer.serve.metrics import Metrics
 from materializer.serve.schemas import service_schema, view_json
 from materializer.serve.values import encode, json_column
+
+if TYPE_CHECKING:
+    from materializer.serve.feature_log import FeatureLog
 
 _log = logging.getLogger("materializer")
 _VERSION = version("dbt-feature-store")
@@ -139,6 +141,8 @@ class _Server:
         self._audit = Audit(settings.audit_file)
         self._log: FeatureLog | None = None
         if settings.log_folder:
+            from materializer.serve.feature_log import FeatureLog  # Arrow's arrays load pandas, where it is installed
+
             self._log = FeatureLog(
                 Path(settings.log_folder), settings.log_sample, settings.log_seconds, self._metrics
             )  # fmt: skip
