@@ -22,7 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from materializer.errors import DefinitionError, FeatureStoreError, InputError, NotFoundError, OnlineStoreError
+from materializer.errors import FeatureStoreError
 from materializer.online.connect import connect, plain_errors
 from materializer.online.published import Reading, only_namespace
 from materializer.online.reader import OnlineReader
@@ -40,8 +40,9 @@ from materializer.serve.asked import (
 )
 from materializer.serve.audit import Audit
 from materializer.serve.description import JSON, ROUTES, TEXT
-from materializer.serve.keys import BusyError, Caller, ForbiddenError, Gate, UnauthorizedError, read_keys
+from materializer.serve.keys import Caller, ForbiddenError, Gate, read_keys
 from materializer.serve.metrics import Metrics
+from materializer.serve.refusals import envelope, http_error, refusal
 from materializer.serve.schemas import service_schema, view_json
 from materializer.serve.values import encode, json_column
 
@@ -50,22 +51,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("materializer")
 _VERSION = version("dbt-feature-store")
-# The status and code of each kind of error, the first that fits. What a caller did wrong is of the 400s.
-_ERRORS: tuple[tuple[type[Exception], int, str], ...] = (
-    (UnauthorizedError, 401, "unauthorized"),
-    (ForbiddenError, 403, "forbidden"),
-    (BusyError, 429, "too_many_requests"),
-    (TooLargeError, 413, "too_large"),
-    (InvalidError, 400, "invalid_request"),
-    (InputError, 422, "invalid_value"),
-    (NotFoundError, 404, "not_found"),
-    (DefinitionError, 404, "not_found"),
-    (OnlineStoreError, 503, "unavailable"),
-    (FeatureStoreError, 500, "error"),
-)
 # A caller's own name for a request, where it is one that tells nothing else.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
-_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
 @dataclass(frozen=True)
@@ -98,7 +85,7 @@ def application(settings: Settings, url: str) -> FastAPI:
         title="dbt-feature-store", version=_VERSION, docs_url=None, redoc_url=None, lifespan=server.lifespan,
         redirect_slashes=False,
     )  # fmt: skip
-    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(HTTPException, http_error)
     described = {path: {"openapi_extra": extra, "response_class": Response} for path, extra in ROUTES.items()}
     for path, work in (("/get-online-features", server.columns), ("/v1/features", server.rows)):
         app.hot[path] = endpoint = server.route(path, work)
@@ -301,12 +288,12 @@ class _Server:
             except ClientDisconnect:
                 response = Response(status_code=499)  # which nobody sees: the caller left before all had come
             except FeatureStoreError as error:
-                response = _error(error)
+                response = refusal(error)
                 if guarded:
                     self._audit.refused(path, caller.name if caller else None, response.status_code)
             except Exception:
                 _log.exception("%s failed", path)
-                response = _envelope(500, "error", "The server failed at this; its log says how.")
+                response = envelope(500, "error", "The server failed at this; its log says how.")
             self._metrics.answered(path, response.status_code, time.perf_counter() - started)
             return response
 
@@ -326,33 +313,6 @@ def _check_rights(caller: Caller, asked: Asked) -> None:
         view, _ = split_reference(reference)
         if not caller.may_read_view(view):
             raise ForbiddenError(f"The key '{caller.name}' may not read view '{view}'.")
-
-
-def _error(error: FeatureStoreError) -> Response:
-    status, code = next((status, code) for kind, status, code in _ERRORS if isinstance(error, kind))
-    headers = {}
-    if isinstance(error, UnauthorizedError):
-        headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, BusyError):
-        headers["Retry-After"] = str(max(1, round(error.retry_after)))
-    if isinstance(error, OnlineStoreError):
-        headers["Retry-After"] = "1"
-    return _envelope(status, code, str(error), headers)
-
-
-async def _http_error(request: Request, error: Any) -> Response:
-    """What the framework refuses by itself: paths and methods that are not there."""
-    said = {404: f"There is no {request.url.path} here.", 405: f"{request.url.path} takes no {request.method}."}
-    message = said.get(error.status_code, str(error.detail))
-    hint = "GET /docs shows what there is."
-    return _envelope(error.status_code, _CODES.get(error.status_code, "error"), message, error.headers, hint)
-
-
-def _envelope(status: int, code: str, message: str, headers: Any = None, hint: str | None = None) -> Response:
-    body: dict[str, Any] = {"code": code, "message": message}
-    if hint:
-        body["hint"] = hint
-    return Response(encode({"error": body}), status_code=status, media_type=JSON, headers=dict(headers or {}))
 
 
 def _docs() -> str:
