@@ -73,6 +73,7 @@ class Skew:
 @dataclass
 class _Count:
     rows: int = 0
+    examples: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
     def in_order(self) -> dict[str, int]:
@@ -159,14 +160,14 @@ def _compare(
     why = _reasons(views, view, runs, today, features, table, rows, notes)
     examples = []
     for feature, column, values, true in zip(features, unlike, whole, truth, strict=True):
-        here, found = column.take(places).to_pylist(), 0
         name = f"{piece.view}:{feature}"
-        for place, differs in enumerate(here):
+        count = counts[name]
+        for place, differs in enumerate(column.take(places).to_pylist()):
             if not differs:
                 continue
-            counts[name].reasons[why[place]] += 1
-            if why[place] == UNEXPLAINED and found < _EXAMPLES:
-                found += 1
+            count.reasons[why[place]] += 1
+            if why[place] == UNEXPLAINED and count.examples < _EXAMPLES:
+                count.examples += 1
                 (row,) = table.slice(place, 1).select([SERVED_AT, REQUEST_ID, *piece.join_keys]).to_pylist()
                 at, request = row.pop(SERVED_AT), row.pop(REQUEST_ID)
                 real = true[places[place].as_py()].as_py()
