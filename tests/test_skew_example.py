@@ -93,7 +93,6 @@ def test_in_the_example_every_difference_is_explained(example: DbtProject, redis
     assert reasons() == {"not materialized yet": 2 * len(ITEMS), "late data": 3 * len(ITEMS)}
     where = ("--project-dir", str(example.folder), "--redis-url", redis_url, "--namespace", store.namespace)
     ran = run("feature-store", "skew", str(served), "--feature", "user_features", *where)
-    print(ran.out)
     assert ran.code == 0
     assert re.search(r"^user_features:age +1200 +0 +-$", ran.out, re.MULTILINE)
     assert re.search(
