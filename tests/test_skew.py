@@ -174,9 +174,9 @@ def test_an_event_after_the_last_run_is_not_materialized_yet(world: World) -> No
 
 
 def test_a_row_that_falls_due_after_the_last_run_is_not_materialized_yet(world: World) -> None:
-    world.table("falling_due", *TWO, "(1, ago('2 hours') + interval 2 second, ago('1 hour'), 11)")
+    world.table("falling_due", *TWO, "(1, ago('2 hours') + interval 5 second, ago('1 hour'), 11)")
     world.materialize("falling_due")
-    time.sleep(2.5)
+    time.sleep(5.5)
     assert world.serve("falling_due", 1, 2) == [10, 20]
     assert world.reasons("falling_due") == (2, {"not materialized yet": 1})
 
