@@ -326,6 +326,7 @@ class FeatureStore:
         from materializer.materialize.plan import Options
         from materializer.online.connect import plain_errors
         from materializer.online.topology import make_ready
+        from materializer.project.checksums import Checksums
         from materializer.project.duration import parse_moment
         from materializer.project.render import MacroRenderer
         from materializer.project.selection import Selection, chosen_views
@@ -352,9 +353,11 @@ class FeatureStore:
         with self._warehouse():
             pass  # one that does not open is said once, not by every view
         options = Options(full, allow_shrink, allow_retype, dry_run, moment, memory_bytes)
+        checksums = Checksums(manifest)
         macros = MacroRenderer(manifest, lambda relation: [])
         job = Job(
-            self._client, self._redis_url, self.namespace, self._warehouse, macros, registry, options, progress
+            self._client, self._redis_url, self.namespace, self._warehouse, macros, registry, options, progress,
+            lambda view: checksums.of(view.unique_id),
         )  # fmt: skip
         return materialize(job, views)
 

@@ -82,7 +82,7 @@ def test_the_store_has_these_methods() -> None:
 def test_the_commands_are_these() -> None:
     assert set(COMMANDS) == {
         "init", "list", "show", "search", "lineage", "diff", "lint", "stats", "freshness", "materialize", "online", "training",
-        "prune", "redis", "doctor", "serve",
+        "prune", "redis", "doctor", "serve", "skew",
     }  # fmt: skip
     assert COMMANDS["materialize"] is cli.command("materialize")
 

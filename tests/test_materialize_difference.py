@@ -310,7 +310,7 @@ def test_a_feature_added_or_dropped_takes_effect_in_place_and_the_registry_shows
     work.run()
 
     def published() -> list[str]:
-        _, registry = read_published(work.client, work.namespace)
+        registry = read_published(work.client, work.namespace).registry
         return [feature.name for feature in registry.view("readings").features]
 
     meanwhile: list[list[str]] = []

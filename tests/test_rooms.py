@@ -22,6 +22,7 @@ ROOMS = {
     "materialize": {"project", "warehouse", "online"},
     "diff": {"project", "warehouse", "sql"},
     "catalog": {"project", "warehouse", "sql", "online", "materialize"},
+    "skew": {"project", "warehouse", "training", "online", "materialize"},
     "feast": {"project", "warehouse"},
     "store": {"project", "warehouse", "sql", "training", "online", "materialize", "diff", "catalog"},
 }

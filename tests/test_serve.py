@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from tests.support.command import run
 from tests.support.dbt import DbtProject, copy_of
 from tests.support.faults import Server
 from tests.support.redis_servers import certificates
+from tests.support.serving import serving as serving_process
 from tests.support.shop import built_shop
 
 NAMESPACE = "served"
@@ -33,30 +33,8 @@ FEATURES = ["user_features:age", "user_features:city", "user_features:score"]
 def serving(
     url: str, *options: str, namespace: str = NAMESPACE
 ) -> Iterator[tuple[httpx.Client, subprocess.Popen[str]]]:
-    """A server on a free port, with a client of it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable, "-c", "from materializer.cli import main; main()", "serve", "--port", str(port),
-        "--redis-url", url, "--namespace", namespace, *options,
-    ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    scheme = "https" if "--tls-cert" in options else "http"
-    try:
-        with httpx.Client(base_url=f"{scheme}://127.0.0.1:{port}", verify=False, timeout=30) as client:
-            until = time.monotonic() + 60
-            while time.monotonic() < until and process.poll() is None:
-                try:
-                    client.get("/health")
-                    break
-                except httpx.TransportError:
-                    time.sleep(0.05)
-            assert process.poll() is None, process.stdout.read()
-            yield client, process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+    with serving_process(url, *options, namespace=namespace) as served:
+        yield served
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,7 @@ from tests.support.command import assert_one_sentence, run
 from tests.support.dbt import DbtProject
 from tests.support.faults import difference, new_project, online, oracle, sql
 from tests.support.redis_servers import ClusterOfSix, Sentinels, Server, certificates, has_tls, needs_redis, until
+from tests.support.serving import serving
 
 DOCS = Path(__file__).parents[1] / "docs" / "redis.md"
 PASSWORD = "p@ss/word #1"
@@ -393,6 +394,38 @@ def test_users_of_one_namespace_can_do_their_work_and_no_more(project: DbtProjec
         FeatureStore(redis_url=users("fs-reader"), namespace="shop.other").get_online_features(
             FEATURES, [{"user_id": 1}]
         )
+
+
+@needs_redis
+def test_the_server_needs_no_more_than_a_readers_rights(project: DbtProject, users: Callable[[str], str]) -> None:
+    work = Work(project, users("fs-writer"), "shop.prod")
+    work.sql(readings(10))
+    work.run(allow_shrink=True)  # of what another test left
+    with serving(users("fs-reader"), namespace="shop.prod") as (client, process):
+        assert client.get("/ready").json()["namespace"] == "shop.prod"
+        asked = {"features": FEATURES, "entities": [{"user_id": 5}], "statuses": True}
+        assert client.post("/v1/features", json=asked).json()["rows"] == [[5, "x:5"]]
+        columns = {"features": FEATURES, "entities": {"user_id": [5]}}
+        assert client.post("/get-online-features", json=columns).json()["results"][1]["values"] == [5]
+        assert client.get("/v1/views").json()["views"][0]["name"] == "readings"
+        assert client.get("/v1/views/readings").status_code == 200
+        assert client.get("/v1/services").json() == {"services": []}
+        assert client.get("/v1/services/none").status_code == 404
+        assert client.get("/health").status_code == client.get("/metrics").status_code == 200
+        # What is published anew is seen, too.
+        work.sql(readings(10, change="100"))
+        work.run()
+        assert client.post("/v1/features", json=asked).json()["rows"] == [[105, "x:5"]]
+        process.terminate()
+        assert "another-password" not in process.communicate(timeout=30)[0]
+    allowed = redis.Redis.from_url(users("fs-reader"))
+    for command in (
+        ("HSET", "shop.prod:readings:5", "amount", "6"), ("SET", "shop.prod:_fs_revision", "x"),
+        ("DEL", "shop.prod:readings:5"), ("EXPIRE", "shop.prod:readings:5", "1"), ("EVAL", "return 1", "0"),
+        ("FLUSHDB",), ("KEYS", "*"), ("CONFIG", "GET", "*"), ("HGETALL", "shop.other:readings:5"),
+    ):  # fmt: skip
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            allowed.execute_command(*command)
 
 
 # Failovers.

@@ -134,7 +134,7 @@ def _redis(url: str, look: Callable[[OnlineStore, str], Any]) -> Any:
 def _online(url: str, namespace: str, project: Project, registry: Registry | None) -> _Said:
     with plain_errors(url):
         client = connect(url)
-        _, published = read_published(client, namespace)
+        published = read_published(client, namespace).registry
         views = published.all_views()
         if not views:
             return f"nothing is published in namespace {namespace} yet: run `materialize`"

@@ -33,6 +33,7 @@ COMMANDS = {
         "freshness": "Compare the newest rows and runs with their limits.",
         "lint": "Find leaks, broken services and features made twice.",
         "diff": "What a change does to features and services.",
+        "skew": "Was what was served what training would see?",
     },
 }
 

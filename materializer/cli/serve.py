@@ -34,6 +34,12 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option("--max-body", default=4 * 1024 * 1024, show_default=True, type=click.IntRange(1), help="In bytes.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Requests a second, by key and worker.")
 @click.option("--audit-log", type=_file, help="Append a JSON line for every request: who asked for what.")
+@click.option("--log-features", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+              help="Log served features there, as Parquet, for `feature-store skew`.")  # fmt: skip
+@click.option("--log-sample", default=0.1, show_default=True, type=click.FloatRange(0, 1, min_open=True),
+              help="With --log-features: the share of requests.")  # fmt: skip
+@click.option("--log-seconds", default=60.0, show_default=True, type=click.FloatRange(0, min_open=True),
+              help="With --log-features: how long a row waits for its file.")  # fmt: skip
 def serve(
     host: str,
     port: int,
@@ -50,6 +56,9 @@ def serve(
     max_body: int,
     rate: float | None,
     audit_log: Path | None,
+    log_features: Path | None,
+    log_sample: float,
+    log_seconds: float,
 ) -> None:
     """Serve features over HTTP. Needs Redis alone: no dbt project, no warehouse.
 
@@ -68,6 +77,7 @@ def serve(
         from materializer.serve.app import Settings, application
         from materializer.serve.asked import Limits
         from materializer.serve.keys import new_key as make_key
+        from materializer.serve.protocol import Protocol
     except ImportError as error:
         raise InputError(
             f"This needs the extra `server` ({error.name} is missing): pip install 'dbt-feature-store[server]'."
@@ -82,7 +92,8 @@ def serve(
             "--api-keys, or say --insecure."
         )
     limits = Limits(max_body, max_entities, max_features, rate)
-    settings = Settings(namespace, str(api_keys) if api_keys else None, limits, str(audit_log) if audit_log else None)
+    keys_file, audit_file, log_folder = (path and str(path) for path in (api_keys, audit_log, log_features))
+    settings = Settings(namespace, keys_file, limits, audit_file, log_folder, log_sample, log_seconds)
     url = default_url(redis_url, project_in_reach())
     os.environ["FEATURE_STORE_REDIS_URL"] = url
     os.environ["FEATURE_STORE_SERVE"] = json.dumps(asdict(settings))
@@ -102,7 +113,7 @@ def serve(
         uvicorn.run(
             "materializer.serve.app:from_environment", factory=True, host=host, port=port, workers=workers,
             ssl_certfile=tls_cert, ssl_keyfile=tls_key, access_log=False, log_level="warning", server_header=False,
-            timeout_graceful_shutdown=30,
+            timeout_graceful_shutdown=30, http=Protocol,
         )  # fmt: skip
     return None
 

@@ -67,7 +67,7 @@ def _kept(view: FeatureView, now: datetime, expiring: bool) -> str | None:
     if not view.ttl or not expiring:
         return None
     seconds = int(keep_for(view.ttl).total_seconds())
-    return f"{_micros(view.timestamp)} + {seconds * 1_000_000} > epoch_us({_moment(now)})"
+    return f"{micros(view.timestamp)} + {seconds * 1_000_000} > epoch_us({_moment(now)})"
 
 
 def changes(view: FeatureView, latest: str, known: Known, now: datetime, expiring: bool = True) -> str:
@@ -80,7 +80,7 @@ def changes(view: FeatureView, latest: str, known: Known, now: datetime, expirin
     first, second = (f"case when {kept} then {digest} end" if kept else digest for digest in _digests(view))
     return f"""
 with now as (
-    select {_stored_keys(view)}, {_micros(view.timestamp)} as _fs_event, {first} as _fs_digest, {second} as _fs_digest_2
+    select {_stored_keys(view)}, {micros(view.timestamp)} as _fs_event, {first} as _fs_digest, {second} as _fs_digest_2
     from ({latest}) as latest
 ),
 known as (
@@ -183,6 +183,12 @@ def known_count(view: FeatureView, known: Known) -> str:
     return f"select count(*) as n from (\n{_known_rows(view, known)}\n)"
 
 
+def newest_load(view: FeatureView, now: datetime) -> str:
+    """The newest created time that the view has by now (microseconds)."""
+    created = micros(view.created_timestamp or "")
+    return f"select max({created}) as newest from {view.relation} where {created} <= epoch_us({_moment(now)})"
+
+
 def null_keys(view: FeatureView) -> str:
     """How many rows of the view have a NULL join key, and can never be read."""
     missing = " or ".join(f"{quoted(name)} is null" for name in view.join_keys)
@@ -226,9 +232,9 @@ def _digests(view: FeatureView) -> tuple[str, str]:
     do; and some integers of 128 bits (0 and 2**64 + 1), so what may be stored as one (a wide decimal, a UUID, which
     arrives as text) counts as text.
     """
-    terms = [_micros(view.timestamp)]
+    terms = [micros(view.timestamp)]
     if view.created_timestamp:
-        terms.append(_micros(view.created_timestamp))
+        terms.append(micros(view.created_timestamp))
     for feature in view.features:
         name = quoted(feature.name)
         terms.append(name)
@@ -251,7 +257,7 @@ def _sign(number: str) -> str:
     return f"(signbit({number}) and not isnan({number}))"
 
 
-def _micros(column: str) -> str:
+def micros(column: str) -> str:
     return f"epoch_us(cast({quoted(column)} as timestamptz))"
 
 

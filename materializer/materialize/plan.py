@@ -58,6 +58,8 @@ class Job:
     registry: Registry
     options: Options
     progress: Progress | None = None
+    # A checksum of what makes a view's rows, for the log of runs.
+    checksum: Callable[[FeatureView], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ class ViewResult:
 class Plan:
     """What the run `run_id` will do to a view: `rows` (SQL) are those that belong online, the file `pending` lists the
     changes. `new`, `changed` and `gone` are to be moved, `aged` were too old to be kept, and `gone_aged` of those that
-    are gone; `newest` is the newest event to be sent, in microseconds."""
+    are gone; `newest` is the newest event to be sent, in microseconds. The rows are as of `read_at`, by the online
+    store's clock, when the newest created time of the view was `newest_load`."""
 
     run_id: str
     view: FeatureView
@@ -106,6 +109,8 @@ class Plan:
     published: Published | None
     markers: tuple[str, ...]
     read_from: str
+    read_at: datetime
+    newest_load: datetime | None
     unstorable: Unstorable
     null_keys: int
     unchanged: int
@@ -229,12 +234,24 @@ def make_plan(job: Job, view: FeatureView, run_id: str, warehouse: Warehouse, bo
     plan = Plan(
         run_id, view, difference.current_rows(view, latest, now, expiring), pending, folder,
         None if why_full else remembered, known, fingerprint, why_full, policy, published, tuple(markers),
-        f"{view.relation} of {warehouse.place}", unstorable, null_keys, before - count["changed"] - count["gone"],
+        f"{view.relation} of {warehouse.place}", now, _newest_load(warehouse, view, now),
+        unstorable, null_keys, before - count["changed"] - count["gone"],
         **count,
     )  # fmt: skip
     if not options.allow_shrink:
         _check_shrink(plan)
     return plan
+
+
+def _newest_load(warehouse: Warehouse, view: FeatureView, now: datetime) -> datetime | None:
+    """The newest created time that a view has; None where it declares none, or has none that can be stated."""
+    if not view.created_timestamp:
+        return None
+    newest = warehouse.query(difference.newest_load(view, now)).column(0)[0].as_py()
+    try:
+        return None if newest is None else datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=newest)
+    except OverflowError:
+        return None
 
 
 def check_storable(view: FeatureView) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 import uuid
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import asdict
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -62,6 +63,7 @@ class Run:
         self._view = view
         self._state_folder: Path | None = None
         self._watermarks: tuple[str | None, str | None] = (None, None)
+        self._read: dict[str, Any] = {}
 
     def materialize(self) -> ViewResult:
         """Do it. Raises FeatureStoreError or redis.RedisError where it stops; what was written by then is whole rows of
@@ -91,7 +93,7 @@ class Run:
             return
         before, after = self._watermarks
         at = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        entry = {"at": at, **asdict(result), "watermark_before": before, "watermark_after": after}
+        entry = {"at": at, **asdict(result), "watermark_before": before, "watermark_after": after, **self._read}
         with suppress(OSError):
             memory.append_log(self._state_folder, self._job.namespace, entry)
 
@@ -99,8 +101,17 @@ class Run:
         self._warehouse = warehouse
         self._state_folder = warehouse.state_folder
         self._bounded = Bounded(warehouse, self._job.options.memory_limit)
+        self._began = time.monotonic()
         plan = make_plan(self._job, self._view, self.run_id, warehouse, self._bounded)
         self._watermarks = plan.watermarks
+        # What explains, later on, why a value was served.
+        self._read = {
+            "read_at": _text(plan.read_at),
+            "published_at": None,
+            "newest_load": plan.newest_load and _text(plan.newest_load),
+            "ttl_seconds": plan.view.ttl and int(plan.view.ttl.total_seconds()),
+            "definition": self._job.checksum(plan.view) if self._job.checksum else None,
+        }
         return plan
 
     def _carry_out(self, plan: Plan, lease: Lease) -> ViewResult:
@@ -118,6 +129,7 @@ class Run:
                     deleted = self._remove(plan, writer)
                 self._check_marks(plan)
             self._publish(plan, writer, plan.unchanged + sent.rows)
+            self._read["published_at"] = _text(plan.read_at + timedelta(seconds=time.monotonic() - self._began))
             if not plan.idle:
                 self._finish(plan, writer, sent)
         return plan.result(sent.rows, writer.written, deleted, _mended(plan.view, writer.mended))
@@ -222,6 +234,10 @@ class Run:
         expected = open_(self.run_id).encode()
         if any(read_marker(self._job.client, key) != expected for key in plan.markers):
             raise OnlineStoreError(ROWS_LOST)
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat(timespec="microseconds")
 
 
 def new_run_id() -> str:

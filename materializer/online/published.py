@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import redis
@@ -67,16 +67,6 @@ def published_at(text: bytes) -> datetime | None:
     return datetime.fromisoformat(entry["published_at"]) if entry and entry["format"] <= FORMAT else None
 
 
-def published_facts(store: OnlineStore, namespace: str) -> dict[str, tuple[int, datetime]]:
-    """How many rows each published view has, and when it was published last; without what cannot be read."""
-    entries = {name: _entry(text) for name, text in published_texts(store, namespace).items()}
-    return {
-        name: (entry["rows"], datetime.fromisoformat(entry["published_at"]))
-        for name, entry in entries.items()
-        if entry and entry["format"] <= FORMAT
-    }
-
-
 def read_from_elsewhere(reference: str, before: str | None, now: str) -> str | None:
     """A sentence where a view's rows online were read from another warehouse or schema than `now`; else None."""
     if before is None or before == now:
@@ -87,13 +77,21 @@ def read_from_elsewhere(reference: str, before: str | None, now: str) -> str | N
     )
 
 
-def read_published(store: OnlineStore, namespace: str) -> tuple[bytes | None, Registry]:
-    """The revision and its registry. Raises OnlineStoreError where a key of the registry holds
+class Reading(NamedTuple):
+    """The registry of a revision, with how many rows each view had and when it was published last."""
+
+    revision: bytes | None
+    registry: Registry
+    facts: dict[str, tuple[int, datetime]]
+
+
+def read_published(store: OnlineStore, namespace: str) -> Reading:
+    """What is published now. Raises OnlineStoreError where a key of the registry holds
     something else, or all that it holds is unreadable."""
     key = revision_key(namespace)
     with _our_key(key, namespace):
         revision = node_of(store, key).get(key)
-    return revision, _read_registry(store, namespace)
+    return Reading(revision, *_read_registry(store, namespace))
 
 
 @contextmanager
@@ -186,7 +184,7 @@ def _parts(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [*entry["entities"], *entry["features"]]
 
 
-def _read_registry(store: OnlineStore, namespace: str) -> Registry:
+def _read_registry(store: OnlineStore, namespace: str) -> tuple[Registry, dict[str, tuple[int, datetime]]]:
     entries = {name: _entry(text) for name, text in published_texts(store, namespace).items()}
     fields = [entry for entry in entries.values() if entry is not None]
     for published in fields:
@@ -208,7 +206,12 @@ def _read_registry(store: OnlineStore, namespace: str) -> Registry:
     why = f"is published in namespace '{namespace}' in a form that cannot be read: run `materialize`"
     known = {name: service for name, service in services.items() if service is not None}
     broken = {name: f"Feature service '{name}' {why}." for name, service in services.items() if service is None}
-    return Registry(views, known, dict.fromkeys(unreadable, why), broken)
+    facts = {
+        name: (entry["rows"], datetime.fromisoformat(entry["published_at"]))
+        for name, entry in entries.items()
+        if entry is not None
+    }
+    return Registry(views, known, dict.fromkeys(unreadable, why), broken), facts
 
 
 def read_hash(store: OnlineStore, key: str, namespace: str) -> dict[bytes, bytes]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Generator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from materializer.errors import FeatureStoreError, NotFoundError
 from materializer.online.keys import revision_key
 from materializer.online.on_demand import Computed, GivenAs, as_they_are, split
 from materializer.online.pipeline import AsyncLinks, exchange
-from materializer.online.published import foreign_key, read_published
-from materializer.online.request import ReaderOf, Request, Selection, decoded, select
+from materializer.online.published import Reading, foreign_key, read_published
+from materializer.online.request import ReaderOf, Request, Selection, clock_of, decoded, select
 from materializer.online.response import OnlineResponse
 from materializer.online.topology import OnlineStore, is_wrong_type
 from materializer.project.definitions import Registry, pick_features
@@ -41,7 +42,7 @@ class OnlineReader:
         self._links = AsyncLinks(store, url)
         self.namespace = namespace
         # The revision and its registry, replaced as one: requests in other threads look at it too.
-        self._known: tuple[bytes | None, Registry] | None = None
+        self._known: Reading | None = None
         # Selections by features requested, with the registry that they were made from.
         self._selections: tuple[Registry | None, dict[Any, tuple[Selection, Computed | None]]] = (None, {})
         self._said: set[str] = set()
@@ -49,15 +50,25 @@ class OnlineReader:
     @property
     def known(self) -> Registry:
         """What was published when something was read last."""
-        return self._known[1] if self._known else self.registry()
+        return (self._known or self.published()).registry
+
+    @property
+    def facts(self) -> dict[str, tuple[int, datetime]]:
+        """The rows of each view and when it was published, as of `known`."""
+        return (self._known or self.published()).facts
 
     def registry(self) -> Registry:
         """What is published now."""
-        return self._published()[1]
+        return self.published().registry
 
-    def _published(self) -> tuple[bytes | None, Registry]:
+    def published(self) -> Reading:
+        """What is published now, and when that was.
+
+        Raises:
+            NotFoundError: where nothing is.
+        """
         self._known = known = read_published(self._store, self.namespace)
-        if not known[1].views:
+        if not known.registry.views:
             raise NotFoundError(f"Nothing is published in namespace '{self.namespace}': run `materialize` first.")
         return known
 
@@ -69,7 +80,7 @@ class OnlineReader:
         try:
             request = next(steps)
             while True:
-                request = steps.send(self._exchange(request) if request else self._published())
+                request = steps.send(self._exchange(request) if request else self.published()[:2])
         except StopIteration as done:
             return done.value
 
@@ -84,7 +95,7 @@ class OnlineReader:
                 if request:
                     answer = await self._links.exchange(request.keys, request.commands)
                 else:
-                    answer = await asyncio.to_thread(self._published)
+                    answer = (await asyncio.to_thread(self.published))[:2]
                 request = steps.send(answer)
         except StopIteration as done:
             return done.value
@@ -94,7 +105,7 @@ class OnlineReader:
     ) -> Generator[Request | None, Any, OnlineResponse]:
         """A read without its waiting: yields a request and takes its replies, or None and takes what is published."""
         known = self._known
-        expected, registry = known if known and known[0] is not None else (yield None)
+        expected, registry = known[:2] if known and known.revision is not None else (yield None)
         while True:
             try:
                 selection, computed = self._select(registry, features, full_feature_names)
@@ -108,6 +119,8 @@ class OnlineReader:
                     raise foreign_key(revision_key(self.namespace), self.namespace)
                 if replies[0] == expected:
                     response = request.response(replies)
+                    if selection.timed:
+                        response.read_at = clock_of(replies[1])
                     if response.problems:
                         self._say(response.problems)
                     return (

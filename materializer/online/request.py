@@ -165,7 +165,7 @@ class Request:
             return
         for place, part in enumerate(selection.parts):
             if place == len(self._tables):
-                clock = part.view.as_of or (_clock(replies[1]) if selection.timed else None)
+                clock = part.view.as_of or (clock_of(replies[1]) if selection.timed else None)
                 self._tables.append(_Table(part, clock))
             table, keys = self._tables[place], self._row_keys[place]
             missing = len(keys) - keys.count(None) - len(table.moments)
@@ -298,7 +298,8 @@ def _oldest(clock: datetime, ttl: timedelta) -> datetime:
     return clock - ttl if ttl < clock - first else first + timedelta(microseconds=1)
 
 
-def _clock(reply: Sequence[Any]) -> datetime:
+def clock_of(reply: Sequence[Any]) -> datetime:
+    """What the server answered to TIME."""
     seconds, microseconds = reply
     return _EPOCH + timedelta(seconds=int(seconds), microseconds=int(microseconds))
 

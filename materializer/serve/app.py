@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
-from collections.abc import Awaitable, Callable
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from fastapi import FastAPI, Request, Response
@@ -19,9 +22,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from materializer.errors import DefinitionError, FeatureStoreError, InputError, NotFoundError, OnlineStoreError
+from materializer.errors import FeatureStoreError
 from materializer.online.connect import connect, plain_errors
-from materializer.online.published import only_namespace, published_facts
+from materializer.online.published import Reading, only_namespace
 from materializer.online.reader import OnlineReader
 from materializer.online.response import OnlineResponse
 from materializer.online.urls import public_name, redis_url
@@ -29,37 +32,27 @@ from materializer.project.definitions import Registry, split_reference
 from materializer.serve.answers import columns_answer, rows_answer
 from materializer.serve.asked import (
     Asked,
-    ColumnsRequest,
     InvalidError,
     Limits,
-    RowsRequest,
     TooLargeError,
     read_columns,
     read_rows,
 )
 from materializer.serve.audit import Audit
-from materializer.serve.keys import BusyError, Caller, ForbiddenError, Gate, UnauthorizedError, read_keys
+from materializer.serve.description import JSON, ROUTES, TEXT
+from materializer.serve.keys import Caller, ForbiddenError, Gate, read_keys
 from materializer.serve.metrics import Metrics
+from materializer.serve.refusals import envelope, http_error, refusal
 from materializer.serve.schemas import service_schema, view_json
 from materializer.serve.values import encode, json_column, json_values
 
+if TYPE_CHECKING:
+    from materializer.serve.feature_log import FeatureLog
+
 _log = logging.getLogger("materializer")
-_JSON = "application/json"
 _VERSION = version("dbt-feature-store")
-# The status and code of each kind of error, the first that fits. What a caller did wrong is of the 400s.
-_ERRORS: tuple[tuple[type[Exception], int, str], ...] = (
-    (UnauthorizedError, 401, "unauthorized"),
-    (ForbiddenError, 403, "forbidden"),
-    (BusyError, 429, "too_many_requests"),
-    (TooLargeError, 413, "too_large"),
-    (InvalidError, 400, "invalid_request"),
-    (InputError, 422, "invalid_value"),
-    (NotFoundError, 404, "not_found"),
-    (DefinitionError, 404, "not_found"),
-    (OnlineStoreError, 503, "unavailable"),
-    (FeatureStoreError, 500, "error"),
-)
-_CODES = {404: "not_found", 405: "method_not_allowed"}
+# A caller's own name for a request, where it is one that tells nothing else.
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -70,6 +63,9 @@ class Settings:
     keys_file: str | None = None
     limits: Limits = field(default_factory=Limits)
     audit_file: str | None = None
+    log_folder: str | None = None
+    log_sample: float = 0.1
+    log_seconds: float = 60.0
 
 
 def from_environment() -> FastAPI:
@@ -85,22 +81,24 @@ def application(settings: Settings, url: str) -> FastAPI:
         InputError: for a file of API keys that cannot be used.
     """
     server = _Server(settings, url)
-    app = _Application(title="dbt-feature-store", version=_VERSION, docs_url=None, redoc_url=None)
-    app.add_exception_handler(HTTPException, _http_error)
-    route = server.route
-    for path, work, body in (
-        ("/get-online-features", server.columns, ColumnsRequest),
-        ("/v1/features", server.rows, RowsRequest),
+    app = _Application(
+        title="dbt-feature-store", version=_VERSION, docs_url=None, redoc_url=None, lifespan=server.lifespan,
+        redirect_slashes=False,
+    )  # fmt: skip
+    app.add_exception_handler(HTTPException, http_error)
+    described = {path: {"openapi_extra": extra, "response_class": Response} for path, extra in ROUTES.items()}
+    for path, work in (("/get-online-features", server.columns), ("/v1/features", server.rows)):
+        app.hot[path] = endpoint = server.route(path, work)
+        app.post(path, **described[path])(endpoint)  # for the description
+    for path, work in (
+        ("/v1/services", server.services),
+        ("/v1/services/{name}", server.service),
+        ("/v1/views", server.views),
+        ("/v1/views/{name}", server.view),
     ):
-        app.hot[path] = endpoint = route(path, work)
-        app.post(path, **_described(body))(endpoint)  # for the description
-    app.get("/v1/services")(route("/v1/services", server.services))
-    app.get("/v1/services/{name}")(route("/v1/services/{name}", server.service))
-    app.get("/v1/views")(route("/v1/views", server.views))
-    app.get("/v1/views/{name}")(route("/v1/views/{name}", server.view))
-    app.get("/health")(route("/health", server.health, guarded=False))
-    app.get("/ready")(route("/ready", server.ready, guarded=False))
-    app.get("/metrics")(route("/metrics", server.metrics_text, guarded=False))
+        app.get(path, **described[path])(server.route(path, work))
+    for path, work in (("/health", server.health), ("/ready", server.ready), ("/metrics", server.metrics_text)):
+        app.get(path, **described[path])(server.route(path, work, guarded=False))
     app.get("/docs", include_in_schema=False)(lambda: HTMLResponse(_docs()))
     return app
 
@@ -128,47 +126,70 @@ class _Server:
         self._gate = Gate(read_keys(Path(settings.keys_file)) if settings.keys_file else (), settings.limits.rate)
         self._metrics = Metrics()
         self._audit = Audit(settings.audit_file)
+        self._log: FeatureLog | None = None
+        if settings.log_folder:
+            from materializer.serve.feature_log import FeatureLog  # Arrow's arrays load pandas, where it is installed
+
+            self._log = FeatureLog(
+                Path(settings.log_folder), settings.log_sample, settings.log_seconds, self._metrics
+            )  # fmt: skip
         self._store = connect(url)
         self._reader: OnlineReader | None = None
         self._counted: Registry | None = None
+
+    @asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        """From before the first request until all are answered; then what is logged of them is written."""
+        if self._log:
+            self._log.start()
+        yield
+        if self._log:
+            await run_in_threadpool(self._log.close)
 
     # The hot routes.
 
     async def columns(self, request: Request, caller: Caller) -> bytes:
         """Features by Feast's protocol: join keys in columns, features in columns."""
         asked = read_columns(await self._body(request), self._limits)
-        return columns_answer(asked, await self._read("/get-online-features", asked, caller))
+        return columns_answer(asked, await self._read("/get-online-features", request, asked, caller))
 
     async def rows(self, request: Request, caller: Caller) -> bytes:
         """Features by rows: one row in, one row of values out."""
         asked, wanted = read_rows(await self._body(request), self._limits)
-        return rows_answer(asked, wanted, await self._read("/v1/features", asked, caller))
+        return rows_answer(asked, wanted, await self._read("/v1/features", request, asked, caller))
 
-    async def _read(self, route: str, asked: Asked, caller: Caller) -> OnlineResponse:
+    async def _read(self, route: str, request: Request, asked: Asked, caller: Caller) -> OnlineResponse:
         _check_rights(caller, asked)
         reader = self._reader or await run_in_threadpool(self._open)
         with plain_errors(self._url):
             response = await reader.read_async(asked.features, asked.rows, asked.full_feature_names)
-            await self._count(route, asked, response, reader)
+            await self._count(route, request, asked, response, reader)
         self._audit.note(route, caller.name, asked)
         return response
 
-    async def _count(self, route: str, asked: Asked, response: OnlineResponse, reader: OnlineReader) -> None:
+    async def _count(
+        self, route: str, request: Request, asked: Asked, response: OnlineResponse, reader: OnlineReader
+    ) -> None:
         registry = reader.known
         if registry is not self._counted:
             self._counted = registry
-            self._metrics.published(await run_in_threadpool(published_facts, self._store, reader.namespace))
+            self._metrics.published(reader.facts)
         try:
             references = registry.references(asked.features)
         except FeatureStoreError:
             return  # the service went while its answer came: that is answered, and not counted
-        if len(references) == len(response.columns):  # else it was published anew meanwhile
-            self._metrics.served(route, references, len(asked.rows), response)
+        if len(references) != len(response.columns):
+            return  # it was published anew meanwhile
+        self._metrics.served(route, references, len(asked.rows), response)
+        if self._log and self._log.wants():
+            name = request.headers.get("x-request-id", "")
+            request_id = name if _REQUEST_ID.fullmatch(name) else uuid.uuid4().hex
+            self._log.offer(request_id, asked.service, references, registry, asked.rows, response, reader.namespace)
 
     async def _body(self, request: Request) -> bytes:
-        kind = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
-        if kind != _JSON and not kind.endswith("+json"):
-            raise InvalidError(f"The body is {kind}: send JSON, as {_JSON}.")
+        kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+        if kind != JSON and not kind.endswith("+json"):
+            raise InvalidError(f"The body is {kind}: send JSON, as {JSON}.")
         parts, size = [], 0
         async for part in request.stream():
             size += len(part)
@@ -215,11 +236,9 @@ class _Server:
 
     async def ready(self, request: Request, caller: Caller) -> bytes:
         """Redis answers, and a registry is published."""
-        registry = await self._registry()
+        published = await self._published()
+        registry, newest = published.registry, max(moment for _, moment in published.facts.values())
         assert self._reader is not None
-        with plain_errors(self._url):
-            facts = await run_in_threadpool(published_facts, self._store, self._reader.namespace)
-        newest = max(moment for _, moment in facts.values())
         return encode(
             {
                 "status": "ready",
@@ -233,7 +252,7 @@ class _Server:
 
     async def metrics_text(self, request: Request, caller: Caller) -> Response:
         """Prometheus' text format."""
-        return Response(self._metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(self._metrics.text(), media_type=TEXT)
 
     # Parts.
 
@@ -245,10 +264,13 @@ class _Server:
         return self._reader
 
     async def _registry(self) -> Registry:
-        def look() -> Registry:
+        return (await self._published()).registry
+
+    async def _published(self) -> Reading:
+        def look() -> Reading:
             reader = self._open()
             with plain_errors(self._url):
-                return reader.registry()
+                return reader.published()
 
         return await run_in_threadpool(look)
 
@@ -262,16 +284,16 @@ class _Server:
             try:
                 caller = self._gate.caller(request.headers.get("authorization")) if guarded else Caller()
                 result = await work(request, caller)
-                response = result if isinstance(result, Response) else Response(result, media_type=_JSON)
+                response = result if isinstance(result, Response) else Response(result, media_type=JSON)
+            except ClientDisconnect:
+                response = Response(status_code=499)  # which nobody sees: the caller left before all had come
             except FeatureStoreError as error:
-                response = _error(error)
+                response = refusal(error)
                 if guarded:
                     self._audit.refused(path, caller.name if caller else None, response.status_code)
-            except ClientDisconnect:
-                raise
             except Exception:
                 _log.exception("%s failed", path)
-                response = _envelope(500, "error", "The server failed at this; its log says how.")
+                response = envelope(500, "error", "The server failed at this; its log says how.")
             self._metrics.answered(path, response.status_code, time.perf_counter() - started)
             return response
 
@@ -291,40 +313,6 @@ def _check_rights(caller: Caller, asked: Asked) -> None:
         view, _ = split_reference(reference)
         if not caller.may_read_view(view):
             raise ForbiddenError(f"The key '{caller.name}' may not read view '{view}'.")
-
-
-def _error(error: FeatureStoreError) -> Response:
-    status, code = next((status, code) for kind, status, code in _ERRORS if isinstance(error, kind))
-    headers = {}
-    if isinstance(error, UnauthorizedError):
-        headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, BusyError):
-        headers["Retry-After"] = str(max(1, round(error.retry_after)))
-    if isinstance(error, OnlineStoreError):
-        headers["Retry-After"] = "1"
-    return _envelope(status, code, str(error), headers)
-
-
-async def _http_error(request: Request, error: Any) -> Response:
-    """What the framework refuses by itself: paths and methods that are not there."""
-    said = {404: f"There is no {request.url.path} here.", 405: f"{request.url.path} takes no {request.method}."}
-    message = said.get(error.status_code, str(error.detail))
-    hint = "GET /docs shows what there is."
-    return _envelope(error.status_code, _CODES.get(error.status_code, "error"), message, error.headers, hint)
-
-
-def _envelope(status: int, code: str, message: str, headers: Any = None, hint: str | None = None) -> Response:
-    body: dict[str, Any] = {"code": code, "message": message}
-    if hint:
-        body["hint"] = hint
-    return Response(encode({"error": body}), status_code=status, media_type=_JSON, headers=dict(headers or {}))
-
-
-def _described(body: type) -> dict[str, Any]:
-    """The body of a route in OpenAPI: it is read as bytes, so the framework does not know it."""
-    _, parts = msgspec.json.schema_components([body])
-    content = {_JSON: {"schema": parts[body.__name__]}}
-    return {"openapi_extra": {"requestBody": {"required": True, "content": content}}}
 
 
 def _docs() -> str:

@@ -38,6 +38,10 @@ class Metrics:
                                ["view"], **live)  # fmt: skip
         self._revision = Gauge("feature_store_registry_changes", "How often this server saw the registry change.",
                                registry=registry, multiprocess_mode="max")  # fmt: skip
+        self._logged = Counter("feature_store_log_rows", "Served rows that were logged.", registry=registry)
+        self._files = Counter("feature_store_log_files", "Files of served rows that were written.", registry=registry)
+        self._dropped = Counter("feature_store_log_dropped", "Served rows of the sample that were not logged.",
+                                ["why"], registry=registry)  # fmt: skip
         self._children: dict[tuple[Any, ...], Any] = {}
 
     def answered(self, route: str, status: int, seconds: float) -> None:
@@ -69,6 +73,15 @@ class Metrics:
         for view, (rows, moment) in views.items():
             self._rows.labels(view).set(rows)
             self._view_age.labels(view).set(moment.timestamp())
+
+    def logged(self, rows: int) -> None:
+        """A file of the log of served features was written."""
+        self._files.inc()
+        self._logged.inc(rows)
+
+    def not_logged(self, why: str, rows: int) -> None:
+        """Rows are not in the log: the ``queue`` was full, the ``disk`` refused, or a ``value`` could not be logged."""
+        self._dropped.labels(why).inc(rows)
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""

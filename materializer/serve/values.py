@@ -51,3 +51,15 @@ def json_values(dtype: pa.DataType, values: Sequence[Any]) -> list[bytes | None]
 
 def _to_json(dtype: pa.DataType, codec: Codec) -> Callable[[Any], Any]:
     return (lambda value: base64.b64encode(value).decode()) if pa.types.is_binary(dtype) else codec.to_json
+
+
+def arrow_of(dtype: pa.DataType, values: list[bytes | None]) -> pa.Array:
+    """What `json_column` read, as an Arrow array."""
+    texts = [b"null" if value is None else value for value in values] if None in values else values
+    found = msgspec.json.decode(b"[%b]" % b",".join(texts))
+    if pa.types.is_binary(dtype):
+        return pa.array([None if text is None else base64.b64decode(text) for text in found], dtype)
+    if pa.types.is_primitive(dtype) or pa.types.is_string(dtype):
+        with suppress(pa.ArrowException, TypeError):  # of moments, or a double that is not finite
+            return pa.array(found, dtype)
+    return pa.array(list(map(codec_of(dtype, "A feature").from_json, found)), dtype)
