@@ -68,7 +68,8 @@ class MacroRenderer:
         self._columns = columns
         # None for a manifest that is not this project's own: then nothing is known of its settings.
         self._project: Project | None = getattr(manifest, "project", None)
-        self._context = dict(_ENVIRONMENT.globals) | self._macros_of_dbt() | self._dbt_context() | self._macros_by_name()
+        named = self._macros_of_dbt() | self._dbt_context() | self._macros_by_name()
+        self._context = dict(_ENVIRONMENT.globals) | named
 
     def render(self, macro: str, *args: Any, package: str = PACKAGE, **kwargs: Any) -> str:
         """The SQL that a public macro gives for these arguments; `package` is another one than this store's own.

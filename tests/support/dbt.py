@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
 import pprint
 import shutil
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,7 @@ class DbtProject:
         Raises:
             DbtFailed: where dbt fails, with its messages.
         """
+        _import_dbt()
         from dbt.adapters.duckdb.connections import DuckDBConnectionManager
         from dbt.cli.main import dbtRunner
 
@@ -106,6 +109,22 @@ def copy_of(project: DbtProject, folder: Path) -> DbtProject:
     return copy
 
 
+@cache
+def _import_dbt() -> None:
+    """Import it once, and let it write the manifest, twice a run, by the encoder of JSON that is not written in Python."""
+    import dbt.cli.main  # noqa: F401
+    from dbt.artifacts.schemas import base
+    from dbt_common.utils.encoding import JSONEncoder
+
+    def write_json(path: str, data: dict[str, Any]) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(json.dumps(data, cls=JSONEncoder), encoding="utf-8")
+
+    assert hasattr(base, "write_json"), "dbt writes its artifacts in another way now"
+    base.write_json = write_json
+    gc.freeze()  # what dbt's modules hold is never garbage, and a fifth of a run went into looking
+
+
 _STATE = "target/partial_parse.msgpack"
 
 
@@ -137,7 +156,7 @@ def _installed(folder: Path, files: dict[str, Any], variables: dict[str, Any] | 
                 "config-version": 2,
                 "profile": "shop",
                 "packages-install-path": ".dbt_packages",
-                "flags": {"send_anonymous_usage_stats": False, "use_colors": False},
+                "flags": {"send_anonymous_usage_stats": False, "use_colors": False, "log_level_file": "info"},
                 "vars": variables or {},
             },
             "packages.yml": {"packages": [{"local": str(PACKAGE)}]},
