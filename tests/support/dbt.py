@@ -91,11 +91,23 @@ def make_project(
 
     dbt has read its own macros and the package's already, as in every run but a user's first.
     """
-    project = _installed(folder, files or {}, variables)
-    bare = DbtProject(once("bare", lambda folder: _installed(folder, {}).dbt("parse")))
+    project = _written(folder, files or {}, variables)
+    install(project)
+    return project
+
+
+def install(project: DbtProject) -> None:
+    """``dbt deps`` for a project called ``shop``, and what dbt reads in every one of them already read."""
+    project.dbt("deps")
+    bare = DbtProject(once("bare", _parse))
     assert all(known in (bare.folder / _STATE).read_bytes() for known in _known_by(bare)), "dbt asks something else now"
     _go_on(project, bare)
-    return project
+
+
+def _parse(folder: Path) -> None:
+    project = _written(folder, {})
+    project.dbt("deps")
+    project.dbt("parse")
 
 
 def copy_of(project: DbtProject, folder: Path) -> DbtProject:
@@ -141,12 +153,13 @@ def _known_by(project: DbtProject) -> list[bytes]:
     """What dbt knows the connection and ``dbt_project.yml`` by when it asks whether all has to be read anew."""
     from dbt.adapters.duckdb.credentials import DuckDBCredentials
 
-    credentials = DuckDBCredentials(database="warehouse", schema="main", path=str(project.warehouse))
+    path = yaml.safe_load((project.folder / "profiles.yml").read_text())["shop"]["outputs"]["dev"]["path"]
+    credentials = DuckDBCredentials(database=Path(path).stem, schema="main", path=path)
     asked = [pprint.pformat(sorted(credentials.connection_info())), (project.folder / "dbt_project.yml").read_text()]
     return [hashlib.sha256(text.encode()).hexdigest().encode() for text in asked]
 
 
-def _installed(folder: Path, files: dict[str, Any], variables: dict[str, Any] | None = None) -> DbtProject:
+def _written(folder: Path, files: dict[str, Any], variables: dict[str, Any] | None = None) -> DbtProject:
     project = DbtProject(folder)
     project.write(
         {
@@ -169,5 +182,4 @@ def _installed(folder: Path, files: dict[str, Any], variables: dict[str, Any] | 
             **files,
         }
     )
-    project.dbt("deps")
     return project
