@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import yaml
 
 from tests.support.once import once
@@ -97,10 +98,11 @@ def make_project(
 
 
 def install(project: DbtProject) -> None:
-    """``dbt deps`` for a project called ``shop``, and what dbt reads in every one of them already read."""
+    """``dbt deps``, and what dbt reads in every project already read."""
     project.dbt("deps")
     bare = DbtProject(once("bare", _parse))
-    assert all(known in (bare.folder / _STATE).read_bytes() for known in _known_by(bare)), "dbt asks something else now"
+    state, known = (bare.folder / _STATE).read_bytes(), _known_by(bare)
+    assert known.profile.encode() in state and known.settings.encode() in state, "dbt asks something else now"
     _go_on(project, bare)
 
 
@@ -141,22 +143,45 @@ _STATE = "target/partial_parse.msgpack"
 
 
 def _go_on(project: DbtProject, source: DbtProject) -> None:
-    """Let dbt go on from what it read in `source`, though the connection and the variables are others."""
+    """Let dbt go on from what it read in `source`, though the names, the connection and the variables are others."""
     state = (source.folder / _STATE).read_bytes()
-    for other, own in zip(_known_by(source), _known_by(project), strict=True):
-        state = state.replace(other, own)
+    own, other = _known_by(project), _known_by(source)
+    if (own.name, own.database) == (other.name, other.database):
+        state = state.replace(other.profile.encode(), own.profile.encode())
+        state = state.replace(other.settings.encode(), own.settings.encode())
+    else:
+        read = msgpack.unpackb(state)
+        read["state_check"]["profile_hash"]["checksum"] = own.profile
+        read["state_check"]["project_hashes"][own.name] = {"name": "sha256", "checksum": own.settings}
+        for node in read["nodes"].values():
+            node["database"] = own.database
+            node["relation_name"] = (node["relation_name"] or "").replace(f'"{other.database}"', f'"{own.database}"')
+        state = msgpack.packb(read)
     project.folder.joinpath("target").mkdir(exist_ok=True)
     (project.folder / _STATE).write_bytes(state)
 
 
-def _known_by(project: DbtProject) -> list[bytes]:
-    """What dbt knows the connection and ``dbt_project.yml`` by when it asks whether all has to be read anew."""
+@dataclass(frozen=True)
+class _Known:
+    """What dbt asks for to see whether all has to be read anew: digests of the connection and of ``dbt_project.yml``."""
+
+    name: str
+    database: str
+    profile: str
+    settings: str
+
+
+def _known_by(project: DbtProject) -> _Known:
     from dbt.adapters.duckdb.credentials import DuckDBCredentials
 
-    path = yaml.safe_load((project.folder / "profiles.yml").read_text())["shop"]["outputs"]["dev"]["path"]
+    text = (project.folder / "dbt_project.yml").read_text()
+    settings = yaml.safe_load(text)
+    profile = yaml.safe_load((project.folder / "profiles.yml").read_text())[settings["profile"]]
+    path = profile["outputs"][profile["target"]]["path"]
     credentials = DuckDBCredentials(database=Path(path).stem, schema="main", path=path)
-    asked = [pprint.pformat(sorted(credentials.connection_info())), (project.folder / "dbt_project.yml").read_text()]
-    return [hashlib.sha256(text.encode()).hexdigest().encode() for text in asked]
+    asked = [pprint.pformat(sorted(credentials.connection_info())), text]
+    digests = (hashlib.sha256(one.encode()).hexdigest() for one in asked)
+    return _Known(settings["name"], credentials.database, *digests)
 
 
 def _written(folder: Path, files: dict[str, Any], variables: dict[str, Any] | None = None) -> DbtProject:
