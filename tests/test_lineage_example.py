@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from materializer import FeatureStore
+from materializer.project import compiled
+from materializer.project.revisions import Compiled
+from materializer.project.settings import Project
 from materializer.sql.drawings import called, label
 from materializer.sql.lineage import Lineage
 from tests.support.command import run
@@ -143,14 +147,25 @@ def test_the_command_says_what_there_is_where_a_name_is_wrong(example: DbtProjec
     assert "Feature view 'user_features' has no feature 'agge'; it has: age, gender," in wrong.err
 
 
-def test_what_dbt_has_only_parsed_is_compiled_for_its_lineage(example: DbtProject, tmp_path: Path) -> None:
+def test_what_dbt_has_only_parsed_is_compiled_for_its_lineage(
+    example: DbtProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for lint, for which dbt does it in a process of its own in `tests/test_dbts_habits.py`."""
     project = copy_of(example, tmp_path / "parsed")
     shutil.rmtree(project.folder / "target" / "compiled")
     (project.folder / "target" / "manifest.json").unlink()
     project.dbt("parse")
     assert not project.manifest()["nodes"]["model.shop.user_features"].get("compiled_code")
+    asked = []
+
+    def compile_all(project: Project, commits: Sequence[object], opened: object) -> tuple[list[Compiled], list[str]]:
+        asked.append((project.folder, commits))
+        return [Compiled(example.manifest())], []
+
+    monkeypatch.setattr(compiled, "compile_all", compile_all)
     (lineage,) = FeatureStore(project_dir=project.folder).get_lineage("user_features:avg_order_value")
     assert raw(lineage, "sources") == {"purchases:amount"} and not lineage.unresolved
+    assert asked == [(project.folder, [None])]
 
 
 def test_a_seed_with_no_declared_columns_is_known_by_its_file(tmp_path: Path) -> None:
