@@ -149,12 +149,14 @@ def daily(tmp_path: Any) -> DbtProject:
                 files[f"models/{prefix}{name}.sql"] = view(grain, loaded, **config).replace(
                     "source('raw', 'events')", "ref('events')"
                 )
-    chance = random.Random(3)
+    # Few events for some: their windows run empty, once just where a batch begins (`reach` in _window_scope.sql).
+    chance = random.Random(9)
     project = make_project(tmp_path, files)
     rows = []
-    for _ in range(300):
+    for _ in range(100):
         at = chance.randrange(4 * 24) * 60 + chance.choice([0, 0, 7])
-        rows.append((chance.choice("pq"), chance.randrange(3), at, at + chance.choice([0, 90, 1500]), 0.1, 1, "a"))
+        user = (chance.choice("pq"), chance.choice([0, 0, 0, 1, 2]))
+        rows.append((*user, at, at + chance.choice([0, 90, 1500]), 0.1, 1, "a"))
     load(project, rows)
     return project
 
@@ -167,7 +169,7 @@ def test_batches_read_what_their_windows_look_back_on(daily: DbtProject) -> None
         for grain in ("event", "every"):
             for suffix in ("plain", "known"):
                 name = f"{grain}_{suffix}"
-                assert connection.execute(f"select count(*) from {name}").fetchone()[0] > 250
+                assert connection.execute(f"select count(*) from {name}").fetchone()[0] > 80
                 assert not connection.execute(
                     f"(from {name} except all from full_{name}) union all (from full_{name} except all from {name})"
                 ).fetchall()
