@@ -38,8 +38,9 @@ diff: $(VENV)/.demo
 stop:
 	@if [ -x $(BIN)/feature-store ]; then $(BIN)/feature-store redis stop --project-dir dbt_project; else echo "Nothing runs: there is no $(VENV)."; fi
 
+# Files in the order of tests/conftest.py: the longest first. Tests start many a Python, which would compile all of it anew.
 test: lint feast
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 feast: $(FEAST)/.installed
 

@@ -350,8 +350,6 @@ class FeatureStore:
             raise NotFoundError("The project declares no online feature view: add config.meta.feature_view to a model.")
         with plain_errors(self._redis_url):
             make_ready(self._client)
-        with self._warehouse():
-            pass  # one that does not open is said once, not by every view
         options = Options(full, allow_shrink, allow_retype, dry_run, moment, memory_bytes)
         checksums = Checksums(manifest)
         macros = MacroRenderer(manifest, lambda relation: [])
@@ -359,7 +357,8 @@ class FeatureStore:
             self._client, self._redis_url, self.namespace, self._warehouse, macros, registry, options, progress,
             lambda view: checksums.of(view.unique_id),
         )  # fmt: skip
-        return materialize(job, views)
+        with self._warehouse():  # one that does not open is said once; the views' own connections share what it opened
+            return materialize(job, views)
 
     def materialize_incremental(
         self, end_date: datetime | None = None, feature_views: Sequence[str] | None = None

@@ -23,7 +23,7 @@ import yaml
 import materializer
 from materializer import cli
 from tests.support.command import run, run_process
-from tests.support.dbt import DbtProject, copy_of
+from tests.support.dbt import DbtProject, copy_of, install
 from tests.support.shop import ONLINE_VIEWS, built_shop, change_warehouse
 
 COMMANDS = {name: cli.command(name) for names in cli.COMMANDS.values() for name in names}
@@ -388,7 +388,7 @@ def test_the_way_from_init_to_online_features(
 
     project = DbtProject(tmp_path / "my-features")
     monkeypatch.chdir(project.folder)
-    project.dbt("deps")
+    install(project)
     project.dbt("build")
     assert (project.folder / "my_features.duckdb").is_file()
     declared = {name: column["data_type"] for name, column in _columns(project, "user_purchases").items()}

@@ -12,7 +12,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.support.dbt import PACKAGE, DbtProject, make_project
+from tests.support.dbt import PACKAGE, DbtProject, copy_of, make_project
+from tests.support.example import compiled_example
 
 AGGREGATES: list[dict[str, str]] = [
     {"name": "rows", "function": "count"},
@@ -109,17 +110,13 @@ def _shop(folder: Path) -> DbtProject:
 
 
 def _example(folder: Path) -> DbtProject:
-    leave = shutil.ignore_patterns("target", ".dbt_packages", "logs", "raw", "*.duckdb*", "package-lock.yml")
-    shutil.copytree(PACKAGE / "dbt_project", folder / "example", ignore=leave)
-    project = DbtProject(folder / "example")
-    project.write({"packages.yml": {"packages": [{"local": str(PACKAGE)}]}})
+    project = copy_of(compiled_example(), folder / "example")
     subprocess.run(
         [sys.executable, "shop_data.py", "--users", "20", "--days", "40"],
         cwd=project.folder,
         check=True,
         capture_output=True,
     )
-    project.dbt("deps")
     project.dbt("run")
     return project
 
@@ -154,24 +151,28 @@ def _change(project: DbtProject, statement: str) -> int:
     return rows
 
 
-def test_it_is_the_same_whatever_the_tables_hold(project: DbtProject) -> None:
-    grown, full = _compiled(project), _compiled(project, "--full-refresh")
-    assert len(grown) > 15
-    if project.folder.name == "shop":  # the test looks at incremental runs, too
-        assert sum(grown[name] != full[name] for name in full) == sum(name.endswith("_grows") for name in _models())
-    else:
-        assert grown == full
-    dense = _change(project, "select held.* from {} as held, range(100) as times")
-    assert dense > 1000
-    assert _compiled(project) == grown
-    assert _compiled(project, "--full-refresh") == full
-    assert _change(project, "select * from {} limit 0") == 0
-    assert _compiled(project) == grown
-    assert _compiled(project, "--full-refresh") == full
+@pytest.fixture(scope="module")
+def compiled(project: DbtProject) -> dict[str, str]:
+    """What dbt compiles over the tables as they were built."""
+    return _compiled(project)
 
 
-def test_people_can_read_it(project: DbtProject) -> None:
-    compiled = _compiled(project)
+def test_it_is_the_same_whatever_the_tables_hold(project: DbtProject, compiled: dict[str, str]) -> None:
+    assert len(compiled) > 15
+    full = _compiled(project, "--full-refresh")
+    # the test looks at incremental runs, too
+    growing = {name for name in compiled if full[name] != compiled[name]}
+    assert growing == {name for name in compiled if name.endswith("_grows.sql")}
+    assert len(growing) == (6 if project.folder.name == "shop" else 0)
+    for statement in ("select held.* from {} as held, range(100) as times", "select * from {} limit 0"):
+        rows = _change(project, statement)
+        assert rows > 1000 if "times" in statement else rows == 0
+        assert _compiled(project) == compiled
+        anew = _compiled(project, "--full-refresh", "--select", "config.materialized:incremental")
+        assert growing <= anew.keys() and anew == {name: full[name] for name in anew}
+
+
+def test_people_can_read_it(compiled: dict[str, str]) -> None:
     # what people wrote is as long as they made it
     texts = {name: re.sub(r"'(''|[^'\n])*'", "''", sql) for name, sql in compiled.items()}
     assert not [(name, line) for name, sql in texts.items() for line in sql.splitlines() if len(line) > 140]

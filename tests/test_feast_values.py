@@ -22,7 +22,7 @@ import pytest
 
 from materializer import FeatureStore
 from tests.support.command import run
-from tests.support.dbt import DbtProject
+from tests.support.dbt import DbtProject, install
 from tests.test_from_feast import DRIVERS, REPOSITORY, driver_rows, place_rows, value_at, write_repository
 
 SCRIPT = Path(__file__).parent / "support" / "feast_values.py"
@@ -133,7 +133,7 @@ def compared(
     )
     assert (ran.code, ran.err) == (0, "")
     project = DbtProject(folder / "new")
-    project.dbt("deps")
+    install(project)
     project.dbt("build")
     rows, rng, step = rows_of(project, view, key, created), random.Random(5), timedelta(microseconds=1)
     labels = []

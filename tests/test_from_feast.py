@@ -20,7 +20,7 @@ from materializer import FeatureStore, InputError
 from materializer.feast import Written, from_feast
 from materializer.feast.ask import SCRIPT
 from tests.support.command import Ran, assert_one_sentence, run
-from tests.support.dbt import DbtProject
+from tests.support.dbt import DbtProject, install
 from tests.support.real_feast import PYTHON
 
 NOW = datetime.now(timezone.utc).replace(microsecond=0)
@@ -175,7 +175,7 @@ class City:
         )
         assert (self.ran.code, self.ran.err) == (0, "")
         self.project = DbtProject(folder / "project")
-        self.project.dbt("deps")
+        install(self.project)
         self.project.dbt("build")
         self.drivers, self.places = drivers.to_pylist(), places.to_pylist()
         for row in self.drivers:

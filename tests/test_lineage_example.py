@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-import yaml
 
 from materializer import FeatureStore
+from materializer.project import compiled
+from materializer.project.revisions import Compiled
+from materializer.project.settings import Project
 from materializer.sql.drawings import called, label
 from materializer.sql.lineage import Lineage
 from tests.support.command import run
-from tests.support.dbt import PACKAGE, DbtProject
+from tests.support.dbt import DbtProject, copy_of
+from tests.support.example import compiled_example
 
 # Which rows of user_features there are: sign-ups, and purchases as they come in and fall out of a window.
 USER_ROWS = "users:user_id purchases:user_id purchases:purchased_at purchases:loaded_at"
@@ -57,16 +61,9 @@ EXPECTED = {
 
 
 @pytest.fixture(scope="module")
-def example(tmp_path_factory: pytest.TempPathFactory) -> DbtProject:
+def example() -> DbtProject:
     """The example as it is, compiled: its SQL is all that is asked, so that nothing need be built."""
-    folder = tmp_path_factory.mktemp("example") / "dbt_project"
-    leave = shutil.ignore_patterns("target", ".dbt_packages", "logs", "raw", "*.duckdb*", "package-lock.yml")
-    shutil.copytree(PACKAGE / "dbt_project", folder, ignore=leave)
-    project = DbtProject(folder)
-    project.write({"packages.yml": yaml.safe_dump({"packages": [{"local": str(PACKAGE)}]})})
-    project.dbt("deps")
-    project.dbt("compile")
-    return project
+    return compiled_example()
 
 
 @pytest.fixture(scope="module")
@@ -154,15 +151,25 @@ def test_the_command_says_what_there_is_where_a_name_is_wrong(example: DbtProjec
     assert "Feature view 'user_features' has no feature 'agge'; it has: age, gender," in wrong.err
 
 
-def test_what_dbt_has_only_parsed_is_compiled_for_its_lineage(store: FeatureStore, tmp_path: Path) -> None:
-    folder = tmp_path / "parsed"
-    shutil.copytree(store.project.folder, folder, symlinks=True)
-    project = DbtProject(folder)
-    shutil.rmtree(folder / "target")
+def test_what_dbt_has_only_parsed_is_compiled_for_its_lineage(
+    example: DbtProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for lint, for which dbt does it in a process of its own in `tests/test_dbts_habits.py`."""
+    project = copy_of(example, tmp_path / "parsed")
+    shutil.rmtree(project.folder / "target" / "compiled")
+    (project.folder / "target" / "manifest.json").unlink()
     project.dbt("parse")
     assert not project.manifest()["nodes"]["model.shop.user_features"].get("compiled_code")
-    (lineage,) = FeatureStore(project_dir=folder).get_lineage("user_features:avg_order_value")
+    asked = []
+
+    def compile_all(project: Project, commits: Sequence[object], opened: object) -> tuple[list[Compiled], list[str]]:
+        asked.append((project.folder, commits))
+        return [Compiled(example.manifest())], []
+
+    monkeypatch.setattr(compiled, "compile_all", compile_all)
+    (lineage,) = FeatureStore(project_dir=project.folder).get_lineage("user_features:avg_order_value")
     assert raw(lineage, "sources") == {"purchases:amount"} and not lineage.unresolved
+    assert asked == [(project.folder, [None])]
 
 
 def test_a_seed_with_no_declared_columns_is_known_by_its_file(tmp_path: Path) -> None:

@@ -33,7 +33,8 @@ from tests.support.cases import (
 )
 from tests.support.dbt import DbtProject, make_project
 
-CASES = 2_000
+CASES = 700
+MANY = pytest.param(2_000, marks=pytest.mark.soak)
 
 # How an instant, given as microseconds and (for nanosecond types) a few nanoseconds more, is written in SQL and Arrow.
 INSTANTS = {
@@ -273,9 +274,9 @@ def models() -> dict[str, Any]:
     return files
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[World]:
-    cases, start = draw_cases(CASES), grid_start()
+@pytest.fixture(scope="module", params=[CASES, MANY])
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[World]:
+    cases, start = draw_cases(request.param), grid_start()
     project = make_project(tmp_path_factory.mktemp("point_in_time"), models())
     rows, spine = raw_tables(cases, start)
     with duckdb.connect(str(project.warehouse)) as connection:
@@ -286,7 +287,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[
     config = project.folder / "dbt_project.yml"
     config.write_text(config.read_text() + "models: {shop: {+materialized: table}}\n")
     project.dbt("run")
-    store = FeatureStore(project.folder, redis_url=redis_url, namespace="oracle")
+    store = FeatureStore(project.folder, redis_url=redis_url, namespace=f"oracle.{request.param}")
     store.materialize()
     yield World(cases, start, microseconds(datetime.now(UTC).replace(tzinfo=None)), project, store)
 

@@ -1,4 +1,4 @@
-"""The SQL that the SDK runs is the SQL that `dbt compile` gives: both come from the same macro files."""
+"""The SQL that the SDK renders is the SQL that `dbt compile` gives: both come from the same macro files."""
 
 from __future__ import annotations
 
@@ -44,6 +44,23 @@ TRAINING: dict[str, dict[str, Any]] = {
     "t_other_key_types": {"features": ["typed:z", "exact:w", "plain:a"]},
     "t_versions": {"features": ["prices.v1:p", "prices:p"], "full_feature_names": True},
 }
+AGGREGATES = [
+    {"name": "n", "function": "count"},
+    {"name": "spent", "function": "sum", "expression": "a", "where": "a > 1"},
+    {"name": "first_a", "function": "first", "expression": "a"},
+]
+GIVEN = {"entities": "user_id", "timestamp": "happened", "aggregates": AGGREGATES, "windows": ["2 hours", "1 day"]}
+# By the name of the model: the macro, the models it reads, its arguments after these.
+WINDOWS: dict[str, tuple[str, list[str], dict[str, Any]]] = {
+    "w_change": ("window_aggregates", ["rich"], GIVEN),
+    "w_known": ("window_aggregates", ["rich"], {**GIVEN, "created_timestamp": "loaded", "grain": "every: '1 hour'"}),
+    "w_range": ("window_aggregates", ["rich"], {**GIVEN, "grain": "event", "shape": "range"}),
+    "w_as_of": ("aggregate_as_of", ["spine", "rich"], {**GIVEN, "allow_exact_matches": False}),
+}
+
+
+def arguments_of(given: dict[str, Any]) -> str:
+    return ", ".join(f"{argument}={value!r}" for argument, value in given.items())
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +92,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> DbtProject:
         | {f"models/{name}.sql": sql for name, (_, sql) in VIEWS.items()}
         | {f"models/latest_{name}.sql": f"{{{{ feature_store.latest('{name}') }}}}" for name in [*VIEWS, "prices"]}
         | {
-            f"models/{name}.sql": "{{ feature_store.point_in_time_join(ref('spine'), "
-            + ", ".join(f"{argument}={value!r}" for argument, value in arguments.items())
-            + ") }}"
+            f"models/{name}.sql": f"{{{{ feature_store.point_in_time_join(ref('spine'), {arguments_of(arguments)}) }}}}"
             for name, arguments in TRAINING.items()
+        }
+        | {
+            f"models/{name}.sql": f"{{{{ feature_store.{macro}({', '.join(f'ref({one!r})' for one in read)}, {arguments_of(given)}) }}}}"
+            for name, (macro, read, given) in WINDOWS.items()
         },
     )
     project.dbt("build")
@@ -94,6 +113,13 @@ def renderer(project: DbtProject) -> Iterator[MacroRenderer]:
 @pytest.mark.parametrize("name", TRAINING)
 def test_a_training_set(project: DbtProject, renderer: MacroRenderer, name: str) -> None:
     assert renderer.render("point_in_time_join", Relation(SPINE), **TRAINING[name]) == project.compiled(name).strip()
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_windows(project: DbtProject, renderer: MacroRenderer, name: str) -> None:
+    macro, read, given = WINDOWS[name]
+    relations = [Relation(f'"warehouse"."main"."{one}"') for one in read]
+    assert renderer.render(macro, *relations, **given) == project.compiled(name).strip()
 
 
 @pytest.mark.parametrize("name", [*VIEWS, "prices"])

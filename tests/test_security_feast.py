@@ -17,7 +17,7 @@ from materializer.feast.ask import SCRIPT
 from materializer.feast.properties import inert
 from materializer.project import dbt_package
 from materializer.project.sandbox import sandbox
-from tests.support.dbt import DbtProject
+from tests.support.dbt import DbtProject, install
 
 CODE = "{{ run_query('touch') }}"
 TEXTS = [
@@ -118,7 +118,7 @@ def test_dbt_itself_gives_back_every_text(tmp_path: Path, feast_python: str) -> 
     project = DbtProject(tmp_path / "shop")
     project.write(written.files)
     dbt_package.renew_copy(project.folder)
-    project.dbt("deps")
+    install(project)
     project.dbt("parse")
     manifest = json.loads((project.folder / "target" / "manifest.json").read_text())
     nodes = (*manifest["nodes"].values(), *manifest["sources"].values(), *manifest["exposures"].values())

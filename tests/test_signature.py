@@ -22,7 +22,7 @@ from tests.support.hand_made import manifest_of
 from tests.support.pairs import DIFFERENT, DIFFERENT_QUERIES, MODELS, SALES, SAME, SAME_QUERIES, SOURCES
 from tests.support.rendered import Views
 
-ROUNDS = 120
+ROUNDS = [40, pytest.param(120, marks=pytest.mark.soak)]
 
 
 def read(sql: str, sources: dict[str, list[str]] = SOURCES) -> Query:
@@ -232,15 +232,17 @@ class Writer:
         return self.chance.choice(["", "-- a 'remark', with (brackets\n"])
 
 
-def test_a_query_written_otherwise_is_the_same_query() -> None:
-    for number in range(ROUNDS):
+@pytest.mark.parametrize("rounds", ROUNDS)
+def test_a_query_written_otherwise_is_the_same_query(rounds: int) -> None:
+    for number in range(rounds):
         chance = random.Random(number)
         stages = draw(chance)
         one, two = Writer(random.Random(number + 1)).sql(stages), Writer(random.Random(number + 2)).sql(stages)
         assert same(read(one), read(two)), f"{one}\n\n{two}"
 
 
-def test_queries_that_count_as_the_same_give_the_same_rows() -> None:
+@pytest.mark.parametrize("rounds", ROUNDS)
+def test_queries_that_count_as_the_same_give_the_same_rows(rounds: int) -> None:
     warehouse = duckdb.connect()
     warehouse.execute(
         "create table events as select (i * 7) % 5 as k, case when i % 4 > 0 then i % 6 end as v, i / 2.0 as w from range(17) r(i);"
@@ -251,7 +253,7 @@ def test_queries_that_count_as_the_same_give_the_same_rows() -> None:
         return sorted(map(repr, warehouse.execute(sql.replace("{t.", "").replace("}", "")).fetchall()))
 
     found = {"same": 0, "changed, and other rows": 0, "changed": 0}
-    for number in range(ROUNDS * 2):
+    for number in range(rounds * 2):
         chance = random.Random(number)
         stages = draw(chance)
         writer = Writer(chance)
@@ -263,7 +265,7 @@ def test_queries_that_count_as_the_same_give_the_same_rows() -> None:
         else:
             found["changed" if equal_rows else "changed, and other rows"] += 1
     # Neither finding is rare, so that neither half of this test is idle.
-    assert found["same"] > ROUNDS / 4 and found["changed, and other rows"] > ROUNDS / 4, found
+    assert found["same"] > rounds / 4 and found["changed, and other rows"] > rounds / 4, found
 
 
 # The package's windows.

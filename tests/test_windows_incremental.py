@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import Any
 
 import duckdb
@@ -69,6 +70,16 @@ def load(project: DbtProject, rows: list[tuple]) -> None:
         )
 
 
+def run_again(project: DbtProject) -> None:
+    """What the next `dbt run` does: its statements as it left them, since they do not depend on what the tables hold."""
+    with duckdb.connect(str(project.warehouse)) as connection:
+        for name in VIEWS:
+            statements = (project.folder / "target" / "run" / "shop" / "models" / f"{name}.sql").read_text()
+            (new_rows,) = set(re.findall(rf'"({name}__dbt_tmp\w+)"', statements))
+            connection.execute(f'create temp table "{new_rows}" as {project.compiled(name)}')
+            connection.execute(statements)
+
+
 def differences(project: DbtProject) -> dict[str, list]:
     found = {}
     with duckdb.connect(str(project.warehouse), read_only=True) as connection:
@@ -85,6 +96,7 @@ def differences(project: DbtProject) -> dict[str, list]:
     "loads", [LOADS, pytest.param(20 * LOADS, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])]
 )
 def test_after_each_load_with_late_rows_the_table_is_what_a_full_refresh_gives(tmp_path: Any, loads: int) -> None:
+    by_dbt = {0, 1, loads - 1} if loads == LOADS else set(range(loads))
     chance = random.Random(7)
     project = make_project(tmp_path, models())
     now = 0
@@ -106,14 +118,19 @@ def test_after_each_load_with_late_rows_the_table_is_what_a_full_refresh_gives(t
             )
         if rows:
             load(project, rows)
-        # the full ones are views: built once, they show the truth of the moment
-        project.dbt("run", *(["--select", "config.materialized:incremental"] if number else []))
+        if number in by_dbt:
+            before = {name: project.compiled(name) for name in VIEWS} if number > 1 else {}
+            # the full ones are views: built once, they show the truth of the moment
+            project.dbt("run", *(["--select", "config.materialized:incremental"] if number else []))
+            assert all(project.compiled(name) == sql for name, sql in before.items())
+        else:
+            run_again(project)
         assert differences(project) == {view: [] for view in VIEWS}, f"after load {number}: {rows}"
 
 
 @pytest.fixture
 def daily(tmp_path: Any) -> DbtProject:
-    """Two weeks of events, and a view a grain that is built in batches of a day."""
+    """Four days of events, and a view a grain that is built in batches of a day."""
     files: dict[str, Any] = {"models/raw.yml": {"sources": [{"name": "raw", "tables": [{"name": "events"}]}]}}
     files["models/events.sql"] = (
         "{{ config(materialized='table', event_time='happened_at') }} select * from {{ source('raw', 'events') }}"
@@ -132,25 +149,27 @@ def daily(tmp_path: Any) -> DbtProject:
                 files[f"models/{prefix}{name}.sql"] = view(grain, loaded, **config).replace(
                     "source('raw', 'events')", "ref('events')"
                 )
-    chance = random.Random(3)
+    # Few events for some: their windows run empty, once just where a batch begins (`reach` in _window_scope.sql).
+    chance = random.Random(9)
     project = make_project(tmp_path, files)
     rows = []
-    for _ in range(300):
-        at = chance.randrange(14 * 24) * 60 + chance.choice([0, 0, 7])
-        rows.append((chance.choice("pq"), chance.randrange(3), at, at + chance.choice([0, 90, 1500]), 0.1, 1, "a"))
+    for _ in range(100):
+        at = chance.randrange(4 * 24) * 60 + chance.choice([0, 0, 7])
+        user = (chance.choice("pq"), chance.choice([0, 0, 0, 1, 2]))
+        rows.append((*user, at, at + chance.choice([0, 90, 1500]), 0.1, 1, "a"))
     load(project, rows)
     return project
 
 
 def test_batches_read_what_their_windows_look_back_on(daily: DbtProject) -> None:
-    daily.dbt("run", "--event-time-start", "2024-01-01", "--event-time-end", "2024-01-20")
+    daily.dbt("run", "--event-time-start", "2024-01-01", "--event-time-end", "2024-01-08")
     # a part of the past again, as a backfill in parts does
-    daily.dbt("run", "--event-time-start", "2024-01-05", "--event-time-end", "2024-01-08")
+    daily.dbt("run", "--event-time-start", "2024-01-02", "--event-time-end", "2024-01-04")
     with duckdb.connect(str(daily.warehouse), read_only=True) as connection:
         for grain in ("event", "every"):
             for suffix in ("plain", "known"):
                 name = f"{grain}_{suffix}"
-                assert connection.execute(f"select count(*) from {name}").fetchone()[0] > 250
+                assert connection.execute(f"select count(*) from {name}").fetchone()[0] > 80
                 assert not connection.execute(
                     f"(from {name} except all from full_{name}) union all (from full_{name} except all from {name})"
                 ).fetchall()

@@ -1,7 +1,8 @@
-"""The window macros against an oracle in plain Python: many random little tables, built by dbt in one go.
+"""The window macros against an oracle in plain Python, for many random little tables.
 
 Every case is one entity history (two keys, one of them `case_id`), drawn by hypothesis. All cases stand in one table of events
-and one spine, so that one `dbt build` answers them all; then each answer is compared with what the words say.
+and one spine, so that one query answers them all; then each answer is compared with what the words say. The queries are those
+that dbt compiles (`tests/test_same_sql.py`).
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.support.dbt import make_project
+from materializer.project.relation import Relation
+from tests.support.rendered import Views
 
-CASES = 1200
+CASES = 300
+MANY = pytest.param(1200, marks=pytest.mark.soak)
 START = datetime(2024, 2, 28, 23, 59, 50, tzinfo=timezone.utc)
 MICROSECOND = timedelta(microseconds=1)
 STEP = timedelta(seconds=3)
@@ -96,11 +99,11 @@ spine_rows = st.fixed_dictionaries(
 cases = st.fixed_dictionaries({"events": st.lists(events, max_size=9), "spine": st.lists(spine_rows, max_size=6)})
 
 
-def draw_cases() -> list[dict[str, Any]]:
+def draw_cases(count: int) -> list[dict[str, Any]]:
     drawn: list[dict[str, Any]] = []
 
     @settings(
-        max_examples=CASES,
+        max_examples=count,
         derandomize=True,
         database=None,
         deadline=None,
@@ -255,9 +258,9 @@ def spine_name(exact: bool, knowledge: bool, shape: str) -> str:
     return f"spine_{'upto' if exact else 'before'}_{'known' if knowledge else 'plain'}_{shape}"
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict], duckdb.DuckDBPyConnection]:
-    drawn = draw_cases()
+@pytest.fixture(scope="module", params=[CASES, MANY])
+def world(request: pytest.FixtureRequest) -> tuple[list[dict], duckdb.DuckDBPyConnection]:
+    drawn = draw_cases(request.param)
     moment = pa.timestamp("us", tz="UTC")
     event_table = pa.table(
         {
@@ -288,33 +291,22 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict], duckdb.
             ),
         }
     )
-    folder = tmp_path_factory.mktemp("windows")
-    with duckdb.connect(str(folder / "warehouse.duckdb")) as connection:
-        connection.register("event_table", event_table)
-        connection.register("spine_table", spine_table)
-        connection.execute("create schema raw")
-        connection.execute("create table raw.events as select * from event_table")
-        connection.execute("create table raw.labels as select * from spine_table")
-
-    files: dict[str, Any] = {
-        "models/raw.yml": {"sources": [{"name": "raw", "tables": [{"name": "events"}, {"name": "labels"}]}]}
-    }
-    start = f"{{%- set aggregates = {WRITTEN!r} -%}}\n{{%- set windows = ['5 seconds', '12 seconds', '1 minute'] -%}}\n"
+    views = Views()
+    connection = views.connection
+    connection.register("event_table", event_table)
+    connection.register("spine_table", spine_table)
+    connection.execute("create schema raw")
+    connection.execute("create table raw.events as select * from event_table")
+    connection.execute("create table raw.labels as select * from spine_table")
+    given = (Relation("raw.events"), ["case_id", "key"], "at", WRITTEN, ["5 seconds", "12 seconds", "1 minute"])
     for grain, knowledge, shape in VIEWS:
-        loaded = "created_timestamp='loaded', " if knowledge else ""
-        files[f"models/{view_name(grain, knowledge, shape)}.sql"] = start + (
-            "{{ feature_store.window_aggregates(source('raw', 'events'), ['case_id', 'key'], 'at', aggregates, windows, "
-            f'grain="{GRAINS[grain]}", {loaded}shape="{shape}") }}}}'
-        )
+        options = {"grain": GRAINS[grain], "created_timestamp": "loaded" if knowledge else None, "shape": shape}
+        sql = views.sql("window_aggregates", *given, **options)
+        connection.execute(f"create table {view_name(grain, knowledge, shape)} as {sql}")
     for exact, knowledge, shape in SPINES:
-        loaded = "created_timestamp='loaded', " if knowledge else ""
-        files[f"models/{spine_name(exact, knowledge, shape)}.sql"] = start + (
-            "{{ feature_store.aggregate_as_of(source('raw', 'labels'), source('raw', 'events'), ['case_id', 'key'], 'at', "
-            f"aggregates, windows, spine_timestamp='asked_at', allow_exact_matches={exact}, {loaded}shape='{shape}') }}}}"
-        )
-    make_project(folder, files).dbt("build")
-    connection = duckdb.connect(str(folder / "warehouse.duckdb"), read_only=True)
-    connection.execute("set timezone = 'UTC'")
+        options = {"allow_exact_matches": exact, "created_timestamp": "loaded" if knowledge else None, "shape": shape}
+        sql = views.sql("aggregate_as_of", Relation("raw.labels"), *given, spine_timestamp="asked_at", **options)
+        connection.execute(f"create table {spine_name(exact, knowledge, shape)} as {sql}")
     return drawn, connection
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import CodeType
 from typing import Any, NoReturn
@@ -63,11 +63,13 @@ class MacroRenderer:
         self.adapter_type = str(manifest["metadata"].get("adapter_type") or "default")
         self._root = manifest["metadata"].get("project_name")
         self._known = _known or _Known(manifest, package_only)
+        self._modules: dict[str, Any] = {}  # the macros' files, by their text
         self._compiled: dict[tuple[str, str], Callable[..., Any]] = {}
         self._columns = columns
         # None for a manifest that is not this project's own: then nothing is known of its settings.
         self._project: Project | None = getattr(manifest, "project", None)
-        self._context = self._macros_of_dbt() | self._dbt_context() | self._macros_by_name()
+        named = self._macros_of_dbt() | self._dbt_context() | self._macros_by_name()
+        self._context = dict(_ENVIRONMENT.globals) | named
 
     def render(self, macro: str, *args: Any, package: str = PACKAGE, **kwargs: Any) -> str:
         """The SQL that a public macro gives for these arguments; `package` is another one than this store's own.
@@ -229,9 +231,12 @@ class MacroRenderer:
         if (package, name) not in self._compiled:
             if (package, name) not in self._known.sources:
                 raise NotFoundError(f"The dbt package {package} has no macro '{name}': run `dbt deps` and `dbt build`.")
-            code = _code(self._known.sources[package, name])
-            globals_ = _ENVIRONMENT.make_globals(self._context)
-            module = jinja2.Template.from_code(_ENVIRONMENT, code, globals_).module
+            source = self._known.sources[package, name]
+            if source not in self._modules:
+                template = jinja2.Template.from_code(_ENVIRONMENT, _code(source), {})
+                # All files share one set of names: a copy of dbt's some five hundred takes longer than the rest.
+                self._modules[source] = template.make_module(self._context, shared=True)
+            module = self._modules[source]
             self._compiled[package, name] = _catching_return(getattr(module, _PREFIX + name))
         return self._compiled[package, name]
 
@@ -290,8 +295,9 @@ def _written(manifest: Mapping[str, Any]) -> dict[tuple[str, str], str]:
     }
 
 
-def _of_the_package() -> dict[tuple[str, str], str]:
-    """The macros that travel with this distribution."""
+@cache
+def _of_the_package() -> Mapping[tuple[str, str], str]:
+    """The macros that travel with this distribution, read once, as its Python is."""
     found = {}
     for path in sorted((package_folder() / "macros").rglob("*.sql")):
         text = path.read_text()
