@@ -80,7 +80,7 @@ _fs_by_distinct as (
         {{- ',\n        ' if not loop.last }}
         {%- endfor %}
     from _fs_distinct_balances
-    where _fs_asked = 1
+    where _fs_asked > 0
     group by _fs_row
 )
 {%- endmacro %}
