@@ -8,10 +8,35 @@
             {%- do columns.append({'name': name, 'type': type}) -%}
         {%- endfor -%}
     {%- elif execute and relation is not none -%}
-        {%- for column in adapter.get_columns_in_relation(relation) -%}
-            {%- do columns.append({'name': column.name, 'type': column.dtype}) -%}
-        {%- endfor -%}
+        {%- do columns.extend(adapter.dispatch('_columns_of_relation', 'feature_store')(relation)) -%}
     {%- endif -%}
+    {%- do return(columns) -%}
+{% endmacro %}
+
+
+{% macro default___columns_of_relation(relation) %}
+    {%- set columns = [] -%}
+    {%- for column in adapter.get_columns_in_relation(relation) -%}
+        {%- do columns.append({'name': column.name, 'type': column.dtype}) -%}
+    {%- endfor -%}
+    {%- do return(columns) -%}
+{% endmacro %}
+
+{#-- With the digits of numbers and what lists hold, which the adapter leaves out. --#}
+{% macro postgres___columns_of_relation(relation) %}
+    {%- set query -%}
+        select attribute.attname, format_type(attribute.atttypid, attribute.atttypmod)
+        from pg_attribute as attribute
+        where
+            attribute.attrelid = to_regclass({{ feature_store._literal(relation.include(database=false) ~ '') }})
+            and attribute.attnum > 0
+            and not attribute.attisdropped
+        order by attribute.attnum
+    {%- endset -%}
+    {%- set columns = [] -%}
+    {%- for row in run_query(query) or [] -%}
+        {%- do columns.append({'name': row[0], 'type': row[1]}) -%}
+    {%- endfor -%}
     {%- do return(columns) -%}
 {% endmacro %}
 
@@ -19,6 +44,15 @@
 {#-- {column: type} of a query in parentheses; empty where it cannot be known without an error. --#}
 {% macro default___columns_of_query(query) %}
     {%- do return({}) -%}
+{% endmacro %}
+
+{#-- Names from the query's description, types from the engine, which plans the query and reads no row of it. --#}
+{% macro postgres___columns_of_query(query) %}
+    {%- set names = [] -%}
+    {%- for column in adapter.get_column_schema_from_query('select * from ' ~ query ~ ' as query limit 0') -%}
+        {%- do names.append(column.name) -%}
+    {%- endfor -%}
+    {%- do return(feature_store.postgres___types_of_query('select * from ' ~ query ~ ' as query', names)) -%}
 {% endmacro %}
 
 {#-- DuckDB takes a query apart without looking for its tables, so that they can be looked for first: dbt compiles models, and unit tests,
@@ -59,7 +93,7 @@
     {%- for row in run_query(missing) or [] if row[0] -%}
         {%- do return({}) -%}
     {%- endfor -%}
-    {%- do return(adapter.dispatch('_types_of_query', 'feature_store')('select * from ' ~ query ~ ' as query')) -%}
+    {%- do return(adapter.dispatch('_types_of_query', 'feature_store')('select * from ' ~ query ~ ' as query', none)) -%}
 {% endmacro %}
 
 

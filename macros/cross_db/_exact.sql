@@ -7,6 +7,16 @@
     {{ expression }}
 {%- endmacro %}
 
+{#-- In a database of any collation. --#}
+{% macro postgres___exact(expression, data_type) -%}
+    {%- set type = (data_type or '') | lower -%}
+    {%- if type == 'text' or type.startswith(('character', 'varchar')) and not type.endswith(']') -%}
+        {{ expression if expression.replace('"', '').replace('.', '').isidentifier() else '(' ~ expression ~ ')' }} collate "C"
+    {%- else -%}
+        {{ expression }}
+    {%- endif -%}
+{%- endmacro %}
+
 {#-- The collation becomes a part of the column's type: it holds in all that is made from it. --#}
 {% macro duckdb___exact(expression, data_type) -%}
     {%- if (data_type or '') | upper == 'VARCHAR' -%}

@@ -4,6 +4,26 @@
     {{- return(adapter.dispatch('_instant', 'feature_store')(expression, data_type)) -}}
 {% endmacro %}
 
+{#-- Whether a type is that of moments with a time zone; not PostgreSQL's `timestamp without time zone`. --#}
+{% macro _is_zoned(data_type) %}
+    {%- set type = (data_type or '') | upper -%}
+    {%- do return('WITH TIME ZONE' in type or 'TIMESTAMPTZ' in type) -%}
+{% endmacro %}
+
+{#-- The seconds since 1970 are absolute for a zoned timestamp and nominal for a naive one: no session's zone has a part in them. --#}
+{% macro postgres___instant(expression, data_type) -%}
+    {%- set type = (data_type or '') | lower -%}
+    {%- if type.startswith('timestamp') and 'without' in type or type == 'timestamp' -%}
+        {{ expression }}
+    {%- elif feature_store._is_zoned(type) -%}
+        ({{ expression }} at time zone 'UTC')
+    {%- elif type == 'date' -%}
+        cast({{ expression }} as timestamp)
+    {%- else -%}
+        (timestamp '1970-01-01' + extract(epoch from {{ expression }}) * interval '1 second')
+    {%- endif -%}
+{%- endmacro %}
+
 {% macro default___instant(expression, data_type) -%}
     cast({{ expression }} as timestamp)
 {%- endmacro %}

@@ -66,7 +66,7 @@
     {%- elif (has, to) == ('text', 'date') -%}
         case when regexp_full_match({{ x }}, '[0-9]{4}-[0-9]{2}-[0-9]{2}') then {{ cast }} end
     {%- elif to == 'timestamp' and has in ('timestamp', 'date', 'text') -%}
-        {%- set utc = " at time zone 'UTC'" if 'TIME ZONE' in wanted | upper or 'TIMESTAMPTZ' in wanted | upper -%}
+        {%- set utc = " at time zone 'UTC'" if feature_store._is_zoned(wanted) -%}
         {%- if has == 'timestamp' -%}
         {{ feature_store._instant(x, given) }}{{ utc }}
         {%- elif has == 'date' -%}

@@ -14,6 +14,10 @@
 
 {#-- {column: SQL on `source`} that `_fs_events` gets beside the values. --#}
 {% macro _amount_columns(spec) %}
+    {%- do return(adapter.dispatch('_amount_columns', 'feature_store')(spec)) -%}
+{% endmacro %}
+
+{% macro default___amount_columns(spec) %}
     {%- set columns = {} -%}
     {%- for aggregate in spec.aggregates -%}
         {%- set of = aggregate.of -%}
@@ -93,6 +97,10 @@
 
 {#-- {total: what an event adds to it} for what the outputs of a part are computed from. --#}
 {% macro _amounts(outputs) %}
+    {%- do return(adapter.dispatch('_amounts', 'feature_store')(outputs)) -%}
+{% endmacro %}
+
+{% macro default___amounts(outputs) %}
     {%- set amounts = {} -%}
     {%- for aggregate in outputs | map(attribute='aggregate') | unique(attribute='name') -%}
         {%- set of = aggregate.of -%}
@@ -148,6 +156,10 @@
 {#-- The CTE `_fs_by_<name>`, a row for each `_fs_row`, from `_fs_<name>_windows`, which has a row for each `_fs_row` and `_fs_window` with
      the totals of that window. Also what is between: spreads take two steps. --#}
 {% macro _finish_windows(name, outputs) -%}
+    {{- return(adapter.dispatch('_finish_windows', 'feature_store')(name, outputs)) -}}
+{%- endmacro %}
+
+{% macro default___finish_windows(name, outputs) -%}
     {%- set aggregates = outputs | map(attribute='aggregate') | unique(attribute='name') | list -%}
     {%- set spreads = aggregates | selectattr('spread') | map(attribute='of') | unique | list -%}
     {%- if spreads -%}
@@ -176,8 +188,8 @@ _fs_by_{{ name }} as (
     select
         _fs_row,
         {% for output in outputs -%}
-{%- set value = 'any_value(' ~ feature_store._quoted(output.aggregate.name) ~ ')' -%}
-        {{ value }} filter (where _fs_window = '{{ output.window.slug }}') as {{ feature_store._quoted(output.column) }}
+{%- set value = feature_store._quoted(output.aggregate.name) -%}
+        {{ feature_store._any_value(value, "_fs_window = '" ~ output.window.slug ~ "'") }} as {{ feature_store._quoted(output.column) }}
         {{- ',\n        ' if not loop.last }}
         {%- endfor %}
     from _fs_{{ name }}_values
@@ -328,6 +340,10 @@ _fs_by_{{ name }} as (
 
 {#-- An aggregate over the events of a window: `of_window` says which, as ` filter (where ...)` or ` over ...`. Not for spreads. --#}
 {% macro _aggregate(aggregate, prefix, of_window) -%}
+    {{- return(adapter.dispatch('_aggregate', 'feature_store')(aggregate, prefix, of_window)) -}}
+{%- endmacro %}
+
+{% macro default___aggregate(aggregate, prefix, of_window) -%}
     {%- set value = prefix ~ aggregate.value -%}
     {%- set of = aggregate.of -%}
     {%- set count = 'count(' ~ value ~ ')' ~ of_window -%}

@@ -61,7 +61,7 @@ _fs_events as (
 
 {#-- An instant as the kind of timestamp that the source has: with a time zone where it had one. --#}
 {% macro _window_timestamp(spec, expression) -%}
-    {%- if 'TIME ZONE' in spec.event_type | upper or 'TIMESTAMPTZ' in spec.event_type | upper -%}
+    {%- if feature_store._is_zoned(spec.event_type) -%}
         {{ expression }} at time zone 'UTC'
     {%- else -%}
         {{ expression }}

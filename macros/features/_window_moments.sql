@@ -107,11 +107,9 @@ _fs_stays as (
 _fs_steps as (
     select
         {{ entities }},
-        unnest(generate_series(
-            _fs_first,
-            least(_fs_until, coalesce(_fs_next - {{ length }}, _fs_until)),
-            {{ length }}
-        )) as _fs_at
+        {{ adapter.dispatch('_series', 'feature_store')(
+            '_fs_first', 'least(_fs_until, coalesce(_fs_next - ' ~ length ~ ', _fs_until))', length
+        ) }} as _fs_at
     from (
         select
             {{ feature_store._listed(spec.entities, 12) }},
@@ -122,6 +120,20 @@ _fs_steps as (
         window in_order as (partition by {{ feature_store._listed(spec.entities, 16) }} order by _fs_first asc nulls first)
     ) as stays
 )
+{%- endmacro %}
+
+
+{#-- A row for each instant from `first` to `last`. --#}
+{% macro default___series(first, last, step) -%}
+    generate_series(
+            {{ first }},
+            {{ last }},
+            {{ step }}
+        )
+{%- endmacro %}
+
+{% macro duckdb___series(first, last, step) -%}
+    unnest({{ feature_store.default___series(first, last, step) }})
 {%- endmacro %}
 
 

@@ -82,6 +82,10 @@
 {%- endmacro %}
 
 {% macro _has_strays(spec) %}
+    {%- do return(adapter.dispatch('_has_strays', 'feature_store')(spec)) -%}
+{% endmacro %}
+
+{% macro default___has_strays(spec) %}
     {%- do return(spec.outputs | selectattr('aggregate.scaled') | list | length > 0) -%}
 {% endmacro %}
 
@@ -101,6 +105,7 @@ left join _fs_by_strays
 {#-- The outputs in their order, each from its part and with its meaning beside it; sums and spreads of doubles from the strays where a
      window holds one. --#}
 {% macro _window_columns(spec, parts) -%}
+    {%- set strays = feature_store._has_strays(spec) -%}
     {%- set homes = {} -%}
     {%- for part in parts -%}
         {%- for output in part.outputs -%}
@@ -110,7 +115,7 @@ left join _fs_by_strays
     {%- for output in spec.outputs -%}
     {%- set column = feature_store._quoted(output.column) -%}
     {%- set value = homes[output.column] ~ '.' ~ column -%}
-    {%- set value = 'coalesce(_fs_by_strays.' ~ column ~ ', ' ~ value ~ ')' if output.aggregate.scaled else value -%}
+    {%- set value = 'coalesce(_fs_by_strays.' ~ column ~ ', ' ~ value ~ ')' if strays and output.aggregate.scaled else value -%}
     {%- set meaning = feature_store._window_meaning(spec, output) -%}
     {%- set long = value | length + column | length + meaning | length > 100 -%}
     {#- On the line of its column: on the next one, readers of SQL take a comment for what follows it. -#}

@@ -232,16 +232,35 @@
             select {% for value in unknown %}{{ value.sql }} as {{ value.column }}{{ ', ' if not loop.last }}{% endfor %}
             from {{ relation }}
         {%- endset -%}
-        {%- do types.update(adapter.dispatch('_types_of_query', 'feature_store')(probe)) -%}
+        {%- do types.update(adapter.dispatch('_types_of_query', 'feature_store')(probe, unknown | map(attribute='column') | list)) -%}
     {%- endif -%}
     {%- do return(types) -%}
 {% endmacro %}
 
-{% macro default___types_of_query(query) %}
+{% macro default___types_of_query(query, names) %}
     {%- do return({}) -%}
 {% endmacro %}
 
-{% macro duckdb___types_of_query(query) %}
+{% macro postgres___types_of_query(query, names) %}
+    {%- set types = [] -%}
+    {%- for name in names -%}
+        {%- do types.append('cast(pg_typeof(query.' ~ feature_store._quoted(name) ~ ') as text)') -%}
+    {%- endfor -%}
+    {%- set described -%}
+        select {{ types | join(', ') }}
+        from (select 1) as one
+        left join (select * from ({{ query }}) as query limit 0) as query on true
+    {%- endset -%}
+    {%- set found = {} -%}
+    {%- for row in run_query(described) or [] -%}
+        {%- for name in names -%}
+            {%- do found.update({name: row[loop.index0]}) -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {%- do return(found) -%}
+{% endmacro %}
+
+{% macro duckdb___types_of_query(query, names) %}
     {%- set types = {} -%}
     {%- for row in run_query('describe ' ~ query) or [] -%}
         {%- do types.update({row[0]: row[1]}) -%}

@@ -78,7 +78,7 @@ _fs_balance_windows as (
     from _fs_exited as exited
     join _fs_entered as entered on entered._fs_row = exited._fs_row
     left join _fs_late_windows as late on late._fs_row = exited._fs_row and late._fs_window = exited._fs_window
-    where exited._fs_asked = 1 and entered._fs_asked = 1
+    where exited._fs_asked > 0 and entered._fs_asked > 0
 ),
 
 {{ feature_store._finish_windows('balance', outputs) }}
@@ -130,6 +130,6 @@ _fs_{{ name }}_windows as (
             amounts, keep + ['_fs_window', '_fs_asked'], '_fs_' ~ name ~ '_changes', ['_fs_window'] + keys + ['_fs_at', '_fs_asked']
         ) | indent(4) }}
     ) as balances
-    where _fs_asked = 1
+    where _fs_asked > 0
 )
 {%- endmacro %}

@@ -76,11 +76,11 @@ _fs_by_distinct as (
         _fs_row,
         {% for output in outputs -%}
         {%- set one = "_fs_value = '" ~ output.aggregate.called ~ "' and _fs_window = '" ~ output.window.slug ~ "'" -%}
-        cast(any_value(_fs_change) filter (where {{ one }}) as bigint) as {{ feature_store._quoted(output.column) }}
+        cast({{ feature_store._any_value('_fs_change', one) }} as bigint) as {{ feature_store._quoted(output.column) }}
         {{- ',\n        ' if not loop.last }}
         {%- endfor %}
     from _fs_distinct_balances
-    where _fs_asked = 1
+    where _fs_asked > 0
     group by _fs_row
 )
 {%- endmacro %}

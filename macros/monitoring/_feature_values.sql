@@ -101,19 +101,6 @@ _fs_values as (
 {%- endmacro %}
 
 
-{% macro _double() %}
-    {{- return(adapter.dispatch('_double', 'feature_store')()) -}}
-{% endmacro %}
-
-{% macro default___double() -%}
-    double precision
-{%- endmacro %}
-
-{% macro duckdb___double() -%}
-    double
-{%- endmacro %}
-
-
 {#-- A name as a text literal, to the letter. --#}
 {% macro _literal(text) -%}
     '{{ adapter.dispatch('_escaped', 'feature_store')(text ~ '') }}'

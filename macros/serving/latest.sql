@@ -53,6 +53,11 @@ from _fs_rows_{{ view.slug }}
     cast(current_timestamp as timestamp)
 {%- endmacro %}
 
+{#-- `now()` stands still in a transaction. --#}
+{% macro postgres___now() -%}
+    (clock_timestamp() at time zone 'UTC')
+{%- endmacro %}
+
 {% macro duckdb___now() -%}
     make_timestamp(epoch_us(now()))
 {%- endmacro %}

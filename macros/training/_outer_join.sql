@@ -1,3 +1,15 @@
+{#-- The join that brings what was found to the spine's rows, where all that was found is of a row of the spine. --#}
+{% macro default___outer_join() -%}
+    left join
+{%- endmacro %}
+
+{#-- The same rows, but not row by row: there are no nested loops for a full join, and PostgreSQL, which expects a single row where
+     several columns are equal, would choose them here for any number of rows. --#}
+{% macro postgres___outer_join() -%}
+    full join
+{%- endmacro %}
+
+
 {#-- A feature as it is carried into a LEFT JOIN (`expression`, called `name` there), and as it is read after it. --#}
 {% macro _before_outer_join(expression, name, data_type) %}
     {{- return(adapter.dispatch('_before_outer_join', 'feature_store')(expression, name, data_type)) -}}

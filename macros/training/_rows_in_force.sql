@@ -111,7 +111,7 @@ _fs_in_force_{{ view.slug }} as (
     from (
         select _fs_row, {{ keys }}, _fs_visible as _fs_moment, _fs_event{{ ', _fs_created' if knowledge }}
         from _fs_{{ 'versions' if knowledge else 'newest' }}_{{ view.slug }}
-        where _fs_asked = 1 and _fs_event is not null
+        where _fs_asked > 0 and _fs_event is not null
     ) as answers
     {{- feature_store._ttl(view) }}
 )

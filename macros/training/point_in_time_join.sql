@@ -50,10 +50,11 @@ select
     {{ pick.sql }} as {{ feature_store._quoted(pick.output) }}{{ ',\n    ' if not loop.last }}
     {%- endfor %}
 from _fs_spine
+{%- set join = adapter.dispatch('_outer_join', 'feature_store')() -%}
 {%- for view in plan.views %}
-left join _fs_in_force_{{ view.slug }}
+{{ join }} _fs_in_force_{{ view.slug }}
     on _fs_in_force_{{ view.slug }}._fs_row = _fs_spine._fs_row
-left join _fs_rows_{{ view.slug }}
+{{ join }} _fs_rows_{{ view.slug }}
     on {{ feature_store._agree('_fs_rows_' ~ view.slug, '_fs_in_force_' ~ view.slug, view.hit, 4) }}
 {%- endfor %}
 order by _fs_spine._fs_row asc nulls last

@@ -1,0 +1,45 @@
+{#-- What engines call their numbers, and how they reckon with them. --#}
+
+
+{#-- The type of a 64-bit floating point number. --#}
+{% macro _double() -%}
+    {{ return(adapter.dispatch('_double', 'feature_store')()) }}
+{%- endmacro %}
+
+{% macro default___double() -%}
+    double precision
+{%- endmacro %}
+
+{% macro duckdb___double() -%}
+    double
+{%- endmacro %}
+
+
+{#-- A double's exact value as a numeric, in units of 2^-70: PostgreSQL's own cast keeps 15 digits of it. Two whole numbers of 49 and 50
+     bits hold one whose magnitude lies from 2^-20 to 2^29; others are what their shortest text says. NULL for what is not finite. --#}
+{% macro postgres___units(double) -%}
+    {%- set scaled = double ~ ' * pow(2, 20)' -%}
+    case
+            when {{ double }} = 0 then 0
+            when {{ double }} in ('NaN', 'Infinity', '-Infinity') then null
+            when abs({{ double }}) >= pow(2, -20) and abs({{ double }}) < pow(2, 29)
+                then cast(cast(trunc({{ scaled }}) as bigint) as numeric) * 1125899906842624
+                    + cast(({{ scaled }} - trunc({{ scaled }})) * pow(2, 50) as bigint)
+            else cast(cast({{ double }} as text) as numeric) * 1180591620717411303424
+        end
+{%- endmacro %}
+
+
+{#-- Any one value of a group, of the rows where a condition holds. --#}
+{% macro _any_value(expression, condition) -%}
+    {{ return(adapter.dispatch('_any_value', 'feature_store')(expression, condition)) }}
+{%- endmacro %}
+
+{% macro default___any_value(expression, condition) -%}
+    any_value({{ expression }}) filter (where {{ condition }})
+{%- endmacro %}
+
+{#-- PostgreSQL has any_value from 16 on. --#}
+{% macro postgres___any_value(expression, condition) -%}
+    (array_agg({{ expression }}) filter (where {{ condition }}))[1]
+{%- endmacro %}
