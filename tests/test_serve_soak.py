@@ -22,8 +22,16 @@ import redis
 from materializer.online.connect import connect
 from materializer.online.topology import masters
 from tests.support.redis_servers import Sentinels, Server, needs_redis, until
+from tests.support.serve_soak import (
+    Load,
+    Process,
+    Rude,
+    keep_materializing,
+    new_generations,
+    soaked_project,
+    workers_of,
+)
 from tests.support.serving import serving
-from tests.support.serve_soak import Load, Process, Rude, keep_materializing, new_generations, soaked_project, workers_of
 
 MINUTES = float(os.environ.get("FEATURE_STORE_SOAK_MINUTES", "10"))
 NAMESPACE = "soak"
