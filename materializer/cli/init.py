@@ -17,7 +17,7 @@ import click
 from materializer.cli.common import at_a_terminal, say
 from materializer.errors import InputError
 from materializer.project import dbt_package
-from materializer.project.sandbox import sandbox
+from materializer.project.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from materializer.feast import Repository, Written
@@ -88,7 +88,7 @@ def scaffold(folder: Path, name: str) -> list[Path]:
     Raises:
         InputError: naming the file that is in the way.
     """
-    environment = sandbox(keep_trailing_newline=True)
+    environment = Sandbox(keep_trailing_newline=True)
     values = {"name": name, "package": dbt_package.FOLDER}
     files = {
         folder / path.relative_to(_TEMPLATE): environment.from_string(path.read_text()).render(values)

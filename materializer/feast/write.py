@@ -14,7 +14,7 @@ from materializer.feast.properties import Line, Row, inert, literal, to_yaml, wi
 from materializer.feast.sql_types import is_plain, quoted
 from materializer.project import dbt_package
 from materializer.project.duration import format_duration
-from materializer.project.sandbox import sandbox
+from materializer.project.sandbox import Sandbox
 
 _TEMPLATES = Path(__file__).parent.parent / "templates"
 _OF_PROJECT = (".gitignore", "packages.yml", "profiles.yml")
@@ -70,7 +70,7 @@ def write_project(repository: Repository, name: str) -> Written:
 
 
 def _project_files(name: str, repository: Repository) -> dict[str, str]:
-    environment = sandbox(keep_trailing_newline=True)
+    environment = Sandbox(keep_trailing_newline=True)
     folder = json.dumps(repository.folder.as_posix(), ensure_ascii=False)
     values = {"name": name, "package": dbt_package.FOLDER, "repository": folder}
     paths = [_TEMPLATES / "project" / file for file in _OF_PROJECT] + [_TEMPLATES / "from_feast" / "dbt_project.yml"]

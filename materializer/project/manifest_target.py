@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from materializer.errors import FeatureStoreError, ProjectError
-from materializer.project.graph import meta_of
-from materializer.project.relation import REFERABLE
+from materializer.project.graph import is_view
 from materializer.project.render import MacroRenderer, dbt_macro
 from materializer.project.settings import Project, load_project
 
@@ -26,12 +25,8 @@ def check_target(project: Project, manifest: Mapping[str, Any], sealed: Callable
     Raises:
         ProjectError: where it was made for another target.
     """
-    views = [
-        node for node in manifest["nodes"].values()
-        if node.get("resource_type") in REFERABLE and "feature_view" in meta_of(node)
-    ]  # fmt: skip
     here = _Locations(project, sealed(project))
-    astray = [node for node in views if not here.fits(node)]
+    astray = [node for node in manifest["nodes"].values() if is_view(node) and not here.fits(node)]
     if not astray:
         return
     node = astray[0]

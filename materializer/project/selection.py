@@ -14,15 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from materializer.errors import DefinitionError, InputError, NotFoundError, ProjectError
 from materializer.project.dbt_process import dbt_command
 from materializer.project.definitions import FeatureView, Registry
+from materializer.project.relation import REFERABLE
 from materializer.project.settings import Project
-from materializer.project.yaml_files import load_yaml
 
-_RESOURCES = ("model", "snapshot", "seed")
 # What depends on another state of the project: that nothing is meant is a good answer there.
 _COMPARING = re.compile(r"\b(state|result|source_status):")
 
@@ -155,18 +152,11 @@ def _ids(project: Project, selection: Selection) -> set[str]:
     """The unique ids of the models, snapshots and seeds that dbt selects."""
     # Neither its log nor target/ is touched: a manifest without compiled SQL would take the last build's place.
     command = [
-        *dbt_command(),
-        "--no-write-json",
-        "--log-format",
-        "json",
-        "--log-level",
-        "info",
-        "--log-level-file",
-        "none",
-    ]
-    command += ["ls", "--output", "json", "--output-keys", "unique_id", "--resource-type", *_RESOURCES]
+        *dbt_command(), "--no-write-json", "--log-format", "json", "--log-level", "info", "--log-level-file", "none",
+        "ls", "--output", "json", "--output-keys", "unique_id", "--resource-type", *REFERABLE,
+    ]  # fmt: skip
     command += ["--project-dir", str(project.folder), "--profiles-dir", str(project.profiles_path.resolve().parent)]
-    if project.target != _default_target(project):
+    if project.target != project.default_target:
         # Only where it has to be: dbt parses everything anew after a build that was run without it.
         command += ["--target", project.target]
     if project.variables:
@@ -197,13 +187,6 @@ def _ids(project: Project, selection: Selection) -> set[str]:
         for event in events
         if event["name"] == "PrintEvent" and event["msg"].startswith('{"unique_id"')
     }
-
-
-def _default_target(project: Project) -> str | None:
-    try:
-        return load_yaml(project.profiles_path.read_text())[project.profile].get("target", "default")
-    except (OSError, ValueError, yaml.YAMLError, KeyError, AttributeError, TypeError):
-        return None
 
 
 def _criteria(select: Sequence[str]) -> set[str]:
