@@ -9,7 +9,7 @@ import click
 
 from materializer.catalog.neighbours import Neighbours, Tested
 from materializer.cli.common import brief, open_store, output_option, print_json, print_rows, say, store_options
-from materializer.cli.shapes import entity_json, feature_json, service_json, view_json
+from materializer.cli.shapes import column_json, service_json, view_json
 from materializer.errors import NotFoundError
 from materializer.project.definitions import Entity, FeatureService, FeatureView
 from materializer.project.duration import format_duration
@@ -72,7 +72,7 @@ def _show_feature(view: FeatureView, name: str, around: Neighbours | None, outpu
     if output == "json":
         known = {"services": list(services), "tests": tests} if around else {}
         return print_json(
-            {"reference": f"{view.reference}:{name}", **feature_json(feature), "view": view.reference,
+            {"reference": f"{view.reference}:{name}", **column_json(feature), "view": view.reference,
              "entities": list(view.join_keys), "owner": view.owner, "tags": dict(view.tags), **known}
         )  # fmt: skip
     _heading(f"{view.reference}:{name}", feature.description)
@@ -112,7 +112,7 @@ def _show_service(service: FeatureService, output: str) -> None:
 
 def _show_entity(entity: Entity, views: list[str], output: str) -> None:
     if output == "json":
-        return print_json({**entity_json(entity), "views": views})
+        return print_json({**column_json(entity), "views": views})
     _heading(entity.name, entity.description)
     _facts(type=entity.dtype and type_name(entity.dtype), views=", ".join(views))
 

@@ -7,16 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from materializer.diff.result import Diff, Move, ViewChange
-from materializer.diff.sides import (
-    CurrentManifest,
-    Revision,
-    Side,
-    WorkingTree,
-    declared_views,
-    last_commit,
-    read_sides,
-    spec_of,
-)
+from materializer.diff.sides import Now, Revision, Side, declared_views, last_commit, read_sides, spec_of
 from materializer.diff.values import compare_values
 from materializer.diff.views import (
     Declared,
@@ -60,8 +51,8 @@ def diff(
     if isinstance(second, FeatureView):
         raise InputError(f"'{new}' is a feature view: it can only be compared with another, as in user_features.v1.")
     if second is None:
-        second = WorkingTree() if isinstance(first, Revision) else CurrentManifest()
-    if data and not (isinstance(first, Path) and isinstance(second, (Path, CurrentManifest))):
+        second = Now.FILES if isinstance(first, Revision) else Now.MANIFEST
+    if data and not (isinstance(first, Path) and (isinstance(second, Path) or second is Now.MANIFEST)):
         raise InputError(
             "Values can only be compared where both sides are built: between two versions of a view, or two manifests."
         )

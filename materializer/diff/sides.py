@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +29,14 @@ class Revision:
     commit: str
 
 
-@dataclass(frozen=True)
-class WorkingTree:
-    """The project as its files are now, compiled anew."""
+class Now(Enum):
+    """The project as it is: its files, compiled anew, or what dbt last read of them, its ``target/manifest.json``."""
+
+    FILES = "the working tree"
+    MANIFEST = "the project"
 
 
-@dataclass(frozen=True)
-class CurrentManifest:
-    """The project as dbt last read it: its ``target/manifest.json``."""
-
-
-Spec = Path | FeatureView | Revision | WorkingTree | CurrentManifest
+Spec = Path | FeatureView | Revision | Now
 
 
 @dataclass(frozen=True)
@@ -109,25 +107,19 @@ def read_sides(project: Project, old: Spec, new: Spec) -> tuple[Side, Side]:
     Raises:
         ProjectError: where one cannot be read.
     """
-    specs = [old, new]
-    to_compile = [spec for spec in specs if isinstance(spec, (Revision, WorkingTree))]
+    to_compile = [spec for spec in (old, new) if isinstance(spec, Revision) or spec is Now.FILES]
     commits = [(spec.name, spec.commit) if isinstance(spec, Revision) else None for spec in to_compile]
     manifests, notes = compile_all(project, commits, open_warehouse) if commits else ([], [])
     compiled = iter(manifests)
     sides = []
-    for spec in specs:
+    for spec in (old, new):
         if isinstance(spec, Path):
             sides.append(_from_path(spec))
-        elif isinstance(spec, CurrentManifest):
-            sides.append(
-                Side(
-                    f"the project {project.name}",
-                    with_compiled(project, load_manifest(project)),
-                    _catalog(project.manifest_path),
-                )
-            )
+        elif spec is Now.MANIFEST:
+            manifest = with_compiled(project, load_manifest(project))
+            sides.append(Side(f"{spec.value} {project.name}", manifest, _catalog(project.manifest_path)))
         else:
-            name = f"{spec.name} ({spec.commit[:7]})" if isinstance(spec, Revision) else "the working tree"
+            name = f"{spec.name} ({spec.commit[:7]})" if isinstance(spec, Revision) else spec.value
             made = next(compiled)
             notes += [f"dbt could not compile all of {name}: {_shortened(error)}" for error in made.errors[:3]]
             sides.append(Side(name, made.manifest, {}, tuple(notes)))

@@ -21,7 +21,7 @@ from materializer.diff.result import (
 from materializer.errors import DefinitionError
 from materializer.project.definitions import FeatureService, FeatureView, Registry
 from materializer.project.duration import format_duration
-from materializer.project.graph import Graph, meta_of
+from materializer.project.graph import meta_of
 from materializer.project.manifest import read_registry
 from materializer.sql.meaning import Query
 
@@ -252,22 +252,10 @@ def dependents(side: Declared, view: FeatureView, feature: str | None = None) ->
             found = side.registry.views.get(named)
             if found is not None and found.unique_id == view.unique_id and feature in (None, wanted):
                 services.append(name)
-    below = _below(side.models.graph, view.unique_id) if feature is None else _made_from(side, view, feature)
+    below = side.models.graph.below(view.unique_id) if feature is None else _made_from(side, view, feature)
     nodes = [side.models.graph.nodes[one] for one in below if one in side.models.graph.nodes]
     models = {side.models.key(node) for node in nodes if node["resource_type"] in ("model", "snapshot")}
     return Dependents(tuple(sorted(set(services))), tuple(sorted(models - {side.key(view)})))
-
-
-def _below(graph: Graph, unique_id: str) -> set[str]:
-    """Everything that reads a node, through others."""
-    found: set[str] = set()
-    waiting = [unique_id]
-    while waiting:
-        for child in graph.children(waiting.pop()):
-            if child not in found:
-                found.add(child)
-                waiting.append(child)
-    return found
 
 
 def _made_from(side: Declared, view: FeatureView, feature: str) -> set[str]:

@@ -13,19 +13,6 @@ from materializer.sql.reader import Reader
 from materializer.sql.references import columns_named, find_column
 from materializer.sql.steps import ROWS, Ref, Step, Steps
 
-__all__ = [
-    "Column",
-    "Constant",
-    "Edge",
-    "Lineage",
-    "Origins",
-    "Unresolved",
-    "downstream",
-    "lineage_of",
-    "origins",
-    "upstream",
-]
-
 # Columns of a window macro that only hold the parts of its SQL together: row numbers and marks.
 _PLUMBING = {"_fs_row", "_fs_asked", "_fs_border", "_fs_rank"}
 # A column that is reached, how, and by which step.
