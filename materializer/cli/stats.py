@@ -208,15 +208,9 @@ def _short_type(of: FeatureStatistics | FeatureDrift) -> str:
 
 
 def _share(share: float | None) -> str | None:
-    return (
-        None
-        if share is None
-        else "0%"
-        if share == 0
-        else f"{100 * share:.3g}%"
-        if share < 0.9995
-        else f"{100 * share:.4g}%"
-    )
+    if not share:
+        return None if share is None else "0%"
+    return f"{100 * share:.3g}%" if share < 0.9995 else f"{100 * share:.4g}%"
 
 
 def _measure(value: float | None) -> str | None:

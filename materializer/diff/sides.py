@@ -9,15 +9,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from materializer.errors import FeatureStoreError, InputError, NotFoundError, ProjectError
 from materializer.project.compiled import with_compiled
 from materializer.project.definitions import FeatureView
 from materializer.project.manifest import load_manifest, read_manifest, read_registry
 from materializer.project.revisions import commit_of, compile_all, repository_of
 from materializer.project.settings import Project
-from materializer.project.yaml_files import load_yaml
+from materializer.project.yaml_files import project_setting
 from materializer.warehouse import open_warehouse
 
 
@@ -147,12 +145,7 @@ def _from_path(path: Path) -> Side:
 
 def _manifest_in(folder: Path) -> Path | None:
     """The manifest in a folder, or in the target folder of the dbt project there."""
-    target = "target"
-    try:
-        config = load_yaml((folder / "dbt_project.yml").read_text())
-        target = str(config.get("target-path") or target)
-    except (yaml.YAMLError, OSError, AttributeError):
-        pass
+    target = project_setting(folder, "target-path", "target")
     candidates = (folder / "manifest.json", folder / target / "manifest.json")
     return next((one for one in candidates if one.is_file()), None)
 

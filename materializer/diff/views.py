@@ -23,6 +23,7 @@ from materializer.project.definitions import FeatureService, FeatureView, Regist
 from materializer.project.duration import format_duration
 from materializer.project.graph import meta_of
 from materializer.project.manifest import read_registry
+from materializer.sql.lineage import downstream
 from materializer.sql.meaning import Query
 
 
@@ -258,24 +259,10 @@ def dependents(side: Declared, view: FeatureView, feature: str | None = None) ->
     return Dependents(tuple(sorted(set(services))), tuple(sorted(models - {side.key(view)})))
 
 
-def _made_from(side: Declared, view: FeatureView, feature: str) -> set[str]:
-    """The models below with a column that a feature goes into, or rows that it decides."""
-    models, found = side.models, set()
-    waiting = [(view.unique_id, feature.lower())]
-    seen = set(waiting)
-    while waiting:
-        unique_id, name = waiting.pop()
-        read = models.key(models.graph.nodes[unique_id]), name
-        for child in models.graph.children(unique_id):
-            query = models.query(models.key(models.graph.nodes[child])) if child in models.graph.nodes else None
-            if query is None:
-                continue
-            every = read in query.row_reads
-            made = [(child, one) for one, column in query.columns.items() if every or read in column.reads]
-            found |= {child} if made or every else set()
-            waiting += [one for one in made if one not in seen]
-            seen |= set(made)
-    return found
+def _made_from(side: Declared, view: FeatureView, feature: str) -> list[str]:
+    """The nodes below with a column that a feature goes into, or rows that it decides."""
+    used = downstream(side.models.graph, view.unique_id, feature)
+    return [column.node for column in (*used.values, *used.filters)]
 
 
 def _declares(view: FeatureView) -> dict[str, str | None]:

@@ -48,7 +48,7 @@ def _plural(kind: str) -> str:
 def _todo(repository: Repository, written: Written) -> list[str]:
     lines = []
     warehouses = sorted({WAREHOUSES[m.view.source.kind] for m in written.models
-                         if not m.location.file and m.view.source.kind in WAREHOUSES})  # fmt: skip
+                         if not m.view.source.file and m.view.source.kind in WAREHOUSES})  # fmt: skip
     if warehouses:
         lines.append(
             f"`profiles.yml` names a DuckDB file, and there are tables in {' and '.join(warehouses)}: put that "

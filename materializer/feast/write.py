@@ -89,20 +89,20 @@ class _Sources:
         names: dict[str, Names] = {}
         group_names = Names()
         for model in models:
-            source, location = model.view.source, model.location
-            if location.query or _identity(source) in self._names:
+            source = model.view.source
+            if source.query or _identity(source) in self._names:
                 continue
-            place = (location.database, location.schema, bool(location.file))
+            place = (source.database, source.schema, bool(source.file))
             if place not in groups:
-                wanted = "feast" if location.file else "_".join(filter(None, place[:2])) or "feast_tables"
+                wanted = "feast" if source.file else "_".join(filter(None, place[:2])) or "feast_tables"
                 group, _ = group_names.take(wanted)
-                schema = "" if location.file else literal(location.schema) or "{{ target.schema }}"
-                about = without_empty(name=group, database=literal(location.database), schema=schema)
+                schema = "" if source.file else literal(source.schema) or "{{ target.schema }}"
+                about = without_empty(name=group, database=literal(source.database), schema=schema)
                 groups[place], names[group] = about | {"tables": []}, Names()
             group = groups[place]["name"]
             table, _ = names[group].take(source.name)
             self._names[_identity(source)] = (group, table)
-            groups[place]["tables"].append(_source_table(source, model, table))
+            groups[place]["tables"].append(_source_table(source, table))
         self.content = list(groups.values())
 
     def reference(self, source: Source) -> str:
@@ -112,15 +112,14 @@ class _Sources:
 
 
 def _identity(source: Source) -> tuple[str, ...]:
-    return source.name, source.kind, source.path, source.table, source.schema, source.database
+    return source.name, source.kind, source.file, source.table, source.schema, source.database
 
 
-def _source_table(source: Source, model: Model, name: str) -> dict[str, object]:
-    location = model.location
+def _source_table(source: Source, name: str) -> dict[str, object]:
     meta = literal(without_empty(owner=source.owner, tags=dict(source.tags)))
-    if location.file:
+    if source.file:
         # The variable is ours, where it stands first; the rest is the repository's, whatever it looks like.
-        start, variable, rest = location.file.partition(REPOSITORY if location.inside else "\0")
+        start, variable, rest = source.file.partition(REPOSITORY if source.inside else "\0")
         # dbt-duckdb puts names into the braces of a location, and takes another way to name them where they are told.
         oldstyle = "{" in start + rest
         start, rest = (inert(part.replace("%", "%%") if oldstyle else part) for part in (start, rest))
@@ -128,7 +127,7 @@ def _source_table(source: Source, model: Model, name: str) -> dict[str, object]:
         if oldstyle:
             meta = {"formatter": "oldstyle"} | meta
         meta = {"external_location": external} | meta
-    identifier = literal(location.table) if location.table != name else ""
+    identifier = literal(source.table) if source.table != name else ""
     return without_empty(
         name=name,
         description=literal(source.description),
@@ -141,7 +140,7 @@ def _source_table(source: Source, model: Model, name: str) -> dict[str, object]:
 
 
 def _sql(model: Model, sources: _Sources, repository: Repository) -> str:
-    view, location = model.view, model.location
+    view, query = model.view, model.view.source.query
     if model.shows:
         head = f"-- The view {model.shows} as a feature service takes it, by other join keys or under another name.\n"
     else:
@@ -154,8 +153,8 @@ def _sql(model: Model, sources: _Sources, repository: Repository) -> str:
         head += f"{{# What Feast does with the source's rows:\n\n{code}\n#}}\n"
     if model.shows:
         origin = f"{{{{ ref('{model.shows}') }}}}"
-    elif location.query:
-        query = "\n".join(f"    {line}".rstrip() for line in location.query.splitlines())
+    elif query:
+        query = "\n".join(f"    {line}".rstrip() for line in query.splitlines())
         head += f"with rows_of_source as (\n{inert(query)}\n)\n\n"
         origin = "rows_of_source"
     else:

@@ -19,17 +19,10 @@ from materializer.project.manifest_shape import shaped
 from materializer.project.manifest_target import check_target
 from materializer.project.meta import check_meta, freshness_limits
 from materializer.project.relation import is_relation_name
+from materializer.project.render import ProjectManifest
 from materializer.project.settings import Project
 
 _SCHEMA_VERSIONS = ("v12",)
-
-
-class ProjectManifest(dict[str, Any]):
-    """A project's own manifest. What dbt leaves out of it (`vars:`, `dispatch:`, the target) `project` has."""
-
-    def __init__(self, content: Mapping[str, Any], project: Project) -> None:
-        super().__init__(content)
-        self.project = project
 
 
 def load_manifest(project: Project) -> ProjectManifest:
@@ -40,7 +33,7 @@ def load_manifest(project: Project) -> ProjectManifest:
     """
     manifest = read_manifest(project.manifest_path, f"run `dbt build` in {project.folder}")
     check_fresh(project, manifest)
-    check_target(project, manifest, lambda seen_by: ProjectManifest(manifest, seen_by))
+    check_target(project, manifest)
     return ProjectManifest(manifest, project)
 
 

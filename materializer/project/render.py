@@ -42,6 +42,14 @@ class _ReturnError(Exception):
         self.value = value
 
 
+class ProjectManifest(dict[str, Any]):
+    """A project's own manifest. What dbt leaves out of it (`vars:`, `dispatch:`, the target) `project` has."""
+
+    def __init__(self, content: Mapping[str, Any], project: Project) -> None:
+        super().__init__(content)
+        self.project = project
+
+
 class MacroRenderer:
     """Calls the package's macros for one project and warehouse.
 

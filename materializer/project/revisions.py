@@ -18,7 +18,7 @@ from materializer.errors import ProjectError, WarehouseError
 from materializer.project.dbt_process import run_dbt
 from materializer.project.git import run_git
 from materializer.project.settings import Project
-from materializer.project.yaml_files import load_yaml
+from materializer.project.yaml_files import load_yaml, project_setting
 
 Opened = Callable[[Project], AbstractContextManager[object]]
 _PACKAGE_FILES = ("packages.yml", "dependencies.yml")
@@ -142,7 +142,9 @@ def _linked_packages(folder: Path, there: Path) -> bool:
     files = {name: _text(there / name) for name in _PACKAGE_FILES}
     if not any(files.values()):
         return True
-    installed, wanted = folder / _install_path(folder), there / _install_path(there)
+    installed, wanted = (
+        place / project_setting(place, "packages-install-path", "dbt_packages") for place in (folder, there)
+    )
     if wanted.exists():
         return True
     if not installed.is_dir() or files != {name: _text(folder / name) for name in _PACKAGE_FILES}:
@@ -156,14 +158,6 @@ def _linked_packages(folder: Path, there: Path) -> bool:
         own = tree / place.relative_to(top) if place.is_relative_to(top) else place
         (wanted / package.name).symlink_to(own if own.exists() else place)
     return True
-
-
-def _install_path(folder: Path) -> str:
-    try:
-        config = load_yaml((folder / "dbt_project.yml").read_text())
-        return str(config.get("packages-install-path") or "dbt_packages")
-    except (yaml.YAMLError, OSError, AttributeError):
-        return "dbt_packages"
 
 
 def _text(path: Path) -> str:

@@ -12,8 +12,7 @@ from typing import Any
 import yaml
 
 from materializer.errors import ProjectError
-from materializer.project.last_run import began, last_run, ran_in
-from materializer.project.locate import dbt_setting, project_in_reach
+from materializer.project.locate import began, dbt_setting, last_run, project_in_reach, ran_in
 from materializer.project.profile_jinja import basic_context, render
 from materializer.project.yaml_files import load_yaml
 
@@ -311,14 +310,7 @@ def _ran_with(project: Project) -> bool:
     named = project.last_run.get("args", {}).get("profiles_dir")
     if not isinstance(named, str):
         return False
-    return any(_same(folder / named, project.profiles_path.parent) for folder in project._folders)
-
-
-def _same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False
+    return project.profiles_path.parent.resolve() in [(folder / named).resolve() for folder in project._folders]
 
 
 def _paths(folder: Path, given: Any, default: str, config_path: Path) -> tuple[Path, ...]:

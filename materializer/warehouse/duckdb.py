@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -14,7 +13,7 @@ import pyarrow as pa
 from materializer.errors import WarehouseError
 from materializer.project.relation import Column, Relation
 from materializer.project.settings import Project
-from materializer.warehouse import SQL_TYPE
+from materializer.warehouse import SQL_TYPE, quoted
 from materializer.warehouse.duckdb_profile import ProfileSettings, is_locked, once_unlocked, profile_settings, sentence
 from materializer.warehouse.exact import exactly
 
@@ -92,9 +91,9 @@ class DuckDBWarehouse:
             self._connection.execute(sql)
 
     def save(self, sql: str, path: Path) -> None:
-        quoted = str(path).replace("'", "''")
+        literal = str(path).replace("'", "''")
         self._one(sql)
-        self.execute(f"copy ({sql}) to '{quoted}' (format parquet)")
+        self.execute(f"copy ({sql}) to '{literal}' (format parquet)")
 
     def _one(self, sql: str) -> duckdb.Statement:
         """A query as a statement. DuckDB would run several, and what was meant as one part of a query may hold more."""
@@ -138,11 +137,11 @@ def query_apart(project: Project, sql: str) -> pa.Table:
     settings = profile_settings(project)
     with closing(duckdb.connect(":memory:", config=dict(settings.config))) as connection:
         if settings.database != ":memory:":
-            quoted = settings.database.replace("'", "''")
-            name = str(project.connection.get("database") or Path(settings.database).stem).replace('"', '""')
-            attach = f"attach '{quoted}' as \"{name}\" (read_only)"
+            literal = settings.database.replace("'", "''")
+            name = quoted(str(project.connection.get("database") or Path(settings.database).stem))
+            attach = f"attach '{literal}' as {name} (read_only)"
             _patiently(settings.database, lambda: connection.execute(attach))
-            connection.execute(f'use "{name}"')
+            connection.execute(f"use {name}")
         settings.apply(connection)
         for setting in (
             "set enable_progress_bar = false", "set arrow_lossless_conversion = true",
@@ -185,9 +184,8 @@ def _patiently(path: str, opened: Callable[[], duckdb.DuckDBPyConnection]) -> du
 
 def _names(relation: Relation) -> tuple[str, ...]:
     """The database, schema and name of a relation that dbt wrote with all three; empty for any other."""
-    parts = re.findall(r'"((?:[^"]|"")*)"', relation.sql)
-    whole = ".".join('"' + part + '"' for part in parts) == relation.sql
-    return tuple(part.replace('""', '"') for part in parts) if whole and len(parts) == 3 else ()
+    parts = tuple(part or "" for part in (relation.database, relation.schema, relation.identifier))
+    return parts if ".".join(map(quoted, parts)) == relation.sql else ()
 
 
 @contextmanager
