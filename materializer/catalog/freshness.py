@@ -13,6 +13,7 @@ from materializer.online.connect import plain_errors
 from materializer.online.published import published_at, published_texts
 from materializer.online.topology import OnlineStore
 from materializer.online.urls import public_name
+from materializer.printable import number_of
 from materializer.project.definitions import FeatureView
 from materializer.project.duration import format_duration
 from materializer.project.render import MacroRenderer
@@ -157,7 +158,7 @@ def summary(results: Sequence[Freshness]) -> str:
     )
     wrong = sorted((r for r in results if r.status != "pass"), key=lambda r: -STATUSES.index(r.status))
     said = "".join(f"; {r.view}: {r.reason}" for r in wrong)
-    return f"{len(results)} feature view{'' if len(results) == 1 else 's'}: {counts or 'none'}{said}"
+    return f"{number_of(len(results), 'feature view')}: {counts or 'none'}{said}"
 
 
 def _offline(

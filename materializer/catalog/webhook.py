@@ -74,7 +74,8 @@ def _deliver(
             ended.append(None)
     except urllib.error.HTTPError as error:
         error.close()
-        ended.append(_answer(error))
+        redirect = f"with a redirect ({error.code}), which is not followed: give the address it leads to"
+        ended.append(f"answered {redirect if 300 <= error.code < 400 else error.code}")
     except (OSError, http.client.HTTPException, ValueError) as error:
         ended.append(_trouble(getattr(error, "reason", error), timeout))
 
@@ -110,12 +111,6 @@ def _parsed(url: str) -> SplitResult:
     if not whole or not url.isascii() or not url.isprintable() or " " in url:
         raise InputError("The webhook URL is not one: write https://host/path (or http://).")
     return parts
-
-
-def _answer(error: urllib.error.HTTPError) -> str:
-    if 300 <= error.code < 400:
-        return f"answered with a redirect ({error.code}), which is not followed: give the address it leads to"
-    return f"answered {error.code}"
 
 
 def _trouble(reason: Any, timeout: float) -> str:

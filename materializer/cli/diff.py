@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from materializer.cli.common import open_store, output_option, print_json, say, store_options
+from materializer.printable import clipped
 
 if TYPE_CHECKING:
     from materializer.diff.result import Cause, Dependents, Diff, FeatureChange, Values, ViewChange
-
-_SQL_SHOWN = 200
 
 
 @click.command()
@@ -169,5 +168,4 @@ def _values(values: Values) -> list[str]:
 
 
 def _short(sql: str | None) -> str:
-    text = " ".join((sql or "").split())
-    return text if len(text) <= _SQL_SHOWN else text[: _SQL_SHOWN - 3] + "..."
+    return clipped(sql, 200)

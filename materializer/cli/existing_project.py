@@ -59,8 +59,9 @@ def _add(folder: Path) -> None:
             _add_line(path, text, entries)
         elif str(named["local"]).rstrip("/") != dbt_package.FOLDER:
             say(f"Put `{dbt_package.LINE}` in place of `- {_shown(named)}` in {path.name}: it holds everywhere.")
-    if ignored := _not_ignored(folder):
-        say(f"Add {ignored} to .gitignore: what materialize remembers lies there, beside a DuckDB file.")
+    ignore = folder / ".gitignore"
+    if not ignore.is_file() or ".feature_store" not in ignore.read_text():
+        say("Add `*.feature_store/` to .gitignore: what materialize remembers lies there, beside a DuckDB file.")
     say()
     for line in _TO_ADD.splitlines():
         say(line)
@@ -114,11 +115,6 @@ def _read(text: str) -> Any:
 def _shown(entry: dict[str, Any]) -> str:
     name, value = next(iter(entry.items()))
     return f"{name}: {value}"
-
-
-def _not_ignored(folder: Path) -> str:
-    ignore = folder / ".gitignore"
-    return "" if ignore.is_file() and ".feature_store" in ignore.read_text() else "`*.feature_store/`"
 
 
 def _warehouse(folder: Path) -> str | None:

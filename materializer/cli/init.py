@@ -16,6 +16,7 @@ import click
 
 from materializer.cli.common import at_a_terminal, say
 from materializer.errors import InputError
+from materializer.printable import number_of
 from materializer.project import dbt_package
 from materializer.project.sandbox import Sandbox
 
@@ -147,8 +148,7 @@ def _say_next(folder: Path, online: str) -> None:
 def _say_from_feast(folder: Path, repository: Repository, written: Written) -> None:
     from materializer.feast import counts
 
-    files = "1 Python file" if repository.files == 1 else f"{repository.files} Python files"
-    say(f"Feast {repository.feast} read {files} of {repository.folder}:")
+    say(f"Feast {repository.feast} read {number_of(repository.files, 'Python file')} of {repository.folder}:")
     rows = [(kind, *map(str, numbers)) for kind, *numbers in counts(written.outcomes)]
     width = max(len(row[0]) for row in rows)
     for kind, as_is, noted, none in rows:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from materializer.errors import FeatureStoreError, InputError, NotFoundError, ProjectError
+from materializer.printable import clipped
 from materializer.project.compiled import with_compiled
 from materializer.project.definitions import FeatureView
 from materializer.project.manifest import load_manifest, read_manifest, read_registry
@@ -91,8 +92,10 @@ def spec_of(project: Project, given: str | Path | FeatureView, views: Mapping[st
         raise NotFoundError(
             f"{path} holds no manifest.json, nor does its target folder: run `dbt compile` there first."
         )
-    repository = _repository(project)
-    revision = f"a revision of {repository}" if repository else "a git revision (git finds no repository here)"
+    try:
+        revision = f"a revision of {repository_of(project.folder)}"
+    except ProjectError:
+        revision = "a git revision (git finds no repository here)"
     raise NotFoundError(
         f"'{given}' is no feature view of the project (there are: {', '.join(sorted(views)) or 'none known'}), "
         f"no manifest's path and not {revision}; a clone may have to fetch it first."
@@ -112,14 +115,19 @@ def read_sides(project: Project, old: Spec, new: Spec) -> tuple[Side, Side]:
     sides = []
     for spec in (old, new):
         if isinstance(spec, Path):
-            sides.append(_from_path(spec))
+            path = spec.expanduser()
+            file = path if path.is_file() else _manifest_in(path)
+            if file is None:
+                target = " or in its target folder" if path.is_dir() else ""
+                raise NotFoundError(f"There is no manifest at {path}{target}.")
+            sides.append(Side(str(path), read_manifest(file, "run `dbt compile` there"), _catalog(file)))
         elif spec is Now.MANIFEST:
             manifest = with_compiled(project, load_manifest(project))
             sides.append(Side(f"{spec.value} {project.name}", manifest, _catalog(project.manifest_path)))
         else:
             name = f"{spec.name} ({spec.commit[:7]})" if isinstance(spec, Revision) else spec.value
             made = next(compiled)
-            notes += [f"dbt could not compile all of {name}: {_shortened(error)}" for error in made.errors[:3]]
+            notes += [f"dbt could not compile all of {name}: {clipped(error, 300)}" for error in made.errors[:3]]
             sides.append(Side(name, made.manifest, {}, tuple(notes)))
             notes = []
     return sides[0], sides[1]
@@ -131,16 +139,6 @@ def declared_views(project: Project) -> dict[str, FeatureView]:
         return dict(read_registry({**read_manifest(project.manifest_path, "run `dbt build`"), "exposures": {}}).views)
     except FeatureStoreError:
         return {}
-
-
-def _from_path(path: Path) -> Side:
-    path = path.expanduser()
-    file = path if path.is_file() else _manifest_in(path)
-    if file is None:
-        raise NotFoundError(
-            f"There is no manifest at {path}" + (" or in its target folder" if path.is_dir() else "") + "."
-        )
-    return Side(str(path), read_manifest(file, "run `dbt compile` there"), _catalog(file))
 
 
 def _manifest_in(folder: Path) -> Path | None:
@@ -161,14 +159,3 @@ def _catalog(manifest: Path) -> dict[str, dict[str, str]]:
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 300 else f"{text[:297]}..."
-
-
-def _repository(project: Project) -> Path | None:
-    try:
-        return repository_of(project.folder)
-    except ProjectError:
-        return None

@@ -78,13 +78,10 @@ def _table(title: str, outcomes: list[Outcome], kinds: bool = False) -> list[str
     for o in outcomes:
         notes = "<br>".join(_cell(note) for note in o.notes)
         name = f"{o.kind} {_code(o.name)}" if kinds else _code(o.name)
-        became = notes if kinds else f"{_became(o.became)} | {notes}"
+        became = f"[{o.became}]({o.became})" if o.became.startswith("models/") else _cell(o.became)
+        became = notes if kinds else f"{became} | {notes}"
         rows.append(f"{name} | {_cell(o.where)} | {became}")
     return [f"## {title}", "\n".join(f"| {row} |" for row in rows)]
-
-
-def _became(text: str) -> str:
-    return f"[{text}]({text})" if text.startswith("models/") else _cell(text)
 
 
 def _cell(text: str) -> str:

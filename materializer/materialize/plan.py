@@ -17,10 +17,11 @@ from materializer.materialize.bounded import Bounded
 from materializer.materialize.difference import Known
 from materializer.materialize.memory import Memory, ViewMemory
 from materializer.materialize.unstorable import Unstorable, find_unstorable
+from materializer.online.health import settings_of
 from materializer.online.keys import marker_key
 from materializer.online.published import Published, published_view, read_from_elsewhere
 from materializer.online.rows import keep_for
-from materializer.online.topology import OnlineStore, is_wrong_type, masters, node_of, on_every_master, server_time
+from materializer.online.topology import OnlineStore, is_wrong_type, node_of, on_every_master, server_time
 from materializer.online.values import check_key_type, codec
 from materializer.project.definitions import FeatureView, Registry
 from materializer.project.duration import format_duration
@@ -302,12 +303,9 @@ def _why_full(job: Job, view: FeatureView, remembered: Memory | None, markers: l
 
 def _eviction(client: OnlineStore, view: FeatureView) -> str | None:
     """The eviction policy of a server, where it can take rows of this view."""
-    for node in masters(client):
-        try:
-            policy = node.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
-            limited = int(node.config_get("maxmemory").get("maxmemory", 0)) > 0
-        except redis.ResponseError:
-            continue  # it may not be read; `feature-store doctor` says so
+    # Where they may not be read, `feature-store doctor` says so.
+    for setting in settings_of(client, "maxmemory-policy", "maxmemory") or ():
+        policy, limited = setting["maxmemory-policy"], int(setting["maxmemory"]) > 0
         if limited and (policy.startswith("allkeys") or (policy.startswith("volatile") and view.ttl is not None)):
             return policy
     return None

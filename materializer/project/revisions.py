@@ -94,16 +94,14 @@ def compile_all(
             ]  # fmt: skip
             jobs.append([*([command, *common] for command in commands), compiling])
         answers = run_dbt(jobs, home)
-        names = [commit[0] if commit else "the working tree" for commit in commits]
-        return [_read(*one) for one in zip(targets, answers, names, strict=True)], notes
-
-
-def _read(target: Path, errors: list[str], name: str) -> Compiled:
-    path = target / "manifest.json"
-    if not path.is_file():
-        why = errors[0].rstrip(".") if errors else "it gave no manifest"
-        raise ProjectError(f"dbt cannot read the project at {name}: {why}.")
-    return Compiled(json.loads(path.read_bytes()), tuple(errors))
+        made = []
+        for target, errors, commit in zip(targets, answers, commits, strict=True):
+            if not (target / "manifest.json").is_file():
+                why = errors[0].rstrip(".") if errors else "it gave no manifest"
+                where = commit[0] if commit else "the working tree"
+                raise ProjectError(f"dbt cannot read the project at {where}: {why}.")
+            made.append(Compiled(json.loads((target / "manifest.json").read_bytes()), tuple(errors)))
+        return made, notes
 
 
 @contextmanager

@@ -178,20 +178,17 @@ def _ids(project: Project, selection: Selection) -> set[str]:
         said = [event["msg"] for event in events if event["level"] == "error"]
         said = said or done.stderr.strip().splitlines() or ["it did not say why"]
         raise InputError(f"dbt cannot resolve the selection: {_sentence(said[-1])}")
+    # The parts of a selection that have to mean something.
+    criteria = {part for word in selection.select for part in word.split(",") if not _COMPARING.search(part)}
     for event in events:
         word = event["data"].get("spec_raw")
-        if event["name"] == "NoNodesForSelectionCriteria" and word in _criteria(selection.select):
+        if event["name"] == "NoNodesForSelectionCriteria" and word in criteria:
             raise NotFoundError(f"The selection names '{word}', which no model of the project is: `dbt ls` shows all.")
     return {
         json.loads(event["msg"])["unique_id"]
         for event in events
         if event["name"] == "PrintEvent" and event["msg"].startswith('{"unique_id"')
     }
-
-
-def _criteria(select: Sequence[str]) -> set[str]:
-    """The parts of which a selection is made and which have to mean something."""
-    return {part for word in select for part in word.split(",") if not _COMPARING.search(part)}
 
 
 def _event(line: str) -> dict[str, Any] | None:

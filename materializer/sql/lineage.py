@@ -106,10 +106,12 @@ class Traces:
             for step in self.steps.of(ref):
                 unresolved |= {Unresolved(target, problem): None for problem in step.problems}
                 read = _reads(step)
-                edges |= _edges(target, step, read)
-                if target.name != ROWS and not step.problems and step.text and _reads_nothing(read):
+                by_rows = [(one.name, kind) == (ROWS, "filter") for one, kind in read]
+                if target.name != ROWS and not step.problems and step.text and all(by_rows):
                     constants[Constant(target, step.text)] = None
-                for one, _ in read:
+                for (one, kind), silent in zip(read, by_rows, strict=True):
+                    if (source := _column(one)) != target:
+                        edges[Edge(source, target, kind, "" if silent else step.text)] = None
                     if one not in seen:
                         seen.add(one)
                         waiting.append(one)
@@ -291,16 +293,3 @@ def _column(ref: Ref) -> Column:
 
 def _reads(step: Step) -> list[tuple[Ref, Kind]]:
     return [(ref, kind) for ref, kind in step.inputs if kind == "value" or ref.name not in _PLUMBING]
-
-
-def _reads_nothing(read: Iterable[tuple[Ref, Kind]]) -> bool:
-    return all((ref.name, kind) == (ROWS, "filter") for ref, kind in read)
-
-
-def _edges(target: Column, step: Step, read: Iterable[tuple[Ref, Kind]]) -> dict[Edge, None]:
-    edges: dict[Edge, None] = {}
-    for ref, kind in read:
-        source = _column(ref)
-        if source != target:
-            edges[Edge(source, target, kind, "" if (ref.name, kind) == (ROWS, "filter") else step.text)] = None
-    return edges

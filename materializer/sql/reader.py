@@ -39,14 +39,14 @@ class Reader:
         waiting, begun = [unique_id], set()
         while waiting:
             one = waiting[-1]
-            if self._is_read(one):
+            self._node(one)
+            reading = self._readings.get(one)
+            if reading is None or reading.done:
                 waiting.pop()
-                continue
-            reading = self._readings[one]
-            if one not in begun:
+            elif one not in begun:
                 begun.add(one)
                 reading.prepare()
-                waiting += [table for table in reading.tables if table not in begun and not self._is_read(table)]
+                waiting += [table for table in reading.tables if table not in begun]
             else:  # of what reads itself, or is read by what it reads, nothing is known yet
                 reading.finish({table: self._node(table) for table in reading.tables})
         return self._node(unique_id)
@@ -59,6 +59,3 @@ class Reader:
             problem = f"{name} is neither a model nor a source, seed or snapshot of the project."
             self._outside[name] = Node(name, name, may_have="maybe", problem=problem)
         return self._readings[name].node if name in self._readings else self._outside[name]
-
-    def _is_read(self, name: str) -> bool:
-        return self._node(name) is self._outside.get(name) or self._readings[name].done

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 from sqlglot import exp
@@ -67,7 +67,9 @@ class Steps:
             scope = ref.scope or self.reader.node(ref.node.id).scope
             try:
                 if scope is None:
-                    self._found[ref] = _of_leaf(ref)
+                    known = ref.name == ROWS or ref.name in ref.node.columns or ref.node.may_have
+                    problem = ref.node.problem or ("" if known else ref.node.lacks(ref.name))
+                    self._found[ref] = [Step("", problems=(problem,))] if problem and ref.name != ROWS else []
                 elif ref.name == ROWS:
                     self._found[ref] = list(_rows(self, ref.node, scope))
                 elif ref.scope is None and ref.name in ref.node.added:
@@ -80,12 +82,6 @@ class Steps:
                 why = "is nested too deeply to be read" if isinstance(error, RecursionError) else "is of no known form"
                 self._found[ref] = [Step("...", problems=(f"{what} in {ref.node.title_of(scope)} {why}.",))]
         return self._found[ref]
-
-
-def _of_leaf(ref: Ref) -> list[Step]:
-    if ref.name == ROWS or not (ref.node.problem or (ref.name not in ref.node.columns and not ref.node.may_have)):
-        return []
-    return [Step("", problems=(ref.node.problem or ref.node.lacks(ref.name),))]
 
 
 # Columns.
@@ -242,11 +238,7 @@ def _rows(steps: Steps, node: Node, scope: Scope) -> Iterator[Step]:
     for clause, condition in clauses:
         if condition is not None:
             reading = Reading(steps, node, scope).read(condition, "filter")
-            yield Step(_shown(node, clause), tuple(reading.inputs), tuple(reading.problems))
-
-
-def _shown(node: Node, clause: exp.Expression) -> Callable[[], str]:
-    return lambda: node.text(clause)
+            yield Step(partial(node.text, clause), tuple(reading.inputs), tuple(reading.problems))
 
 
 # Expressions.

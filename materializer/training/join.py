@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from materializer.project.definitions import FeatureView, Pick, Registry, pick_f
 from materializer.project.relation import Relation
 from materializer.project.render import MacroRenderer
 from materializer.training.files import whole_or_not_at_all
+from materializer.training.record import Options
 from materializer.training.spine import FileRows
 from materializer.warehouse import Warehouse
 from materializer.warehouse.arrow import column_of, table_of_duckdb, to_pandas, to_plain, without_wide
@@ -90,17 +91,18 @@ def labels_of(result: TrainingSet) -> pa.Table:
 
 
 def get_historical_features(
-    warehouse: Warehouse, manifest: Mapping[str, Any], registry: Registry, entity_df: Any, features: Any, *,
-    full_feature_names: bool = False, timestamp: str = "event_timestamp", allow_exact_matches: bool = True,
-    filter_by_created_timestamp: bool = True,
+    warehouse: Warehouse, manifest: Mapping[str, Any], registry: Registry, entity_df: Any, features: Any,
+    options: Options | None = None,
 ) -> TrainingSet:  # fmt: skip
     """See `materializer.FeatureStore.get_historical_features`."""
+    options = options or Options()
+    timestamp = options.timestamp
     references = registry.references(features)
     asked = [registry.view(name) for name in dict.fromkeys(split_reference(reference)[0] for reference in references)]
     views = {view.reference: with_columns(view, warehouse) for view in asked}
     typed = {name: views.get(view.reference, view) for name, view in registry.views.items()}
     known = replace(registry, views=typed)
-    picks = pick_features(known, references, full_feature_names)
+    picks = pick_features(known, references, options.full_feature_names)
     keys = key_types(list(views.values()))
     frame = entity_df if type(entity_df).__module__.partition(".")[0] == "pandas" else None
 
@@ -123,9 +125,8 @@ def get_historical_features(
         spine = warehouse.register(_SPINE, _narrow(table, keys, moment))
 
     sql = MacroRenderer(manifest, warehouse.columns).render(
-        "point_in_time_join", spine, references, timestamp=moment, full_feature_names=full_feature_names,
-        allow_exact_matches=allow_exact_matches, filter_by_created_timestamp=filter_by_created_timestamp,
-    )  # fmt: skip
+        "point_in_time_join", spine, references, **asdict(replace(options, timestamp=moment))
+    )
     answer = warehouse.query(sql)
     names = [pick.output for pick in picks]
     result = answer if table is None else table

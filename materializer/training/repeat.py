@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, time, timezone
 from importlib import metadata
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -181,7 +181,7 @@ def _make(
         rows = spine.rows
         if recorded is not None:
             rows = f"select * from {warehouse.register('_fs_recorded_spine', recorded)}"
-        result = get_historical_features(warehouse, manifest, registry, rows, references, **asdict(options))
+        result = get_historical_features(warehouse, manifest, registry, rows, references, options)
         table = result.to_arrow()
         macros = MacroRenderer(manifest, warehouse.columns)
         views = _view_facts(warehouse, macros, manifest, registry, references, options, _newest(result, options))

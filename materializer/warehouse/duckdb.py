@@ -14,7 +14,7 @@ from materializer.errors import WarehouseError
 from materializer.project.relation import Column, Relation
 from materializer.project.settings import Project
 from materializer.warehouse import SQL_TYPE, quoted
-from materializer.warehouse.duckdb_profile import ProfileSettings, is_locked, once_unlocked, profile_settings, sentence
+from materializer.warehouse.duckdb_profile import is_locked, once_unlocked, profile_settings, sentence
 from materializer.warehouse.exact import exactly
 
 # How long a file that another process holds is waited for, in seconds.
@@ -116,7 +116,14 @@ def open_duckdb(project: Project) -> Iterator[DuckDBWarehouse]:
     systems), but read-only. Raises WarehouseError where there is no such file, another process holds it longer than
     `LOCK_PATIENCE`, or something that the profile names cannot be had."""
     settings = profile_settings(project)
-    connection = _connect(settings)
+    path = settings.database
+
+    def connect() -> duckdb.DuckDBPyConnection:
+        # The first connection to a file is not whole before `connect` returns, and threads share what it opens.
+        with _connecting:
+            return duckdb.connect(path, read_only=path != ":memory:", config=dict(settings.config))
+
+    connection = _patiently(path, connect)
     try:
         settings.apply(connection)
         # DuckDB draws its own on stdout after two seconds, also in a pipe and into the middle of JSON.
@@ -154,17 +161,6 @@ def query_apart(project: Project, sql: str) -> pa.Table:
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                 raise WarehouseError("It is not one SELECT.")
             return connection.sql(statements[0]).to_arrow_table()
-
-
-def _connect(settings: ProfileSettings) -> duckdb.DuckDBPyConnection:
-    path = settings.database
-
-    def connect() -> duckdb.DuckDBPyConnection:
-        # The first connection to a file is not whole before `connect` returns, and threads share what it opens.
-        with _connecting:
-            return duckdb.connect(path, read_only=path != ":memory:", config=dict(settings.config))
-
-    return _patiently(path, connect)
 
 
 def _patiently(path: str, opened: Callable[[], duckdb.DuckDBPyConnection]) -> duckdb.DuckDBPyConnection:
