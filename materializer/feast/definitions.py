@@ -88,13 +88,15 @@ class Service(Described):
 
 
 @dataclass(frozen=True)
-class Absent:
-    """An object that has no equal here: why, and what to do."""
+class Outcome:
+    """What became of one object of the repository. `became` is empty where it has no equal; `notes` then say why, and
+    what to do."""
 
     kind: str
     name: str
     where: str
-    why: str
+    became: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,4 +111,4 @@ class Repository:
     entities: tuple[Entity, ...]
     views: tuple[View, ...]
     services: tuple[Service, ...]
-    absent: tuple[Absent, ...]
+    absent: tuple[Outcome, ...]

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from materializer.feast.definitions import Absent, Entity, Field, Projected, Repository, Service, Source, View
+from materializer.feast.definitions import Entity, Field, Outcome, Projected, Repository, Service, Source, View
 from materializer.feast.locations import file_of, query_of, table_of
 
 _VIEWS = ("BatchFeatureView", "FeatureView", "LabelView", "StreamFeatureView")
@@ -44,7 +44,7 @@ def definitions(answer: Proto) -> Repository:
     on_demand = {o["name"] for o in objects if o["kind"] == "OnDemandFeatureView"}
     views: dict[str, View] = {}
     services: dict[str, Service] = {}
-    absent: dict[Absent, None] = {}
+    absent: dict[Outcome, None] = {}
     for found in objects:
         kind, name = found["kind"], found["name"]
         try:
@@ -63,7 +63,7 @@ def definitions(answer: Proto) -> Repository:
             else:
                 _has_no_equal(kind, _spec(found))
         except NoEqual as error:
-            absent[Absent(_KINDS.get(kind, kind), name, found["where"], str(error))] = None
+            absent[Outcome(_KINDS.get(kind, kind), name, found["where"], notes=(str(error),))] = None
     return Repository(
         folder=Path(answer["folder"]),
         entities=tuple(entities.values()),

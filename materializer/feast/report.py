@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from materializer.feast.definitions import Repository
+from materializer.feast.definitions import Outcome, Repository
 from materializer.feast.sql_types import WAREHOUSES
-from materializer.feast.write import Outcome, Written
+from materializer.feast.write import Written
 from materializer.printable import printable
 
 _KINDS = ("feature view", "entity", "feature service")

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from materializer.feast.definitions import Projected, Repository, Service, Source
+from materializer.feast.definitions import Outcome, Projected, Repository, Service, Source
 from materializer.feast.locations import REPOSITORY
 from materializer.feast.plan import ALL_ROWS, Column, Model, Names, plan_models, shown_as
 from materializer.feast.properties import Line, Row, inert, literal, to_yaml, without_empty
@@ -18,17 +18,6 @@ from materializer.project.sandbox import Sandbox
 
 _TEMPLATES = Path(__file__).parent.parent / "templates"
 _OF_PROJECT = (".gitignore", "packages.yml", "profiles.yml")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one object of the repository. `became` is empty where it has no equal."""
-
-    kind: str
-    name: str
-    where: str
-    became: str
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,7 +53,7 @@ def write_project(repository: Repository, name: str) -> Written:
         *_entities(repository, models),
         *(Outcome("feature view", m.view.name, m.view.where, f"models/features/{m.name}.sql", m.notes) for m in models),
         *services.outcomes,
-        *(Outcome(absent.kind, absent.name, absent.where, "", (absent.why,)) for absent in repository.absent),
+        *repository.absent,
     ]
     return Written(name, files, tuple(everything), tuple(outcomes))
 
