@@ -88,7 +88,9 @@ def _named(item: exp.Expression, dialect: str) -> exp.Expression:
         return item.this
     if isinstance(item, exp.Alias) or item.is_star:
         return item
-    written, spreads = _written_name(item, dialect), _spreads(item)
+    written = item.alias_or_name or item.sql(dialect, normalize_functions=False, comments=False)
+    # Whether it gives several columns, whose names it does not say.
+    spreads = isinstance(item, exp.Explode) or item.find(exp.Columns) is not None
     name = exp.to_identifier(OPEN + written if spreads else written, quoted=True)
     if written != written.lower() and not spreads:
         name.set("this", written.lower())
@@ -96,15 +98,6 @@ def _named(item: exp.Expression, dialect: str) -> exp.Expression:
     made = exp.Alias(this=item, alias=name)
     made.meta["clause"] = item.meta.get("clause")
     return made
-
-
-def _written_name(item: exp.Expression, dialect: str) -> str:
-    return item.alias_or_name or item.sql(dialect, normalize_functions=False, comments=False)
-
-
-def _spreads(item: exp.Expression) -> bool:
-    """Whether an expression gives several columns, whose names it does not say."""
-    return not isinstance(item, exp.Alias) and (isinstance(item, exp.Explode) or item.find(exp.Columns) is not None)
 
 
 def _star_options(select: exp.Select) -> tuple[set[str], dict[str, str]]:

@@ -148,40 +148,25 @@ def get_historical_features(
 
 def to_table(entity_df: Any) -> pa.Table:
     """Anything Arrow can read as a table: pandas, polars, pyarrow, a DuckDB relation, a dict of lists, dicts."""
+    library = type(entity_df).__module__.partition(".")[0]
     try:
         if isinstance(entity_df, pa.Table):
             return entity_df
-        if isinstance(entity_df, dict):
-            return _table_of(entity_df)
         if isinstance(entity_df, list):
             names = dict.fromkeys(name for row in entity_df for name in row)
-            return _table_of({name: [row.get(name) for row in entity_df] for name in names})
-        library = type(entity_df).__module__.partition(".")[0]
-        if library == "pandas":
-            return _table_of_pandas(entity_df)
+            entity_df = {name: [row.get(name) for row in entity_df] for name in names}
         if library == "polars":
             return _table_of_polars(entity_df)
         if hasattr(entity_df, "to_arrow_table"):
             return table_of_duckdb(entity_df)
-        return pa.table(entity_df)
+        try:
+            return pa.Table.from_pandas(entity_df, preserve_index=False) if library == "pandas" else pa.table(entity_df)
+        except OverflowError:  # an integer beyond 64 bits
+            names, columns = zip(*entity_df.items(), strict=True)
+            return pa.table(list(map(column_of, columns)), names=list(map(str, names)))
     except (pa.ArrowException, AttributeError, TypeError, ValueError, OverflowError) as error:
         why = " ".join(str(error).split())
         raise worded(InputError, lambda say: f"{say.the_spine} cannot be read as a table: {why}") from None
-
-
-def _table_of(columns: Mapping[Any, Any]) -> pa.Table:
-    try:
-        return pa.table(columns)
-    except OverflowError:
-        return pa.table({name: column_of(values) for name, values in columns.items()})
-
-
-def _table_of_pandas(frame: Any) -> pa.Table:
-    try:
-        return pa.Table.from_pandas(frame, preserve_index=False)
-    except OverflowError:
-        columns = [column_of(frame.iloc[:, place], from_pandas=True) for place in range(frame.shape[1])]
-        return pa.table(columns, names=[str(name) for name in frame.columns])
 
 
 def _table_of_polars(frame: Any) -> pa.Table:
@@ -208,7 +193,7 @@ def _readable_columns(frame: Any) -> tuple[pa.Table, str | None]:
         columns = {}
         for name in frame.columns:
             try:
-                columns[str(name)] = column_of(frame[name], from_pandas=True)
+                columns[str(name)] = column_of(frame[name])
             except (pa.ArrowException, TypeError, ValueError, OverflowError):
                 continue
         return pa.table(columns), str(error)
