@@ -18,6 +18,7 @@ from materializer.diff.result import (
     ServiceChange,
     ViewChange,
 )
+from materializer.diff.sides import Side
 from materializer.errors import DefinitionError
 from materializer.project.definitions import FeatureService, FeatureView, Registry
 from materializer.project.duration import format_duration
@@ -31,7 +32,7 @@ from materializer.sql.meaning import Query
 class Declared:
     """One side: its views and services, and the models behind them."""
 
-    name: str
+    side: Side
     registry: Registry
     models: Models
 
@@ -45,22 +46,22 @@ class Declared:
         return names is None or feature.lower() in map(str.lower, names)
 
 
-def declared(name: str, manifest: Mapping[str, Any], columns: Mapping[str, Mapping[str, str]]) -> Declared:
+def declared(side: Side) -> Declared:
     """What a manifest declares. A service may name views that are not there: a diff has to tell of those.
 
     Raises:
         DefinitionError: where a view is not declared as it should be, naming the side.
     """
     try:
-        views = read_registry({**manifest, "exposures": {}}).views
+        views = read_registry({**side.manifest, "exposures": {}}).views
     except DefinitionError as error:
-        raise DefinitionError(f"In {name}: {error}") from None
+        raise DefinitionError(f"In {side.name}: {error}") from None
     services = {}
-    for exposure in (manifest.get("exposures") or {}).values():
+    for exposure in (side.manifest.get("exposures") or {}).values():
         features = meta_of(exposure).get("features", [])
         if exposure.get("type") == "ml" and isinstance(features, list):
             services[exposure["name"]] = FeatureService(exposure["name"], tuple(map(str, features)))
-    return Declared(name, Registry(views, services), Models(manifest, columns))
+    return Declared(side, Registry(views, services), Models(side.manifest, side.columns))
 
 
 class ViewComparison:

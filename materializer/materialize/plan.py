@@ -24,7 +24,7 @@ from materializer.online.rows import keep_for
 from materializer.online.topology import OnlineStore, is_wrong_type, node_of, on_every_master, server_time
 from materializer.online.values import check_key_type, codec
 from materializer.project.definitions import FeatureView, Registry
-from materializer.project.duration import format_duration
+from materializer.project.duration import format_duration, macro_moment
 from materializer.project.render import MacroRenderer
 from materializer.warehouse import Warehouse
 from materializer.warehouse.typed import with_columns
@@ -193,7 +193,7 @@ def make_plan(job: Job, view: FeatureView, run_id: str, warehouse: Warehouse, bo
     if published and not (options.full and options.allow_retype):
         _check_types(view, published.view)
     now = server_time(job.client, job.namespace)
-    moment = (options.as_of or now).replace(tzinfo=None).isoformat(" ", "microseconds")
+    moment = macro_moment(options.as_of or now)
     latest = job.macros.over(warehouse.columns).render("latest", view.reference, as_of=moment)
     expiring = options.as_of is None
     unstorable = find_unstorable(warehouse, view, difference.current_rows(view, latest, now, expiring))

@@ -52,3 +52,8 @@ def parse_moment(moment: datetime | str) -> datetime:
     except ValueError:
         raise DefinitionError(f"'{moment}' is not a moment: write for example 2026-03-01T00:00:00Z.") from None
     return parsed.replace(tzinfo=timezone.utc) if parsed.tzinfo is None else parsed.astimezone(timezone.utc)
+
+
+def macro_moment(moment: datetime | str) -> str:
+    """A moment as the macros take it: in UTC, without a zone. Raises DefinitionError as `parse_moment`."""
+    return parse_moment(moment).replace(tzinfo=None).isoformat(" ", "microseconds")

@@ -16,7 +16,7 @@ from typing import Any
 
 from materializer.errors import DefinitionError, InputError, NotFoundError, ProjectError
 from materializer.project.dbt_process import dbt_command
-from materializer.project.definitions import FeatureView, Registry
+from materializer.project.definitions import FeatureView, Registry, has_tags
 from materializer.project.relation import REFERABLE
 from materializer.project.settings import Project
 
@@ -98,10 +98,7 @@ def select_views(registry: Registry, names: Sequence[str] = (), tags: Sequence[s
         chosen[view.reference] = view
     online = [view for view in registry.all_views() if view.online]
     for tag in tags:
-        name, equals, value = tag.partition("=")
-        tagged = {
-            view.reference: view for view in online if name in view.tags and (not equals or view.tags[name] == value)
-        }
+        tagged = {view.reference: view for view in online if has_tags(view.tags, tag)}
         if not tagged:
             known = sorted({tag for view in online for tag in view.tags})
             raise NotFoundError(f"No online feature view has the tag '{tag}'; there are: {', '.join(known) or 'none'}.")

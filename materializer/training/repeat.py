@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from materializer.errors import COMMAND_LINE, FeatureStoreError, InputError, WarehouseError, worded
 from materializer.project.definitions import FeatureView, Registry, split_reference
+from materializer.project.duration import macro_moment
 from materializer.project.git import git_state
 from materializer.project.graph import Graph
 from materializer.project.manifest import load_manifest, read_registry
@@ -288,9 +289,7 @@ def _newest(result: TrainingSet, options: Options) -> str | None:
         return None
     if not isinstance(newest, datetime):
         newest = datetime.combine(newest, time())
-    if newest.tzinfo is not None:
-        newest = newest.astimezone(timezone.utc).replace(tzinfo=None)
-    return newest.isoformat(" ", "microseconds")
+    return macro_moment(newest)
 
 
 def _versions(project: Project, manifest: Mapping[str, Any]) -> dict[str, str]:
