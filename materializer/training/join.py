@@ -17,7 +17,7 @@ from materializer.project.relation import Relation
 from materializer.project.render import MacroRenderer
 from materializer.training.files import whole_or_not_at_all
 from materializer.training.record import Options
-from materializer.training.spine import FileRows
+from materializer.training.text_files import FileRows
 from materializer.warehouse import Warehouse
 from materializer.warehouse.arrow import column_of, table_of_duckdb, to_pandas, to_plain, without_wide
 from materializer.warehouse.join_keys import cast_for_all, portable
