@@ -31,22 +31,27 @@ def list_(what: str, tags: tuple[str, ...], owner: str | None, entity: str | Non
         if owner or entity:
             found = {match.reference for match in store.search(kind="service", owner=owner, entity=entity)}
             services = [service for service in services if service.name in found]
-        document = [service_json(service) for service in services]
-        names = ["service", "features", "owner", "description"]
-        rows = [[s.name, len(s.features), s.owner, brief(s.description)] for s in services]
-        return print_json(document) if output == "json" else print_rows(names, rows)
+        if output == "json":
+            return print_json([service_json(service) for service in services])
+        return print_rows(
+            ["service", "features", "owner", "description"],
+            [[s.name, len(s.features), s.owner, brief(s.description)] for s in services],
+        )
     views = [
         view
         for view in store.list_feature_views(tags=list(tags))
         if (not owner or view.owner == owner) and (not entity or entity in view.join_keys)
     ]
     if what == "views":
-        document = [view_json(view) for view in views]
-        names = ["view", "entities", "features", "ttl", "owner", "description"]
-        rows = [
-            [v.reference, ", ".join(v.join_keys), len(v.features), v.ttl, v.owner, brief(v.description)] for v in views
-        ]
-        return print_json(document) if output == "json" else print_rows(names, rows)
+        if output == "json":
+            return print_json([view_json(view) for view in views])
+        return print_rows(
+            ["view", "entities", "features", "ttl", "owner", "description"],
+            [
+                [v.reference, ", ".join(v.join_keys), len(v.features), v.ttl, v.owner, brief(v.description)]
+                for v in views
+            ],
+        )
     if what == "features":
         rows = [[f"{v.reference}:{f.name}", f.dtype, brief(f.description)] for v in views for f in v.features]
         names = ["feature", "type", "description"]

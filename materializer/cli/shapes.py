@@ -17,8 +17,8 @@ def view_json(view: FeatureView) -> dict[str, Any]:
         "description": view.description,
         "owner": view.owner,
         "tags": dict(view.tags),
-        "entities": [column_json(entity) for entity in view.entities],
-        "features": [column_json(feature) for feature in view.features],
+        "entities": [entity_json(entity) for entity in view.entities],
+        "features": [feature_json(feature) for feature in view.features],
         "timestamp": view.timestamp,
         "created_timestamp": view.created_timestamp,
         "available_after_seconds": view.available_after,
@@ -41,7 +41,16 @@ def service_json(service: FeatureService) -> dict[str, Any]:
     }
 
 
-def column_json(part: Entity | Feature) -> dict[str, Any]:
-    """An entity or feature as the commands print it; the type is NULL where the view is not built."""
+def feature_json(feature: Feature) -> dict[str, Any]:
+    """A feature as the commands print it; the type is NULL where the view is not built."""
+    return _column_json(feature)
+
+
+def entity_json(entity: Entity) -> dict[str, Any]:
+    """An entity as the commands print it."""
+    return _column_json(entity)
+
+
+def _column_json(part: Entity | Feature) -> dict[str, Any]:
     dtype = None if part.dtype is None else type_name(part.dtype)
     return {"name": part.name, "type": dtype, "description": part.description}

@@ -9,7 +9,7 @@ import click
 
 from materializer.catalog.neighbours import Neighbours, Tested
 from materializer.cli.common import brief, open_store, output_option, print_json, print_rows, say, store_options
-from materializer.cli.shapes import column_json, service_json, view_json
+from materializer.cli.shapes import entity_json, feature_json, service_json, view_json
 from materializer.errors import NotFoundError
 from materializer.printable import number_of
 from materializer.project.definitions import FeatureView, entities_of
@@ -74,7 +74,7 @@ def _show_feature(view: FeatureView, name: str, around: Neighbours | None, outpu
     if output == "json":
         known = {"services": list(services), "tests": tests} if around else {}
         return print_json(
-            {"reference": f"{view.reference}:{name}", **column_json(feature), "view": view.reference,
+            {"reference": f"{view.reference}:{name}", **feature_json(feature), "view": view.reference,
              "entities": list(view.join_keys), "owner": view.owner, "tags": dict(view.tags), **known}
         )  # fmt: skip
     _heading(f"{view.reference}:{name}", feature.description)
@@ -109,7 +109,7 @@ def _show_other(store: FeatureStore, name: str, output: str, error: NotFoundErro
         )
     entity, having = entities[name], [view.reference for view in views if name in view.join_keys]
     if output == "json":
-        return print_json({**column_json(entity), "views": having})
+        return print_json({**entity_json(entity), "views": having})
     _heading(entity.name, entity.description)
     return _facts(type=entity.dtype and type_name(entity.dtype), views=", ".join(having))
 

@@ -67,9 +67,7 @@ class Steps:
             scope = ref.scope or self.reader.node(ref.node.id).scope
             try:
                 if scope is None:
-                    known = ref.name == ROWS or ref.name in ref.node.columns or ref.node.may_have
-                    problem = ref.node.problem or ("" if known else ref.node.lacks(ref.name))
-                    self._found[ref] = [Step("", problems=(problem,))] if problem and ref.name != ROWS else []
+                    self._found[ref] = _of_leaf(ref)
                 elif ref.name == ROWS:
                     self._found[ref] = list(_rows(self, ref.node, scope))
                 elif ref.scope is None and ref.name in ref.node.added:
@@ -82,6 +80,12 @@ class Steps:
                 why = "is nested too deeply to be read" if isinstance(error, RecursionError) else "is of no known form"
                 self._found[ref] = [Step("...", problems=(f"{what} in {ref.node.title_of(scope)} {why}.",))]
         return self._found[ref]
+
+
+def _of_leaf(ref: Ref) -> list[Step]:
+    if ref.name == ROWS or not (ref.node.problem or (ref.name not in ref.node.columns and not ref.node.may_have)):
+        return []
+    return [Step("", problems=(ref.node.problem or ref.node.lacks(ref.name),))]
 
 
 # Columns.
