@@ -67,7 +67,7 @@ def _kept(view: FeatureView, now: datetime, expiring: bool) -> str | None:
     if not view.ttl or not expiring:
         return None
     seconds = int(keep_for(view.ttl).total_seconds())
-    return f"{_micros(view.timestamp)} + {seconds * 1_000_000} > epoch_us(timestamptz '{now.isoformat()}')"
+    return f"{_micros(view.timestamp)} + {seconds * 1_000_000} > epoch_us({_moment(now)})"
 
 
 def changes(view: FeatureView, latest: str, known: Known, now: datetime, expiring: bool = True) -> str:
@@ -253,6 +253,10 @@ def _sign(number: str) -> str:
 
 def _micros(column: str) -> str:
     return f"epoch_us(cast({quoted(column)} as timestamptz))"
+
+
+def _moment(moment: datetime) -> str:
+    return f"timestamptz '{moment.isoformat()}'"
 
 
 def _listed(pending: Path) -> str:

@@ -247,12 +247,7 @@ class _Known:
 
     def __init__(self, manifest: Mapping[str, Any], package_only: bool) -> None:
         root = manifest["metadata"].get("project_name")
-        written = () if package_only else manifest["macros"].values()
-        self.sources = {
-            (macro["package_name"], macro["name"]): macro["macro_sql"]
-            for macro in written
-            if all(isinstance(macro.get(key), str) for key in ("package_name", "name", "macro_sql"))
-        }
+        self.sources = {} if package_only else _written(manifest)
         if not any(package == PACKAGE for package, _ in self.sources):
             self.sources |= _of_the_package()
         # The macros of each package.
@@ -290,6 +285,15 @@ def package_folder() -> Path:
     """The folder of the dbt package that belongs to this distribution."""
     inside = Path(__file__).parent.parent / "dbt_package"
     return inside if inside.is_dir() else Path(__file__).parents[2]
+
+
+def _written(manifest: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """The macros in a manifest."""
+    return {
+        (macro["package_name"], macro["name"]): macro["macro_sql"]
+        for macro in manifest["macros"].values()
+        if all(isinstance(macro.get(key), str) for key in ("package_name", "name", "macro_sql"))
+    }
 
 
 def _of_the_package() -> dict[tuple[str, str], str]:
