@@ -19,7 +19,7 @@ from materializer.diff.result import (
     ViewChange,
 )
 from materializer.diff.sides import Side
-from materializer.errors import DefinitionError
+from materializer.errors import DefinitionError, NotFoundError
 from materializer.project.definitions import FeatureService, FeatureView, Registry
 from materializer.project.duration import format_duration
 from materializer.project.graph import meta_of
@@ -262,7 +262,10 @@ def dependents(side: Declared, view: FeatureView, feature: str | None = None) ->
 
 def _made_from(side: Declared, view: FeatureView, feature: str) -> list[str]:
     """The nodes below with a column that a feature goes into, or rows that it decides."""
-    used = downstream(side.models.graph, view.unique_id, feature)
+    try:
+        used = downstream(side.models.graph, view.unique_id, feature)
+    except NotFoundError:  # it is declared, and its SQL has no such column
+        return []
     return [column.node for column in (*used.values, *used.filters)]
 
 
