@@ -11,8 +11,7 @@ from materializer.catalog.neighbours import Neighbours, Tested
 from materializer.cli.common import brief, open_store, output_option, print_json, print_rows, say, store_options
 from materializer.cli.shapes import entity_json, feature_json, service_json, view_json
 from materializer.errors import NotFoundError
-from materializer.printable import number_of
-from materializer.project.definitions import FeatureView, entities_of
+from materializer.project.definitions import Entity, FeatureService, FeatureView
 from materializer.project.duration import format_duration
 from materializer.store import FeatureStore
 from materializer.warehouse.join_keys import type_name
@@ -40,8 +39,7 @@ def show(name: str, output: str, **where: Any) -> None:
     if feature:
         return _show_feature(view, feature, around, output)
     if output == "json":
-        known = {name: value for name, value in asdict(around).items() if name != "services"} if around else {}
-        return print_json({**view_json(view), **known})
+        return print_json({**view_json(view), **(_around_json(around) if around else {})})
     _heading(view.reference, view.description)
     _facts(
         owner=view.owner,
@@ -92,31 +90,47 @@ def _show_other(store: FeatureStore, name: str, output: str, error: NotFoundErro
     """An entity or service, where `name` is no view."""
     services = {service.name: service for service in store.list_feature_services()}
     if name in services:
-        service = services[name]
-        if output == "json":
-            return print_json(service_json(service))
-        _heading(service.name, service.description)
-        _facts(owner=service.owner)
-        for feature in service.features:
-            say(f"  {feature}")
-        return None
+        return _show_service(services[name], output)
     views = store.list_feature_views()
-    entities = {entity.name: entity for entity in entities_of(views)}
-    if name not in entities:
-        raise NotFoundError(
-            f"{error} It is no entity (there are: {', '.join(entities) or 'none'}) "
-            f"and no service (there are: {', '.join(services) or 'none'})."
-        )
-    entity, having = entities[name], [view.reference for view in views if name in view.join_keys]
+    for entity in store.list_entities():
+        if entity.name == name:
+            return _show_entity(entity, [view.reference for view in views if name in view.join_keys], output)
+    entities = ", ".join(entity.name for entity in store.list_entities()) or "none"
+    raise NotFoundError(
+        f"{error} It is no entity (there are: {entities}) and no service (there are: {', '.join(services) or 'none'})."
+    )
+
+
+def _show_service(service: FeatureService, output: str) -> None:
     if output == "json":
-        return print_json({**entity_json(entity), "views": having})
+        return print_json(service_json(service))
+    _heading(service.name, service.description)
+    _facts(owner=service.owner)
+    for feature in service.features:
+        say(f"  {feature}")
+
+
+def _show_entity(entity: Entity, views: list[str], output: str) -> None:
+    if output == "json":
+        return print_json({**entity_json(entity), "views": views})
     _heading(entity.name, entity.description)
-    return _facts(type=entity.dtype and type_name(entity.dtype), views=", ".join(having))
+    _facts(type=entity.dtype and type_name(entity.dtype), views=", ".join(views))
+
+
+def _around_json(around: Neighbours) -> dict[str, Any]:
+    return {
+        "file": around.file,
+        "made_from": list(around.made_from),
+        "used_by": list(around.used_by),
+        "tests": [asdict(test) for test in around.tests],
+    }
 
 
 def _counted(tests: tuple[Tested, ...]) -> str:
     counts = {kind: sum(test.kind == kind for test in tests) for kind in ("data", "unit")}
-    return ", ".join(number_of(count, f"{kind} test") for kind, count in counts.items() if count) or "none"
+    return (
+        ", ".join(f"{count} {kind} test{'s' if count > 1 else ''}" for kind, count in counts.items() if count) or "none"
+    )
 
 
 def _heading(name: str, description: str) -> None:
