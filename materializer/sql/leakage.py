@@ -56,11 +56,7 @@ def check_model(model: Mapping[str, Any], graph: Graph) -> tuple[list[Spot], Sco
         return [Spot("unparsable", "error", first[0].get("line") or 1, first[0].get("col") or 1,
                      f"The compiled SQL cannot be read, so nothing here vouches for it ({reason}).")], None  # fmt: skip
     own = _package_spans(tokens)
-    spots = [
-        spot
-        for spot, start in (*_clocks(tokens), *_following(tokens))
-        if not any(begin <= start <= end for begin, end in own)
-    ]
+    spots = [spot for spot, start in _words(tokens) if not any(begin <= start <= end for begin, end in own)]
     if root is not None:
         spots += [*_bucket_starts(root.expression), *_mutable_joins(root, graph)]
     return spots, root
@@ -117,36 +113,33 @@ def calls_without_load_time(node: Node, graph: Graph) -> list[Spot]:
     return spots
 
 
-def _clocks(tokens: list[Any]) -> Iterator[tuple[Spot, int]]:
+def _words(tokens: list[Any]) -> Iterator[tuple[Spot, int]]:
+    """Words that read a clock, chance or the rows that follow, each with its place in the text."""
     for index, token in enumerate(tokens):
-        word = token.text.lower()
+        word, before = token.text.lower(), tokens[index - 1].text.lower() if index else ""
         called = index + 1 < len(tokens) and tokens[index + 1].text == "("
-        dotted = index > 0 and tokens[index - 1].text in (".", "as")
-        if token.token_type == sqlglot.TokenType.IDENTIFIER or dotted or not (called or word in _BARE):
+        rule = "clock"
+        if token.token_type == sqlglot.TokenType.IDENTIFIER or before in (".", "as"):
             continue
-        if word in _CLOCKS:
-            mend = (
-                "reads the clock, so a feature depends on when dbt ran: compare with the row's own event time, "
-                "or leave the filter out."
+        if word == "following":
+            rule = word
+            said = (
+                "The window frame reaches FOLLOWING rows, which lie in the future of this one: end it at CURRENT ROW."
             )
-        elif word in _CHANCES:
-            mend = "is random, so every run gives another feature: derive it from a key, for example with a hash."
+        elif word in _CLOCKS and (called or word in _BARE):
+            said = (
+                f"{token.text} reads the clock, so a feature depends on when dbt ran: compare with the row's own event "
+                "time, or leave the filter out."
+            )
+        elif word in _CHANCES and called:
+            said = (
+                f"{token.text} is random, so every run gives another feature: derive it from a key, for example with a "
+                "hash."
+            )
         else:
             continue
         column = token.col - len(token.text) + 1
-        yield Spot("clock", "error", token.line, column, f"{token.text} {mend}", token=token.text), token.start
-
-
-def _following(tokens: list[Any]) -> Iterator[tuple[Spot, int]]:
-    for index, token in enumerate(tokens):
-        before = tokens[index - 1].text.lower() if index else ""
-        if token.text.lower() == "following" and before not in (".", "as"):
-            column = token.col - len(token.text) + 1
-            yield Spot(
-                "following", "error", token.line, column,
-                "The window frame reaches FOLLOWING rows, which lie in the future of this one: end it at CURRENT ROW.",
-                token=token.text,
-            ), token.start  # fmt: skip
+        yield Spot(rule, "error", token.line, column, said, token=token.text), token.start
 
 
 def _bucket_starts(tree: exp.Expression) -> Iterator[Spot]:
