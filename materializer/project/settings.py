@@ -310,7 +310,14 @@ def _ran_with(project: Project) -> bool:
     named = project.last_run.get("args", {}).get("profiles_dir")
     if not isinstance(named, str):
         return False
-    return project.profiles_path.parent.resolve() in [(folder / named).resolve() for folder in project._folders]
+    return any(_same(folder / named, project.profiles_path.parent) for folder in project._folders)
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
 
 
 def _paths(folder: Path, given: Any, default: str, config_path: Path) -> tuple[Path, ...]:
