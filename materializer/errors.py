@@ -25,6 +25,7 @@ class Words:
     timestamp: str
     full_feature_names: str
     allow_changes: str
+    namespace: str
 
     @property
     def the_spine(self) -> str:
@@ -32,8 +33,8 @@ class Words:
         return "The spine" if self.spine == "the spine" else self.spine
 
 
-PYTHON = Words("entity_df", "entity_df", "timestamp=...", "full_feature_names=True", "allow_changes=True")
-COMMAND_LINE = Words("the spine", "--spine", "--timestamp", "--full-feature-names", "--allow-changes")
+PYTHON = Words("entity_df", "entity_df", "timestamp=...", "full_feature_names=True", "allow_changes=True", "namespace=")
+COMMAND_LINE = Words("the spine", "--spine", "--timestamp", "--full-feature-names", "--allow-changes", "--namespace")
 
 _Error = TypeVar("_Error", bound=FeatureStoreError)
 
