@@ -43,6 +43,12 @@ def _is_hidden(letter: str) -> bool:
     return category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") or _UNSEEN.match(letter) is not None
 
 
+def clipped(text: str | None, most: int) -> str:
+    """`text` on one line, with dots in place of what is more than so many letters."""
+    line = " ".join((text or "").split())
+    return line if len(line) <= most else line[: most - 3] + "..."
+
+
 def number_of(count: int, noun: str) -> str:
     """`1 error`, `2 errors`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"

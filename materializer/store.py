@@ -106,11 +106,10 @@ class FeatureStore:
     def namespace(self) -> str:
         """The namespace whose rows this store reads and writes."""
         if self._namespace is None:
-            from materializer.online.connect import plain_errors
             from materializer.online.published import only_namespace
             from materializer.online.urls import public_name
 
-            with plain_errors(self._redis_url):
+            with self._online():
                 self._namespace = only_namespace(self._client, public_name(self._redis_url))
         return self._namespace
 
@@ -158,20 +157,12 @@ class FeatureStore:
             WarehouseError: where the warehouse is locked or refuses.
         """
         from materializer.training.join import get_historical_features
+        from materializer.training.record import Options
 
+        options = Options(timestamp, full_feature_names, allow_exact_matches, filter_by_created_timestamp)
         manifest, registry = self._declared()
         with self._warehouse() as warehouse:
-            return get_historical_features(
-                warehouse,
-                manifest,
-                registry,
-                entity_df,
-                features,
-                full_feature_names=full_feature_names,
-                timestamp=timestamp,
-                allow_exact_matches=allow_exact_matches,
-                filter_by_created_timestamp=filter_by_created_timestamp,
-            )
+            return get_historical_features(warehouse, manifest, registry, entity_df, features, options)
 
     def save_training_set(
         self,
@@ -243,13 +234,12 @@ class FeatureStore:
             InputError, NotFoundError: for a missing or mistyped join key, an unknown view, feature or service.
             OnlineStoreError: where Redis does not answer.
         """
-        from materializer.online.connect import plain_errors
         from materializer.online.keys import rows_of
 
         rows = rows_of(entity_rows)
         if self._remote:
             return self._remote.read(features, rows, full_feature_names)
-        with plain_errors(self._redis_url):
+        with self._online():
             return self._reader.read(features, rows, full_feature_names)
 
     async def get_online_features_async(
@@ -269,13 +259,12 @@ class FeatureStore:
         """
         import asyncio
 
-        from materializer.online.connect import plain_errors
         from materializer.online.keys import rows_of
 
         rows = rows_of(entity_rows)
         if self._remote:
             return await self._remote.read_async(features, rows, full_feature_names)
-        with plain_errors(self._redis_url):
+        with self._online():
             reader = self.__dict__.get("_reader") or await asyncio.to_thread(lambda: self._reader)
             return await reader.read_async(features, rows, full_feature_names)
 
@@ -324,7 +313,6 @@ class FeatureStore:
         """
         from materializer.materialize.job import Job, materialize, parse_size
         from materializer.materialize.plan import Options
-        from materializer.online.connect import plain_errors
         from materializer.online.topology import make_ready
         from materializer.project.checksums import Checksums
         from materializer.project.duration import parse_moment
@@ -348,7 +336,7 @@ class FeatureStore:
             return []
         if not views:
             raise NotFoundError("The project declares no online feature view: add config.meta.feature_view to a model.")
-        with plain_errors(self._redis_url):
+        with self._online():
             make_ready(self._client)
         options = Options(full, allow_shrink, allow_retype, dry_run, moment, memory_bytes)
         checksums = Checksums(manifest)
@@ -375,13 +363,12 @@ class FeatureStore:
         """
         from materializer.materialize.prune import prune
         from materializer.materialize.run import new_run_id
-        from materializer.online.connect import plain_errors
         from materializer.online.topology import server_time
         from materializer.project.duration import parse_duration
 
         keep = parse_duration(grace, "grace")
         _, registry = self._declared()
-        with plain_errors(self._redis_url):
+        with self._online():
             now = server_time(self._client, self.namespace)
             return prune(self._client, self.namespace, registry, keep, now, new_run_id(), dry_run)
 
@@ -600,6 +587,12 @@ class FeatureStore:
 
         return redis_url(None, self._project.folder if self._project else None)
 
+    def _online(self) -> AbstractContextManager[None]:
+        """Within it what Redis refuses is a sentence."""
+        from materializer.online.connect import plain_errors
+
+        return plain_errors(self._redis_url)
+
     @cached_property
     def _client(self) -> OnlineStore:
         from materializer.online.connect import connect
@@ -642,9 +635,7 @@ class FeatureStore:
         """What is declared, or, for a reader without a project, what is published."""
         if self._project is not None:
             return self._declared()[1]
-        from materializer.online.connect import plain_errors
-
-        with plain_errors(self._redis_url):
+        with self._online():
             return self._reader.registry()
 
     def _typed(self, views: Sequence[FeatureView], unbuilt: bool = False) -> list[FeatureView]:

@@ -684,7 +684,7 @@ def test_names_are_given_once(tmp_path: Path, feast_python: str) -> None:
     assert [model.name for model in written.models] == [
         "v", "a_b", "a_b_2", "a_b_3", "_1st", "feature_store_registry_2", "_",
     ]  # fmt: skip
-    assert [(absent.name, absent.why) for absent in repository.absent] == [
+    assert [(absent.name, *absent.notes) for absent in repository.absent] == [
         ("v", "another feature view before it has the same name")
     ]
 

@@ -36,7 +36,7 @@ from materializer.printable import printable, printable_json
 from materializer.project.definitions import Entity, Feature, FeatureView
 from materializer.project.git import git_state
 from materializer.project.revisions import commit_of
-from materializer.project.sandbox import SecurityError, sandbox
+from materializer.project.sandbox import Sandbox, SecurityError
 from materializer.project.yaml_files import load_yaml
 from materializer.sql.drawings import as_dot, as_mermaid
 from materializer.sql.lineage import Column, Edge, Lineage
@@ -89,7 +89,7 @@ def test_no_template_reaches_beyond_its_context(text: str, tmp_path: Path) -> No
     def env_var(name: str) -> str:
         return os.environ[name]
 
-    template = sandbox(extensions=["jinja2.ext.do"]).from_string(text)
+    template = Sandbox(extensions=["jinja2.ext.do"]).from_string(text)
     try:
         said = template.render(env_var=env_var, var=env_var)
     except (SecurityError, jinja2.UndefinedError, OverflowError):

@@ -16,7 +16,7 @@ from materializer.feast import from_feast
 from materializer.feast.ask import SCRIPT
 from materializer.feast.properties import inert
 from materializer.project import dbt_package
-from materializer.project.sandbox import sandbox
+from materializer.project.sandbox import Sandbox
 from tests.support.dbt import DbtProject, install
 
 CODE = "{{ run_query('touch') }}"
@@ -44,7 +44,7 @@ def rendered(text: str) -> str:
     known = {"var": lambda name: "/repo", "source": lambda *names: ".".join(names), "ref": lambda name: name,
              "target": {"schema": "main"}, "config": lambda **settings: ""}  # fmt: skip
     names = ("run_query", "env_var", "doc", "adapter", "load_result", "log", "modules")
-    environment = sandbox(extensions=["jinja2.ext.do"], keep_trailing_newline=True)
+    environment = Sandbox(extensions=["jinja2.ext.do"], keep_trailing_newline=True)
     return environment.from_string(text).render(known | dict.fromkeys(names, forbidden))
 
 

@@ -13,8 +13,9 @@ from materializer.online.connect import plain_errors
 from materializer.online.published import published_at, published_texts
 from materializer.online.topology import OnlineStore
 from materializer.online.urls import public_name
+from materializer.printable import number_of
 from materializer.project.definitions import FeatureView
-from materializer.project.duration import format_duration
+from materializer.project.duration import format_duration, macro_moment
 from materializer.project.render import MacroRenderer
 from materializer.warehouse import Warehouse
 from materializer.warehouse.moments import to_rows
@@ -96,10 +97,9 @@ def get_freshness(
     namespace: str,
     client: Callable[[], OnlineStore],
     url: str,
-    moment: datetime | None = None,
 ) -> list[Freshness]:
-    """See `materializer.FeatureStore.get_freshness`; `moment` counts as now."""
-    moment = moment or datetime.now(timezone.utc)
+    """See `materializer.FeatureStore.get_freshness`."""
+    moment = datetime.now(timezone.utc)
     log = read_log(warehouse.state_folder, namespace)
     # Redis is asked once, and only where there is something to ask for.
     online = _published(client, url, namespace) if any(view.online for view in views) else _Online(None)
@@ -157,7 +157,7 @@ def summary(results: Sequence[Freshness]) -> str:
     )
     wrong = sorted((r for r in results if r.status != "pass"), key=lambda r: -STATUSES.index(r.status))
     said = "".join(f"; {r.view}: {r.reason}" for r in wrong)
-    return f"{len(results)} feature view{'' if len(results) == 1 else 's'}: {counts or 'none'}{said}"
+    return f"{number_of(len(results), 'feature view')}: {counts or 'none'}{said}"
 
 
 def _offline(
@@ -166,8 +166,8 @@ def _offline(
     """What the warehouse says of one view. One that cannot be read does not keep the others from being judged."""
     try:
         with_columns(view, warehouse)
-        now = moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat(" ", "microseconds")
-        (row,) = to_rows(warehouse.query(macros.render("feature_freshness", view.reference, as_of=now)))
+        sql = macros.render("feature_freshness", view.reference, as_of=macro_moment(moment))
+        (row,) = to_rows(warehouse.query(sql))
     except FeatureStoreError as error:
         return _Finding("error", str(error).rstrip(".")), {}
     return _Finding(row["status"], row["reason"]), {

@@ -46,7 +46,7 @@ def lint(manifest: Mapping[str, Any], views: Sequence[FeatureView], folder: Path
     """
     graph = Graph(manifest)
     reader = Reader(graph)
-    findings: dict[tuple[str, str, int, int, str], Finding] = {}
+    findings: list[Finding] = []
     checked: dict[str, tuple[list[Spot], Scope | None]] = {}
     for view in views:
         for model in graph.upstream_models(view.unique_id):
@@ -56,18 +56,16 @@ def lint(manifest: Mapping[str, Any], views: Sequence[FeatureView], folder: Path
                 )
             if model["unique_id"] not in checked:
                 checked[model["unique_id"]] = check_model(model, graph)
-            spots, scope = list(checked[model["unique_id"]][0]), checked[model["unique_id"]][1]
+            known, scope = checked[model["unique_id"]]
+            spots = list(known)
             if not view.available_after and "_fs_events" in model["compiled_code"]:
                 spots += calls_without_load_time(reader.node(model["unique_id"]), graph)
             if model["unique_id"] == view.unique_id:
                 spots += (check_output(scope, model, view) if scope is not None else []) + _undocumented(model, view)
-            for spot in spots:
-                finding = _finding(spot, model, view, folder)
-                key = (finding.rule, finding.file, finding.line, finding.column, finding.message)
-                findings.setdefault(key, finding)
-    for finding in _duplicates(reader, read_registry(manifest).all_views(), views, folder):
-        findings[finding.rule, finding.file, finding.line, finding.column, finding.message] = finding
-    return sorted(findings.values(), key=lambda f: (f.view, f.file, f.line, f.column, f.rule))
+            findings += [_finding(spot, model, view, folder) for spot in spots]
+    findings += _duplicates(reader, read_registry(manifest).all_views(), views, folder)
+    first = {(f.rule, f.file, f.line, f.column, f.message): f for f in reversed(findings)}
+    return sorted(first.values(), key=lambda f: (f.view, f.file, f.line, f.column, f.rule))
 
 
 def broken(manifest: Mapping[str, Any], services: Mapping[str, str]) -> list[Finding]:

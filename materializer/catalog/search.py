@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from materializer.project.definitions import FeatureService, FeatureView, entities_of
@@ -40,19 +40,12 @@ class Match:
     type: str | None
     owner: str | None
     description: str
-    score: float
-    found_in: tuple[str, ...]
+    score: float = 0.0
+    found_in: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Thing:
-    kind: str
-    reference: str
-    texts: Mapping[str, str]
-    entities: frozenset[str]
-    type: str | None = None
-    owner: str | None = None
-    description: str = ""
+# Something that may be found, the texts that a word is looked for in, and the join keys that it is keyed by.
+_Thing = tuple[Match, Mapping[str, str], Iterable[str]]
 
 
 def search(
@@ -80,12 +73,12 @@ def search(
     """
     words = list(dict.fromkeys(_words(text)))
     things = [
-        thing
-        for thing in _things(views, services)
+        (thing, texts, keys)
+        for thing, texts, keys in _things(views, services)
         if (not kind or thing.kind == kind)
-        and (not entity or entity.lower() in {name.lower() for name in thing.entities})
+        and (not entity or entity.lower() in {name.lower() for name in keys})
         and (not owner or owner.lower() == (thing.owner or "").lower())
-        and (not type or type.lower() in thing.texts.get("type", ""))
+        and (not type or type.lower() in texts.get("type", ""))
     ]
     matches = _matches(words, things, slips=False) or _matches(words, things, slips=True)
     # Of two that match alike, the shorter name is nearer to what was asked.
@@ -94,43 +87,36 @@ def search(
 
 def _matches(words: Sequence[str], things: Iterable[_Thing], slips: bool) -> list[Match]:
     matches = []
-    for thing in things:
-        places = [_place(word, thing.texts, slips) for word in words]
+    for thing, texts, _ in things:
+        places = [_place(word, texts, slips) for word in words]
         if None not in places:
             score = round(sum(score for score, _ in places), 2)
             found = tuple(dict.fromkeys(name for _, name in sorted(places, reverse=True)))
-            matches.append(
-                Match(thing.kind, thing.reference, thing.type, thing.owner, thing.description, score, found)
-            )  # fmt: skip
+            matches.append(replace(thing, score=score, found_in=found))
     return matches
 
 
-def _things(views: Sequence[FeatureView], services: Iterable[FeatureService]) -> Iterable[_Thing]:
+def _things(views: Sequence[FeatureView], services: Iterable[FeatureService]) -> Iterator[_Thing]:
     for view in views:
         tags = " ".join(f"{key} {value}" for key, value in view.tags.items())
-        keys = frozenset(view.join_keys)
         shared = {"tag": tags, "owner": view.owner or "", "entity": " ".join(view.join_keys)}
-        yield _Thing(
-            "view", view.reference,
-            {"name": view.reference, "description": view.description, **shared,
-             "feature": " ".join(feature.name for feature in view.all_features)},
-            keys, None, view.owner, view.description,
-        )  # fmt: skip
+        texts = {"name": view.reference, "description": view.description, **shared,
+                 "feature": " ".join(feature.name for feature in view.all_features)}  # fmt: skip
+        yield Match("view", view.reference, None, view.owner, view.description), texts, view.join_keys
         for feature in view.all_features:
             dtype = str(feature.dtype) if feature.dtype else None
-            texts = {"name": feature.name, "view": view.reference, "type": _type_words(dtype), **shared}
-            yield _Thing(
-                "feature", f"{view.reference}:{feature.name}", {**texts, "description": feature.description},
-                keys, dtype, view.owner, feature.description,
-            )  # fmt: skip
+            texts = {"name": feature.name, "view": view.reference, "type": _type_words(dtype), **shared,
+                     "description": feature.description}  # fmt: skip
+            found = Match("feature", f"{view.reference}:{feature.name}", dtype, view.owner, feature.description)
+            yield found, texts, view.join_keys
     for entity in entities_of(views):
         dtype = type_name(entity.dtype) if entity.dtype else None
         texts = {"name": entity.name, "description": entity.description, "type": _type_words(dtype)}
-        yield _Thing("entity", entity.name, texts, frozenset({entity.name}), dtype, None, entity.description)
+        yield Match("entity", entity.name, dtype, None, entity.description), texts, [entity.name]
     by_reference = {view.reference: view for view in views} | {view.name: view for view in views if view.latest}
     for service in services:
         used = {reference.split(":")[0] for reference in service.features}
-        keys = frozenset(key for name in used if name in by_reference for key in by_reference[name].join_keys)
+        keys = {key for name in used if name in by_reference for key in by_reference[name].join_keys}
         texts = {
             "name": service.name,
             "description": service.description,
@@ -139,9 +125,7 @@ def _things(views: Sequence[FeatureView], services: Iterable[FeatureService]) ->
             "feature": " ".join(service.references),
             "entity": " ".join(sorted(keys)),
         }
-        yield _Thing(
-            "service", service.name, texts, keys, None, service.owner, service.description
-        )  # fmt: skip
+        yield Match("service", service.name, None, service.owner, service.description), texts, keys
 
 
 def _place(word: str, texts: Mapping[str, str], slips: bool) -> tuple[float, str] | None:

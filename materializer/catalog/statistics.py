@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from materializer.errors import InputError, NotFoundError
 from materializer.project.definitions import FeatureView, split_reference
-from materializer.project.duration import parse_duration, parse_moment
+from materializer.project.duration import macro_moment, parse_duration
 from materializer.project.render import MacroRenderer
 from materializer.warehouse import Warehouse
 from materializer.warehouse.arrow import to_pandas
@@ -283,8 +283,7 @@ def _moment(moment: datetime | date | str | None) -> str | None:
         return None
     if isinstance(moment, date) and not isinstance(moment, datetime):
         moment = datetime.combine(moment, time())
-    parsed = parse_moment(moment.strip() if isinstance(moment, str) else moment)
-    return parsed.replace(tzinfo=None).isoformat(" ", "microseconds")
+    return macro_moment(moment.strip() if isinstance(moment, str) else moment)
 
 
 def _bounds(rows: Sequence[Mapping[str, Any]]) -> tuple[datetime | None, datetime | None]:

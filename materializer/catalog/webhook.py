@@ -50,65 +50,49 @@ def send(url: str, report: Mapping[str, Any], timeout: float = TIMEOUT_SECONDS) 
     if parts.username:
         login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         request.add_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
-    reason = _Delivery(request, timeout).failure()
-    if reason is None:
-        return
-    raise FeatureStoreError(f"The webhook at {parts.hostname} {reason}: the report was not delivered.")
+    sockets: list[socket.socket] = []
+    ended: list[str | None] = []
+    # In a thread of its own: a timeout of a socket begins anew with every byte that drips in.
+    thread = threading.Thread(target=_deliver, args=(request, timeout, sockets, ended), daemon=True)
+    thread.start()
+    thread.join(timeout)
+    reason = ended[0] if ended else _trouble(TimeoutError(), timeout)
+    for one in sockets if thread.is_alive() else ():  # so that the thread ends, too
+        with suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
+    if reason is not None:
+        raise FeatureStoreError(f"The webhook at {parts.hostname} {reason}: the report was not delivered.")
 
 
-class _Delivery:
-    """One request in a thread of its own: a timeout of a socket begins anew with every byte that drips in."""
-
-    def __init__(self, request: urllib.request.Request, timeout: float) -> None:
-        self._request = request
-        self._timeout = timeout
-        self._sockets: list[socket.socket] = []
-        self._reasons: list[str | None] = []
-        self._thread = threading.Thread(target=self._deliver, daemon=True)
-
-    def failure(self) -> str | None:
-        """Why it was not delivered, within the timeout; None where it was."""
-        self._thread.start()
-        self._thread.join(self._timeout)
-        if self._reasons:
-            return self._reasons[0]
-        for one in self._sockets:  # so that the thread ends, too
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-        return _trouble(TimeoutError(), self._timeout)
-
-    def _deliver(self) -> None:
-        try:
-            opener = urllib.request.build_opener(_NoRedirect, *_remembering(self._sockets))
-            with opener.open(self._request, timeout=self._timeout):
-                self._reasons.append(None)
-        except urllib.error.HTTPError as error:
-            error.close()
-            self._reasons.append(_answer(error))
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            self._reasons.append(_trouble(getattr(error, "reason", error), self._timeout))
+def _deliver(
+    request: urllib.request.Request, timeout: float, sockets: list[socket.socket], ended: list[str | None]
+) -> None:
+    """Note the sockets that a request opens, and why it was not delivered; None where it was."""
+    handlers = (_noting(kind, sockets) for kind in (urllib.request.HTTPHandler, urllib.request.HTTPSHandler))
+    try:
+        with urllib.request.build_opener(_NoRedirect, *handlers).open(request, timeout=timeout):
+            ended.append(None)
+    except urllib.error.HTTPError as error:
+        error.close()
+        redirect = f"with a redirect ({error.code}), which is not followed: give the address it leads to"
+        ended.append(f"answered {redirect if 300 <= error.code < 400 else error.code}")
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        ended.append(_trouble(getattr(error, "reason", error), timeout))
 
 
-def _remembering(sockets: list[socket.socket]) -> tuple[urllib.request.BaseHandler, ...]:
-    """urllib's handlers of HTTP and HTTPS, which note the sockets that they open."""
+def _noting(handler: Any, sockets: list[socket.socket]) -> urllib.request.BaseHandler:
+    """urllib's handler of HTTP or HTTPS, which notes the sockets that it opens."""
 
-    def connecting(kind: type[http.client.HTTPConnection]) -> type[http.client.HTTPConnection]:
-        class Connection(kind):
-            def connect(self) -> None:
-                super().connect()
-                sockets.append(self.sock)
+    class Noting(handler):
+        def do_open(self, kind: Any, *args: Any, **options: Any) -> Any:
+            class Connection(kind):
+                def connect(self) -> None:
+                    super().connect()
+                    sockets.append(self.sock)
 
-        return Connection
+            return super().do_open(Connection, *args, **options)
 
-    class Http(urllib.request.HTTPHandler):
-        def http_open(self, request: urllib.request.Request) -> Any:
-            return self.do_open(connecting(http.client.HTTPConnection), request)
-
-    class Https(urllib.request.HTTPSHandler):
-        def https_open(self, request: urllib.request.Request) -> Any:
-            return self.do_open(connecting(http.client.HTTPSConnection), request, context=self._context)
-
-    return Http(), Https()
+    return Noting()
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -127,12 +111,6 @@ def _parsed(url: str) -> SplitResult:
     if not whole or not url.isascii() or not url.isprintable() or " " in url:
         raise InputError("The webhook URL is not one: write https://host/path (or http://).")
     return parts
-
-
-def _answer(error: urllib.error.HTTPError) -> str:
-    if 300 <= error.code < 400:
-        return f"answered with a redirect ({error.code}), which is not followed: give the address it leads to"
-    return f"answered {error.code}"
 
 
 def _trouble(reason: Any, timeout: float) -> str:

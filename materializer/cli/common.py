@@ -223,7 +223,10 @@ def key_values(text: str) -> dict[str, Any]:
         InputError: where there is no equals sign, a key stands twice, or the JSON is none.
     """
     if text.lstrip().startswith("{"):
-        pairs = _json_pairs(text)
+        try:
+            pairs = [(name, value) for name, value in json.loads(text, object_pairs_hook=list, parse_float=Decimal)]
+        except ValueError as error:
+            raise InputError(f"'{text}' is no JSON object such as {{\"user_id\": 1}}: {error}.") from None
     else:
         pairs = []
         for part in text.split(","):
@@ -239,11 +242,3 @@ def key_values(text: str) -> dict[str, Any]:
         if names.count(name) > 1:
             raise InputError(f"'{text}' has '{name}' twice: give each entity an --entity of its own.")
     return dict(pairs)
-
-
-def _json_pairs(text: str) -> list[tuple[str, Any]]:
-    try:
-        pairs = json.loads(text, object_pairs_hook=list, parse_float=Decimal)
-    except ValueError as error:
-        raise InputError(f"'{text}' is no JSON object such as {{\"user_id\": 1}}: {error}.") from None
-    return [(name, value) for name, value in pairs]

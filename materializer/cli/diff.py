@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from materializer.cli.common import open_store, output_option, print_json, say, store_options
+from materializer.printable import clipped
 
 if TYPE_CHECKING:
     from materializer.diff.result import Cause, Dependents, Diff, FeatureChange, Values, ViewChange
-
-_SQL_SHOWN = 200
 
 
 @click.command()
@@ -161,17 +160,12 @@ def _values(values: Values) -> list[str]:
         said.append(f"    ~ {one.feature}: {one.differing} differ ({share:.2%}){numbers}{nulls}")
         for example in one.examples:
             keys = ", ".join(f"{k}={v}" for k, v in example.items() if k not in ("old_value", "new_value"))
-            said.append(
-                f"        {keys}: {_short(_null(example['old_value']))} -> {_short(_null(example['new_value']))}"
-            )
+            before, after = ("NULL" if value is None else _short(value) for value in
+                             (example["old_value"], example["new_value"]))  # fmt: skip
+            said.append(f"        {keys}: {before} -> {after}")
     equal = [one.feature for one in values.features if not one.differing]
     return said + ([f"    equal: {', '.join(equal)}"] if equal else [])
 
 
-def _null(value: str | None) -> str:
-    return "NULL" if value is None else value
-
-
 def _short(sql: str | None) -> str:
-    text = " ".join((sql or "").split())
-    return text if len(text) <= _SQL_SHOWN else text[: _SQL_SHOWN - 3] + "..."
+    return clipped(sql, 200)

@@ -51,8 +51,12 @@ def freshness(
     try:
         results = open_store(**where).get_freshness(views)
     except FeatureStoreError as error:
-        if url:
-            _tell_failure(url, error)
+        if url:  # an alarm that falls silent when it cannot look would be none
+            unchecked = {"text": f"Freshness could not be checked: {error}", "error": str(error)}
+            try:
+                webhook.send(url, report([]) | unchecked)
+            except FeatureStoreError as undelivered:
+                say(f"Error: {undelivered}", err=True)
         raise
     document = report(results)
     if output == "json":
@@ -65,14 +69,6 @@ def freshness(
     failing = ("error",) if fail_on == "error" else ("error", "warn")
     if any(result.status in failing for result in results):
         context.exit(1)
-
-
-def _tell_failure(url: str, error: FeatureStoreError) -> None:
-    """An alarm that falls silent when it cannot look would be none."""
-    try:
-        webhook.send(url, {**report([]), "text": f"Freshness could not be checked: {error}", "error": str(error)})
-    except FeatureStoreError as undelivered:
-        say(f"Error: {undelivered}", err=True)
 
 
 def _print(results: list[Freshness]) -> None:

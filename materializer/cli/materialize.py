@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from materializer.cli.common import open_store, output_option, print_json, print_rows, say, store_options
-from materializer.cli.progress import progress_bars
 from materializer.errors import MaterializationError
 from materializer.materialize.plan import ViewResult
+from materializer.printable import printable
 
 
 class _LikeDbt(click.Command):
@@ -80,7 +85,7 @@ def materialize(
     for note in store.project.notes:
         say(f"Warning: {note}", err=True)
     failure: MaterializationError | None = None
-    with progress_bars() as progress:
+    with _progress_bars() as progress:
         try:
             results = store.materialize(
                 feature_views=views, full=full, tags=tags, select=select, exclude=exclude, selector=selector,
@@ -119,3 +124,24 @@ def _as_json(result: ViewResult, dry_run: bool) -> dict[str, Any]:
     why = entry.pop("why")
     del entry["warnings"]
     return {**entry, "dry_run": True, "why": why} if dry_run else entry
+
+
+@contextmanager
+def _progress_bars() -> Iterator[Callable[[str, int, int], None] | None]:
+    """Gives a callback for `FeatureStore.materialize`, or None where stderr is not a terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TextColumn("{task.fields[rate]}"), TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=console, transient=True) as bars:
+        tasks = {}
+
+        def show(view: str, rows: int, total: int) -> None:
+            if view not in tasks:
+                tasks[view] = bars.add_task(escape(printable(view)), total=total, rate="")
+            speed = bars.tasks[tasks[view]].speed
+            bars.update(tasks[view], completed=rows, rate=f"{speed:,.0f} rows/s" if speed else "")
+
+        yield show

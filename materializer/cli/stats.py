@@ -19,6 +19,7 @@ from materializer.cli.common import (
     store_options,
     webhook_option,
 )
+from materializer.printable import clipped
 
 if TYPE_CHECKING:
     from materializer.catalog.statistics import Exceeded, FeatureDrift, FeatureStatistics, Statistics
@@ -156,7 +157,8 @@ def _picture(figures: FeatureStatistics) -> str | None:
     """The histogram in block characters, or the most frequent values, or the length of vectors."""
     if figures.kind in ("text", "boolean") and figures.top_values:
         shown = [
-            f"{_clipped(_short(top.value))} {_share(top.count / figures.row_count)}" for top in figures.top_values[:3]
+            f"{_short('' if top.value is None else top.value)} {_share(top.count / figures.row_count)}"
+            for top in figures.top_values[:3]
         ]
         return ", ".join(shown)
     if figures.mean_norm is not None:
@@ -195,12 +197,7 @@ def _short(value: Any) -> str | None:
         return f"{value:.6g}"
     if isinstance(value, (datetime, date)):
         return value.isoformat(" ", "seconds") if isinstance(value, datetime) else value.isoformat()
-    return None if value is None else _clipped(str(value))
-
-
-def _clipped(text: str | None) -> str:
-    line = " ".join((text or "").split()) or "''"
-    return line if len(line) <= 20 else line[:17] + "..."
+    return None if value is None else clipped(str(value), 20) or "''"
 
 
 def _short_type(of: FeatureStatistics | FeatureDrift) -> str:
@@ -208,15 +205,9 @@ def _short_type(of: FeatureStatistics | FeatureDrift) -> str:
 
 
 def _share(share: float | None) -> str | None:
-    return (
-        None
-        if share is None
-        else "0%"
-        if share == 0
-        else f"{100 * share:.3g}%"
-        if share < 0.9995
-        else f"{100 * share:.4g}%"
-    )
+    if not share:
+        return None if share is None else "0%"
+    return f"{100 * share:.3g}%" if share < 0.9995 else f"{100 * share:.4g}%"
 
 
 def _measure(value: float | None) -> str | None:

@@ -7,16 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from materializer.diff.result import Diff, Move, ViewChange
-from materializer.diff.sides import (
-    CurrentManifest,
-    Revision,
-    Side,
-    WorkingTree,
-    declared_views,
-    last_commit,
-    read_sides,
-    spec_of,
-)
+from materializer.diff.sides import Now, Revision, Side, declared_views, last_commit, read_sides, spec_of
 from materializer.diff.values import compare_values
 from materializer.diff.views import (
     Declared,
@@ -60,12 +51,12 @@ def diff(
     if isinstance(second, FeatureView):
         raise InputError(f"'{new}' is a feature view: it can only be compared with another, as in user_features.v1.")
     if second is None:
-        second = WorkingTree() if isinstance(first, Revision) else CurrentManifest()
-    if data and not (isinstance(first, Path) and isinstance(second, (Path, CurrentManifest))):
+        second = Now.FILES if isinstance(first, Revision) else Now.MANIFEST
+    if data and not (isinstance(first, Path) and (isinstance(second, Path) or second is Now.MANIFEST)):
         raise InputError(
             "Values can only be compared where both sides are built: between two versions of a view, or two manifests."
         )
-    sides = read_sides(project, first, second)
+    sides = list(map(declared, read_sides(project, first, second)))
     found = _diff_manifests(*sides)
     return _with_values(project, found, *sides, sample) if data else found
 
@@ -75,10 +66,10 @@ def _diff_versions(project: Project, old: str, new: str, data: bool, sample: int
     if old == new:
         raise InputError(f"'{old}' is the latest version already: name another one to compare it with.")
     manifest = load_manifest(project)
-    registry = declared("the project", manifest, {}).registry
+    registry = declared(Side("the project", manifest, {})).registry
     pair = registry.view(old), registry.view(new)
     columns, notes = _built_columns(project, pair)
-    side = declared("the project", manifest, columns)
+    side = declared(Side("the project", manifest, columns))
     views = ViewComparison(side, side, built=True)
     change = _with_dependents(views.compare(*pair), side, side, *pair)
     if data:
@@ -92,11 +83,10 @@ def _diff_versions(project: Project, old: str, new: str, data: bool, sample: int
     return Diff(old, new, (change,), breaks=breaks, notes=(*notes, *views.models.notes))
 
 
-def _diff_manifests(old: Side, new: Side) -> Diff:
-    sides = declared(old.name, old.manifest, old.columns), declared(new.name, new.manifest, new.columns)
-    views = ViewComparison(*sides)
+def _diff_manifests(old: Declared, new: Declared) -> Diff:
+    views = ViewComparison(old, new)
     changes = []
-    for before, after in _pairs(*sides):
+    for before, after in _pairs(old, new):
         if before is None or after is None:
             change = ViewChange(
                 (after or before).reference, before and before.reference, after and after.reference
@@ -104,10 +94,10 @@ def _diff_manifests(old: Side, new: Side) -> Diff:
         else:
             change = views.compare(before, after)
         if change.change != "same":
-            changes.append(_with_dependents(change, *sides, before, after))
-    notes = (*old.notes, *new.notes, *views.models.notes)
+            changes.append(_with_dependents(change, old, new, before, after))
+    notes = (*old.side.notes, *new.side.notes, *views.models.notes)
     services, breaks = tuple(changed_services(views)), tuple(broken_services(views))
-    return Diff(old.name, new.name, tuple(changes), services, tuple(_moves(*sides)), breaks, notes)
+    return Diff(old.side.name, new.side.name, tuple(changes), services, tuple(_moves(old, new)), breaks, notes)
 
 
 def _pairs(old: Declared, new: Declared) -> Iterator[tuple[FeatureView | None, FeatureView | None]]:
@@ -164,16 +154,15 @@ def _built_columns(
     return columns, [f"{name} is not built: its types are as far as the manifest tells them." for name in unbuilt]
 
 
-def _with_values(project: Project, found: Diff, old: Side, new: Side, sample: int | None) -> Diff:
+def _with_values(project: Project, found: Diff, old: Declared, new: Declared, sample: int | None) -> Diff:
     """With the values of every view that both manifests have, in relations of its own, in the project's warehouse."""
-    sides = [declared(side.name, side.manifest, side.columns) for side in (old, new)]
     changes = {(change.old, change.new): change for change in found.views}
     notes = list(found.notes)
     with open_warehouse(project) as warehouse:
-        for before, after in _pairs(*sides):
+        for before, after in _pairs(old, new):
             if before is None or after is None:
                 continue
-            nodes = old.manifest["nodes"][before.unique_id], new.manifest["nodes"][after.unique_id]
+            nodes = old.side.manifest["nodes"][before.unique_id], new.side.manifest["nodes"][after.unique_id]
             if before.relation == after.relation:
                 notes.append(
                     f"{after.reference}: both manifests name the same relation, so its values were not compared."
@@ -181,7 +170,7 @@ def _with_values(project: Project, found: Diff, old: Side, new: Side, sample: in
                 continue
             key = before.reference, after.reference
             try:
-                values = compare_values(warehouse, new.manifest, *nodes, sample, foreign=True)
+                values = compare_values(warehouse, new.side.manifest, *nodes, sample, foreign=True)
             except FeatureStoreError as error:
                 notes.append(f"{after.reference}: its values were not compared. {error}")
                 continue

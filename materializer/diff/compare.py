@@ -35,8 +35,7 @@ class Comparison:
 
     def text_change(self, old: str, new: str) -> str | None:
         """Where two models could only be compared by their text, and it differs: why only by text."""
-        side = self.old if self.old.why_not(old) else self.new
-        why = side.why_not(old if side is self.old else new) or "it cannot be followed"
+        why = self.old.why_not(old) or self.new.why_not(new) or "it cannot be followed"
         first, second = (models.get(key) or {} for models, key in ((self.old, old), (self.new, new)))
         # Jinja may write other SQL from the same text, so the SQL itself counts where both have it.
         kind = "compiled_code" if first.get("compiled_code") and second.get("compiled_code") else "raw_code"

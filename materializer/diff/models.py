@@ -9,10 +9,10 @@ from typing import Any
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from materializer.project.graph import Graph
+from materializer.project.graph import Graph, reference_of
 from materializer.project.relation import PACKAGE
+from materializer.sql.lineage import traces_of
 from materializer.sql.meaning import Query, UnreadableError, digest, relation
-from materializer.sql.reader import Reader
 from materializer.sql.signature import query_of
 
 MODELS = ("model", "snapshot")
@@ -37,19 +37,19 @@ class Models:
         self._adapter = manifest["metadata"].get("adapter_type")
         self._macros = manifest.get("macros") or {}
         self._columns = columns
-        self._by_key = {self.key(node).lower(): node for node in self.graph.nodes.values() if _has_rows(node)}
+        kinds = (*MODELS, "seed", "source")
+        with_rows = [node for node in self.graph.nodes.values() if node["resource_type"] in kinds]
+        self._by_key = {self.key(node).lower(): node for node in with_rows}
         self._queries: dict[str, Query | None] = {}
         self._why: dict[str, str] = {}
         self._fingerprints: dict[str, str | None] = {}
         self.dialect = self.graph.dialect
-        self._reader = Reader(self.graph)
+        self._reader = traces_of(self.graph).reader
 
     def key(self, node: Mapping[str, Any]) -> str:
         """How a node is called in a diff."""
-        if node["resource_type"] == "source":
-            return f"{node['source_name']}.{node['name']}"
-        name = node["name"] if node.get("version") is None else f"{node['name']}.v{node['version']}"
-        return name if node.get("package_name") == self._project else f"{node.get('package_name')}.{name}"
+        own = node["resource_type"] == "source" or node.get("package_name") == self._project
+        return reference_of(node) if own else f"{node.get('package_name')}.{reference_of(node)}"
 
     def get(self, key: str) -> Mapping[str, Any] | None:
         """The model, snapshot, seed or source called so."""
@@ -176,10 +176,6 @@ class Models:
             return relation(name, {}, True)
         columns = self.columns(self.key(node))
         return relation(self.key(node), columns or dict.fromkeys(self._reader.node(name).columns), not columns)
-
-
-def _has_rows(node: Mapping[str, Any]) -> bool:
-    return node["resource_type"] in (*MODELS, "seed", "source")
 
 
 def _in(mapping: Mapping[str, Any], name: str) -> Any:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from materializer.errors import FeatureStoreError, InputError, NotFoundError, ProjectError
+from materializer.printable import clipped
 from materializer.project.compiled import with_compiled
 from materializer.project.definitions import FeatureView
 from materializer.project.manifest import load_manifest, read_manifest, read_registry
 from materializer.project.revisions import commit_of, compile_all, repository_of
 from materializer.project.settings import Project
-from materializer.project.yaml_files import load_yaml
+from materializer.project.yaml_files import project_setting
 from materializer.warehouse import open_warehouse
 
 
@@ -28,17 +28,14 @@ class Revision:
     commit: str
 
 
-@dataclass(frozen=True)
-class WorkingTree:
-    """The project as its files are now, compiled anew."""
+class Now(Enum):
+    """The project as it is: its files, compiled anew, or what dbt last read of them, its ``target/manifest.json``."""
+
+    FILES = "the working tree"
+    MANIFEST = "the project"
 
 
-@dataclass(frozen=True)
-class CurrentManifest:
-    """The project as dbt last read it: its ``target/manifest.json``."""
-
-
-Spec = Path | FeatureView | Revision | WorkingTree | CurrentManifest
+Spec = Path | FeatureView | Revision | Now
 
 
 @dataclass(frozen=True)
@@ -95,8 +92,10 @@ def spec_of(project: Project, given: str | Path | FeatureView, views: Mapping[st
         raise NotFoundError(
             f"{path} holds no manifest.json, nor does its target folder: run `dbt compile` there first."
         )
-    repository = _repository(project)
-    revision = f"a revision of {repository}" if repository else "a git revision (git finds no repository here)"
+    try:
+        revision = f"a revision of {repository_of(project.folder)}"
+    except ProjectError:
+        revision = "a git revision (git finds no repository here)"
     raise NotFoundError(
         f"'{given}' is no feature view of the project (there are: {', '.join(sorted(views)) or 'none known'}), "
         f"no manifest's path and not {revision}; a clone may have to fetch it first."
@@ -109,27 +108,26 @@ def read_sides(project: Project, old: Spec, new: Spec) -> tuple[Side, Side]:
     Raises:
         ProjectError: where one cannot be read.
     """
-    specs = [old, new]
-    to_compile = [spec for spec in specs if isinstance(spec, (Revision, WorkingTree))]
+    to_compile = [spec for spec in (old, new) if isinstance(spec, Revision) or spec is Now.FILES]
     commits = [(spec.name, spec.commit) if isinstance(spec, Revision) else None for spec in to_compile]
     manifests, notes = compile_all(project, commits, open_warehouse) if commits else ([], [])
     compiled = iter(manifests)
     sides = []
-    for spec in specs:
+    for spec in (old, new):
         if isinstance(spec, Path):
-            sides.append(_from_path(spec))
-        elif isinstance(spec, CurrentManifest):
-            sides.append(
-                Side(
-                    f"the project {project.name}",
-                    with_compiled(project, load_manifest(project)),
-                    _catalog(project.manifest_path),
-                )
-            )
+            path = spec.expanduser()
+            file = path if path.is_file() else _manifest_in(path)
+            if file is None:
+                target = " or in its target folder" if path.is_dir() else ""
+                raise NotFoundError(f"There is no manifest at {path}{target}.")
+            sides.append(Side(str(path), read_manifest(file, "run `dbt compile` there"), _catalog(file)))
+        elif spec is Now.MANIFEST:
+            manifest = with_compiled(project, load_manifest(project))
+            sides.append(Side(f"{spec.value} {project.name}", manifest, _catalog(project.manifest_path)))
         else:
-            name = f"{spec.name} ({spec.commit[:7]})" if isinstance(spec, Revision) else "the working tree"
+            name = f"{spec.name} ({spec.commit[:7]})" if isinstance(spec, Revision) else spec.value
             made = next(compiled)
-            notes += [f"dbt could not compile all of {name}: {_shortened(error)}" for error in made.errors[:3]]
+            notes += [f"dbt could not compile all of {name}: {clipped(error, 300)}" for error in made.errors[:3]]
             sides.append(Side(name, made.manifest, {}, tuple(notes)))
             notes = []
     return sides[0], sides[1]
@@ -143,24 +141,9 @@ def declared_views(project: Project) -> dict[str, FeatureView]:
         return {}
 
 
-def _from_path(path: Path) -> Side:
-    path = path.expanduser()
-    file = path if path.is_file() else _manifest_in(path)
-    if file is None:
-        raise NotFoundError(
-            f"There is no manifest at {path}" + (" or in its target folder" if path.is_dir() else "") + "."
-        )
-    return Side(str(path), read_manifest(file, "run `dbt compile` there"), _catalog(file))
-
-
 def _manifest_in(folder: Path) -> Path | None:
     """The manifest in a folder, or in the target folder of the dbt project there."""
-    target = "target"
-    try:
-        config = load_yaml((folder / "dbt_project.yml").read_text())
-        target = str(config.get("target-path") or target)
-    except (yaml.YAMLError, OSError, AttributeError):
-        pass
+    target = project_setting(folder, "target-path", "target")
     candidates = (folder / "manifest.json", folder / target / "manifest.json")
     return next((one for one in candidates if one.is_file()), None)
 
@@ -176,14 +159,3 @@ def _catalog(manifest: Path) -> dict[str, dict[str, str]]:
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 300 else f"{text[:297]}..."
-
-
-def _repository(project: Project) -> Path | None:
-    try:
-        return repository_of(project.folder)
-    except ProjectError:
-        return None

@@ -18,11 +18,13 @@ from materializer.diff.result import (
     ServiceChange,
     ViewChange,
 )
-from materializer.errors import DefinitionError
+from materializer.diff.sides import Side
+from materializer.errors import DefinitionError, NotFoundError
 from materializer.project.definitions import Feature, FeatureService, FeatureView, OnDemand, Registry
 from materializer.project.duration import format_duration
-from materializer.project.graph import Graph, meta_of
+from materializer.project.graph import meta_of
 from materializer.project.manifest import read_registry, service_on_demand
+from materializer.sql.lineage import downstream
 from materializer.sql.meaning import Query
 
 # How a change says of a feature that it is computed, in place of a type.
@@ -33,7 +35,7 @@ _REQUEST = "on demand"
 class Declared:
     """One side: its views and services, and the models behind them."""
 
-    name: str
+    side: Side
     registry: Registry
     models: Models
 
@@ -48,23 +50,23 @@ class Declared:
         return names is None or feature.lower() in map(str.lower, (*names, *computed))
 
 
-def declared(name: str, manifest: Mapping[str, Any], columns: Mapping[str, Mapping[str, str]]) -> Declared:
+def declared(side: Side) -> Declared:
     """What a manifest declares. A service may name views that are not there: a diff has to tell of those.
 
     Raises:
         DefinitionError: where a view is not declared as it should be, naming the side.
     """
     try:
-        views = read_registry({**manifest, "exposures": {}}).views
+        views = read_registry({**side.manifest, "exposures": {}}).views
     except DefinitionError as error:
-        raise DefinitionError(f"In {name}: {error}") from None
+        raise DefinitionError(f"In {side.name}: {error}") from None
     services = {}
-    for exposure in (manifest.get("exposures") or {}).values():
+    for exposure in (side.manifest.get("exposures") or {}).values():
         features = meta_of(exposure).get("features", [])
         if exposure.get("type") == "ml" and isinstance(features, list):
             name = exposure["name"]
             services[name] = FeatureService(name, tuple(map(str, features)), on_demand=_on_demand(exposure))
-    return Declared(name, Registry(views, services), Models(manifest, columns))
+    return Declared(side, Registry(views, services), Models(side.manifest, side.columns))
 
 
 def _on_demand(exposure: Mapping[str, Any]) -> tuple[Feature, ...]:
@@ -268,42 +270,19 @@ def dependents(side: Declared, view: FeatureView, feature: str | None = None) ->
             found = side.registry.views.get(named)
             if found is not None and found.unique_id == view.unique_id and feature in (None, wanted):
                 services.append(name)
-    below = _below(side.models.graph, view.unique_id) if feature is None else _made_from(side, view, feature)
+    below = side.models.graph.below(view.unique_id) if feature is None else _made_from(side, view, feature)
     nodes = [side.models.graph.nodes[one] for one in below if one in side.models.graph.nodes]
     models = {side.models.key(node) for node in nodes if node["resource_type"] in ("model", "snapshot")}
     return Dependents(tuple(sorted(set(services))), tuple(sorted(models - {side.key(view)})))
 
 
-def _below(graph: Graph, unique_id: str) -> set[str]:
-    """Everything that reads a node, through others."""
-    found: set[str] = set()
-    waiting = [unique_id]
-    while waiting:
-        for child in graph.children(waiting.pop()):
-            if child not in found:
-                found.add(child)
-                waiting.append(child)
-    return found
-
-
-def _made_from(side: Declared, view: FeatureView, feature: str) -> set[str]:
-    """The models below with a column that a feature goes into, or rows that it decides."""
-    models, found = side.models, set()
-    waiting = [(view.unique_id, feature.lower())]
-    seen = set(waiting)
-    while waiting:
-        unique_id, name = waiting.pop()
-        read = models.key(models.graph.nodes[unique_id]), name
-        for child in models.graph.children(unique_id):
-            query = models.query(models.key(models.graph.nodes[child])) if child in models.graph.nodes else None
-            if query is None:
-                continue
-            every = read in query.row_reads
-            made = [(child, one) for one, column in query.columns.items() if every or read in column.reads]
-            found |= {child} if made or every else set()
-            waiting += [one for one in made if one not in seen]
-            seen |= set(made)
-    return found
+def _made_from(side: Declared, view: FeatureView, feature: str) -> list[str]:
+    """The nodes below with a column that a feature goes into, or rows that it decides."""
+    try:
+        used = downstream(side.models.graph, view.unique_id, feature)
+    except NotFoundError:  # it is declared, and its SQL has no such column
+        return []
+    return [column.node for column in (*used.values, *used.filters)]
 
 
 def _computed(old: FeatureView, new: FeatureView) -> Iterator[FeatureChange]:

@@ -29,7 +29,7 @@ def from_feast(path: Path, name: str | None = None, python: str | None = None) -
     repository = repository_of(path, python)
     if not repository.views:
         files = f"{repository.folder} (Python files: {repository.files})"
-        reasons = [f"'{a.name}' ({a.where}): {a.why}" for a in repository.absent if a.kind == "feature view"]
+        reasons = [f"'{a.name}' ({a.where}): {a.notes[0]}" for a in repository.absent if a.kind == "feature view"]
         if not reasons:
             raise InputError(f"Feast finds no feature view in {files}.")
         more = f"; and {len(reasons) - 2} more" if len(reasons) > 2 else ""

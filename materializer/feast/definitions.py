@@ -36,23 +36,24 @@ class Entity(Field):
 
 @dataclass(frozen=True, kw_only=True)
 class Source(Described):
-    """Where a view's rows are: a file, a table or a query. `timestamp` and `created` are the names after
-    `field_mapping`, which goes from the source's column names to Feast's. `columns` are those that Feast found there,
-    with Arrow's names of their types in files; None where it did not look, or could not."""
+    """Where a view's rows are: exactly one of `file`, `table` and `query` is given. `timestamp` and `created` are the
+    names after `field_mapping`, which goes from the source's column names to Feast's. `columns` are those that Feast
+    found there, with Arrow's names of their types in files; None where it did not look, or could not."""
 
     kind: str
-    path: str = ""
-    file_format: str = "parquet"
-    is_folder: bool = False
+    # As DuckDB reads it, and whether it begins with the variable of the repository's folder.
+    file: str = ""
+    inside: bool = False
     table: str = ""
     schema: str = ""
     database: str = ""
+    # And whether it is one query, which the parentheses around it in a model hold.
     query: str = ""
+    whole: bool = True
     timestamp: str = ""
     created: str = ""
     field_mapping: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, str] | None = None
-    columns_error: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,13 +103,15 @@ class Service(Described):
 
 
 @dataclass(frozen=True)
-class Absent:
-    """An object that has no equal here: why, and what to do."""
+class Outcome:
+    """What became of one object of the repository. `became` is empty where it has no equal; `notes` then say why, and
+    what to do."""
 
     kind: str
     name: str
     where: str
-    why: str
+    became: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,13 +122,10 @@ class Repository:
     feast: str
     project: str
     online_store: str
-    # Where the offline store's tables are, as far as feature_store.yaml says so.
-    schema: str
-    database: str
     files: int
     entities: tuple[Entity, ...]
     views: tuple[View, ...]
     services: tuple[Service, ...]
-    absent: tuple[Absent, ...]
+    absent: tuple[Outcome, ...]
     # The on-demand views that became expressions: name, place in the code, the view that has them now, and a note.
     on_demand: tuple[tuple[str, str, str, str], ...] = ()

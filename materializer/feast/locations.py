@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
-
-from materializer.feast.definitions import Repository, Source
+from typing import Any
 
 # The repository's folder, in what dbt reads.
 REPOSITORY = "{{ var('feast_repository') }}"
@@ -21,40 +20,14 @@ _READERS = {
 }
 
 
-@dataclass(frozen=True)
-class Location:
-    """Exactly one of `file`, `table` and `query` is given."""
-
-    file: str = ""
-    table: str = ""
-    schema: str = ""
-    database: str = ""
-    query: str = ""
-    notes: tuple[str, ...] = ()
-    # Whether `file` begins with the variable of the repository's folder.
-    inside: bool = False
-    # Whether `query` is one query, which the parentheses around it in a model hold.
-    whole: bool = True
-
-
-def location_of(source: Source, repository: Repository) -> Location:
-    """Where a source's rows are.
-
-    A path inside the repository's folder is written with the dbt variable ``feast_repository``.
-    """
-    if source.query:
-        query = textwrap.dedent(source.query.strip("\r\n")).strip().rstrip(";").rstrip()
-        notes = ["it reads a query: make the tables in it dbt sources, so that dbt knows where the rows come from"]
-        whole = _is_one_query(query)
-        if not whole:
-            notes.append("its query is not one SELECT: it is written with `enabled: false` until you corrected it")
-        return Location(query=query, notes=tuple(notes), whole=whole)
-    if source.path:
-        return _file(source, repository.folder)
-    *above, name = source.table.replace("`", "").replace('"', "").replace(":", ".").split(".")
-    schema = source.schema or (above[-1] if above else "") or repository.schema
-    database = source.database or (above[-2] if len(above) > 1 else "") or repository.database
-    return Location(table=name, schema=schema, database=database)
+def query_of(text: str, notes: list[str]) -> dict[str, Any]:
+    """The facts of a `Source` that is a query."""
+    query = textwrap.dedent(text.strip("\r\n")).strip().rstrip(";").rstrip()
+    notes.append("it reads a query: make the tables in it dbt sources, so that dbt knows where the rows come from")
+    whole = _is_one_query(query)
+    if not whole:
+        notes.append("its query is not one SELECT: it is written with `enabled: false` until you corrected it")
+    return {"query": query, "whole": whole}
 
 
 def _is_one_query(query: str) -> bool:
@@ -74,13 +47,25 @@ def _is_one_query(query: str) -> bool:
     return bool(tokens) and depth == 0
 
 
-def _file(source: Source, folder: Path) -> Location:
-    path, notes, inside = source.path.removeprefix("file://"), [], False
-    if source.file_format == "orc":
+def table_of(text: str, schema: str, database: str, store: Mapping[str, str]) -> dict[str, Any]:
+    """The facts of a `Source` that is a table; where it does not say its schema, the offline `store` may."""
+    *above, name = text.replace("`", "").replace('"', "").replace(":", ".").split(".")
+    return {
+        "table": name,
+        "schema": schema or (above[-1] if above else "") or store["schema"],
+        "database": database or (above[-2] if len(above) > 1 else "") or store["database"],
+    }
+
+
+def file_of(path: str, kind: str, folder: Path, found: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    """The facts of a `Source` that is a file: a path inside the repository's `folder` is written with the dbt variable
+    ``feast_repository``. `found` is what Feast saw there."""
+    path, inside = path.removeprefix("file://"), False
+    if kind == "orc":
         notes.append("DuckDB does not read ORC files: convert them to Parquet")
-    if source.file_format in ("avro", "delta", "iceberg"):
-        notes.append(f"DuckDB reads {source.file_format} with an extension, which it fetches at first use")
-    reader = _READERS.get(source.file_format, "read_parquet")
+    if kind in ("avro", "delta", "iceberg"):
+        notes.append(f"DuckDB reads {kind} with an extension, which it fetches at first use")
+    reader = _READERS.get(kind, "read_parquet")
     if PureWindowsPath(path).drive:
         written = path.replace("\\", "/")
     elif "://" in path:
@@ -94,16 +79,15 @@ def _file(source: Source, folder: Path) -> Location:
         absolute = absolute.resolve() if ".." in absolute.parts else absolute
         inside = absolute.is_relative_to(folder)
         written = f"{REPOSITORY}/{absolute.relative_to(folder).as_posix()}" if inside else absolute.as_posix()
-        if reader == "read_parquet" and source.is_folder:
+        if reader == "read_parquet" and found.get("is_folder"):
             written += "/**/*.parquet"
-        if source.columns_error == "FileNotFoundError":
+        error = found.get("columns_error", "")
+        if error == "FileNotFoundError":
             notes.append(f"there is no {absolute} yet: dbt fails until it is there")
-        elif source.columns_error and reader == "read_parquet":
-            notes.append(f"Feast could not read {absolute} ({source.columns_error}): dbt may fail on it too")
-    if written.endswith(".parquet") and not set("()'") & set(path):
-        file = written
-    else:
+        elif error and reader == "read_parquet":
+            notes.append(f"Feast could not read {absolute} ({error}): dbt may fail on it too")
+    if not written.endswith(".parquet") or set("()'") & set(path):
         variable = REPOSITORY if inside else ""
         quoted = written.removeprefix(variable).replace("'", "''")
-        file = f"{reader}('{variable}{quoted}')"
-    return Location(file=file, notes=tuple(notes), inside=inside)
+        written = f"{reader}('{variable}{quoted}')"
+    return {"file": written, "inside": inside}

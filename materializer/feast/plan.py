@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from materializer.feast.definitions import Field, Repository, Source, View
-from materializer.feast.locations import Location, location_of
 from materializer.feast.sql_types import WAREHOUSES, converted, data_type, quoted
 from materializer.project.render import package_folder
 
@@ -43,7 +42,6 @@ class Model:
     everything: bool
     # Names that features have in Feast and not here.
     renamed: Mapping[str, str]
-    location: Location
     enabled: bool
     warehouse: str
     notes: tuple[str, ...]
@@ -73,16 +71,16 @@ class Names:
 def plan_models(repository: Repository) -> list[Model]:
     """A model for each view, with names that dbt and this store take, each once."""
     names = Names()
-    return [_model(repository, view, *names.take(view.name)) for view in repository.views]
+    return [_model(view, *names.take(view.name)) for view in repository.views]
 
 
-def _model(repository: Repository, view: View, name: str, notes: list[str]) -> Model:
-    source, location = view.source, location_of(view.source, repository)
-    notes += [*view.notes, *source.notes, *location.notes]
-    warehouse = "DuckDB" if location.file else WAREHOUSES.get(source.kind, "DuckDB")
+def _model(view: View, name: str, notes: list[str]) -> Model:
+    source = view.source
+    notes += [*view.notes, *source.notes]
+    warehouse = "DuckDB" if source.file else WAREHOUSES.get(source.kind, "DuckDB")
     keys = [entity.join_key for entity in view.entities]
     # Types are Arrow's in files alone.
-    types = {name.lower(): dtype for name, dtype in (source.columns or {}).items()} if location.file else {}
+    types = {name.lower(): dtype for name, dtype in (source.columns or {}).items()} if source.file else {}
     mapping = {new: old for old, new in source.field_mapping.items()}
     timestamp, created = _timestamps(source, notes)
     if not keys:
@@ -120,7 +118,7 @@ def _model(repository: Repository, view: View, name: str, notes: list[str]) -> M
     time_type = types.get(mapping.get(timestamp, timestamp).lower(), "timestamp")
     return Model(
         name, view, tuple(keys or [ALL_ROWS]), tuple(columns), timestamp, created, tuple(features), everything, renamed,
-        location, _enabled(view, missing, time_type, timestamp, notes) and location.whole, warehouse, tuple(notes),
+        _enabled(view, missing, time_type, timestamp, notes) and source.whole, warehouse, tuple(notes),
     )  # fmt: skip
 
 

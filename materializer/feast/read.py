@@ -9,7 +9,18 @@ from datetime import timedelta
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from materializer.feast.definitions import Absent, Computed, Entity, Field, Projected, Repository, Service, Source, View
+from materializer.feast.definitions import (
+    Computed,
+    Entity,
+    Field,
+    Outcome,
+    Projected,
+    Repository,
+    Service,
+    Source,
+    View,
+)
+from materializer.feast.locations import file_of, query_of, table_of
 from materializer.feast.on_demand import NotPlainError, computed_features
 
 _VIEWS = ("BatchFeatureView", "FeatureView", "LabelView", "StreamFeatureView")
@@ -46,7 +57,7 @@ def definitions(answer: Proto) -> Repository:
     moved: list[tuple[str, str, str, str]] = []
     views: dict[str, View] = {}
     services: dict[str, Service] = {}
-    absent: dict[Absent, None] = {}
+    absent: dict[Outcome, None] = {}
     # Those that read others come after them, and services last.
     last = {"OnDemandFeatureView": 1, "FeatureService": 2}
     for found in sorted(objects, key=lambda one: last.get(one["kind"], 0)):
@@ -59,7 +70,7 @@ def definitions(answer: Proto) -> Repository:
             if kind in _VIEWS:
                 if any(name.lower() == other.lower() for other in views):
                     raise NoEqual("another feature view before it has the same name")
-                views[name] = _view(found, entities)
+                views[name] = _view(found, entities, answer)
             elif kind == "FeatureService":
                 if name in services:
                     raise NoEqual("another feature service before it has the same name")
@@ -71,7 +82,7 @@ def definitions(answer: Proto) -> Repository:
             else:
                 _has_no_equal(kind, _spec(found))
         except NoEqual as error:
-            absent[Absent(_KINDS.get(kind, kind), name, found["where"], str(error))] = None
+            absent[Outcome(_KINDS.get(kind, kind), name, found["where"], notes=(str(error),))] = None
     return Repository(
         folder=Path(answer["folder"]),
         entities=tuple(entities.values()),
@@ -79,7 +90,7 @@ def definitions(answer: Proto) -> Repository:
         services=tuple(services.values()),
         absent=tuple(absent),
         on_demand=tuple(moved),
-        **{name: answer[name] for name in ("feast", "project", "online_store", "schema", "database", "files")},
+        **{name: answer[name] for name in ("feast", "project", "online_store", "files")},
     )
 
 
@@ -158,7 +169,7 @@ def _has_no_equal(kind: str, spec: Proto, why: str = "") -> None:
 # Views.
 
 
-def _view(found: Proto, known: Mapping[str, Entity]) -> View:
+def _view(found: Proto, known: Mapping[str, Entity], answer: Proto) -> View:
     kind, spec, notes = found["kind"], _spec(found), []
     if spec.get("source_views"):
         notes.append(f"Feast derives it from {_names(spec['source_views'])}; it is read here from its sink_source")
@@ -199,7 +210,7 @@ def _view(found: Proto, known: Mapping[str, Entity]) -> View:
         kind=kind,
         entities=tuple(entities),
         features=tuple(Field(dtype=_type(one), **_described(one)) for one in spec.get("features", [])),
-        source=_source(batch, found),
+        source=_source(batch, found, answer),
         ttl=_ttl(spec.get("ttl", "0s"), notes),
         online=bool(spec.get("online")) and not spec.get("disabled"),
         transformation=found["code"] or ("(Feast does not tell the code.)" if computed else ""),
@@ -227,7 +238,7 @@ def _class(source: Proto) -> str:
     return named or next((of for word, of in plain.items() if word in source.get("type", "")), "source")
 
 
-def _source(batch: Proto, found: Proto) -> Source:
+def _source(batch: Proto, found: Proto, answer: Proto) -> Source:
     kind, notes = _class(batch), []
     options = next((value for name, value in batch.items() if name.endswith("_options")), {})
 
@@ -245,22 +256,21 @@ def _source(batch: Proto, found: Proto) -> Source:
     file_format, facts = option("file_format", "reader_type") or "parquet", _described(batch)
     if facts["name"] in ("", path, table):
         facts["name"] = table.rpartition(".")[2] or PureWindowsPath(path).stem or found["name"]
+    file_format = (file_format if isinstance(file_format, str) else next(iter(file_format))).removesuffix("_format")
+    if query:
+        place = query_of(query, notes)
+    elif path:
+        place = file_of(path, file_format, Path(answer["folder"]), found, notes)
+    else:
+        place = table_of(table, option("schema", "scope"), option("database"), answer)
     return Source(
         kind=kind,
-        path=path,
-        file_format=(file_format if isinstance(file_format, str) else next(iter(file_format))).removesuffix("_format"),
-        is_folder=bool(found.get("is_folder")),
-        table=table,
-        schema=option("schema", "scope"),
-        database=option("database"),
-        query=query,
         timestamp=batch.get("timestamp_field", ""),
         created=batch.get("created_timestamp_column", ""),
         field_mapping=batch.get("field_mapping", {}),
         columns=found.get("columns"),
-        columns_error=found.get("columns_error", ""),
         notes=tuple(notes),
-        **facts | {"name": facts["name"].strip('`"')},
+        **facts | place | {"name": facts["name"].strip('`"')},
     )
 
 

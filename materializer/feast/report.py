@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from materializer.feast.definitions import Repository
+from materializer.feast.definitions import Outcome, Repository
 from materializer.feast.sql_types import WAREHOUSES
-from materializer.feast.write import Outcome, Written
+from materializer.feast.write import Written
 from materializer.printable import printable
 
 _KINDS = ("feature view", "entity", "feature service", "on-demand feature view")
@@ -48,7 +48,7 @@ def _plural(kind: str) -> str:
 def _todo(repository: Repository, written: Written) -> list[str]:
     lines = []
     warehouses = sorted({WAREHOUSES[m.view.source.kind] for m in written.models
-                         if not m.location.file and m.view.source.kind in WAREHOUSES})  # fmt: skip
+                         if not m.view.source.file and m.view.source.kind in WAREHOUSES})  # fmt: skip
     if warehouses:
         lines.append(
             f"`profiles.yml` names a DuckDB file, and there are tables in {' and '.join(warehouses)}: put that "
@@ -78,13 +78,10 @@ def _table(title: str, outcomes: list[Outcome], kinds: bool = False) -> list[str
     for o in outcomes:
         notes = "<br>".join(_cell(note) for note in o.notes)
         name = f"{o.kind} {_code(o.name)}" if kinds else _code(o.name)
-        became = notes if kinds else f"{_became(o.became)} | {notes}"
+        became = f"[{o.became}]({o.became})" if o.became.startswith("models/") else _cell(o.became)
+        became = notes if kinds else f"{became} | {notes}"
         rows.append(f"{name} | {_cell(o.where)} | {became}")
     return [f"## {title}", "\n".join(f"| {row} |" for row in rows)]
-
-
-def _became(text: str) -> str:
-    return f"[{text}]({text})" if text.startswith("models/") else _cell(text)
 
 
 def _cell(text: str) -> str:

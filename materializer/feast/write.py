@@ -7,28 +7,17 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from materializer.feast.definitions import Computed, Projected, Repository, Service, Source
+from materializer.feast.definitions import Computed, Outcome, Projected, Repository, Service, Source
 from materializer.feast.locations import REPOSITORY
 from materializer.feast.plan import ALL_ROWS, Column, Model, Names, plan_models, shown_as
 from materializer.feast.properties import Line, Row, inert, literal, to_yaml, without_empty
 from materializer.feast.sql_types import is_plain, quoted
 from materializer.project import dbt_package
 from materializer.project.duration import format_duration
-from materializer.project.sandbox import sandbox
+from materializer.project.sandbox import Sandbox
 
 _TEMPLATES = Path(__file__).parent.parent / "templates"
 _OF_PROJECT = (".gitignore", "packages.yml", "profiles.yml")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one object of the repository. `became` is empty where it has no equal."""
-
-    kind: str
-    name: str
-    where: str
-    became: str
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,13 +54,13 @@ def write_project(repository: Repository, name: str) -> Written:
         *(Outcome("feature view", m.view.name, m.view.where, f"models/features/{m.name}.sql", m.notes) for m in models),
         *_on_demand(repository, models),
         *services.outcomes,
-        *(Outcome(absent.kind, absent.name, absent.where, "", (absent.why,)) for absent in repository.absent),
+        *repository.absent,
     ]
     return Written(name, files, tuple(everything), tuple(outcomes))
 
 
 def _project_files(name: str, repository: Repository) -> dict[str, str]:
-    environment = sandbox(keep_trailing_newline=True)
+    environment = Sandbox(keep_trailing_newline=True)
     folder = json.dumps(repository.folder.as_posix(), ensure_ascii=False)
     values = {"name": name, "package": dbt_package.FOLDER, "repository": folder}
     paths = [_TEMPLATES / "project" / file for file in _OF_PROJECT] + [_TEMPLATES / "from_feast" / "dbt_project.yml"]
@@ -90,20 +79,20 @@ class _Sources:
         names: dict[str, Names] = {}
         group_names = Names()
         for model in models:
-            source, location = model.view.source, model.location
-            if location.query or _identity(source) in self._names:
+            source = model.view.source
+            if source.query or _identity(source) in self._names:
                 continue
-            place = (location.database, location.schema, bool(location.file))
+            place = (source.database, source.schema, bool(source.file))
             if place not in groups:
-                wanted = "feast" if location.file else "_".join(filter(None, place[:2])) or "feast_tables"
+                wanted = "feast" if source.file else "_".join(filter(None, place[:2])) or "feast_tables"
                 group, _ = group_names.take(wanted)
-                schema = "" if location.file else literal(location.schema) or "{{ target.schema }}"
-                about = without_empty(name=group, database=literal(location.database), schema=schema)
+                schema = "" if source.file else literal(source.schema) or "{{ target.schema }}"
+                about = without_empty(name=group, database=literal(source.database), schema=schema)
                 groups[place], names[group] = about | {"tables": []}, Names()
             group = groups[place]["name"]
             table, _ = names[group].take(source.name)
             self._names[_identity(source)] = (group, table)
-            groups[place]["tables"].append(_source_table(source, model, table))
+            groups[place]["tables"].append(_source_table(source, table))
         self.content = list(groups.values())
 
     def reference(self, source: Source) -> str:
@@ -113,15 +102,14 @@ class _Sources:
 
 
 def _identity(source: Source) -> tuple[str, ...]:
-    return source.name, source.kind, source.path, source.table, source.schema, source.database
+    return source.name, source.kind, source.file, source.table, source.schema, source.database
 
 
-def _source_table(source: Source, model: Model, name: str) -> dict[str, object]:
-    location = model.location
+def _source_table(source: Source, name: str) -> dict[str, object]:
     meta = literal(without_empty(owner=source.owner, tags=dict(source.tags)))
-    if location.file:
+    if source.file:
         # The variable is ours, where it stands first; the rest is the repository's, whatever it looks like.
-        start, variable, rest = location.file.partition(REPOSITORY if location.inside else "\0")
+        start, variable, rest = source.file.partition(REPOSITORY if source.inside else "\0")
         # dbt-duckdb puts names into the braces of a location, and takes another way to name them where they are told.
         oldstyle = "{" in start + rest
         start, rest = (inert(part.replace("%", "%%") if oldstyle else part) for part in (start, rest))
@@ -129,7 +117,7 @@ def _source_table(source: Source, model: Model, name: str) -> dict[str, object]:
         if oldstyle:
             meta = {"formatter": "oldstyle"} | meta
         meta = {"external_location": external} | meta
-    identifier = literal(location.table) if location.table != name else ""
+    identifier = literal(source.table) if source.table != name else ""
     return without_empty(
         name=name,
         description=literal(source.description),
@@ -142,7 +130,7 @@ def _source_table(source: Source, model: Model, name: str) -> dict[str, object]:
 
 
 def _sql(model: Model, sources: _Sources, repository: Repository) -> str:
-    view, location = model.view, model.location
+    view, query = model.view, model.view.source.query
     if model.shows:
         head = f"-- The view {model.shows} as a feature service takes it, by other join keys or under another name.\n"
     else:
@@ -155,8 +143,8 @@ def _sql(model: Model, sources: _Sources, repository: Repository) -> str:
         head += f"{{# What Feast does with the source's rows:\n\n{code}\n#}}\n"
     if model.shows:
         origin = f"{{{{ ref('{model.shows}') }}}}"
-    elif location.query:
-        query = "\n".join(f"    {line}".rstrip() for line in location.query.splitlines())
+    elif query:
+        query = "\n".join(f"    {line}".rstrip() for line in query.splitlines())
         head += f"with rows_of_source as (\n{inert(query)}\n)\n\n"
         origin = "rows_of_source"
     else:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -60,13 +61,13 @@ class ViewMemory:
     def load(self) -> Memory | None:
         """What is remembered; None where nothing is, or where a part of it is missing or unreadable."""
         try:
-            head = json.loads((self.folder / _HEAD).read_bytes())
-            memory = Memory(**{**head, "pending": tuple(head["pending"]), "keys": tuple(head["keys"])})
+            memory = msgspec.json.decode((self.folder / _HEAD).read_bytes(), type=Memory)
             files = [*memory.pending, *([memory.sent] if memory.sent else [])]
             # Each a file of ours right in the folder.
             there = all(_OWN.fullmatch(name) and (self.folder / name).is_file() for name in files)
-            return memory if there and _is_whole(memory) else None
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            whole = memory.rows >= 0 and (memory.sent is not None or not memory.finished)
+            return memory if there and whole else None
+        except (OSError, ValueError, RecursionError):
             return None
 
     def save(self, memory: Memory) -> None:
@@ -100,19 +101,6 @@ class ViewMemory:
     def path(self, name: str) -> Path:
         """The file called `name`."""
         return self.folder / name
-
-
-def _is_whole(memory: Memory) -> bool:
-    """Whether every value is of its type, as `ViewMemory.save` writes it."""
-    texts = (memory.run, memory.fingerprint, *memory.pending, *memory.keys)
-    return (
-        all(isinstance(text, str) for text in texts)
-        and all(isinstance(text, (str, type(None))) for text in (memory.previous, memory.sent))
-        and type(memory.finished) is bool
-        and type(memory.rows) is int
-        and memory.rows >= 0
-        and (memory.sent is not None or not memory.finished)
-    )
 
 
 class SentRows:

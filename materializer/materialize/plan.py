@@ -17,13 +17,14 @@ from materializer.materialize.bounded import Bounded
 from materializer.materialize.difference import Known
 from materializer.materialize.memory import Memory, ViewMemory
 from materializer.materialize.unstorable import Unstorable, find_unstorable
+from materializer.online.health import settings_of
 from materializer.online.keys import marker_key
 from materializer.online.published import Published, published_view, read_from_elsewhere
 from materializer.online.rows import keep_for
-from materializer.online.topology import OnlineStore, is_wrong_type, masters, node_of, on_every_master, server_time
+from materializer.online.topology import OnlineStore, is_wrong_type, node_of, on_every_master, server_time
 from materializer.online.values import check_key_type, codec
 from materializer.project.definitions import FeatureView, Registry
-from materializer.project.duration import format_duration
+from materializer.project.duration import format_duration, macro_moment
 from materializer.project.render import MacroRenderer
 from materializer.warehouse import Warehouse
 from materializer.warehouse.typed import with_columns
@@ -197,7 +198,7 @@ def make_plan(job: Job, view: FeatureView, run_id: str, warehouse: Warehouse, bo
     if published and not (options.full and options.allow_retype):
         _check_types(view, published.view)
     now = server_time(job.client, job.namespace)
-    moment = (options.as_of or now).replace(tzinfo=None).isoformat(" ", "microseconds")
+    moment = macro_moment(options.as_of or now)
     latest = job.macros.over(warehouse.columns).render("latest", view.reference, as_of=moment)
     expiring = options.as_of is None
     unstorable = find_unstorable(warehouse, view, difference.current_rows(view, latest, now, expiring))
@@ -319,12 +320,9 @@ def _why_full(job: Job, view: FeatureView, remembered: Memory | None, markers: l
 
 def _eviction(client: OnlineStore, view: FeatureView) -> str | None:
     """The eviction policy of a server, where it can take rows of this view."""
-    for node in masters(client):
-        try:
-            policy = node.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
-            limited = int(node.config_get("maxmemory").get("maxmemory", 0)) > 0
-        except redis.ResponseError:
-            continue  # it may not be read; `feature-store doctor` says so
+    # Where they may not be read, `feature-store doctor` says so.
+    for setting in settings_of(client, "maxmemory-policy", "maxmemory") or ():
+        policy, limited = setting["maxmemory-policy"], int(setting["maxmemory"]) > 0
         if limited and (policy.startswith("allkeys") or (policy.startswith("volatile") and view.ttl is not None)):
             return policy
     return None

@@ -24,7 +24,7 @@ def topology(store: OnlineStore, url: str) -> str:
 
 def eviction(store: OnlineStore) -> Finding:
     """Whether rows may be dropped when memory is short."""
-    settings = _settings(store, "maxmemory-policy", "maxmemory")
+    settings = settings_of(store, "maxmemory-policy", "maxmemory")
     if settings is None:
         return _unread("maxmemory-policy", "rows may be dropped unseen unless it is noeviction")
     found = sorted({_eviction(setting) for setting in settings})
@@ -35,7 +35,7 @@ def eviction(store: OnlineStore) -> Finding:
 
 def persistence(store: OnlineStore) -> Finding:
     """Whether rows outlive a restart."""
-    settings = _settings(store, "appendonly", "save")
+    settings = settings_of(store, "appendonly", "save")
     if settings is None:
         return _unread("appendonly and save", "rows may be gone after a restart, and the next run then sends all")
     kinds = {
@@ -48,7 +48,7 @@ def persistence(store: OnlineStore) -> Finding:
     return text, False
 
 
-def _settings(store: OnlineStore, *names: str) -> list[dict[str, str]] | None:
+def settings_of(store: OnlineStore, *names: str) -> list[dict[str, str]] | None:
     """These settings of each master; None where they may not be read."""
     try:
         return [{name: str(node.config_get(name)[name]) for name in names} for node in masters(store)]

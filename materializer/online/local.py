@@ -283,7 +283,9 @@ def _wait_until_ready(folder: Path, port: int, must_answer: bool = True) -> bool
             except redis.BusyLoadingError:
                 pass
             except redis.RedisError:
-                if not must_answer and time.monotonic() > started + 0.2 and not _is_starting(folder):
+                pid = _number(folder, "redis.pid")  # which a server writes before it listens
+                is_starting = pid is not None and _is_alive(pid)
+                if not must_answer and time.monotonic() > started + 0.2 and not is_starting:
                     return False
             time.sleep(0.02)
     finally:
@@ -291,12 +293,6 @@ def _wait_until_ready(folder: Path, port: int, must_answer: bool = True) -> bool
     raise LocalRedisError(
         f"The server in {folder} did not answer within {PATIENCE_SECONDS:.0f} s: see {LOG_FILE} there."
     )
-
-
-def _is_starting(folder: Path) -> bool:
-    """Whether the process that was launched lives; it writes its pidfile before it listens."""
-    pid = _number(folder, "redis.pid")
-    return pid is not None and _is_alive(pid)
 
 
 def _is_alive(pid: int) -> bool:

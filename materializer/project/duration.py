@@ -7,6 +7,7 @@ import re
 from datetime import datetime, timedelta, timezone
 
 from materializer.errors import DefinitionError
+from materializer.printable import number_of
 
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
 _GRAMMAR = re.compile(r"\s*([0-9]+)\s+(second|minute|hour|day|week)s?\s*")
@@ -34,18 +35,14 @@ def format_duration(duration: timedelta) -> str:
     """A duration in the grammar, in the largest unit that divides it: ``7 days``."""
     seconds = int(duration.total_seconds())
     unit = max((unit for unit, size in _SECONDS.items() if unit != "week" and seconds % size == 0), key=_SECONDS.get)
-    count = seconds // _SECONDS[unit]
-    return f"{count} {unit}{'' if count == 1 else 's'}"
+    return number_of(seconds // _SECONDS[unit], unit)
 
 
 def format_age(age: timedelta) -> str:
     """An age in its largest whole unit: ``3 hours``."""
     seconds = max(int(age.total_seconds()), 0)
-    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
-        if seconds >= length:
-            count = seconds // length
-            return f"{count} {unit}{'s' if count > 1 else ''}"
-    return f"{seconds} second{'' if seconds == 1 else 's'}"
+    unit = next((unit for unit in ("day", "hour", "minute") if seconds >= _SECONDS[unit]), "second")
+    return number_of(seconds // _SECONDS[unit], unit)
 
 
 def parse_moment(moment: datetime | str) -> datetime:
@@ -55,3 +52,8 @@ def parse_moment(moment: datetime | str) -> datetime:
     except ValueError:
         raise DefinitionError(f"'{moment}' is not a moment: write for example 2026-03-01T00:00:00Z.") from None
     return parsed.replace(tzinfo=timezone.utc) if parsed.tzinfo is None else parsed.astimezone(timezone.utc)
+
+
+def macro_moment(moment: datetime | str) -> str:
+    """A moment as the macros take it: in UTC, without a zone. Raises DefinitionError as `parse_moment`."""
+    return parse_moment(moment).replace(tzinfo=None).isoformat(" ", "microseconds")

@@ -137,11 +137,7 @@ class Graph:
     @cached_property
     def feature_views(self) -> dict[str, str]:
         """The models, seeds and snapshots that are feature views: their references by unique id."""
-        return {
-            unique_id: reference_of(node)
-            for unique_id, node in self.nodes.items()
-            if node.get("resource_type") in REFERABLE and "feature_view" in meta_of(node)
-        }
+        return {unique_id: reference_of(node) for unique_id, node in self.nodes.items() if is_view(node)}
 
     @cached_property
     def _named_views(self) -> dict[str, str]:
@@ -216,9 +212,15 @@ def reference_of(node: Mapping[str, Any]) -> str:
     return f"{node.get('name')}" if version is None else f"{node.get('name')}.v{version}"
 
 
+def is_view(node: Mapping[str, Any]) -> bool:
+    """Whether a node is a feature view: a model, seed or snapshot with ``meta.feature_view``."""
+    return node.get("resource_type") in REFERABLE and "feature_view" in meta_of(node)
+
+
 def meta_of(node: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a node says under ``config.meta``."""
-    meta = (node.get("config") or {}).get("meta") or node.get("meta")
+    """What a node, or an entry of a properties file, says under ``config.meta``."""
+    config = node.get("config")
+    meta = (config.get("meta") if isinstance(config, dict) else None) or node.get("meta")
     return meta if isinstance(meta, dict) else {}
 
 

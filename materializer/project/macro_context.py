@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from materializer.errors import InputError
@@ -17,40 +16,15 @@ ONLY_DBT = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Lazy:
-    """A macro that is compiled when it is called."""
+class Offered:
+    """What the store offers of dbt's `adapter` or `exceptions`; all else of it only dbt has."""
 
-    find: Callable[[str, str], Callable[..., Any]]
-    package: str
-    name: str
+    def __init__(self, name: str, **parts: Callable[..., Any]) -> None:
+        self.__name = name
+        self.__dict__ |= parts
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.find(self.package, self.name)(*args, **kwargs)
-
-
-class Adapter:
-    """What the store offers of dbt's `adapter`."""
-
-    def __init__(self, renderer: Any) -> None:
-        self.dispatch = renderer.dispatch
-        self.quote = renderer.quote
-        self.get_columns_in_relation = renderer.get_columns_in_relation
-        self.type = lambda: renderer.adapter_type
-
-    def __getattr__(self, name: str) -> Any:
-        return OnlyDbt(f"adapter.{name}")
-
-
-class Exceptions:
-    """What the store offers of dbt's `exceptions`."""
-
-    def __init__(self, stop: Callable[[str], NoReturn]) -> None:
-        self.raise_compiler_error = stop
-        self.warn = lambda message: ""
-
-    def __getattr__(self, name: str) -> Any:
-        return OnlyDbt(f"exceptions.{name}")
+    def __getattr__(self, name: str) -> OnlyDbt:
+        return OnlyDbt(f"{self.__name}.{name}")
 
 
 class OnlyDbt:

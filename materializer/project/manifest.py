@@ -14,23 +14,17 @@ from typing import Any
 from materializer.errors import DefinitionError, ProjectError
 from materializer.project.definitions import Entity, Feature, FeatureService, FeatureView, Registry
 from materializer.project.duration import parse_duration
+from materializer.project.graph import is_view, meta_of
 from materializer.project.manifest_age import check_fresh
 from materializer.project.manifest_shape import shaped
 from materializer.project.manifest_target import check_target
 from materializer.project.meta import check_meta, freshness_limits, on_demand_of_service, on_demand_of_view
 from materializer.project.on_demand import check_names, on_demand_features
-from materializer.project.relation import REFERABLE, is_relation_name
+from materializer.project.relation import is_relation_name
+from materializer.project.render import ProjectManifest
 from materializer.project.settings import Project
 
 _SCHEMA_VERSIONS = ("v12",)
-
-
-class ProjectManifest(dict[str, Any]):
-    """A project's own manifest. What dbt leaves out of it (`vars:`, `dispatch:`, the target) `project` has."""
-
-    def __init__(self, content: Mapping[str, Any], project: Project) -> None:
-        super().__init__(content)
-        self.project = project
 
 
 def load_manifest(project: Project) -> ProjectManifest:
@@ -41,7 +35,7 @@ def load_manifest(project: Project) -> ProjectManifest:
     """
     manifest = read_manifest(project.manifest_path, f"run `dbt build` in {project.folder}")
     check_fresh(project, manifest)
-    check_target(project, manifest, lambda seen_by: ProjectManifest(manifest, seen_by))
+    check_target(project, manifest)
     return ProjectManifest(manifest, project)
 
 
@@ -111,7 +105,7 @@ def read_registry(manifest: Mapping[str, Any]) -> Registry:
     owners = {group["name"]: group for group in (manifest.get("groups") or {}).values()}
     views: dict[str, FeatureView] = {}
     for unique_id, node in sorted(manifest["nodes"].items()):
-        meta = _meta(node)
+        meta = meta_of(node)
         if is_view(node):
             view = _view(unique_id, node, meta["feature_view"], owners)
             for reference in {view.reference} | ({view.name} if view.latest else set()):
@@ -122,7 +116,7 @@ def read_registry(manifest: Mapping[str, Any]) -> Registry:
                     )
                 views[reference] = view
     for source in (manifest.get("sources") or {}).values():
-        if "feature_view" in _meta(source):
+        if "feature_view" in meta_of(source):
             raise DefinitionError(
                 f"Source '{source.get('source_name')}.{source.get('name')}' says meta.feature_view, but a feature view "
                 "is what dbt builds: select from it in a model, and say it there."
@@ -140,16 +134,6 @@ def read_registry(manifest: Mapping[str, Any]) -> Registry:
             if is_view(node) and node["name"] not in views:
                 absent[node["name"]] = "is disabled: remove `enabled: false` from its configuration and run `dbt build`"
     return Registry(views, services, absent, broken)
-
-
-def is_view(node: Mapping[str, Any]) -> bool:
-    """Whether a node is a feature view: a model, seed or snapshot with ``meta.feature_view``."""
-    return node.get("resource_type") in REFERABLE and "feature_view" in _meta(node)
-
-
-def _meta(node: Mapping[str, Any]) -> Mapping[str, Any]:
-    meta = (node.get("config") or {}).get("meta") or node.get("meta")
-    return meta if isinstance(meta, dict) else {}
 
 
 def _view(unique_id: str, node: Mapping[str, Any], meta: Any, owners: Mapping[str, Any]) -> FeatureView:
@@ -208,7 +192,7 @@ def _duration(meta: Mapping[str, Any], key: str, where: str) -> timedelta | None
 
 def _service(exposure: Mapping[str, Any], views: Mapping[str, FeatureView]) -> FeatureService:
     name = exposure["name"]
-    features = _meta(exposure).get("features", [])
+    features = meta_of(exposure).get("features", [])
     if not isinstance(features, list) or not all(isinstance(f, str) and f.count(":") == 1 for f in features):
         raise DefinitionError(f"Exposure '{name}': meta.features is a list of 'view:feature' references.")
     for reference in features:
@@ -243,6 +227,6 @@ def service_on_demand(exposure: Mapping[str, Any]) -> tuple[Feature, ...]:
     what they may be."""
     name = exposure["name"]
     return on_demand_features(
-        on_demand_of_service(name, _meta(exposure)), f"Exposure '{name}': meta.on_demand",
+        on_demand_of_service(name, meta_of(exposure)), f"Exposure '{name}': meta.on_demand",
         lambda one, read: one["inputs"][read],
     )  # fmt: skip

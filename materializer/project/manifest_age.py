@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from materializer.errors import ProjectError
+from materializer.project.graph import meta_of
 from materializer.project.relation import REFERABLE
 from materializer.project.settings import Project
 from materializer.project.yaml_files import load_yaml
@@ -112,18 +113,18 @@ def _properties_changed(project: Project, path: Path, manifest: Mapping[str, Any
     for node in (*manifest["nodes"].values(), *disabled):
         if node.get("resource_type") in REFERABLE:
             silent = elsewhere or "feature_view" in (node.get("raw_code") or "")
-            known = [_meta(node).get("feature_view"), *([None] if silent else [])]
+            known = [meta_of(node).get("feature_view"), *([None] if silent else [])]
             views.setdefault(_key(node["name"], node.get("version")), []).extend(known)
     services: dict[tuple[Any, ...], list[Any]] = {}
     for exposure in (*(manifest.get("exposures") or {}).values(), *disabled):
-        services.setdefault(_key(exposure["name"], None), [None]).append(_meta(exposure).get("features"))
+        services.setdefault(_key(exposure["name"], None), [None]).append(meta_of(exposure).get("features"))
     return any(
         _differs(declaration, views.get(name, [None]))
         for kind in REFERABLE
         for entry in _entries(declared[kind])
         for name, declaration in _declarations(entry)
     ) or any(
-        _differs(_meta(entry).get("features"), services.get(_key(entry.get("name"), None), [None]))
+        _differs(meta_of(entry).get("features"), services.get(_key(entry.get("name"), None), [None]))
         for entry in _entries(declared["exposure"])
         if entry.get("type") == "ml"
     )
@@ -131,13 +132,13 @@ def _properties_changed(project: Project, path: Path, manifest: Mapping[str, Any
 
 def _declarations(entry: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], Any]]:
     """What an entry of a properties file says of a view, or of each of its versions, where dbt merges both."""
-    name, declared = entry.get("name"), _meta(entry).get("feature_view")
+    name, declared = entry.get("name"), meta_of(entry).get("feature_view")
     versions = [version for version in _entries(entry.get("versions")) if "v" in version]
     if not versions:
         yield _key(name, None), declared
     for version in versions:
         said = {"it": declared} if declared is not None else {}
-        own = {"it": _meta(version)["feature_view"]} if "feature_view" in _meta(version) else {}
+        own = {"it": meta_of(version)["feature_view"]} if "feature_view" in meta_of(version) else {}
         yield _key(name, version["v"]), _merged(said, own).get("it")
 
 
@@ -164,9 +165,3 @@ def _entries(given: Any) -> list[Mapping[str, Any]]:
 
 def _key(name: Any, version: Any) -> tuple[str, str | None]:
     return str(name), None if version is None else str(version)
-
-
-def _meta(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    config = entry.get("config")
-    meta = (config.get("meta") if isinstance(config, dict) else None) or entry.get("meta")
-    return meta if isinstance(meta, dict) else {}

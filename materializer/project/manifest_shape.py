@@ -16,7 +16,8 @@ _MISSING = object()
 
 
 class _Shape:
-    """What a value has to be: its type, what stands in for one that is not there, and the shape of what it holds."""
+    """What a value has to be: its type, what stands in for one that is not there, and the shape of what it holds, where
+    nothing may be null."""
 
     def __init__(
         self,
@@ -41,7 +42,7 @@ def _each(shape: _Shape) -> _Shape:
 _TEXT = _Shape(str, str)
 _NAME = _Shape(str, required=True)
 _TEXT_OR_NONE = _Shape(str)
-_TEXTS = _Shape(list, list, each=_Shape(str, required=True))
+_TEXTS = _Shape(list, list, each=_Shape(str))
 _VERSION = _Shape((str, int, float))
 _FREE = _Shape(dict, dict)
 _DEPENDS_ON = _mapping(nodes=_TEXTS, macros=_TEXTS)
@@ -50,7 +51,6 @@ _CONFIG = _mapping(
     target_schema=_TEXT_OR_NONE, delimiter=_TEXT_OR_NONE, enabled=_Shape(bool, lambda: True),
 )  # fmt: skip
 _COLUMN = _mapping(name=_TEXT, description=_TEXT, data_type=_TEXT_OR_NONE)
-_COLUMN.required = True
 _NODE = _mapping(
     resource_type=_NAME, name=_NAME, package_name=_TEXT, original_file_path=_TEXT, language=_Shape(str, lambda: "sql"),
     config=_CONFIG, meta=_FREE, tags=_TEXTS, description=_TEXT, columns=_each(_COLUMN), depends_on=_DEPENDS_ON,
@@ -59,22 +59,16 @@ _NODE = _mapping(
     version=_VERSION, latest_version=_VERSION, checksum=_mapping(checksum=_TEXT), attached_node=_TEXT_OR_NONE,
     column_name=_TEXT_OR_NONE, test_metadata=_mapping(name=_TEXT_OR_NONE, namespace=_TEXT_OR_NONE),
 )  # fmt: skip
-_NODE.required = True
-_SOURCE = _Shape(dict, parts=_NODE.parts | {"source_name": _NAME, "identifier": _TEXT_OR_NONE}, required=True)
+_SOURCE = _mapping(**_NODE.parts, source_name=_NAME, identifier=_TEXT_OR_NONE)
 _EXPOSURE = _mapping(
     name=_NAME, type=_TEXT_OR_NONE, description=_TEXT, tags=_TEXTS, config=_CONFIG, meta=_FREE, depends_on=_DEPENDS_ON,
     owner=_mapping(name=_TEXT_OR_NONE, email=_TEXT_OR_NONE), package_name=_TEXT, resource_type=_TEXT_OR_NONE,
 )  # fmt: skip
-_EXPOSURE.required = True
 _MACRO = _mapping(name=_NAME, package_name=_NAME, macro_sql=_TEXT, depends_on=_DEPENDS_ON)
-_MACRO.required = True
 _GROUP = _mapping(name=_NAME)
-_GROUP.required = True
 _UNIT_TEST = _mapping(name=_NAME, depends_on=_DEPENDS_ON)
-_UNIT_TEST.required = True
 _DISABLED = _mapping(resource_type=_NAME, name=_NAME, config=_CONFIG, meta=_FREE, original_file_path=_TEXT,
                      package_name=_TEXT, raw_code=_TEXT, checksum=_mapping(checksum=_TEXT))  # fmt: skip
-_DISABLED.required = True
 _MANIFEST = _mapping(
     metadata=_mapping(adapter_type=_TEXT_OR_NONE, project_name=_TEXT_OR_NONE, dbt_version=_TEXT_OR_NONE),
     nodes=_each(_NODE), sources=_each(_SOURCE), exposures=_each(_EXPOSURE), macros=_each(_MACRO), groups=_each(_GROUP),
@@ -98,9 +92,9 @@ def shaped(manifest: dict[str, Any], where: str, mend: str) -> dict[str, Any]:
         kind = " or ".join(_NAMES.get(one, "a number") for one in shape.kinds)
         return ProjectError(f"{where} has {said} at {place or 'its top'}, where dbt writes {kind}: {mend} again.")
 
-    def fit(value: Any, place: str, shape: _Shape) -> Any:
+    def fit(value: Any, place: str, shape: _Shape, required: bool = False) -> Any:
         if value is None or value is _MISSING:
-            if shape.required:
+            if required or shape.required:
                 raise wrong(value, place, shape)
             if shape.default is None:
                 return None
@@ -117,7 +111,7 @@ def shaped(manifest: dict[str, Any], where: str, mend: str) -> dict[str, Any]:
         if shape.each is not None:
             for key, item in value.items() if isinstance(value, dict) else enumerate(value):
                 if type(item) is not str or shape.each.kinds != (str,):
-                    fit(item, f"{place}.{key}".lstrip("."), shape.each)
+                    fit(item, f"{place}.{key}".lstrip("."), shape.each, required=True)
         return value
 
     fit(manifest, "", _MANIFEST)

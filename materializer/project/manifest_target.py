@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from materializer.errors import FeatureStoreError, ProjectError
-from materializer.project.graph import meta_of
-from materializer.project.relation import REFERABLE
-from materializer.project.render import MacroRenderer, dbt_macro
+from materializer.project.graph import is_view
+from materializer.project.render import MacroRenderer, ProjectManifest, dbt_macro
 from materializer.project.settings import Project, load_project
 
 Location = tuple[str | None, str | None]
 
 
-def check_target(project: Project, manifest: Mapping[str, Any], sealed: Callable[[Project], Any]) -> None:
+def check_target(project: Project, manifest: Mapping[str, Any]) -> None:
     """The manifest does not name its target, but dbt's last run does, and so do the relations.
 
     Where they are is asked of the project's own ``generate_schema_name`` and ``generate_database_name``, as far as
     these can be had without dbt; a project may put its models wherever it likes.
 
-    Args:
-        sealed: gives the manifest as another target of the profile would read it.
-
     Raises:
         ProjectError: where it was made for another target.
     """
-    views = [
-        node for node in manifest["nodes"].values()
-        if node.get("resource_type") in REFERABLE and "feature_view" in meta_of(node)
-    ]  # fmt: skip
-    here = _Locations(project, sealed(project))
-    astray = [node for node in views if not here.fits(node)]
+    here = _Locations(project, manifest)
+    astray = [node for node in manifest["nodes"].values() if is_view(node) and not here.fits(node)]
     if not astray:
         return
     node = astray[0]
     made_for = _made_for(project, manifest)
     if made_for == project.target:
         return
-    if made_for is None and not _of_another(project, sealed, astray) and not here.in_another_database(node):
+    if made_for is None and not _of_another(project, manifest, astray) and not here.in_another_database(node):
         return
     expected = ".".join(str(part) for part in (here.of(node) or project.location))
     raise ProjectError(
@@ -58,7 +51,7 @@ def _made_for(project: Project, manifest: Mapping[str, Any]) -> str | None:
     return str(target) if target else None
 
 
-def _of_another(project: Project, sealed: Callable[[Project], Any], astray: list[Mapping[str, Any]]) -> bool:
+def _of_another(project: Project, manifest: Mapping[str, Any], astray: list[Mapping[str, Any]]) -> bool:
     """Whether another target of the profile builds one of these views where the manifest has it."""
     for target in project.targets:
         if target == project.target:
@@ -67,8 +60,7 @@ def _of_another(project: Project, sealed: Callable[[Project], Any], astray: list
             other = load_project(project.folder, project.profiles_path.parent, target, project.variables)
         except ProjectError:
             continue  # it needs what is not set here
-        there = _Locations(other, sealed(other))
-        if any(there.fits(node) for node in astray):
+        if any(_Locations(other, manifest).fits(node) for node in astray):
             return True
     return False
 
@@ -77,12 +69,14 @@ class _Locations:
     """Where a target builds its models."""
 
     def __init__(self, project: Project, manifest: Mapping[str, Any]) -> None:
-        self._project = project
-        self._renderer: MacroRenderer | None = None
-        self._manifest = manifest
+        self._project, self._manifest = project, ProjectManifest(manifest, project)
         self._own = {
             part: dbt_macro(manifest, project.name, f"generate_{part}_name") for part in ("schema", "database")
         }
+
+    @cached_property
+    def _renderer(self) -> MacroRenderer:
+        return MacroRenderer(self._manifest, lambda relation: [])
 
     def fits(self, node: Mapping[str, Any]) -> bool:
         """Whether the manifest has a node where the target builds it; True where that cannot be told."""
@@ -116,6 +110,4 @@ class _Locations:
         package = self._own[part]
         if package is None:
             return usual.strip() if usual else None
-        if self._renderer is None:
-            self._renderer = MacroRenderer(self._manifest, lambda relation: [])
         return self._renderer.render(f"generate_{part}_name", named, node, package=package)

@@ -20,17 +20,17 @@ from typing import Any, NoReturn
 import jinja2
 
 from materializer.errors import InputError, NotFoundError, ProjectError
-from materializer.project.macro_context import ONLY_DBT, Adapter, Exceptions, Lazy, Namespace, OnlyDbt
+from materializer.project.macro_context import ONLY_DBT, Namespace, Offered, OnlyDbt
 from materializer.project.profile_jinja import basic_context
 from materializer.project.relation import PACKAGE, REFERABLE, Column, Relation
-from materializer.project.sandbox import SecurityError, sandbox
+from materializer.project.sandbox import Sandbox, SecurityError
 from materializer.project.settings import Project
 
 _MACRO = re.compile(r"({%-?\s*macro\s+)(\w+)")
 # Jinja does not export names that begin with an underscore; dbt renames macros for the same reason.
 _PREFIX = "dbt_macro__"
 _UNSET = object()
-_ENVIRONMENT = sandbox(extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"])
+_ENVIRONMENT = Sandbox(extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"])
 # dbt's adapters that build on another one, whose macros count before the default ones.
 _PARENTS = {"databricks": "spark", "redshift": "postgres", "fabric": "sqlserver"}
 
@@ -40,6 +40,14 @@ class _ReturnError(Exception):
 
     def __init__(self, value: Any) -> None:
         self.value = value
+
+
+class ProjectManifest(dict[str, Any]):
+    """A project's own manifest. What dbt leaves out of it (`vars:`, `dispatch:`, the target) `project` has."""
+
+    def __init__(self, content: Mapping[str, Any], project: Project) -> None:
+        super().__init__(content)
+        self.project = project
 
 
 class MacroRenderer:
@@ -96,9 +104,9 @@ class MacroRenderer:
         """The same macros over another connection; what was found out about the project need not be found again."""
         return MacroRenderer(self._manifest, columns, _known=self._known)
 
-    # What the macros use of dbt's `adapter` and `exceptions`.
+    # What dbt's templates read.
 
-    def dispatch(self, macro_name: str, macro_namespace: str | None = None) -> Callable[..., Any]:
+    def _dispatch(self, macro_name: str, macro_namespace: str | None = None) -> Callable[..., Any]:
         """dbt's lookup: the packages as `dispatch:` lists them, else the project's own versions, then the package's; in
         each the dialect before default."""
         found = self._known.sources
@@ -118,20 +126,9 @@ class MacroRenderer:
             return order
         return (self._root, namespace) if namespace and namespace != "dbt" else (None,)
 
-    def quote(self, name: str) -> str:
-        """A name as a quoted identifier."""
+    def _quote(self, name: str) -> str:
         mark = "`" if self.adapter_type in ("spark", "databricks", "bigquery") else '"'
         return f"{mark}{name}{mark}"
-
-    def get_columns_in_relation(self, relation: Relation) -> list[Column]:
-        """The relation's columns, in order."""
-        return self._columns(relation)
-
-    def raise_compiler_error(self, message: str) -> NoReturn:
-        """What stops ``dbt compile`` stops the call here."""
-        raise InputError(message)
-
-    # What dbt's templates read.
 
     def _dbt_context(self) -> dict[str, Any]:
         where = "A macro of the dbt project"
@@ -140,9 +137,12 @@ class MacroRenderer:
         return {
             **{name: OnlyDbt(name) for name in ONLY_DBT},
             **basic_context(where, {}),
-            "adapter": Adapter(self),
+            "adapter": Offered(
+                "adapter", dispatch=self._dispatch, quote=self._quote, get_columns_in_relation=self._columns,
+                type=lambda: self.adapter_type,
+            ),
             "dbt_version": self._manifest["metadata"].get("dbt_version"),
-            "exceptions": Exceptions(self.raise_compiler_error),
+            "exceptions": Offered("exceptions", raise_compiler_error=_stop, warn=lambda message: ""),
             "execute": True,
             "invocation_args_dict": {},
             "graph": {"nodes": self._manifest["nodes"], "sources": self._manifest.get("sources") or {},
@@ -164,18 +164,24 @@ class MacroRenderer:
 
     def _macros_of_dbt(self) -> dict[str, Any]:
         """dbt's own macros and its adapter's, which come first."""
-        owners = reversed(self._internal)
-        return {name: Lazy(self._macro, owner, name) for owner in owners for name in self._known.names.get(owner, ())}
+        return {name: macro for owner in reversed(self._internal) for name, macro in self._macros_of(owner).items()}
+
+    def _macros_of(self, package: str | None) -> dict[str, Any]:
+        """The macros of a package, each compiled when it is called first."""
+
+        def lazily(name: str) -> Callable[..., Any]:
+            return lambda *args, **kwargs: self._macro(str(package), name)(*args, **kwargs)
+
+        return {name: lazily(name) for name in self._known.names.get(package, ())}
 
     def _macros_by_name(self) -> dict[str, Any]:
         """The packages, and before them the macros of the project itself."""
         packages = [package for package in self._known.names if package not in self._internal]
-        own = {name: Lazy(self._macro, str(self._root), name) for name in self._known.names.get(self._root, ())}
         return {
             "dbt": Namespace(lambda name: self._macro(self._owner_in_dbt(name), name)),
             **{package: Namespace(self._finder(package)) for package in packages},
             PACKAGE: Namespace(self._own_macro),
-            **own,
+            **self._macros_of(self._root),
         }
 
     def _finder(self, package: str) -> Callable[[str], Callable[..., Any]]:
@@ -304,6 +310,11 @@ def _of_the_package() -> Mapping[tuple[str, str], str]:
         for name in (match[2] for match in _MACRO.finditer(text)):
             found[PACKAGE, name] = text
     return found
+
+
+def _stop(message: str) -> NoReturn:
+    """What stops ``dbt compile`` stops the call here."""
+    raise InputError(message)
 
 
 def _return(value: Any) -> NoReturn:

@@ -18,7 +18,7 @@ from materializer.errors import ProjectError, WarehouseError
 from materializer.project.dbt_process import run_dbt
 from materializer.project.git import run_git
 from materializer.project.settings import Project
-from materializer.project.yaml_files import load_yaml
+from materializer.project.yaml_files import load_yaml, project_setting
 
 Opened = Callable[[Project], AbstractContextManager[object]]
 _PACKAGE_FILES = ("packages.yml", "dependencies.yml")
@@ -94,16 +94,14 @@ def compile_all(
             ]  # fmt: skip
             jobs.append([*([command, *common] for command in commands), compiling])
         answers = run_dbt(jobs, home)
-        names = [commit[0] if commit else "the working tree" for commit in commits]
-        return [_read(*one) for one in zip(targets, answers, names, strict=True)], notes
-
-
-def _read(target: Path, errors: list[str], name: str) -> Compiled:
-    path = target / "manifest.json"
-    if not path.is_file():
-        why = errors[0].rstrip(".") if errors else "it gave no manifest"
-        raise ProjectError(f"dbt cannot read the project at {name}: {why}.")
-    return Compiled(json.loads(path.read_bytes()), tuple(errors))
+        made = []
+        for target, errors, commit in zip(targets, answers, commits, strict=True):
+            if not (target / "manifest.json").is_file():
+                why = errors[0].rstrip(".") if errors else "it gave no manifest"
+                where = commit[0] if commit else "the working tree"
+                raise ProjectError(f"dbt cannot read the project at {where}: {why}.")
+            made.append(Compiled(json.loads((target / "manifest.json").read_bytes()), tuple(errors)))
+        return made, notes
 
 
 @contextmanager
@@ -142,7 +140,9 @@ def _linked_packages(folder: Path, there: Path) -> bool:
     files = {name: _text(there / name) for name in _PACKAGE_FILES}
     if not any(files.values()):
         return True
-    installed, wanted = folder / _install_path(folder), there / _install_path(there)
+    installed, wanted = (
+        place / project_setting(place, "packages-install-path", "dbt_packages") for place in (folder, there)
+    )
     if wanted.exists():
         return True
     if not installed.is_dir() or files != {name: _text(folder / name) for name in _PACKAGE_FILES}:
@@ -156,14 +156,6 @@ def _linked_packages(folder: Path, there: Path) -> bool:
         own = tree / place.relative_to(top) if place.is_relative_to(top) else place
         (wanted / package.name).symlink_to(own if own.exists() else place)
     return True
-
-
-def _install_path(folder: Path) -> str:
-    try:
-        config = load_yaml((folder / "dbt_project.yml").read_text())
-        return str(config.get("packages-install-path") or "dbt_packages")
-    except (yaml.YAMLError, OSError, AttributeError):
-        return "dbt_packages"
 
 
 def _text(path: Path) -> str:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import jinja2
 from jinja2.sandbox import SandboxedEnvironment, SecurityError
-
-__all__ = ["Sandbox", "SecurityError", "sandbox"]
 
 # A power with more bits than this, or a text or list repeated to more parts, serves nobody but a bomb.
 _MOST_BITS = 100_000
@@ -15,7 +12,10 @@ _MOST_PARTS = 10_000_000
 
 
 class Sandbox(SandboxedEnvironment):
-    """As dbt's: no attribute that leads to Python's own machinery, no ``str.format`` around it, short ranges only."""
+    """As dbt's: no attribute that leads to Python's own machinery, no ``str.format`` around it, short ranges only.
+
+    What it forbids raises `SecurityError`, a ``jinja2.TemplateError``.
+    """
 
     intercepted_binops = frozenset({"*", "**"})
 
@@ -28,11 +28,3 @@ class Sandbox(SandboxedEnvironment):
         if too_large:
             raise SecurityError(f"the result of {operator} would be too large")
         return super().call_binop(context, operator, left, right)
-
-
-def sandbox(**options: Any) -> jinja2.Environment:
-    """A Jinja environment with these options of `jinja2.Environment`, in which no template reaches beyond its context.
-
-    What it forbids raises `SecurityError`, a ``jinja2.TemplateError``.
-    """
-    return Sandbox(**options)

@@ -14,15 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from materializer.errors import DefinitionError, InputError, NotFoundError, ProjectError
 from materializer.project.dbt_process import dbt_command
-from materializer.project.definitions import FeatureView, Registry
+from materializer.project.definitions import FeatureView, Registry, has_tags
+from materializer.project.relation import REFERABLE
 from materializer.project.settings import Project
-from materializer.project.yaml_files import load_yaml
 
-_RESOURCES = ("model", "snapshot", "seed")
 # What depends on another state of the project: that nothing is meant is a good answer there.
 _COMPARING = re.compile(r"\b(state|result|source_status):")
 
@@ -101,10 +98,7 @@ def select_views(registry: Registry, names: Sequence[str] = (), tags: Sequence[s
         chosen[view.reference] = view
     online = [view for view in registry.all_views() if view.online]
     for tag in tags:
-        name, equals, value = tag.partition("=")
-        tagged = {
-            view.reference: view for view in online if name in view.tags and (not equals or view.tags[name] == value)
-        }
+        tagged = {view.reference: view for view in online if has_tags(view.tags, tag)}
         if not tagged:
             known = sorted({tag for view in online for tag in view.tags})
             raise NotFoundError(f"No online feature view has the tag '{tag}'; there are: {', '.join(known) or 'none'}.")
@@ -155,18 +149,11 @@ def _ids(project: Project, selection: Selection) -> set[str]:
     """The unique ids of the models, snapshots and seeds that dbt selects."""
     # Neither its log nor target/ is touched: a manifest without compiled SQL would take the last build's place.
     command = [
-        *dbt_command(),
-        "--no-write-json",
-        "--log-format",
-        "json",
-        "--log-level",
-        "info",
-        "--log-level-file",
-        "none",
-    ]
-    command += ["ls", "--output", "json", "--output-keys", "unique_id", "--resource-type", *_RESOURCES]
+        *dbt_command(), "--no-write-json", "--log-format", "json", "--log-level", "info", "--log-level-file", "none",
+        "ls", "--output", "json", "--output-keys", "unique_id", "--resource-type", *REFERABLE,
+    ]  # fmt: skip
     command += ["--project-dir", str(project.folder), "--profiles-dir", str(project.profiles_path.resolve().parent)]
-    if project.target != _default_target(project):
+    if project.target != project.default_target:
         # Only where it has to be: dbt parses everything anew after a build that was run without it.
         command += ["--target", project.target]
     if project.variables:
@@ -188,27 +175,17 @@ def _ids(project: Project, selection: Selection) -> set[str]:
         said = [event["msg"] for event in events if event["level"] == "error"]
         said = said or done.stderr.strip().splitlines() or ["it did not say why"]
         raise InputError(f"dbt cannot resolve the selection: {_sentence(said[-1])}")
+    # The parts of a selection that have to mean something.
+    criteria = {part for word in selection.select for part in word.split(",") if not _COMPARING.search(part)}
     for event in events:
         word = event["data"].get("spec_raw")
-        if event["name"] == "NoNodesForSelectionCriteria" and word in _criteria(selection.select):
+        if event["name"] == "NoNodesForSelectionCriteria" and word in criteria:
             raise NotFoundError(f"The selection names '{word}', which no model of the project is: `dbt ls` shows all.")
     return {
         json.loads(event["msg"])["unique_id"]
         for event in events
         if event["name"] == "PrintEvent" and event["msg"].startswith('{"unique_id"')
     }
-
-
-def _default_target(project: Project) -> str | None:
-    try:
-        return load_yaml(project.profiles_path.read_text())[project.profile].get("target", "default")
-    except (OSError, ValueError, yaml.YAMLError, KeyError, AttributeError, TypeError):
-        return None
-
-
-def _criteria(select: Sequence[str]) -> set[str]:
-    """The parts of which a selection is made and which have to mean something."""
-    return {part for word in select for part in word.split(",") if not _COMPARING.search(part)}
 
 
 def _event(line: str) -> dict[str, Any] | None:

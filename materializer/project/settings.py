@@ -12,8 +12,7 @@ from typing import Any
 import yaml
 
 from materializer.errors import ProjectError
-from materializer.project.last_run import began, last_run, ran_in
-from materializer.project.locate import dbt_setting, project_in_reach
+from materializer.project.locate import began, dbt_setting, last_run, project_in_reach, ran_in
 from materializer.project.profile_jinja import basic_context, render
 from materializer.project.yaml_files import load_yaml
 

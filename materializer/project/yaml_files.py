@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -24,6 +25,14 @@ def load_yaml(text: str) -> Any:
     except ValueError as error:  # a date or number that is none
         raise yaml.YAMLError(str(error)) from None
     return content
+
+
+def project_setting(folder: Path, name: str, default: str) -> str:
+    """What the ``dbt_project.yml`` in a folder says of one setting, as it is written there; else the default."""
+    try:
+        return str(load_yaml((folder / "dbt_project.yml").read_text()).get(name) or default)
+    except (yaml.YAMLError, OSError, UnicodeDecodeError, AttributeError):
+        return default
 
 
 def _count(value: Any, known: dict[int, int], within: set[int]) -> int:

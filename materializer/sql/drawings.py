@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from materializer.printable import printable
+from materializer.printable import clipped, printable
 from materializer.sql.edges import Column, Edge, Kind, Lineage
 
 # How long an expression may be on a line; JSON has it whole.
@@ -86,7 +86,7 @@ def as_text(lineage: Lineage) -> str:
         facts = [
             ("values from", [label(column) for column in lineage.sources]),
             ("counts rows of", [called(column.node) for column in counted]),
-            ("constants", list(dict.fromkeys(_short(one.expression) for one in lineage.constants))),
+            ("constants", list(dict.fromkeys(clipped(one.expression, _WIDEST) for one in lineage.constants))),
             ("rows decided by", sorted(label(column) for column in ends)),
         ]
         told = [f"{title + ':':<17}{', '.join(listed)}" for title, listed in facts if listed]
@@ -120,7 +120,7 @@ def _tree(lineage: Lineage) -> list[str]:
         expressions = dict.fromkeys([*(edge.expression for edge in edges), *constants.get(column, ())])
         text = f"{'  ' * depth}{label(column)}"
         if expressions:
-            text += " = " + " | ".join(_short(one) for one in expressions)
+            text += " = " + " | ".join(clipped(one, _WIDEST) for one in expressions)
         if column.name == "*":
             text = f"{'  ' * depth}rows of {label(column).removesuffix(':*')}"
         elif column in shown and edges:
@@ -154,11 +154,6 @@ def _uses(lineage: Lineage) -> list[str]:
         if kind in groups:
             lines += ["", title, *groups[kind]]
     return lines
-
-
-def _short(expression: str) -> str:
-    text = " ".join(expression.split())
-    return text if len(text) <= _WIDEST else text[: _WIDEST - 3] + "..."
 
 
 def between_nodes(lineage: Lineage) -> list[tuple[Column, Column, Kind]]:

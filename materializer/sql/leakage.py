@@ -56,7 +56,7 @@ def check_model(model: Mapping[str, Any], graph: Graph) -> tuple[list[Spot], Sco
         return [Spot("unparsable", "error", first[0].get("line") or 1, first[0].get("col") or 1,
                      f"The compiled SQL cannot be read, so nothing here vouches for it ({reason}).")], None  # fmt: skip
     own = _package_spans(tokens)
-    spots = [spot for spot, start in (*_clocks(tokens), *_following(tokens)) if not _inside(start, own)]
+    spots = [spot for spot, start in _words(tokens) if not any(begin <= start <= end for begin, end in own)]
     if root is not None:
         spots += [*_bucket_starts(root.expression), *_mutable_joins(root, graph)]
     return spots, root
@@ -64,14 +64,16 @@ def check_model(model: Mapping[str, Any], graph: Graph) -> tuple[list[Spot], Sco
 
 def check_output(scope: Scope, model: Mapping[str, Any], view: FeatureView) -> list[Spot]:
     """The rules for the columns that a feature view gives."""
-    stars = list(_open_stars(scope))
+    stars = [one for one in _given(scope) if one.is_star]
     spots = [
-        Spot("select-star", "warning", *_place(star),
+        Spot("select-star", "warning", *_place(star)[:2],
              f"View '{view.reference}' takes every column of a relation: a column added there becomes a feature "
              "unseen; name the columns.", token="*")
         for star in stars
     ]  # fmt: skip
-    names = {name.lower() for name in _outputs(scope)}
+    while scope.set_operation_scopes:
+        scope = scope.set_operation_scopes[0]
+    names = {one.alias_or_name.lower() for one in _given(scope) if not one.is_star}
     for name, role in ((view.timestamp, "event timestamp"), (view.created_timestamp, "created timestamp")):
         if name and not stars and names and name.lower() not in names:
             spots.append(Spot("missing-timestamp", "error", 1, 1,
@@ -111,36 +113,33 @@ def calls_without_load_time(node: Node, graph: Graph) -> list[Spot]:
     return spots
 
 
-def _clocks(tokens: list[Any]) -> Iterator[tuple[Spot, int]]:
+def _words(tokens: list[Any]) -> Iterator[tuple[Spot, int]]:
+    """Words that read a clock, chance or the rows that follow, each with its place in the text."""
     for index, token in enumerate(tokens):
-        word = token.text.lower()
+        word, before = token.text.lower(), tokens[index - 1].text.lower() if index else ""
         called = index + 1 < len(tokens) and tokens[index + 1].text == "("
-        dotted = index > 0 and tokens[index - 1].text in (".", "as")
-        if token.token_type == sqlglot.TokenType.IDENTIFIER or dotted or not (called or word in _BARE):
+        rule = "clock"
+        if token.token_type == sqlglot.TokenType.IDENTIFIER or before in (".", "as"):
             continue
-        if word in _CLOCKS:
-            mend = (
-                "reads the clock, so a feature depends on when dbt ran: compare with the row's own event time, "
-                "or leave the filter out."
+        if word == "following":
+            rule = word
+            said = (
+                "The window frame reaches FOLLOWING rows, which lie in the future of this one: end it at CURRENT ROW."
             )
-        elif word in _CHANCES:
-            mend = "is random, so every run gives another feature: derive it from a key, for example with a hash."
+        elif word in _CLOCKS and (called or word in _BARE):
+            said = (
+                f"{token.text} reads the clock, so a feature depends on when dbt ran: compare with the row's own event "
+                "time, or leave the filter out."
+            )
+        elif word in _CHANCES and called:
+            said = (
+                f"{token.text} is random, so every run gives another feature: derive it from a key, for example with a "
+                "hash."
+            )
         else:
             continue
         column = token.col - len(token.text) + 1
-        yield Spot("clock", "error", token.line, column, f"{token.text} {mend}", token=token.text), token.start
-
-
-def _following(tokens: list[Any]) -> Iterator[tuple[Spot, int]]:
-    for index, token in enumerate(tokens):
-        before = tokens[index - 1].text.lower() if index else ""
-        if token.text.lower() == "following" and before not in (".", "as"):
-            column = token.col - len(token.text) + 1
-            yield Spot(
-                "following", "error", token.line, column,
-                "The window frame reaches FOLLOWING rows, which lie in the future of this one: end it at CURRENT ROW.",
-                token=token.text,
-            ), token.start  # fmt: skip
+        yield Spot(rule, "error", token.line, column, said, token=token.text), token.start
 
 
 def _bucket_starts(tree: exp.Expression) -> Iterator[Spot]:
@@ -156,14 +155,16 @@ def _bucket_starts(tree: exp.Expression) -> Iterator[Spot]:
                 bucket = value.name.lower() in ("time_bucket", "date_bin")
             else:
                 bucket = isinstance(value, _BUCKETS)
-            bucket = bucket or (_casts_to_date(projection.unalias()))
+            date = projection.unalias()
+            bucket = bucket or isinstance(date, (exp.Date, exp.TsOrDsToDate))
+            bucket = bucket or (isinstance(date, exp.Cast) and date.to.is_type(exp.DataType.Type.DATE))
             if bucket and _is_time_name(projection.alias_or_name):
-                line, column = _place(value)
+                line, column, token = _place(value)
                 yield Spot(
                     "bucket-start", "error", line, column,
                     f"'{projection.alias_or_name}' is the start of a bucket whose events lie after it: "
                     "add the bucket's length, so that the row counts from its end on.",
-                    token=_token(value),
+                    token=token,
                 )  # fmt: skip
 
 
@@ -181,13 +182,13 @@ def _mutable_joins(root: Scope, graph: Graph) -> Iterator[Spot]:
             name = _shows_source(scope.sources.get(alias), graph)
             if name:
                 table = join.this.this if isinstance(join.this, exp.Table) else join.this
-                line, column = _place(table)
+                line, column, token = _place(table)
                 yield Spot(
                     "mutable-join", "error", line, column,
                     f"This joins source '{name}' as it is now, without a bound in time, so past rows change when it "
                     "does: join the version valid at the event time, or say `immutable: true` in the source's "
                     "config.meta if its rows never change.",
-                    token=_token(table),
+                    token=token,
                 )  # fmt: skip
 
 
@@ -211,44 +212,27 @@ def _bounded(condition: exp.Expression | None, alias: str) -> bool:
     return any(column.table == alias for one in comparisons for column in one.find_all(exp.Column))
 
 
-def _open_stars(scope: Scope) -> Iterator[exp.Expression]:
-    """Stars of the outermost SELECT that reach a relation outside of the model."""
-    for part in scope.set_operation_scopes or [scope]:
-        select = part.expression
-        if part is not scope:
-            yield from _open_stars(part)
-            continue
-        if not isinstance(select, exp.Select) or _of_package(select):
-            continue
-        for projection in select.expressions:
-            if not projection.is_star:
-                continue
-            named = projection.table if isinstance(projection, exp.Column) else None
-            for name, source in part.sources.items():
-                if (named and name != named) or name not in part.selected_sources:
-                    continue
-                if isinstance(source, exp.Table):
-                    yield projection
-                else:
-                    yield from _open_stars(source)
-
-
-def _outputs(scope: Scope) -> list[str]:
-    """The names of the outermost SELECT's columns, through stars over CTEs; empty where they cannot be told."""
+def _given(scope: Scope, by_package: bool = False) -> Iterator[exp.Expression]:
+    """The projections of the outermost SELECT, through stars over CTEs; a star that is left reaches a relation outside
+    of the model, and is none of the package's."""
     if scope.set_operation_scopes:
-        return _outputs(scope.set_operation_scopes[0])
-    if not isinstance(scope.expression, exp.Select):
-        return []
-    names: list[str] = []
-    for projection in scope.expression.expressions:
+        for part in scope.set_operation_scopes:
+            yield from _given(part, by_package)
+        return
+    select = scope.expression
+    by_package = by_package or _of_package(select)
+    for projection in select.expressions if isinstance(select, exp.Select) else ():
         if not projection.is_star:
-            names.append(projection.alias_or_name)
+            yield projection
             continue
         named = projection.table if isinstance(projection, exp.Column) else None
         for name, source in scope.sources.items():
-            if (named is None or name == named) and name in scope.selected_sources and isinstance(source, Scope):
-                names += _outputs(source)
-    return names
+            if name not in scope.selected_sources or (named and name != named):
+                continue
+            if isinstance(source, Scope):
+                yield from _given(source, by_package)
+            elif not by_package:
+                yield projection
 
 
 def _of_package(node: exp.Expression) -> bool:
@@ -280,36 +264,17 @@ def _package_spans(tokens: list[Any]) -> list[tuple[int, int]]:
     return spans
 
 
-def _inside(offset: int, spans: list[tuple[int, int]]) -> bool:
-    return any(start <= offset <= end for start, end in spans)
-
-
-def _casts_to_date(value: exp.Expression) -> bool:
-    return isinstance(value, (exp.Date, exp.TsOrDsToDate)) or (
-        isinstance(value, exp.Cast) and value.to.is_type(exp.DataType.Type.DATE)
-    )
-
-
 def _is_time_name(name: str) -> bool:
     name = name.lower()
     return "time" in name or name.endswith(("_at", "_date", "_day", "_hour", "_week", "_month")) or name in ("ts", "at")
 
 
-def _place(node: exp.Expression) -> tuple[int, int]:
-    """Line and column, from 1, of the first word of an expression."""
-    marked = [one.meta for one in node.walk() if "start" in one.meta]
+def _place(node: exp.Expression) -> tuple[int, int, str | None]:
+    """Line and column, from 1, of the first word of an expression, and that word where the tree still has it."""
+    marked = [one for one in node.walk() if "start" in one.meta]
     if not marked:
-        return 1, 1
-    first = min(marked, key=lambda meta: meta["start"])
-    return first["line"], first["col"] - (first["end"] - first["start"])
-
-
-def _token(node: exp.Expression) -> str | None:
-    """The word that stands at `_place`, where the tree still has it."""
-    names = [one for one in node.walk() if "start" in one.meta]
-    if not names:
-        return None
-    first = min(names, key=lambda one: one.meta["start"])
-    if isinstance(first, exp.Identifier):
-        return first.name
-    return {"TimestampTrunc": "date_trunc", "DateTrunc": "date_trunc"}.get(type(first).__name__)
+        return 1, 1, None
+    first = min(marked, key=lambda one: one.meta["start"])
+    written = {"TimestampTrunc": "date_trunc", "DateTrunc": "date_trunc"}.get(type(first).__name__)
+    word = first.name if isinstance(first, exp.Identifier) else written
+    return first.meta["line"], first.meta["col"] - (first.meta["end"] - first.meta["start"]), word

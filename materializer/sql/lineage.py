@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 
@@ -12,19 +12,6 @@ from materializer.sql.edges import Column, Constant, Edge, Kind, Lineage, Origin
 from materializer.sql.reader import Reader
 from materializer.sql.references import columns_named, find_column, service_named
 from materializer.sql.steps import ROWS, Ref, Step, Steps
-
-__all__ = [
-    "Column",
-    "Constant",
-    "Edge",
-    "Lineage",
-    "Origins",
-    "Unresolved",
-    "downstream",
-    "lineage_of",
-    "origins",
-    "upstream",
-]
 
 # Columns of a window macro that only hold the parts of its SQL together: row numbers and marks.
 _PLUMBING = {"_fs_row", "_fs_asked", "_fs_border", "_fs_rank"}
@@ -108,6 +95,19 @@ class Traces:
         self._seen: set[Ref] = set()
         self._unread: dict[str, list[Unresolved]] = {}
 
+    def _walk(
+        self, begin: Iterable[Ref], seen: set[Ref], followed: Callable[[Ref], bool]
+    ) -> Iterator[tuple[Ref, Step]]:
+        """The steps that make columns, and those that these read, as far as they are followed; each column once."""
+        waiting = deque(begin)
+        while waiting:
+            ref = waiting.popleft()
+            if ref not in seen:
+                seen.add(ref)
+                for step in self.steps.of(ref):
+                    yield ref, step
+                    waiting += (one for one, _ in _reads(step) if followed(one))
+
     # Back.
 
     def up(self, begin: Ref) -> Lineage:
@@ -115,20 +115,15 @@ class Traces:
         edges: dict[Edge, None] = {}
         constants: dict[Constant, None] = {}
         unresolved: dict[Unresolved, None] = {}
-        waiting, seen = deque([begin]), {begin}
-        while waiting:
-            ref = waiting.popleft()
-            target = _column(ref)
-            for step in self.steps.of(ref):
-                unresolved |= {Unresolved(target, problem): None for problem in step.problems}
-                read = _reads(step)
-                edges |= _edges(target, step, read)
-                if target.name != ROWS and not step.problems and step.text and _reads_nothing(read):
-                    constants[Constant(target, step.text)] = None
-                for one, _ in read:
-                    if one not in seen:
-                        seen.add(one)
-                        waiting.append(one)
+        for ref, step in self._walk([begin], set(), lambda _: True):
+            target, read = _column(ref), _reads(step)
+            unresolved |= {Unresolved(target, problem): None for problem in step.problems}
+            by_rows = [(one.name, kind) == (ROWS, "filter") for one, kind in read]
+            if target.name != ROWS and not step.problems and step.text and all(by_rows):
+                constants[Constant(target, step.text)] = None
+            for (one, kind), silent in zip(read, by_rows, strict=True):
+                if (source := _column(one)) != target:
+                    edges[Edge(source, target, kind, "" if silent else step.text)] = None
         unresolved |= dict.fromkeys(self._circles(edges))
         lineage = Lineage(_column(begin), "upstream", tuple(edges))
         flowing = tuple(one for one in constants if one.column in lineage.flowing)
@@ -296,22 +291,15 @@ class Traces:
         if node.scope is None or (node.may_have and not node.columns):
             why = node.problem or f"The columns of {node.title} are not known, so what it uses cannot be told."
             problems[Unresolved(Column(unique_id, ROWS), why)] = None
-        waiting = deque(Ref(node, None, name) for name in (*node.columns, ROWS) if not problems)
-        while waiting:
-            ref = waiting.popleft()
-            if ref in self._seen:
-                continue
-            self._seen.add(ref)
+        begin = [Ref(node, None, name) for name in (*node.columns, ROWS) if not problems]
+        # A field of another's struct is made from less than all of it.
+        for ref, step in self._walk(begin, self._seen, lambda one: one.node is node or bool(one.path)):
             target = _column(ref)
-            for step in self.steps.of(ref):
-                problems |= {Unresolved(target, problem): None for problem in step.problems if ref.node is node}
-                for one, kind in _reads(step):
-                    source = _column(one)
-                    if source != target:
-                        said = None if (one.name, kind) == (ROWS, "filter") else step
-                        self._onward.setdefault(source, {})[target, kind, said] = None
-                    if one.node is node or one.path:  # a field of another's struct is made from less than all of it
-                        waiting.append(one)
+            problems |= {Unresolved(target, problem): None for problem in step.problems if ref.node is node}
+            for one, kind in _reads(step):
+                if (source := _column(one)) != target:
+                    said = None if (one.name, kind) == (ROWS, "filter") else step
+                    self._onward.setdefault(source, {})[target, kind, said] = None
         self._unread[unique_id] = list(problems)
 
 
@@ -325,16 +313,3 @@ def _column(ref: Ref) -> Column:
 
 def _reads(step: Step) -> list[tuple[Ref, Kind]]:
     return [(ref, kind) for ref, kind in step.inputs if kind == "value" or ref.name not in _PLUMBING]
-
-
-def _reads_nothing(read: Iterable[tuple[Ref, Kind]]) -> bool:
-    return all((ref.name, kind) == (ROWS, "filter") for ref, kind in read)
-
-
-def _edges(target: Column, step: Step, read: Iterable[tuple[Ref, Kind]]) -> dict[Edge, None]:
-    edges: dict[Edge, None] = {}
-    for ref, kind in read:
-        source = _column(ref)
-        if source != target:
-            edges[Edge(source, target, kind, "" if (ref.name, kind) == (ROWS, "filter") else step.text)] = None
-    return edges

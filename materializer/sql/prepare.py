@@ -36,57 +36,6 @@ def parse(sql: str, dialect: str) -> exp.Query | None:
     return tree if isinstance(tree, exp.Query) else None
 
 
-def outline(query: exp.Expression, dialect: str, within: tuple[int, ...] = ()) -> dict[str, str] | None:
-    """The columns that a query gives, by folded name, where its own text says them; `within` are those around it."""
-    query = query.unnest()
-    while isinstance(query, exp.SetOperation) and not query.args.get("by_name"):
-        query = query.this.unnest()
-    names: dict[str, str] = {}
-    for item in query.expressions if isinstance(query, exp.Select) else [None]:
-        found: Iterable[str] | None = None
-        if item is not None and item.is_star:
-            found = _passed(query, item, dialect, (*within, id(query))) if id(query) not in within else None
-        elif item is not None and not _spreads(item):
-            found = [_written_name(item, dialect)]
-        if found is None or any(name.lower() in names for name in found):
-            return None
-        names |= {name.lower(): name for name in found}
-    return names
-
-
-def _passed(select: exp.Select, star: exp.Expression, dialect: str, within: tuple[int, ...]) -> list[str] | None:
-    """The names that a star takes over from CTEs and subqueries; None where it reads more than these, or less."""
-    joins, from_ = select.args.get("joins") or [], select.args.get("from_")
-    merged = [one for one in joins if one.args.get("using") or one.method or one.is_semi_or_anti_join]
-    options = [one for one in star.find(exp.Star).args.values() if one]
-    if merged or options or from_ is None or select.args.get("laterals"):
-        return None
-    sources = [from_.this, *(join.this for join in joins)]
-    if isinstance(star, exp.Column) and not star.args.get("db"):
-        sources = [one for one in sources if one.alias_or_name.lower() == star.table.lower()]
-    elif not isinstance(star, exp.Star):
-        return None
-    names: list[str] = []
-    for source in sources or [None]:
-        made: exp.Expression | None = source if isinstance(source, exp.Subquery) else None
-        if isinstance(source, exp.Table) and not source.db:
-            around = [one.args.get("with_") for one in (select, *_ancestors(select))]
-            ctes = [cte for with_ in around if with_ is not None for cte in with_.expressions]
-            made = next((cte for cte in ctes if cte.alias.lower() == source.name.lower()), None)
-        plain = made is not None and not any(one.alias_column_names or one.args.get("pivots") for one in (source, made))
-        found = outline(made.this, dialect, within) if plain else None
-        if found is None:
-            return None
-        names += found.values()
-    return names
-
-
-def _ancestors(node: exp.Expression) -> Iterator[exp.Expression]:
-    while node.parent is not None:
-        node = node.parent
-        yield node
-
-
 def clauses(nodes: Iterable[exp.Expression]) -> Iterator[exp.Expression]:
     """Projections, conditions and whatever else a lineage shows, among the nodes of a tree as it was written."""
     for node in nodes:
@@ -139,7 +88,9 @@ def _named(item: exp.Expression, dialect: str) -> exp.Expression:
         return item.this
     if isinstance(item, exp.Alias) or item.is_star:
         return item
-    written, spreads = _written_name(item, dialect), _spreads(item)
+    written = item.alias_or_name or item.sql(dialect, normalize_functions=False, comments=False)
+    # Whether it gives several columns, whose names it does not say.
+    spreads = isinstance(item, exp.Explode) or item.find(exp.Columns) is not None
     name = exp.to_identifier(OPEN + written if spreads else written, quoted=True)
     if written != written.lower() and not spreads:
         name.set("this", written.lower())
@@ -147,15 +98,6 @@ def _named(item: exp.Expression, dialect: str) -> exp.Expression:
     made = exp.Alias(this=item, alias=name)
     made.meta["clause"] = item.meta.get("clause")
     return made
-
-
-def _written_name(item: exp.Expression, dialect: str) -> str:
-    return item.alias_or_name or item.sql(dialect, normalize_functions=False, comments=False)
-
-
-def _spreads(item: exp.Expression) -> bool:
-    """Whether an expression gives several columns, whose names it does not say."""
-    return not isinstance(item, exp.Alias) and (isinstance(item, exp.Explode) or item.find(exp.Columns) is not None)
 
 
 def _star_options(select: exp.Select) -> tuple[set[str], dict[str, str]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from sqlglot import exp
@@ -22,7 +21,7 @@ from sqlglot.schema import MappingSchema
 
 from materializer.project.graph import Graph, reference_of
 from materializer.sql.node import Node, Window, is_select
-from materializer.sql.prepare import OPEN, dotted, each_name_once, outline, parse, prepare
+from materializer.sql.prepare import OPEN, dotted, each_name_once, parse, prepare
 
 _EPHEMERAL = "__dbt__cte__"
 # What dbt adds to a snapshot, and which setting says from which column it is made.
@@ -38,10 +37,7 @@ _UNREAD = (SqlglotError, RecursionError, ValueError, AttributeError, TypeError, 
 
 
 class Reading:
-    """The SQL of one node: parsed; its `tables` called by what they are; then, when these are known, qualified.
-
-    `known`: whether its columns are, which its text may say before that.
-    """
+    """The SQL of one node: parsed; its `tables` called by what they are; then, when these are known, qualified."""
 
     def __init__(self, graph: Graph, about: Mapping[str, Any]) -> None:
         self.graph, self.about, self.tables = graph, about, {}
@@ -49,15 +45,10 @@ class Reading:
         self.node = Node(about["unique_id"], title, about, graph.dialect, may_have="maybe")
         # Names are compared in lower case, whatever the warehouse: a manifest does not say how they are quoted there.
         self.folding = f"{graph.dialect}, normalization_strategy=case_insensitive" if graph.dialect else ""
-        self.known = self.done = False
+        self.done = False
         self.tree = None if about.get("resource_type") in ("source", "seed") else self._parsed()
         if self.tree is None:
             self._end()
-        elif about.get("resource_type") != "snapshot":
-            with suppress(*_UNREAD):
-                columns = outline(self.tree, graph.dialect)
-                self.known = columns is not None
-                self.node.columns, self.node.may_have = columns or {}, "" if self.known else "maybe"
 
     # Parsing.
 
@@ -156,10 +147,15 @@ class Reading:
         """Qualify the tree; `tables` are those that it reads."""
         joined: list[str] = []
         self.node.reads = tables
+        reads_itself = self.node.id in tables
         while self.tree is not None and not self.done:
             try:
                 self._qualified(self.tree, joined)
-                self.known = self.done = True
+                self.done = not reads_itself
+                if reads_itself:  # once more, now that its columns are known
+                    reads_itself = False
+                    self.tree = self._parsed()
+                    self.prepare()
             except _UNREAD as error:
                 name = str(error).removeprefix("Cannot automatically join: ")
                 if isinstance(error, OptimizeError) and name != str(error) and name not in joined:
@@ -173,7 +169,7 @@ class Reading:
 
     def _end(self) -> None:
         """Of a node without SQL that can be read, the columns are those that the warehouse has or a file declares."""
-        node, self.known, self.done = self.node, True, True
+        node, self.done = self.node, True
         built, declared = self.graph.built_columns(self.about), self.graph.declared_columns(self.about)
         node.scope, node.columns = None, {name.lower(): name for name in built or declared}
         node.may_have = "" if built else ("unlikely" if declared else "maybe")
@@ -182,6 +178,8 @@ class Reading:
 
     def _qualified(self, tree: exp.Query, joined: Iterable[str]) -> None:
         node, graph = self.node, self.graph
+        for found in (node.windows, node.parts, node.names, node.opened):
+            found.clear()
         others = {name: [*joined, OPEN + name] if table.may_have else [] for name, table in node.reads.items()}
         columns = {name: dict.fromkeys([*node.reads[name].columns, *more], "unknown") for name, more in others.items()}
         schema = MappingSchema(columns, dialect=self.folding, normalize=False)

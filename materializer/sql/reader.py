@@ -27,7 +27,7 @@ __all__ = ["OPEN", "Node", "Reader", "Source", "Window", "parse"]
 
 
 class Reader:
-    """The nodes of one graph, each read when it is first asked for. Of those that it reads the names are enough."""
+    """The nodes of one graph, each read when it is first asked for, with those that it reads."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -39,15 +39,15 @@ class Reader:
         waiting, begun = [unique_id], set()
         while waiting:
             one = waiting[-1]
-            if self._node(one) is self._outside.get(one) or self._readings[one].done:
+            self._node(one)
+            reading = self._readings.get(one)
+            if reading is None or reading.done:
                 waiting.pop()
-                continue
-            reading = self._readings[one]
-            if one not in begun:
+            elif one not in begun:
                 begun.add(one)
                 reading.prepare()
-                waiting += [table for table in reading.tables if table not in begun and not self._is_known(table)]
-            else:  # of what reads itself, or is read by what it reads, no more is known than its text says
+                waiting += [table for table in reading.tables if table not in begun]
+            else:  # of what reads itself, or is read by what it reads, nothing is known yet
                 reading.finish({table: self._node(table) for table in reading.tables})
         return self._node(unique_id)
 
@@ -59,6 +59,3 @@ class Reader:
             problem = f"{name} is neither a model nor a source, seed or snapshot of the project."
             self._outside[name] = Node(name, name, may_have="maybe", problem=problem)
         return self._readings[name].node if name in self._readings else self._outside[name]
-
-    def _is_known(self, name: str) -> bool:
-        return self._node(name) is self._outside.get(name) or self._readings[name].known

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 from sqlglot import exp
@@ -246,11 +246,7 @@ def _rows(steps: Steps, node: Node, scope: Scope) -> Iterator[Step]:
     for clause, condition in clauses:
         if condition is not None:
             reading = Reading(steps, node, scope).read(condition, "filter")
-            yield Step(_shown(node, clause), tuple(reading.inputs), tuple(reading.problems))
-
-
-def _shown(node: Node, clause: exp.Expression) -> Callable[[], str]:
-    return lambda: node.text(clause)
+            yield Step(partial(node.text, clause), tuple(reading.inputs), tuple(reading.problems))
 
 
 # Expressions.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from materializer.project.definitions import (
 from materializer.project.relation import Relation
 from materializer.project.render import MacroRenderer
 from materializer.training.files import whole_or_not_at_all
+from materializer.training.record import Options
 from materializer.training.text_files import FileRows
 from materializer.warehouse import Warehouse
 from materializer.warehouse.arrow import column_of, table_of_duckdb, to_pandas, to_plain, without_wide
@@ -98,17 +99,18 @@ def labels_of(result: TrainingSet) -> pa.Table:
 
 
 def get_historical_features(
-    warehouse: Warehouse, manifest: Mapping[str, Any], registry: Registry, entity_df: Any, features: Any, *,
-    full_feature_names: bool = False, timestamp: str = "event_timestamp", allow_exact_matches: bool = True,
-    filter_by_created_timestamp: bool = True,
+    warehouse: Warehouse, manifest: Mapping[str, Any], registry: Registry, entity_df: Any, features: Any,
+    options: Options | None = None,
 ) -> TrainingSet:  # fmt: skip
     """See `materializer.FeatureStore.get_historical_features`."""
+    options = options or Options()
+    timestamp = options.timestamp
     references = registry.references(features)
     needed = dict.fromkeys(split_reference(reference)[0] for reference in registry.stored(references))
     asked = {split_reference(reference)[0] for reference in references} & set(registry.views)
     views = {name: with_columns(registry.view(name), warehouse) for name in dict.fromkeys((*needed, *sorted(asked)))}
     known = replace(registry, views=named(registry, views.values()))
-    picks = pick_features(known, references, full_feature_names)
+    picks = pick_features(known, references, options.full_feature_names)
     _check_services(known, references)
     keys = key_types([views[name] for name in needed])
     brought = request_fields(picks)
@@ -132,9 +134,8 @@ def get_historical_features(
         spine = warehouse.register(_SPINE, _narrow(table, keys, moment, brought))
 
     sql = MacroRenderer(manifest, warehouse.columns).render(
-        "point_in_time_join", spine, references, timestamp=moment, full_feature_names=full_feature_names,
-        allow_exact_matches=allow_exact_matches, filter_by_created_timestamp=filter_by_created_timestamp,
-    )  # fmt: skip
+        "point_in_time_join", spine, references, **asdict(replace(options, timestamp=moment))
+    )
     answer = warehouse.query(sql)
     names = [pick.output for pick in picks]
     result = answer if table is None else table
@@ -156,40 +157,25 @@ def get_historical_features(
 
 def to_table(entity_df: Any) -> pa.Table:
     """Anything Arrow can read as a table: pandas, polars, pyarrow, a DuckDB relation, a dict of lists, dicts."""
+    library = type(entity_df).__module__.partition(".")[0]
     try:
         if isinstance(entity_df, pa.Table):
             return entity_df
-        if isinstance(entity_df, dict):
-            return _table_of(entity_df)
         if isinstance(entity_df, list):
             names = dict.fromkeys(name for row in entity_df for name in row)
-            return _table_of({name: [row.get(name) for row in entity_df] for name in names})
-        library = type(entity_df).__module__.partition(".")[0]
-        if library == "pandas":
-            return _table_of_pandas(entity_df)
+            entity_df = {name: [row.get(name) for row in entity_df] for name in names}
         if library == "polars":
             return _table_of_polars(entity_df)
         if hasattr(entity_df, "to_arrow_table"):
             return table_of_duckdb(entity_df)
-        return pa.table(entity_df)
+        try:
+            return pa.Table.from_pandas(entity_df, preserve_index=False) if library == "pandas" else pa.table(entity_df)
+        except OverflowError:  # an integer beyond 64 bits
+            names, columns = zip(*entity_df.items(), strict=True)
+            return pa.table(list(map(column_of, columns)), names=list(map(str, names)))
     except (pa.ArrowException, AttributeError, TypeError, ValueError, OverflowError) as error:
         why = " ".join(str(error).split())
         raise worded(InputError, lambda say: f"{say.the_spine} cannot be read as a table: {why}") from None
-
-
-def _table_of(columns: Mapping[Any, Any]) -> pa.Table:
-    try:
-        return pa.table(columns)
-    except OverflowError:
-        return pa.table({name: column_of(values) for name, values in columns.items()})
-
-
-def _table_of_pandas(frame: Any) -> pa.Table:
-    try:
-        return pa.Table.from_pandas(frame, preserve_index=False)
-    except OverflowError:
-        columns = [column_of(frame.iloc[:, place], from_pandas=True) for place in range(frame.shape[1])]
-        return pa.table(columns, names=[str(name) for name in frame.columns])
 
 
 def _table_of_polars(frame: Any) -> pa.Table:
@@ -216,7 +202,7 @@ def _readable_columns(frame: Any) -> tuple[pa.Table, str | None]:
         columns = {}
         for name in frame.columns:
             try:
-                columns[str(name)] = column_of(frame[name], from_pandas=True)
+                columns[str(name)] = column_of(frame[name])
             except (pa.ArrowException, TypeError, ValueError, OverflowError):
                 continue
         return pa.table(columns), str(error)

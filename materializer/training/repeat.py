@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, time, timezone
 from importlib import metadata
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from materializer.errors import COMMAND_LINE, FeatureStoreError, InputError, WarehouseError, worded
 from materializer.project.definitions import FeatureView, Registry, split_reference
+from materializer.project.duration import macro_moment
 from materializer.project.git import git_state
 from materializer.project.graph import Graph
 from materializer.project.manifest import load_manifest, read_registry
@@ -182,7 +183,7 @@ def _make(
         rows = spine.rows
         if recorded is not None:
             rows = f"select * from {warehouse.register('_fs_recorded_spine', recorded)}"
-        result = get_historical_features(warehouse, manifest, registry, rows, references, **asdict(options))
+        result = get_historical_features(warehouse, manifest, registry, rows, references, options)
         table = result.to_arrow()
         macros = MacroRenderer(manifest, warehouse.columns)
         views = _view_facts(warehouse, macros, manifest, registry, references, options, _newest(result, options))
@@ -298,9 +299,7 @@ def _newest(result: TrainingSet, options: Options) -> str | None:
         return None
     if not isinstance(newest, datetime):
         newest = datetime.combine(newest, time())
-    if newest.tzinfo is not None:
-        newest = newest.astimezone(timezone.utc).replace(tzinfo=None)
-    return newest.isoformat(" ", "microseconds")
+    return macro_moment(newest)
 
 
 def _versions(project: Project, manifest: Mapping[str, Any]) -> dict[str, str]:

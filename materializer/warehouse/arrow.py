@@ -156,11 +156,11 @@ def to_pandas(table: pa.Table) -> Any:
     return frame
 
 
-def column_of(values: Sequence[Any], **options: Any) -> pa.Array:
+def column_of(values: Sequence[Any]) -> pa.Array:
     """Python values as an Arrow array; integers beyond 64 bits are decimals. Raises pa.ArrowException, TypeError,
     ValueError for values that Arrow has no one type for."""
     try:
-        return pa.array(values, **options)
+        return pa.array(values)
     except OverflowError:
         whole = [python_value(value) for value in values]
         if not all(value is None or type(value) is int for value in whole):

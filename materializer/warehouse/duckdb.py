@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -14,8 +13,8 @@ import pyarrow as pa
 from materializer.errors import WarehouseError
 from materializer.project.relation import Column, Relation
 from materializer.project.settings import Project
-from materializer.warehouse import SQL_TYPE
-from materializer.warehouse.duckdb_profile import ProfileSettings, is_locked, once_unlocked, profile_settings, sentence
+from materializer.warehouse import SQL_TYPE, quoted
+from materializer.warehouse.duckdb_profile import is_locked, once_unlocked, profile_settings, sentence
 from materializer.warehouse.exact import exactly
 
 # How long a file that another process holds is waited for, in seconds.
@@ -92,9 +91,9 @@ class DuckDBWarehouse:
             self._connection.execute(sql)
 
     def save(self, sql: str, path: Path) -> None:
-        quoted = str(path).replace("'", "''")
+        literal = str(path).replace("'", "''")
         self._one(sql)
-        self.execute(f"copy ({sql}) to '{quoted}' (format parquet)")
+        self.execute(f"copy ({sql}) to '{literal}' (format parquet)")
 
     def _one(self, sql: str) -> duckdb.Statement:
         """A query as a statement. DuckDB would run several, and what was meant as one part of a query may hold more."""
@@ -117,7 +116,14 @@ def open_duckdb(project: Project) -> Iterator[DuckDBWarehouse]:
     systems), but read-only. Raises WarehouseError where there is no such file, another process holds it longer than
     `LOCK_PATIENCE`, or something that the profile names cannot be had."""
     settings = profile_settings(project)
-    connection = _connect(settings)
+    path = settings.database
+
+    def connect() -> duckdb.DuckDBPyConnection:
+        # The first connection to a file is not whole before `connect` returns, and threads share what it opens.
+        with _connecting:
+            return duckdb.connect(path, read_only=path != ":memory:", config=dict(settings.config))
+
+    connection = _patiently(path, connect)
     try:
         settings.apply(connection)
         # DuckDB draws its own on stdout after two seconds, also in a pipe and into the middle of JSON.
@@ -138,11 +144,11 @@ def query_apart(project: Project, sql: str) -> pa.Table:
     settings = profile_settings(project)
     with closing(duckdb.connect(":memory:", config=dict(settings.config))) as connection:
         if settings.database != ":memory:":
-            quoted = settings.database.replace("'", "''")
-            name = str(project.connection.get("database") or Path(settings.database).stem).replace('"', '""')
-            attach = f"attach '{quoted}' as \"{name}\" (read_only)"
+            literal = settings.database.replace("'", "''")
+            name = quoted(str(project.connection.get("database") or Path(settings.database).stem))
+            attach = f"attach '{literal}' as {name} (read_only)"
             _patiently(settings.database, lambda: connection.execute(attach))
-            connection.execute(f'use "{name}"')
+            connection.execute(f"use {name}")
         settings.apply(connection)
         for setting in (
             "set enable_progress_bar = false", "set arrow_lossless_conversion = true",
@@ -155,17 +161,6 @@ def query_apart(project: Project, sql: str) -> pa.Table:
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                 raise WarehouseError("It is not one SELECT.")
             return connection.sql(statements[0]).to_arrow_table()
-
-
-def _connect(settings: ProfileSettings) -> duckdb.DuckDBPyConnection:
-    path = settings.database
-
-    def connect() -> duckdb.DuckDBPyConnection:
-        # The first connection to a file is not whole before `connect` returns, and threads share what it opens.
-        with _connecting:
-            return duckdb.connect(path, read_only=path != ":memory:", config=dict(settings.config))
-
-    return _patiently(path, connect)
 
 
 def _patiently(path: str, opened: Callable[[], duckdb.DuckDBPyConnection]) -> duckdb.DuckDBPyConnection:
@@ -185,9 +180,8 @@ def _patiently(path: str, opened: Callable[[], duckdb.DuckDBPyConnection]) -> du
 
 def _names(relation: Relation) -> tuple[str, ...]:
     """The database, schema and name of a relation that dbt wrote with all three; empty for any other."""
-    parts = re.findall(r'"((?:[^"]|"")*)"', relation.sql)
-    whole = ".".join('"' + part + '"' for part in parts) == relation.sql
-    return tuple(part.replace('""', '"') for part in parts) if whole and len(parts) == 3 else ()
+    parts = tuple(part or "" for part in (relation.database, relation.schema, relation.identifier))
+    return parts if ".".join(map(quoted, parts)) == relation.sql else ()
 
 
 @contextmanager

@@ -194,13 +194,11 @@ def _reader(dtype: pa.DataType) -> Callable[[Any], Any]:
     """The function that reads a Python value, neither None nor bytes that are text, as one of a type."""
     if pa.types.is_dictionary(dtype):
         return _reader(dtype.value_type)
-    limits = {UUID: None, HUGEINT: (-(2**127), 2**127 - 1), UHUGEINT: (0, 2**128 - 1)}.get(dtype)
     if dtype == UUID:
         return lambda value: str(_uuid(value))
-    if pa.types.is_integer(dtype):
-        limits = limits_of(dtype)
-    if limits:
-        return lambda value: _within(_integer(value), *limits)
+    if pa.types.is_integer(dtype) or dtype in (HUGEINT, UHUGEINT):
+        low, high = limits_of(dtype)
+        return lambda value: _within(_integer(value), low, high)
     if pa.types.is_decimal(dtype):
         return lambda value: _decimal(value, dtype.precision, dtype.scale)
     if pa.types.is_timestamp(dtype):
@@ -215,8 +213,9 @@ def _reader(dtype: pa.DataType) -> Callable[[Any], Any]:
 
 def limits_of(dtype: pa.DataType) -> tuple[int, int]:
     """The least and the greatest number of an integer type."""
-    bits = dtype.bit_width
-    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if pa.types.is_signed_integer(dtype) else (0, 2**bits - 1)
+    bits = 128 if dtype in (HUGEINT, UHUGEINT) else dtype.bit_width
+    signed = pa.types.is_signed_integer(dtype) or dtype == HUGEINT
+    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
 
 
 def _alike(value: Any, dtype: pa.DataType) -> Any:
