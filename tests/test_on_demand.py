@@ -356,7 +356,7 @@ def test_what_is_published_says_all_and_older_readers_see_stored_features_alone(
         "expression": "amount / nullif(avg_order_value, 0)", "sql": '"amount" / nullif("avg_order_value", 0)',
         "request": {"amount": "DOUBLE"}, "reads": {"avg_order_value": "users:avg_order_value"},
     }  # fmt: skip
-    _, registry = read_published(store._client, store.namespace)
+    registry = read_published(store._client, store.namespace).registry
     assert registry.service("pricing").references == (*LISTED, "pricing:share")
     entry["on_demand"][0]["request"] = ["amount"]
     store._client.hset(f"{store.namespace}:registry", "users", json.dumps(entry))

@@ -15,8 +15,9 @@ from materializer.materialize.difference import micros
 from materializer.online.values import encode
 from materializer.project.definitions import FeatureView, Registry
 from materializer.project.graph import meta_of
-from materializer.project.manifest import ProjectManifest
+from materializer.project.render import ProjectManifest
 from materializer.training.join import get_historical_features
+from materializer.training.record import Options
 from materializer.warehouse import Warehouse
 from materializer.warehouse.arrow import to_plain
 from materializer.warehouse.moments import to_objects
@@ -71,9 +72,8 @@ class Views:
         spine: pa.Table, moment: str,
     ) -> pa.Table:  # fmt: skip
         references = [f"{view.reference}:{feature}" for feature in features]
-        answer = get_historical_features(
-            self._warehouse, manifest, registry, spine, references, full_feature_names=True, timestamp=moment
-        )
+        options = Options(moment, full_feature_names=True)
+        answer = get_historical_features(self._warehouse, manifest, registry, spine, references, options)
         return answer.to_arrow().select(answer.features)
 
     def _widened(self, view: FeatureView, loaded: datetime | None) -> tuple[ProjectManifest, Registry]:
