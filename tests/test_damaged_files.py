@@ -189,6 +189,7 @@ RECORD = {
     "spine": {"kind": "sql", "path": None, "sha256": None, "sql": "select 1", "rows": 1, "content": None},
     "views": [{"name": "kinds", "reference": "kinds", "definition": "c", "compiled": None, "models": {}, "rows": 5,
                "rows_read": 5, "until": None, "newest_event": None, "content": None}],
+    "on_demand": [],
     "output": {"file": "set.parquet", "rows": 1, "columns": [{"name": "a", "type": "int64", "feature": None, "sha256": "d"}],
                "rows_sha256": "e", "sha256": "f"},
 }  # fmt: skip

@@ -215,7 +215,7 @@ def test_the_order_of_dispatch_counts_as_for_dbt(project: DbtProject) -> None:
     order("no_such_package", "shop", "feature_store")
     assert "interval 2 day" in rendered(project)
     order("no_such_package")
-    with pytest.raises(NotFoundError, match="has no macro '_fs_latest' for duckdb"):
+    with pytest.raises(NotFoundError, match="has no macro '_columns_of_relation' for duckdb"):
         rendered(project)
 
 

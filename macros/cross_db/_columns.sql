@@ -28,13 +28,18 @@
         select attribute.attname, format_type(attribute.atttypid, attribute.atttypmod)
         from pg_attribute as attribute
         where
-            attribute.attrelid = to_regclass({{ feature_store._literal(relation.include(database=false) ~ '') }})
+            attribute.attrelid = to_regclass({{ feature_store._literal(relation) }})
             and attribute.attnum > 0
             and not attribute.attisdropped
         order by attribute.attnum
     {%- endset -%}
+    {%- set rows = run_query(query) -%}
+    {%- if rows is none -%}
+        {#- Outside of dbt whoever renders this knows the columns. -#}
+        {%- do return(feature_store.default___columns_of_relation(relation)) -%}
+    {%- endif -%}
     {%- set columns = [] -%}
-    {%- for row in run_query(query) or [] -%}
+    {%- for row in rows -%}
         {%- do columns.append({'name': row[0], 'type': row[1]}) -%}
     {%- endfor -%}
     {%- do return(columns) -%}

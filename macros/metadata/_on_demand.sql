@@ -44,8 +44,8 @@
     {%- for feature in found.values() -%}
         {%- for field, type in feature.request.items() if types.setdefault(field | lower, type) != type -%}
             {%- do exceptions.raise_compiler_error(
-                what ~ '.' ~ feature.name ~ ": request field '" ~ field ~ "' is " ~ type | lower ~ ' here and ' ~ types[field | lower] | lower
-                ~ ' in another feature: it comes once, in one type.'
+                what ~ '.' ~ feature.name ~ ": request field '" ~ field ~ "' is " ~ type | lower ~ ' here and '
+                ~ types[field | lower] | lower ~ ' in another feature: it comes once, in one type.'
             ) -%}
         {%- endfor -%}
     {%- endfor -%}
@@ -147,8 +147,8 @@
             {%- elif word in words or word in ('date', 'timestamp') and behind[:1] == "'" -%}
                 {#- As it is. -#}
             {%- elif behind == '(' -%}
-                {%- set wrong = "uses '" ~ token ~ "', which is none of its functions: " ~ (functions + ['cast', 'extract']) | sort | join(', ')
-                    if word not in functions -%}
+                {%- set known = (functions + ['cast', 'extract']) | sort | join(', ') -%}
+                {%- set wrong = "uses '" ~ token ~ "', which is none of its functions: " ~ known if word not in functions -%}
             {%- else -%}
                 {%- do part.update({'column': token}) -%}
             {%- endif -%}
@@ -211,7 +211,8 @@
 {% endmacro %}
 
 
-{#-- A stored feature as an expression reads it: of few types, the same in training and in serving. None for a type that it cannot read. --#}
+{#-- A stored feature as an expression reads it: of few types, the same in training and in serving. None for a type that it cannot
+     read. --#}
 {% macro _on_demand_input(expression, data_type) %}
     {%- if not data_type -%}
         {%- do return(expression) -%}

@@ -1,5 +1,6 @@
 {#-- Reads and checks the arguments of a training set: {spine, spine_columns, moment, casts, views, picks}.
-     A pick is {output, sql}: a feature of a view, or an expression over some and the spine's columns. A view's `asked` are its join keys in the spine, in its own types; `casts` are those that had to be made: {sql: name}.
+     A pick is {output, sql}: a feature of a view, or an expression over some and the spine's columns. A view's `asked` are its join
+     keys in the spine, in its own types; `casts` are those that had to be made: {sql: name}.
      Its parts in the SQL are called `_fs_<part>_<slug of the view>`: no view can be named so that they clash. --#}
 {% macro _training_plan(spine, features, timestamp, full_feature_names) %}
     {#- A text without a colon is the name of a feature service; while dbt parses, nobody knows it. -#}
@@ -66,7 +67,8 @@
         {%- set computed = on_demand.get(name) -%}
         {%- if computed is none and view is none -%}
             {%- do exceptions.raise_compiler_error(
-                "Feature service '" ~ reference ~ "' has no on-demand feature '" ~ name ~ "'; it has: " ~ on_demand.keys() | join(', ') ~ '.'
+                "Feature service '" ~ reference ~ "' has no on-demand feature '" ~ name ~ "'; it has: "
+                ~ on_demand.keys() | join(', ') ~ '.'
             ) -%}
         {%- elif computed is none and view.features and name | lower not in features_of[view.reference] -%}
             {%- do exceptions.raise_compiler_error(
