@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
@@ -52,6 +53,25 @@ def bought(example: DbtProject, user: int, loaded_at: datetime) -> None:
     example.dbt("run", "--select", "+user_features")
 
 
+def assert_orders_are_logged_with_what_their_requests_brought(store: FeatureStore, url: str, folder: Path) -> None:
+    orders = {"service": "checkout", "entities": [{"user_id": 1, "item_id": 1}] * 3}
+    orders["request"] = [{"amount": 10}, {"amount": "nan"}, {"amount": None}]
+    with serving(url, "--log-features", str(folder), "--log-sample", "1", namespace=store.namespace) as (client, _):
+        answer = client.post("/v1/features", json=orders).json()
+    (file,) = folder.glob("service-checkout/*.parquet")
+    table = pq.ParquetFile(file).read()
+    usual, pieces = (answer["names"].index(name) for name in ("amount_against_usual", "pieces"))
+    amounts = table["amount"].to_pylist()
+    assert (amounts[0], amounts[2]) == (10.0, None) and math.isnan(amounts[1])
+    for name, place in (("user_features__amount_against_usual", usual), ("checkout__pieces", pieces)):
+        logged = table[name].to_pylist()
+        assert logged[0] == answer["rows"][0][place] and math.isnan(logged[1]) and logged[2] is None
+        assert table[f"{name}__status"].to_pylist() == ["PRESENT", "PRESENT", "NULL_VALUE"]
+    compared = skew(store.project, store.namespace, folder)
+    stored = {"user_features:purchase_count_30d", "user_features:avg_order_value", "item_features:price"}
+    assert {(one.feature, one.rows, one.differ) for one in compared.features} == {(name, 3, 0) for name in stored}
+
+
 @pytest.mark.timeout(600)
 def test_in_the_example_every_difference_is_explained(example: DbtProject, redis_url: str, tmp_path: Path) -> None:
     store = FeatureStore(example.folder, redis_url=redis_url, namespace="example.skew")
@@ -71,6 +91,7 @@ def test_in_the_example_every_difference_is_explained(example: DbtProject, redis
         return Counter(next(one for one in found.features if one.feature == feature).reasons)
 
     store.materialize()
+    assert_orders_are_logged_with_what_their_requests_brought(store, redis_url, tmp_path / "orders")
     before = datetime.now(timezone.utc)
     serve()
     rows = len(entities)

@@ -28,10 +28,11 @@ import pyarrow.parquet as pq
 from materializer.errors import InputError
 from materializer.online.keys import key_texts
 from materializer.online.response import OnlineResponse, Status, events_of
-from materializer.project.definitions import Pick, Registry, pick_features
+from materializer.project.definitions import Pick, Registry, pick_features, request_fields
 from materializer.serve.metrics import Metrics
 from materializer.serve.values import arrow_of
 from materializer.warehouse.join_keys import carrier, cast_keys
+from materializer.warehouse.on_demand_types import field_type, field_values
 
 FORMAT = 1
 # What waits to be written, at most: values in the queue, and bytes of Arrow until their file is due.
@@ -164,19 +165,23 @@ class FeatureLog:
             pa.array([answer.request_id for answer in answers for _ in answer.rows], pa.string()),
         ]
         columns += [_keys([row.get(name) for row in rows], dtype, name) for name, dtype in keys.items()]
+        for name, declared in request_fields(picks).items():
+            values = field_values([row.get(name) for row in rows], declared, name)
+            columns.append(pa.array(values, field_type(declared)))
         events: dict[str, pa.Array] = {}
         for pick, *parts in zip(picks, *(answer.response.columns.values() for answer in answers), strict=True):
             dtype = schema.field(pick.output).type
             if not all(part[0].equals(dtype) for part in parts):
                 raise ValueError(f"'{pick.output}' was published anew meanwhile, as another type")
             _, values, statuses, moments = zip(*parts, strict=True)
-            if pick.view.reference not in events:  # once for all features of a view
+            if pick.view is not None and pick.view.reference not in events:  # once for all features of a view
                 events[pick.view.reference] = _moments([*chain(*moments)])
             codes = bytes(map(_CODES.__getitem__, map(id, chain(*statuses))))
             words = pa.Array.from_buffers(pa.int8(), count, [None, pa.py_buffer(codes)])
             columns.append(arrow_of(dtype, [*chain(*values)]))
             columns.append(pa.DictionaryArray.from_arrays(words, _STATUSES))
-            columns.append(events[pick.view.reference])
+            if _is_stored(pick):
+                columns.append(events[pick.view.reference])
             time.sleep(0)  # the requests come first
         return pa.RecordBatch.from_arrays(columns, schema=schema)
 
@@ -235,24 +240,34 @@ def _described(answer: _Answer, keys: Mapping[str, pa.DataType], picks: Sequence
         "format": FORMAT,
         "namespace": answer.namespace,
         "service": answer.service,
-        "features": [{"column": pick.output, "view": pick.view.reference, "feature": pick.feature} for pick in picks],
-        "join_keys": {pick.view.reference: pick.view.join_keys for pick in picks},
+        "features": [
+            {"column": pick.output, "view": pick.view.reference, "feature": pick.feature}
+            for pick in picks
+            if _is_stored(pick)
+        ],
+        "on_demand": [pick.output for pick in picks if not _is_stored(pick)],
+        "request": list(request_fields(picks)),
+        "join_keys": {pick.view.reference: pick.view.join_keys for pick in picks if pick.view is not None},
     }
     fields = [pa.field("__log_timestamp", _MOMENT), pa.field("__request_id", pa.string())]
     fields += [pa.field(name, carrier(dtype)) for name, dtype in keys.items()]
+    fields += [pa.field(name, field_type(declared)) for name, declared in request_fields(picks).items()]
     for pick in picks:
-        fields += [
-            pa.field(pick.output, pick.view.feature(pick.feature).dtype),
-            pa.field(f"{pick.output}__status", _WORDS),
-            pa.field(f"{pick.output}__timestamp", _MOMENT),
-        ]
+        dtype = pick.view.feature(pick.feature).dtype if _is_stored(pick) else pick.on_demand.dtype
+        fields += [pa.field(pick.output, dtype), pa.field(f"{pick.output}__status", _WORDS)]
+        if _is_stored(pick):  # what is computed has no event
+            fields.append(pa.field(f"{pick.output}__timestamp", _MOMENT))
     return pa.schema(fields, {_ABOUT: json.dumps(about)})
+
+
+def _is_stored(pick: Pick) -> bool:
+    return pick.on_demand is None
 
 
 def _key_types(picks: Sequence[Pick]) -> dict[str, pa.DataType]:
     """The types of the join keys; text for one that views have in several."""
     types: dict[str, pa.DataType] = {}
-    for entity in (entity for pick in picks for entity in pick.view.entities):
+    for entity in (entity for pick in picks if pick.view is not None for entity in pick.view.entities):
         same = types.setdefault(entity.name, entity.dtype).equals(entity.dtype)
         types[entity.name] = entity.dtype if same else pa.string()
     return types
