@@ -257,6 +257,14 @@ def test_a_key_reads_what_its_entry_names_and_nothing_else(shop: DbtProject, red
     assert users not in audit.read_text() and "Bearer" not in audit.read_text()
 
 
+def test_the_audit_log_can_leave_reads_out(shop: DbtProject, redis_url: str, tmp_path: Path) -> None:
+    audit = tmp_path / "audit.jsonl"
+    with serving(redis_url, "--audit-log", str(audit), "--no-audit-reads") as (client, _):
+        assert client.post("/v1/features", json={"features": FEATURES, **ROW}).status_code == 200
+        assert client.post("/v1/features", json={"features": ["user_features:nothing"], **ROW}).status_code == 404
+    assert [json.loads(line)["status"] for line in audit.read_text().splitlines()] == [404]
+
+
 def test_a_key_that_asks_too_often_is_told_when_to_come_back(shop: DbtProject, redis_url: str) -> None:
     with serving(redis_url, "--rate", "2") as (client, _):
         answers = [client.post("/v1/features", json={"features": FEATURES, **ROW}) for _ in range(20)]

@@ -34,6 +34,9 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option("--max-body", default=4 * 1024 * 1024, show_default=True, type=click.IntRange(1), help="In bytes.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Requests a second, by key and worker.")
 @click.option("--audit-log", type=_file, help="Append a JSON line for every request: who asked for what.")
+@click.option(
+    "--audit-reads/--no-audit-reads", default=True, help="Whether answered reads are in it, or refusals alone."
+)
 @click.option("--log-features", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
               help="Log served features there, as Parquet, for `feature-store skew`.")  # fmt: skip
 @click.option("--log-sample", default=0.1, show_default=True, type=click.FloatRange(0, 1, min_open=True),
@@ -56,6 +59,7 @@ def serve(
     max_body: int,
     rate: float | None,
     audit_log: Path | None,
+    audit_reads: bool,
     log_features: Path | None,
     log_sample: float,
     log_seconds: float,
@@ -93,7 +97,7 @@ def serve(
         )
     limits = Limits(max_body, max_entities, max_features, rate)
     keys_file, audit_file, log_folder = (path and str(path) for path in (api_keys, audit_log, log_features))
-    settings = Settings(namespace, keys_file, limits, audit_file, log_folder, log_sample, log_seconds)
+    settings = Settings(namespace, keys_file, limits, audit_file, audit_reads, log_folder, log_sample, log_seconds)
     url = default_url(redis_url, project_in_reach())
     os.environ["FEATURE_STORE_REDIS_URL"] = url
     os.environ["FEATURE_STORE_SERVE"] = json.dumps(asdict(settings))

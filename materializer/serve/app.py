@@ -63,6 +63,7 @@ class Settings:
     keys_file: str | None = None
     limits: Limits = field(default_factory=Limits)
     audit_file: str | None = None
+    audit_reads: bool = True
     log_folder: str | None = None
     log_sample: float = 0.1
     log_seconds: float = 60.0
@@ -125,7 +126,7 @@ class _Server:
         self._namespace = settings.namespace
         self._gate = Gate(read_keys(Path(settings.keys_file)) if settings.keys_file else (), settings.limits.rate)
         self._metrics = Metrics()
-        self._audit = Audit(settings.audit_file)
+        self._audit = Audit(settings.audit_file, settings.audit_reads)
         self._log: FeatureLog | None = None
         if settings.log_folder:
             from materializer.serve.feature_log import FeatureLog  # Arrow's arrays load pandas, where it is installed

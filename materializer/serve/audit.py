@@ -12,14 +12,16 @@ from materializer.serve.asked import Asked
 
 
 class Audit:
-    """Appends lines to a file, or does nothing where there is none. With several workers all append to the same."""
+    """Appends lines to a file, or does nothing where there is none. With several workers all append to the same.
+    Without `reads`, what was answered is left out, and what was refused is not."""
 
-    def __init__(self, file: str | None) -> None:
+    def __init__(self, file: str | None, reads: bool = True) -> None:
+        self._reads = reads
         self._file = Path(file).open("ab", buffering=0) if file else None  # noqa: SIM115 - as long as the server
 
     def note(self, route: str, caller: str, asked: Asked) -> None:
         """A request that was answered."""
-        if self._file:
+        if self._file and self._reads:
             what = {"service": asked.service} if asked.service else {"features": asked.features}
             self._write({"route": route, "caller": caller, **what, "entities": len(asked.rows), "status": 200})
 
