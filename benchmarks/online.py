@@ -1,6 +1,7 @@
 """How long an online read takes: our SDK, Feast, a redis-py pipeline, and the bare pre-packed pipeline.
 
 Run: python benchmarks/online.py [--quick]
+     python benchmarks/online.py --border     whether fields of a wide view are read one by one, or its hashes whole
 """
 
 from __future__ import annotations
@@ -31,13 +32,16 @@ class BarePipeline:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._reader = hiredis.Reader()
 
-    def ask(self, packed: bytes, count: int) -> None:
+    def ask(self, packed: bytes, count: int) -> list[object]:
         self._socket.sendall(packed)
-        while count:
-            if self._reader.gets() is False:
+        replies: list[object] = []
+        while len(replies) < count:
+            reply = self._reader.gets()
+            if reply is False:
                 self._reader.feed(self._socket.recv(65536))
             else:
-                count -= 1
+                replies.append(reply)
+        return replies
 
 
 def pack(prefix: bytes, users: list[int], fields: list[bytes]) -> bytes:
@@ -51,6 +55,8 @@ def pack(prefix: bytes, users: list[int], fields: list[bytes]) -> bytes:
 
 def main() -> None:
     options = arguments()
+    if options.border:
+        return border()
     with support.private_redis() as server, tempfile.TemporaryDirectory(prefix="bench-online-") as name:
         folder = Path(name)
         note(f"{len(VIEWS)} views of {options.rows:,} rows: dbt, materialize")
@@ -87,6 +93,41 @@ def main() -> None:
     head = ["entities x views", "", "p50 ms", "p99 ms", "p50 / bare", "ours is faster (p50, p99)"]
     support.print_table(f"Online reads, {len(FEATURES)} features a view, {options.requests} requests each", head, rows)
     promises.print()
+
+
+def border() -> None:
+    """Rows of 100 entities, by HMGET and by HGETALL with the fields picked from it, until they stand in columns."""
+    from materializer.online.request import _picked
+
+    widths, shares = (20, 30, 50, 100, 200), (0.1, 0.25, 0.5, 0.65, 0.8, 1.0)
+    with support.private_redis() as server:
+        bare, client, rows = BarePipeline(server.port), server.client(), []
+        for width in widths:
+            names = [b"f%03d" % number for number in range(width)]
+            with client.pipeline(transaction=False) as pipeline:
+                for user in range(1000):
+                    values = {name: repr(random.random() * 1000) for name in names}
+                    pipeline.hset(f"w{width}:{user}", mapping={**values, b"_fs_event": "2026-01-01T00:00:00.000000Z"})
+                pipeline.execute()
+            users, prefix = random.sample(range(1000), 100), b"w%d:" % width
+            keys = [prefix + b"%d" % user for user in users]
+            whole = b"".join(b"*2\r\n$7\r\nHGETALL\r\n$%d\r\n%b\r\n" % (len(key), key) for key in keys)
+            cells = []
+            for share in shares:
+                fields = [*names[: int(width * share)], b"_fs_event"]
+                packed = pack(prefix, users, fields)
+                sides = {
+                    "fields": lambda packed=packed: list(zip(*bare.ask(packed, 100), strict=True)),
+                    "whole": lambda fields=fields, whole=whole: list(
+                        zip(*_picked(fields, bare.ask(whole, 100)), strict=True)
+                    ),
+                }
+                runs = {name: (lambda side=side: support.seconds_of(side)) for name, side in sides.items()}
+                found = support.alternate(runs, 25)
+                cells.append(" / ".join(f"{support.median(times) * 1e3:.1f}" for times in found.values()))
+            rows.append([str(width), *cells])
+    head = ["fields of the view", *(f"{share:.0%} of them" for share in shares)]
+    support.print_table("100 entities, ms by HMGET / by HGETALL", head, rows)
 
 
 def measure(options, reader, client, bare, feast, namespace, views, features, entities) -> dict[str, list[float]]:
@@ -184,6 +225,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=20_000, help="entities a view (default 20,000)")
     parser.add_argument("--requests", type=int, default=500, help="requests a cell (default 500)")
     parser.add_argument("--quick", action="store_true", help="2,000 entities, 60 requests")
+    parser.add_argument("--border", action="store_true", help="HMGET against HGETALL, and nothing else")
     parser.add_argument("--no-feast", action="store_true", help="leave Feast out")
     parser.add_argument("--feast-env", type=Path, help=f"environment with {support.FEAST}")
     options = parser.parse_args()

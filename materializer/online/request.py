@@ -18,9 +18,10 @@ from materializer.online.response import MISSING, Column, OnlineResponse, Status
 from materializer.online.values import Codec, codec, decode_column
 from materializer.project.definitions import FeatureView, Pick
 
-# Where so many fields of a view are requested, and this share of all that it has, its hash is read whole: in a small
-# hash Redis looks for each field from the beginning on, and most of them cost more than all (benchmarks/online.py).
-_WHOLE_FROM, _WHOLE_SHARE = 20, 0.5
+# Where so many fields of a view are requested, and this share of all that it has or so many of them, its hash is read
+# whole: in a small hash Redis looks for each field from the beginning on, and most of them cost more than all
+# (`python benchmarks/online.py --border`).
+_WHOLE_FROM, _WHOLE_SHARE, _WHOLE_ANYWAY = 20, 0.65, 80
 # The bytes of a column's values as what the answer holds for each; None where one cannot be read.
 ReadColumn = Callable[[Sequence[bytes]], list[Any] | None]
 # Which reader a type has.
@@ -98,7 +99,7 @@ def _part(namespace: str, view: FeatureView, columns: Sequence[tuple[str, Reader
     single = view.entities[0] if len(view.entities) == 1 else None
     what = f"A feature of view '{view.reference}'"
     readers = [read(dtype, codec(dtype, what)) for dtype, (_, read) in zip(types, columns, strict=True)]
-    whole = len(names) >= max(_WHOLE_FROM, _WHOLE_SHARE * len(view.features))
+    whole = len(names) >= max(_WHOLE_FROM, min(_WHOLE_SHARE * len(view.features), _WHOLE_ANYWAY))
     return _Part(
         view, names, types, tuple(readers),
         prefix=view_prefix(namespace, view.reference).encode(),
