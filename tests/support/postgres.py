@@ -27,9 +27,9 @@ def server() -> Iterator[int]:
     """A server in a temporary folder; gives its port. Its user is `postgres`, without a password."""
     binaries = programs()
     assert binaries is not None
-    # It refuses to run as root, and pytest's own folders are closed to others.
+    # It refuses to run as root, and root's own temporary folders may be closed to others, as pytest's are.
     owner = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
-    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+    folder = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp" if owner else None))
     if owner:
         shutil.chown(folder, "postgres", "postgres")
     with socket.socket() as probe:
