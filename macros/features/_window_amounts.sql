@@ -37,9 +37,7 @@
                 {%- do columns.update({'_fs_units' ~ of: feature_store._no_stray(of, 'cast(' ~ double ~ ' * pow(2, 70) as hugeint)')}) -%}
             {%- endif -%}
         {%- elif aggregate.function in ('min', 'max') and aggregate.kind == 'double' -%}
-            {%- set negative = adapter.dispatch('_is_negative', 'feature_store')(value) -%}
-            {%- set zero = '\n            when ' ~ value ~ ' = 0' -%}
-            {%- do columns.update({'_fs_zero' ~ of: 'case' ~ zero ~ ' and ' ~ negative ~ ' then 0' ~ zero ~ ' then 1\n        end'}) -%}
+            {%- do columns.update({'_fs_zero' ~ of: feature_store._zero(value)}) -%}
         {%- elif aggregate.spread -%}
             {%- do columns.update({
                 '_fs_high' ~ of: 'cast(\n            ' ~ units ~ ' // 1125899906842624 as bigint\n        )',
@@ -85,6 +83,13 @@
         {{ value }}
     {%- endif -%}
 {%- endmacro %}
+
+{#-- 0 for -0.0 and 1 for 0.0, which engines take for equal; NULL for every other double. --#}
+{% macro _zero(value) %}
+    {%- set zero = '\n            when ' ~ value ~ ' = 0' -%}
+    {%- set negative = adapter.dispatch('_is_negative', 'feature_store')(value) -%}
+    {%- do return('case' ~ zero ~ ' and ' ~ negative ~ ' then 0' ~ zero ~ ' then 1\n        end') -%}
+{% endmacro %}
 
 {% macro default___is_negative(value) -%}
     cast({{ value }} as varchar) like '-%'
@@ -156,14 +161,10 @@
 {#-- The CTE `_fs_by_<name>`, a row for each `_fs_row`, from `_fs_<name>_windows`, which has a row for each `_fs_row` and `_fs_window` with
      the totals of that window. Also what is between: spreads take two steps. --#}
 {% macro _finish_windows(name, outputs) -%}
-    {{- return(adapter.dispatch('_finish_windows', 'feature_store')(name, outputs)) -}}
-{%- endmacro %}
-
-{% macro default___finish_windows(name, outputs) -%}
     {%- set aggregates = outputs | map(attribute='aggregate') | unique(attribute='name') | list -%}
-    {%- set spreads = aggregates | selectattr('spread') | map(attribute='of') | unique | list -%}
+    {%- set spreads = aggregates | selectattr('spread') | unique(attribute='of') | list -%}
     {%- if spreads -%}
-{{ feature_store._centre('_fs_' ~ name ~ '_centres', '_fs_' ~ name ~ '_windows', spreads) }},
+{{ adapter.dispatch('_spreads', 'feature_store')('_fs_' ~ name ~ '_spreads', '_fs_' ~ name ~ '_windows', spreads) }},
 
 {% endif -%}
 -- the aggregates of each window
@@ -172,9 +173,9 @@ _fs_{{ name }}_values as (
         _fs_row,
         _fs_window,
         {% for aggregate in aggregates -%}
-        {{ feature_store._finished(aggregate) }} as {{ feature_store._quoted(aggregate.name) }}{{ ',\n        ' if not loop.last }}
+        {{ adapter.dispatch('_finished', 'feature_store')(aggregate, aggregate.of) }} as {{ feature_store._quoted(aggregate.name) }}{{ ',\n        ' if not loop.last }}
         {%- endfor %}
-    from _fs_{{ name }}_{{ 'centres' if spreads else 'windows' }}
+    from _fs_{{ name }}_{{ 'spreads' if spreads else 'windows' }}
 ),
 
 {{ feature_store._side_by_side(name, outputs) }}
@@ -195,6 +196,12 @@ _fs_by_{{ name }} as (
     from _fs_{{ name }}_values
     group by _fs_row
 )
+{%- endmacro %}
+
+
+{#-- The CTE `name`: `relation` and what the spreads of `aggregates` are finished from. --#}
+{% macro default___spreads(name, relation, aggregates) -%}
+    {{ feature_store._centre(name, relation, aggregates | map(attribute='of') | list) }}
 {%- endmacro %}
 
 
@@ -270,8 +277,7 @@ _fs_by_{{ name }} as (
 
 
 {#-- An aggregate from the exact totals of its window. --#}
-{% macro _finished(aggregate) -%}
-    {%- set of = aggregate.of -%}
+{% macro default___finished(aggregate, of) -%}
     {%- if aggregate.function in ('count', 'count_distinct') -%}
         cast(_fs_count{{ of }} as bigint)
     {%- elif aggregate.spread -%}

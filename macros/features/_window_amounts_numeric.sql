@@ -12,9 +12,7 @@
         {%- set of = aggregate.of -%}
         {%- set value = 'source.' ~ aggregate.value -%}
         {%- if aggregate.kind == 'double' and aggregate.function in ('min', 'max') -%}
-            {%- set zero = '\n            when ' ~ value ~ ' = 0' -%}
-            {%- set negative = feature_store.default___is_negative(value) -%}
-            {%- do columns.update({'_fs_zero' ~ of: 'case' ~ zero ~ ' and ' ~ negative ~ ' then 0' ~ zero ~ ' then 1\n        end'}) -%}
+            {%- do columns.update({'_fs_zero' ~ of: feature_store._zero(value)}) -%}
         {%- elif aggregate.kind == 'double' and aggregate.subtracts and aggregate.function not in ('count', 'count_distinct') -%}
             {%- set double = value if aggregate.type | lower == 'double precision' else 'cast(' ~ value ~ ' as double precision)' -%}
             {%- do columns.update({
@@ -55,43 +53,25 @@
 {% endmacro %}
 
 
-{#-- The CTE `_fs_by_<name>` from `_fs_<name>_windows`. --#}
-{% macro postgres___finish_windows(name, outputs) -%}
-    {%- set aggregates = outputs | map(attribute='aggregate') | unique(attribute='name') | list -%}
-    {%- set spreads = aggregates | selectattr('spread') | unique(attribute='of') | list -%}
-    {%- if spreads -%}
+{#-- The CTE `name`: `relation` and the variances, exact but for one division. --#}
+{% macro postgres___spreads(name, relation, aggregates) -%}
 -- the variances, exact but for one division
-_fs_{{ name }}_spreads as (
+{{ name }} as (
     select
         *,
-        {% for aggregate in spreads -%}
+        {% for aggregate in aggregates -%}
         {%- set n, of = '_fs_count' ~ aggregate.of, aggregate.of -%}
         ({{ n }} * _fs_squares{{ of }} - _fs_units{{ of }} * _fs_units{{ of }})
             / nullif({{ n }} * ({{ n }} - 1), 0){{ ' / power(4.0, 70)' if aggregate.kind == 'double' }} as _fs_variance{{ of }}
             {{- ',\n        ' if not loop.last }}
         {%- endfor %}
-    from _fs_{{ name }}_windows
-),
-
-{% endif -%}
--- the aggregates of each window
-_fs_{{ name }}_values as (
-    select
-        _fs_row,
-        _fs_window,
-        {% for aggregate in aggregates -%}
-        {{ feature_store._finished_numeric(aggregate, aggregate.of) }} as {{ feature_store._quoted(aggregate.name) }}
-        {{- ',\n        ' if not loop.last }}
-        {%- endfor %}
-    from _fs_{{ name }}_{{ 'spreads' if spreads else 'windows' }}
-),
-
-{{ feature_store._side_by_side(name, outputs) }}
+    from {{ relation }}
+)
 {%- endmacro %}
 
 
 {#-- An aggregate from the exact totals of its window. --#}
-{% macro _finished_numeric(aggregate, of) -%}
+{% macro postgres___finished(aggregate, of) -%}
     {%- set count = '_fs_count' ~ of -%}
     {%- if aggregate.function in ('count', 'count_distinct') -%}
         cast({{ count }} as bigint)

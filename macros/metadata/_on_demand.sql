@@ -199,11 +199,7 @@
 
 
 {% macro default___on_demand_cast_type(type) %}
-    {%- do return('double precision' if type == 'DOUBLE' else type | lower) -%}
-{% endmacro %}
-
-{% macro duckdb___on_demand_cast_type(type) %}
-    {%- do return(type | lower) -%}
+    {%- do return(feature_store._double() if type == 'DOUBLE' else type | lower) -%}
 {% endmacro %}
 
 {% macro spark___on_demand_cast_type(type) %}

@@ -54,15 +54,8 @@ _fs_rows_{{ view.slug }} as (
             row_number() over (
                 partition by {{ feature_store._listed(fetched[:hit | length], 16) }}
                 order by
-                    {% if created and not knowledge -%}
-                    {{ created }} desc nulls last{{ ',' if view.ordered_features }}
-                    {% endif -%}
-                    {%- for column in view.ordered_features -%}
-                    {%- set value = 'v.' ~ feature_store._quoted(column.name) -%}
-                    {{ adapter.dispatch('_greatest_first', 'feature_store')(value, column.type) }}{{ ',' if not loop.last }}
-                    {% else -%}
-                    {{ '1 asc nulls last' if not (created and not knowledge) }}
-                    {% endfor %}
+                    {{ feature_store._greatest_row_first(view, created, knowledge) | join(',\n                    ')
+                        or '1 asc nulls last' }}
             ) as _fs_rank
         {{ feature_store._hit_join(view, '_fs_tied_' ~ view.slug, created if knowledge else none, visible) | indent(4) }}
     ) as ranked
@@ -77,16 +70,10 @@ _fs_rows_{{ view.slug }} as (
     {%- set hit = feature_store._hit_columns(view, knowledge) -%}
     {%- set created = view.created_timestamp -%}
     {%- set created = feature_store._instant('v.' ~ feature_store._quoted(created.name), created.type) if created else none -%}
-    {%- set named, order = [], [] -%}
+    {%- set order = feature_store._greatest_row_first(view, created, knowledge) -%}
+    {%- set named = [] -%}
     {%- for column in hit -%}
         {%- do named.append('hit.' ~ column) -%}
-    {%- endfor -%}
-    {%- if created and not knowledge -%}
-        {%- do order.append(created ~ ' desc nulls last') -%}
-    {%- endif -%}
-    {%- for column in view.ordered_features -%}
-        {%- set value = 'v.' ~ feature_store._quoted(column.name) -%}
-        {%- do order.append(adapter.dispatch('_greatest_first', 'feature_store')(value, column.type)) -%}
     {%- endfor -%}
 -- {{ view.reference }}: their features; of several rows the greatest
 _fs_rows_{{ view.slug }} as (
@@ -105,6 +92,18 @@ _fs_rows_{{ view.slug }} as (
         {{- order | join(',\n        ') }}
 )
 {%- endmacro %}
+
+
+{#-- ORDER BY terms that put the greatest of the rows of one hit first: by created time where it does not tell hits apart already, then
+     by all features in name order. --#}
+{% macro _greatest_row_first(view, created, knowledge) %}
+    {%- set terms = [created ~ ' desc nulls last'] if created and not knowledge else [] -%}
+    {%- for column in view.ordered_features -%}
+        {%- set value = 'v.' ~ feature_store._quoted(column.name) -%}
+        {%- do terms.append(adapter.dispatch('_greatest_first', 'feature_store')(value, column.type)) -%}
+    {%- endfor -%}
+    {%- do return(terms) -%}
+{% endmacro %}
 
 
 {#-- What names a row of a view among the hits: its keys, its event time and, where knowledge counts, its created time. --#}
