@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import subprocess
@@ -390,6 +391,31 @@ print(*sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(done.stdout.split())
+
+
+def test_a_moment_is_read_in_utc_wherever_the_reader_runs(store: FeatureStore, shop: Path) -> None:
+    with duckdb.connect(str(shop / "shop.duckdb")) as warehouse:
+        warehouse.execute("alter table users add column seen timestamptz default timestamptz '2024-01-01 12:00:00+00'")
+    hours = {"expression": "extract(hour from seen) * 100 + extract(hour from at)", "request": {"at": "timestamp"}}
+    write_models(shop, declared_shop(users={**ON_DEMAND, "hours": hours}))
+    store.materialize(full=True)
+    code = f"""
+from materializer import FeatureStore
+at = "2024-01-02 03:30:00"
+reader = FeatureStore(redis_url={store._redis_url!r}, namespace={store.namespace!r})
+print(reader.get_online_features(["users:hours"], [{{"user_id": 1, "at": at}}]).to_dict()["hours"])
+labels = [{{"user_id": 1, "event_timestamp": {MOMENT!r}, "at": at}}]
+store = FeatureStore({str(shop)!r})
+print(store.get_historical_features(labels, ["users:hours"]).to_arrow()["hours"].to_pylist())
+"""
+    for zone in ("UTC", "Asia/Kolkata"):
+        done = subprocess.run(
+            [sys.executable, "-c", f"import datetime\n{code}"],
+            env=os.environ | {"TZ": zone},
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout.splitlines() == ["[1203]", "[1203]"], (zone, done.stderr[-500:])
 
 
 def test_a_reader_imports_duckdb_only_for_on_demand_features(store: FeatureStore) -> None:

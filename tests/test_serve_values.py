@@ -77,3 +77,26 @@ def test_what_was_written_by_us_is_passed_on_or_encoded_alike(dtype: pa.DataType
         (text,) = json_column(dtype, how)([raw]) or [b"unreadable"]
         expected = "AP8=" if dtype == pa.binary() else how.to_json(value)
         assert same(json.loads(text), expected) or json.loads(text) == expected
+
+
+@pytest.mark.parametrize("dtype", [pa.int32(), pa.int64(), pa.float32(), pa.float64(), pa.bool_()], ids=str)
+@given(
+    column=st.lists(NUMBERS.map(str.encode) | WORDS.map(str.encode), min_size=5, max_size=12), plain=st.integers(0, 9)
+)
+@example(column=[b"1", b"2", b"3,4", b"5", b"6"], plain=0)
+@example(column=[b"-0", b"0.5", b"1.5", b"2.5", b"-0"], plain=0)
+@example(column=[b"1e300", b"0.5", b"1.5", b"2.5", b"0.1"], plain=0)
+@settings(max_examples=80, deadline=None)
+def test_a_column_that_is_decoded_at_once_is_what_its_values_are(
+    dtype: pa.DataType, column: list[bytes], plain: int
+) -> None:
+    how = codec(dtype, "A feature")
+    if plain:  # mostly all of them are of the type, and read at once
+        column = [text for text in column if decode_column(how, [text]) is not None] + [b"true"] * (dtype == pa.bool_())
+    each = [decode_column(how, [text]) for text in column]
+    together = decode_column(how, column)
+    if None in each:
+        assert together is None
+        return
+    assert together is not None
+    assert [*map(repr, together)] == [repr(one) for (one,) in each]

@@ -7,7 +7,6 @@ import json
 import math
 import struct
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
@@ -65,15 +64,30 @@ def codec(dtype: pa.DataType, what: str) -> Codec:
 
 def decode_column(codec: Codec, column: Sequence[bytes]) -> list[Any] | None:
     """The values of a column of which nothing is missing; None where one cannot be read."""
-    values = None
-    if codec.from_texts and len(column) > _FEW:
-        with suppress(ValueError):  # foreign texts, NaN, infinities
-            values = codec.from_texts(column)
-    if values is None:
-        try:
-            values = list(map(codec.decode, column))
-        except Exception:  # whatever a foreign text makes of a decoder
-            return None
+    values = decode_at_once(codec, column) if len(column) > _FEW else None
+    return decode_each(codec, column) if values is None else values
+
+
+def decode_at_once(codec: Codec, column: Sequence[bytes]) -> list[Any] | None:
+    """The same where all of its texts are JSON already; None where that cannot be said."""
+    if codec.from_texts is None:
+        return None
+    try:
+        return _checked(codec, codec.from_texts(column))
+    except ValueError:  # foreign texts, NaN, infinities
+        return None
+
+
+def decode_each(codec: Codec, column: Sequence[bytes]) -> list[Any] | None:
+    """The same, value by value."""
+    try:
+        values = list(map(codec.decode, column))
+    except Exception:  # whatever a foreign text makes of a decoder
+        return None
+    return _checked(codec, values)
+
+
+def _checked(codec: Codec, values: list[Any]) -> list[Any] | None:
     return values if codec.check is None or not values or codec.check(values) else None
 
 

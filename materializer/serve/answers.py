@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from materializer.online.response import OnlineResponse, Status, events_of
 from materializer.serve.asked import Asked, RowsRequest
-from materializer.serve.values import encode
+from materializer.serve.values import encode, filled
 
 _SINCE_1970 = "1970-01-01T00:00:00Z"
 _STATED = len("2026-01-01T00:00:00.000000Z")
@@ -36,7 +36,7 @@ def columns_answer(asked: Asked, response: OnlineResponse) -> bytes:
     for _, values, statuses, moments in response.columns.values():
         results.append(
             {
-                "values": Raw(b"[%b]" % b",".join(_filled(values))),
+                "values": Raw(b"[%b]" % b",".join(filled(values))),
                 "statuses": _statuses(statuses),
                 "event_timestamps": events.column(moments),
             }
@@ -48,7 +48,7 @@ def rows_answer(asked: Asked, request: RowsRequest, response: OnlineResponse) ->
     """Rows of values, in the order of `names`; statuses, event times and ages beside them in the same shape."""
     columns = response.columns.values()
     values = [
-        _filled(_quoted(values) if request.integers_as_strings and pa.types.is_integer(dtype) else values)
+        filled(_quoted(values) if request.integers_as_strings and pa.types.is_integer(dtype) else values)
         for dtype, values, _, _ in columns
     ]
     rows = b"],[".join(map(b",".join, zip(*values, strict=True)))
@@ -64,10 +64,6 @@ def rows_answer(asked: Asked, request: RowsRequest, response: OnlineResponse) ->
         schema = pa.schema([(name, dtype) for name, (dtype, *_) in response.columns.items()])
         answer["arrow_schema"] = base64.b64encode(schema.serialize()).decode()
     return encode(answer)
-
-
-def _filled(values: list[bytes | None]) -> list[bytes]:
-    return [b"null" if value is None else value for value in values] if None in values else values
 
 
 def _quoted(values: list[bytes | None]) -> list[bytes | None]:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
@@ -28,13 +28,13 @@ import pyarrow.parquet as pq
 from materializer.errors import InputError
 from materializer.online.keys import key_texts
 from materializer.online.response import OnlineResponse, Status, events_of
+from materializer.online.served_log import ABOUT, FORMAT, REQUEST_ID, SERVED_AT, epoch_micros
 from materializer.project.definitions import Pick, Registry, pick_features, request_fields
 from materializer.serve.metrics import Metrics
 from materializer.serve.values import arrow_of
 from materializer.warehouse.join_keys import carrier, cast_keys
 from materializer.warehouse.on_demand_types import field_type, field_values
 
-FORMAT = 1
 # What waits to be written, at most: values in the queue, and bytes of Arrow until their file is due.
 VALUES_WAITING = 2_000_000
 BYTES_WAITING = 64 * 1024 * 1024
@@ -43,8 +43,6 @@ _WORDS = pa.dictionary(pa.int8(), pa.string())
 _STATUSES = pa.array(list(map(str, Status)))
 _CODES = {id(status): place for place, status in enumerate(Status)}  # the hash of an enum is Python's work
 _PAUSE_SECONDS = 0.25
-# The key of the schema's metadata that says what the columns are.
-_ABOUT = b"feature_store"
 _log = logging.getLogger("materializer")
 
 
@@ -153,7 +151,7 @@ class FeatureLog:
                 return
             self._failed(rows, "value", f"A served answer could not be logged: {error}")
         else:
-            self._waiting.setdefault((batch.schema.metadata[_ABOUT], batch.schema), []).append(batch)
+            self._waiting.setdefault((batch.schema.metadata[ABOUT], batch.schema), []).append(batch)
             self._bytes += batch.nbytes
         self._taken += rows * len(answers[0].references)
 
@@ -161,7 +159,7 @@ class FeatureLog:
         schema, keys, picks = self._schema(answers[0])
         rows = [row for answer in answers for row in answer.rows]
         columns: list[pa.Array] = [
-            pa.array([at for answer in answers for at in [_micros(answer.at)] * len(answer.rows)]).cast(_MOMENT),
+            pa.array([at for answer in answers for at in [epoch_micros(answer.at)] * len(answer.rows)]).cast(_MOMENT),
             pa.array([answer.request_id for answer in answers for _ in answer.rows], pa.string()),
         ]
         columns += [_keys([row.get(name) for row in rows], dtype, name) for name, dtype in keys.items()]
@@ -212,7 +210,7 @@ class FeatureLog:
                 self._metrics.logged(table.num_rows)
 
     def _write_file(self, table: pa.Table) -> None:
-        about = json.loads(table.schema.metadata[_ABOUT])
+        about = json.loads(table.schema.metadata[ABOUT])
         folder = self._folder / _folder_name(about)
         folder.mkdir(exist_ok=True)  # not the one above: where that went away, a disk is not mounted
         self._numbers += 1
@@ -249,7 +247,7 @@ def _described(answer: _Answer, keys: Mapping[str, pa.DataType], picks: Sequence
         "request": list(request_fields(picks)),
         "join_keys": {pick.view.reference: pick.view.join_keys for pick in picks if pick.view is not None},
     }
-    fields = [pa.field("__log_timestamp", _MOMENT), pa.field("__request_id", pa.string())]
+    fields = [pa.field(SERVED_AT, _MOMENT), pa.field(REQUEST_ID, pa.string())]
     fields += [pa.field(name, carrier(dtype)) for name, dtype in keys.items()]
     fields += [pa.field(name, field_type(declared)) for name, declared in request_fields(picks).items()]
     for pick in picks:
@@ -257,7 +255,7 @@ def _described(answer: _Answer, keys: Mapping[str, pa.DataType], picks: Sequence
         fields += [pa.field(pick.output, dtype), pa.field(f"{pick.output}__status", _WORDS)]
         if _is_stored(pick):  # what is computed has no event
             fields.append(pa.field(f"{pick.output}__timestamp", _MOMENT))
-    return pa.schema(fields, {_ABOUT: json.dumps(about)})
+    return pa.schema(fields, {ABOUT: json.dumps(about)})
 
 
 def _is_stored(pick: Pick) -> bool:
@@ -271,10 +269,6 @@ def _key_types(picks: Sequence[Pick]) -> dict[str, pa.DataType]:
         same = types.setdefault(entity.name, entity.dtype).equals(entity.dtype)
         types[entity.name] = entity.dtype if same else pa.string()
     return types
-
-
-def _micros(moment: datetime) -> int:
-    return (moment - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(microseconds=1)
 
 
 def _moments(texts: list[bytes | None]) -> pa.Array:

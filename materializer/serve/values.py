@@ -16,7 +16,7 @@ import msgspec
 import pyarrow as pa
 
 from materializer.online.request import ReadColumn
-from materializer.online.values import Codec, decode_column
+from materializer.online.values import Codec, decode_at_once, decode_column, decode_each
 from materializer.online.values import codec as codec_of
 
 encode = msgspec.json.Encoder().encode
@@ -32,12 +32,9 @@ def json_column(dtype: pa.DataType, codec: Codec) -> ReadColumn:
     def read(column: Sequence[bytes]) -> list[bytes] | None:
         if quoted and not _NOT_PLAIN.search(b"".join(column)):
             return [b'"%b"' % text for text in column]
-        if same and codec.from_texts:
-            with suppress(ValueError):
-                values = codec.from_texts(column)
-                if codec.check is None or not values or codec.check(values):
-                    return list(column)
-        values = decode_column(codec, column)
+        if same and decode_at_once(codec, column) is not None:
+            return list(column)
+        values = decode_each(codec, column) if same else decode_column(codec, column)
         return None if values is None else [encode(to_json(value)) for value in values]
 
     return read
@@ -53,10 +50,14 @@ def _to_json(dtype: pa.DataType, codec: Codec) -> Callable[[Any], Any]:
     return (lambda value: base64.b64encode(value).decode()) if pa.types.is_binary(dtype) else codec.to_json
 
 
+def filled(values: list[bytes | None]) -> list[bytes]:
+    """What `json_column` read, with JSON's word for what is missing."""
+    return [b"null" if value is None else value for value in values] if None in values else values
+
+
 def arrow_of(dtype: pa.DataType, values: list[bytes | None]) -> pa.Array:
     """What `json_column` read, as an Arrow array."""
-    texts = [b"null" if value is None else value for value in values] if None in values else values
-    found = msgspec.json.decode(b"[%b]" % b",".join(texts))
+    found = msgspec.json.decode(b"[%b]" % b",".join(filled(values)))
     if pa.types.is_binary(dtype):
         return pa.array([None if text is None else base64.b64decode(text) for text in found], dtype)
     if pa.types.is_primitive(dtype) or pa.types.is_string(dtype):

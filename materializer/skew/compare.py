@@ -14,14 +14,15 @@ import pyarrow.compute as pc
 
 from materializer.errors import InputError
 from materializer.materialize.memory import read_log
+from materializer.online.served_log import REQUEST_ID, SERVED_AT, epoch_micros
 from materializer.project.checksums import Checksums
 from materializer.project.definitions import FeatureView, Registry, split_reference
 from materializer.project.manifest import load_manifest, read_registry
 from materializer.project.settings import Project
 from materializer.skew.reasons import DEFINITION, REASONS, UNEXPLAINED, Candidate, Today, reason
 from materializer.skew.rows import Row, Views, differ, texts
-from materializer.skew.runs import Run, Runs, epoch_micros
-from materializer.skew.served import REQUEST_ID, SERVED_AT, Piece, Served
+from materializer.skew.runs import Run, Runs
+from materializer.skew.served import Piece, Served
 from materializer.warehouse import open_warehouse
 from materializer.warehouse.typed import with_columns
 

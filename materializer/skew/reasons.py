@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from materializer.online.served_log import epoch_micros
 from materializer.skew.rows import Row
-from materializer.skew.runs import Run, epoch_micros
+from materializer.skew.runs import Run
 
 LATE, CORRECTION, TTL = "late data", "a correction", "ttl"
 DEFINITION, NOT_MATERIALIZED, UNEXPLAINED = "definition changed", "not materialized yet", "unexplained"

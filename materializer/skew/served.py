@@ -14,13 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from materializer.errors import InputError
+from materializer.online.served_log import ABOUT, FORMAT, REQUEST_ID, SERVED_AT
 from materializer.project.definitions import split_reference
 
-FORMAT = 1
-SERVED_AT, REQUEST_ID = "__log_timestamp", "__request_id"
 # Rows that are compared at once, about.
 _PIECE = 200_000
-_ABOUT = b"feature_store"
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class Served:
     def _read(self, path: Path) -> Iterator[Piece]:
         try:
             with pq.ParquetFile(path) as file:
-                about = json.loads((file.schema_arrow.metadata or {})[_ABOUT])
+                about = json.loads((file.schema_arrow.metadata or {})[ABOUT])
                 if about["format"] > FORMAT:
                     raise InputError(f"{path} was written by a newer release: upgrade.")
                 if about["namespace"] != self._namespace:
