@@ -170,6 +170,8 @@ def test_what_dbt_has_only_parsed_is_compiled_for_its_lineage(
     (lineage,) = FeatureStore(project_dir=project.folder).get_lineage("user_features:avg_order_value")
     assert raw(lineage, "sources") == {"purchases:amount"} and not lineage.unresolved
     assert asked == [(project.folder, [None])]
+    (lineage,) = FeatureStore(project_dir=project.folder).get_lineage("raw.purchases:amount", downstream=True)
+    assert "recommendation (user_features:avg_order_value)" in {label(column) for column in lineage.values}
 
 
 def test_a_seed_with_no_declared_columns_is_known_by_its_file(tmp_path: Path) -> None:

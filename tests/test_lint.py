@@ -44,6 +44,12 @@ left join {{{{ ref('stg_users') }}}} as u on u.user_id = e.user_id and u.valid_f
     "star": f"with a as (select * from {EVENTS}) select * from a",
     "star_of_named": f"with a as (select user_id, event_timestamp, x from {EVENTS}), b as (select * from a) select * from b",
     "no_timestamp": f"select user_id, x from {EVENTS}",
+    # The first branch names the columns of a union.
+    "no_timestamp_in_union": f"""with both_kinds as (
+    select user_id, event_timestamp as at, x + 1 as y from {EVENTS}
+    union all select user_id, event_timestamp, x + 2 from {EVENTS}
+)
+select * from both_kinds""",
     "windows_without_load_time": """{{ feature_store.window_aggregates(
     relation=source('raw', 'events'), entities='user_id', timestamp='event_timestamp',
     aggregates=[{'name': 'n', 'function': 'count'}], windows=['7 days']) }}""",
@@ -74,6 +80,7 @@ EXPECTED = {
     "star": ["select-star"],
     "star_of_named": ["duplicate"],  # of column_called_now
     "no_timestamp": ["missing-timestamp"],
+    "no_timestamp_in_union": ["missing-timestamp"],
     "windows_without_load_time": ["load-time"],
     "windows": [],
 }

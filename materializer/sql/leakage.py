@@ -71,9 +71,7 @@ def check_output(scope: Scope, model: Mapping[str, Any], view: FeatureView) -> l
              "unseen; name the columns.", token="*")
         for star in stars
     ]  # fmt: skip
-    while scope.set_operation_scopes:
-        scope = scope.set_operation_scopes[0]
-    names = {one.alias_or_name.lower() for one in _given(scope) if not one.is_star}
+    names = {one.alias_or_name.lower() for one in _given(scope, naming=True) if not one.is_star}
     for name, role in ((view.timestamp, "event timestamp"), (view.created_timestamp, "created timestamp")):
         if name and not stars and names and name.lower() not in names:
             spots.append(Spot("missing-timestamp", "error", 1, 1,
@@ -212,12 +210,13 @@ def _bounded(condition: exp.Expression | None, alias: str) -> bool:
     return any(column.table == alias for one in comparisons for column in one.find_all(exp.Column))
 
 
-def _given(scope: Scope, by_package: bool = False) -> Iterator[exp.Expression]:
+def _given(scope: Scope, by_package: bool = False, naming: bool = False) -> Iterator[exp.Expression]:
     """The projections of the outermost SELECT, through stars over CTEs; a star that is left reaches a relation outside
-    of the model, and is none of the package's."""
+    of the model, and is none of the package's. Of a UNION those of all branches or, `naming`, of the first, which gives
+    the columns their names."""
     if scope.set_operation_scopes:
-        for part in scope.set_operation_scopes:
-            yield from _given(part, by_package)
+        for part in scope.set_operation_scopes[: 1 if naming else None]:
+            yield from _given(part, by_package, naming)
         return
     select = scope.expression
     by_package = by_package or _of_package(select)
@@ -230,7 +229,7 @@ def _given(scope: Scope, by_package: bool = False) -> Iterator[exp.Expression]:
             if name not in scope.selected_sources or (named and name != named):
                 continue
             if isinstance(source, Scope):
-                yield from _given(source, by_package)
+                yield from _given(source, by_package, naming)
             elif not by_package:
                 yield projection
 
