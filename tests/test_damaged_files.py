@@ -120,6 +120,9 @@ def test_whatever_memory_is_damaged_to_it_is_whole_or_none_at_all(tmp_path: Path
         folder.path(name).touch()
     folder.save(replace(whole, finished=False))
     written = (folder.folder / "memory.json").read_bytes()
+    assert folder.load() is not None
+    (folder.folder / "memory.json").write_text(json.dumps(json.loads(written) | {"of_a_newer_release": 1}))
+    assert folder.load() is None
     none = 0
     for damaged in mutations(written, 2, 600):
         (folder.folder / "memory.json").write_bytes(damaged)

@@ -15,7 +15,7 @@ import re
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -61,12 +61,14 @@ class ViewMemory:
     def load(self) -> Memory | None:
         """What is remembered; None where nothing is, or where a part of it is missing or unreadable."""
         try:
-            memory = msgspec.json.decode((self.folder / _HEAD).read_bytes(), type=Memory)
+            head = msgspec.json.decode((self.folder / _HEAD).read_bytes())
+            memory = msgspec.convert(head, Memory)
+            known = len(head) == len(fields(Memory))  # what says more is a newer release's
             files = [*memory.pending, *([memory.sent] if memory.sent else [])]
             # Each a file of ours right in the folder.
             there = all(_OWN.fullmatch(name) and (self.folder / name).is_file() for name in files)
             whole = memory.rows >= 0 and (memory.sent is not None or not memory.finished)
-            return memory if there and whole else None
+            return memory if known and there and whole else None
         except (OSError, ValueError, RecursionError):
             return None
 
