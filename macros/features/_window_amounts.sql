@@ -173,7 +173,8 @@ _fs_{{ name }}_values as (
         _fs_row,
         _fs_window,
         {% for aggregate in aggregates -%}
-        {{ adapter.dispatch('_finished', 'feature_store')(aggregate, aggregate.of) }} as {{ feature_store._quoted(aggregate.name) }}{{ ',\n        ' if not loop.last }}
+        {{ adapter.dispatch('_finished', 'feature_store')(aggregate, aggregate.of) }}
+        {{- ' as ' ~ feature_store._quoted(aggregate.name) }}{{ ',\n        ' if not loop.last }}
         {%- endfor %}
     from _fs_{{ name }}_{{ 'spreads' if spreads else 'windows' }}
 ),
