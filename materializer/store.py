@@ -313,6 +313,7 @@ class FeatureStore:
         """
         from materializer.materialize.job import Job, materialize, parse_size
         from materializer.materialize.plan import Options
+        from materializer.materialize.state import state_folder
         from materializer.online.topology import make_ready
         from materializer.project.checksums import Checksums
         from materializer.project.duration import parse_moment
@@ -343,7 +344,7 @@ class FeatureStore:
         macros = MacroRenderer(manifest, lambda relation: [])
         job = Job(
             self._client, self._redis_url, self.namespace, self._warehouse, macros, registry, options, progress,
-            lambda view: checksums.of(view.unique_id),
+            lambda view: checksums.of(view.unique_id), state_folder(self.project),
         )  # fmt: skip
         with self._warehouse():  # one that does not open is said once; the views' own connections share what it opened
             return materialize(job, views)
@@ -542,12 +543,17 @@ class FeatureStore:
             WarehouseError: where the warehouse is locked or absent.
         """
         from materializer.catalog.freshness import get_freshness
+        from materializer.materialize.memory import read_log
+        from materializer.materialize.state import state_folder
 
         manifest, registry = self._declared()
         names = [views] if isinstance(views, str) else views or ()
         chosen = [registry.view(name) for name in names] or registry.all_views()
+        log = read_log(state_folder(self.project), self.namespace)
         with self._warehouse() as warehouse:
-            return get_freshness(warehouse, manifest, chosen, self.namespace, lambda: self._client, self._redis_url)
+            return get_freshness(
+                warehouse, manifest, chosen, log, self.namespace, lambda: self._client, self._redis_url
+            )
 
     def get_statistics(
         self,

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from materializer import FeatureStore, WarehouseError
+from materializer.materialize.state import state_folder
 from materializer.project.relation import Relation
 from materializer.project.settings import load_project
 from materializer.warehouse import open_warehouse
@@ -74,8 +75,7 @@ def test_a_view_in_an_attached_database_is_a_feature_view_like_any_other(profile
     assert str(view.features[0].dtype) == "int32"
     spine = "select 1::bigint as user_id, now() as event_timestamp"
     assert FeatureStore(folder).get_historical_features(spine, ["users:v"]).to_arrow()["v"].to_pylist() == [2]
-    with open_warehouse(load_project(folder)) as warehouse:
-        assert warehouse.state_folder == folder / "other.duckdb.feature_store"
+    assert state_folder(load_project(folder)) == folder / "other.duckdb.feature_store"
 
 
 def test_an_attached_kind_of_database_may_be_another(profile: Callable[..., Path]) -> None:

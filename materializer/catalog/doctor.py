@@ -11,6 +11,7 @@ from typing import Any
 from materializer.errors import FeatureStoreError
 from materializer.materialize.memory import read_log
 from materializer.materialize.plan import check_storable
+from materializer.materialize.state import state_folder
 from materializer.online import health
 from materializer.online.connect import connect, plain_errors
 from materializer.online.published import published_view, read_from_elsewhere, read_published
@@ -166,8 +167,7 @@ def _online(url: str, namespace: str, project: Project, registry: Registry | Non
 
 def _runs(project: Project, namespace: str) -> _Said:
     """The last run of each view, by the materialization log."""
-    with open_warehouse(project) as warehouse:
-        entries = read_log(warehouse.state_folder, namespace)
+    entries = read_log(state_folder(project), namespace)
     last = {entry["view"]: entry for entry in entries}
     if not last:
         return "none is known of here"

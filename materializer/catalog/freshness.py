@@ -8,7 +8,6 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from materializer.errors import FeatureStoreError, OnlineStoreError
-from materializer.materialize.memory import read_log
 from materializer.online.connect import plain_errors
 from materializer.online.published import published_at, published_texts
 from materializer.online.topology import OnlineStore
@@ -94,13 +93,13 @@ def get_freshness(
     warehouse: Warehouse,
     manifest: Mapping[str, Any],
     views: Sequence[FeatureView],
+    log: Sequence[Mapping[str, Any]],
     namespace: str,
     client: Callable[[], OnlineStore],
     url: str,
 ) -> list[Freshness]:
-    """See `materializer.FeatureStore.get_freshness`."""
+    """See `materializer.FeatureStore.get_freshness`; `log` is the log of runs."""
     moment = datetime.now(timezone.utc)
-    log = read_log(warehouse.state_folder, namespace)
     # Redis is asked once, and only where there is something to ask for.
     online = _published(client, url, namespace) if any(view.online for view in views) else _Online(None)
     macros = MacroRenderer(manifest, warehouse.columns)

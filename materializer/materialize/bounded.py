@@ -13,7 +13,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from materializer.errors import WarehouseError
-from materializer.warehouse import Warehouse
+from materializer.warehouse.duckdb import DuckDBWarehouse
 
 BATCH_ROWS = 10_000
 LARGE_BATCH_ROWS = 32
@@ -28,7 +28,7 @@ class Bounded:
     Raises WarehouseError where rows do not fit into the limit, or into most of the machine's memory.
     """
 
-    def __init__(self, warehouse: Warehouse, limit: int | None) -> None:
+    def __init__(self, warehouse: DuckDBWarehouse, limit: int | None) -> None:
         self._warehouse = warehouse
         self._limit = limit
         with suppress(WarehouseError):  # less than is in use: another view's run had to take more

@@ -131,7 +131,7 @@ def sent_keys(view: FeatureView) -> dict[str, str]:
 
 def keys_gone(view: FeatureView, pending: Path) -> str:
     """The join keys of rows that are no more."""
-    return f"select {_keys(view)} from {_file(pending)} where _fs_op = 'gone'"
+    return f"select {_keys(view)} from {file_sql(pending)} where _fs_op = 'gone'"
 
 
 def folded(view: FeatureView, known: Known, pending: Path, sent: Path | None, refused: str | None) -> str:
@@ -145,19 +145,19 @@ def folded(view: FeatureView, known: Known, pending: Path, sent: Path | None, re
     def without(others: str) -> str:
         return f"anti join {others} as other on {_equal_keys(view, 'old', 'other')}"
 
-    written = f"select {keys}, _fs_digest, _fs_digest_2 from {_file(sent)} as old" if sent else None
+    written = f"select {keys}, _fs_digest, _fs_digest_2 from {file_sql(sent)} as old" if sent else None
     if written and refused:
         written = f"{written} {without(refused)}"
     parts = [written] if written else []
     if known.sent is not None:
         nothing = "cast(null as ubigint)"
         parts.append(
-            f"select {keys}, _fs_digest, _fs_digest_2 from {_file(known.sent)} as old\n"
+            f"select {keys}, _fs_digest, _fs_digest_2 from {file_sql(known.sent)} as old\n"
             f"{without(f'(select {keys} from {_listed(pending)})')}"
         )
         parts.append(
-            f"select {keys}, {nothing} as _fs_digest, {nothing} as _fs_digest_2 from {_file(pending)} as old\n"
-            f"{without(f'(select {keys} from {_file(sent)})') if sent else ''}\nwhere old._fs_op = 'changed'"
+            f"select {keys}, {nothing} as _fs_digest, {nothing} as _fs_digest_2 from {file_sql(pending)} as old\n"
+            f"{without(f'(select {keys} from {file_sql(sent)})') if sent else ''}\nwhere old._fs_op = 'changed'"
         )
     nobody = f"select {keys}, _fs_digest, _fs_digest_2 from ({_known_rows(view, Known())}) as old"
     return "\nunion all\n".join(parts or [nobody])
@@ -174,25 +174,13 @@ def counts(pending: Path) -> str:
         f"select {number('new')}, {number('changed')}, {number('gone')},\n"
         "    count(*) filter (where _fs_op in ('gone', 'aged') and _fs_event is not null) as aged,\n"
         "    count(*) filter (where _fs_op = 'gone' and _fs_event is not null) as gone_aged,\n"
-        f"    max(_fs_event) filter (where _fs_op in ('new', 'changed')) as newest\nfrom {_file(pending)}"
+        f"    max(_fs_event) filter (where _fs_op in ('new', 'changed')) as newest\nfrom {file_sql(pending)}"
     )
 
 
 def known_count(view: FeatureView, known: Known) -> str:
     """How many rows are known, those in doubt included."""
     return f"select count(*) as n from (\n{_known_rows(view, known)}\n)"
-
-
-def newest_load(view: FeatureView, now: datetime) -> str:
-    """The newest created time that the view has by now (microseconds)."""
-    created = micros(view.created_timestamp or "")
-    return f"select max({created}) as newest from {view.relation} where {created} <= epoch_us({_moment(now)})"
-
-
-def null_keys(view: FeatureView) -> str:
-    """How many rows of the view have a NULL join key, and can never be read."""
-    missing = " or ".join(f"{quoted(name)} is null" for name in view.join_keys)
-    return f"select count(*) as n from {view.relation} where {missing}"
 
 
 def _known_rows(view: FeatureView, known: Known) -> str:
@@ -203,7 +191,7 @@ def _known_rows(view: FeatureView, known: Known) -> str:
             f"from {view.relation} where false"
         )
     digests = "_fs_digest, _fs_digest_2" if known.comparable else f"{nothing} as _fs_digest, {nothing} as _fs_digest_2"
-    parts = [f"    select {keys}, {digests}, true as _fs_known from {_file(known.sent)}"]
+    parts = [f"    select {keys}, {digests}, true as _fs_known from {file_sql(known.sent)}"]
     if known.doubted:
         doubted = " union ".join(f"select {keys} from {_listed(path)}" for path in known.doubted)
         parts[0] += f" as old anti join ({doubted}) as doubt on {_equal_keys(view, 'old', 'doubt')}"
@@ -267,10 +255,10 @@ def _moment(moment: datetime) -> str:
 
 def _listed(pending: Path) -> str:
     """The rows of a list of changes that are or were online."""
-    return f"(select * from {_file(pending)} where _fs_op <> 'aged')"
+    return f"(select * from {file_sql(pending)} where _fs_op <> 'aged')"
 
 
-def _file(path: Path) -> str:
+def file_sql(path: Path) -> str:
     """A file of the store's own, read as the one file that it is: no letter of its path is a pattern, no folder of it a
     column, and its columns are what it says they are."""
     literal = re.sub(r"([*?\[])", r"[\1]", str(path)).replace("'", "''")

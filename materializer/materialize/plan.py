@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import pyarrow as pa
 import redis
 
 from materializer.errors import DefinitionError, OnlineStoreError, WarehouseError
 from materializer.materialize import difference, memory
 from materializer.materialize.bounded import Bounded
 from materializer.materialize.difference import Known
+from materializer.materialize.engine import Engine
 from materializer.materialize.memory import Memory, ViewMemory
 from materializer.materialize.unstorable import Unstorable, find_unstorable
 from materializer.online.health import settings_of
@@ -61,6 +63,8 @@ class Job:
     progress: Progress | None = None
     # A checksum of what makes a view's rows, for the log of runs.
     checksum: Callable[[FeatureView], str] | None = None
+    # Where runs are remembered; None: nowhere.
+    state_folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -186,8 +190,10 @@ class Plan:
             self.pending.unlink(missing_ok=True)
 
 
-def make_plan(job: Job, view: FeatureView, run_id: str, warehouse: Warehouse, bounded: Bounded) -> Plan:
-    """Compare a view with what is remembered and published of it.
+def make_plan(
+    job: Job, view: FeatureView, run_id: str, warehouse: Warehouse, engine: Engine, bounded: Bounded
+) -> Plan:  # fmt: skip
+    """Compare a view with what is remembered and published of it, in the engine's DuckDB.
 
     Raises DefinitionError, WarehouseError or OnlineStoreError where the run cannot be, or should not without asking.
     """
@@ -199,13 +205,16 @@ def make_plan(job: Job, view: FeatureView, run_id: str, warehouse: Warehouse, bo
         _check_types(view, published.view)
     now = server_time(job.client, job.namespace)
     moment = macro_moment(options.as_of or now)
-    latest = job.macros.over(warehouse.columns).render("latest", view.reference, as_of=moment)
+    macros = job.macros.over(warehouse.columns)
+    unseen = warehouse.query(macros.render("_unseen", view.reference, as_of=moment))
+    read_from = f"{view.relation} of {warehouse.place}"
+    view, latest = engine.rows(warehouse, view, macros.render("latest", view.reference, as_of=moment))
     expiring = options.as_of is None
-    unstorable = find_unstorable(warehouse, view, difference.current_rows(view, latest, now, expiring))
+    unstorable = find_unstorable(engine.duckdb, view, difference.current_rows(view, latest, now, expiring))
     if unstorable.rows:
         latest = difference.without(latest, unstorable.condition)
     try:
-        folder = memory.view_memory(warehouse.state_folder, job.namespace, view.reference)
+        folder = memory.view_memory(job.state_folder, job.namespace, view.reference) if job.state_folder else None
     except OSError:
         folder = None
     remembered = folder.load() if folder else None
@@ -227,16 +236,13 @@ def make_plan(job: Job, view: FeatureView, run_id: str, warehouse: Warehouse, bo
         # Perhaps what is remembered cannot be read; where it is the view itself, it fails again.
         why_full, known = "what is remembered of an earlier run cannot be read", Known()
         bounded.save(difference.changes(view, latest, known, now, expiring), pending)
-    (count,) = warehouse.query(difference.counts(pending)).to_pylist()
-    null_keys, before = (
-        warehouse.query(sql).column(0)[0].as_py()
-        for sql in (difference.null_keys(view), difference.known_count(view, known))
-    )
+    (count,) = engine.duckdb.query(difference.counts(pending)).to_pylist()
+    (before,) = engine.duckdb.query(difference.known_count(view, known)).column("n").to_pylist()
     plan = Plan(
         run_id, view, difference.current_rows(view, latest, now, expiring), pending, folder,
         None if why_full else remembered, known, fingerprint, why_full, policy, published, tuple(markers),
-        f"{view.relation} of {warehouse.place}", now, _newest_load(warehouse, view, now),
-        unstorable, null_keys, before - count["changed"] - count["gone"],
+        read_from, now, _newest_load(unseen.column("newest_load")),
+        unstorable, unseen.column("null_keys")[0].as_py(), before - count["changed"] - count["gone"],
         **count,
     )  # fmt: skip
     if not options.allow_shrink:
@@ -244,13 +250,11 @@ def make_plan(job: Job, view: FeatureView, run_id: str, warehouse: Warehouse, bo
     return plan
 
 
-def _newest_load(warehouse: Warehouse, view: FeatureView, now: datetime) -> datetime | None:
-    """The newest created time that a view has; None where it declares none, or has none that can be stated."""
-    if not view.created_timestamp:
-        return None
-    newest = warehouse.query(difference.newest_load(view, now)).column(0)[0].as_py()
+def _newest_load(column: pa.ChunkedArray) -> datetime | None:
+    """The one moment of a column; None where it is NULL, or none that can be stated."""
+    (micros,) = column.cast(pa.timestamp("us")).cast(pa.int64()).to_pylist()
     try:
-        return None if newest is None else datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=newest)
+        return None if micros is None else datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=micros)
     except OverflowError:
         return None
 

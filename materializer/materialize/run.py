@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -20,6 +19,7 @@ import pyarrow as pa
 from materializer.errors import OnlineStoreError, WarehouseError
 from materializer.materialize import difference, memory
 from materializer.materialize.bounded import Bounded
+from materializer.materialize.engine import Engine, beside
 from materializer.materialize.memory import Memory, SentRows
 from materializer.materialize.plan import (
     SHRINK_FROM,
@@ -41,6 +41,7 @@ from materializer.online.writer import Writer, other_rows
 from materializer.project.definitions import FeatureView
 from materializer.warehouse import Warehouse
 from materializer.warehouse.arrow import plain_type, to_plain
+from materializer.warehouse.duckdb import DuckDBWarehouse
 from materializer.warehouse.join_keys import UUID
 
 # Encoding takes a few times a batch's own size: wide rows go in smaller ones.
@@ -61,24 +62,25 @@ class Run:
         self.run_id = new_run_id()
         self._job = job
         self._view = view
-        self._state_folder: Path | None = None
         self._watermarks: tuple[str | None, str | None] = (None, None)
         self._read: dict[str, Any] = {}
+        self._engine: DuckDBWarehouse | None = None
 
     def materialize(self) -> ViewResult:
         """Do it. Raises FeatureStoreError or redis.RedisError where it stops; what was written by then is whole rows of
         this run, and the next run knows which they may be."""
         if self._job.options.dry_run:
-            with self._job.open_warehouse() as warehouse:
-                plan = self._plan(warehouse)
+            with self._job.open_warehouse() as warehouse, beside(warehouse) as engine:
+                plan = self._plan(warehouse, engine)
                 plan.clean_up()
                 return plan.result(plan.new + plan.changed, plan.new + plan.changed, plan.gone)
         # The lease comes first: what is read after it cannot be older than what the holder before it sent.
         with (
             Lease(self._job.client, self._job.namespace, self._view.reference, self.run_id) as lease,
             self._job.open_warehouse() as warehouse,
+            beside(warehouse) as engine,
         ):
-            plan = self._plan(warehouse)
+            plan = self._plan(warehouse, engine)
             try:
                 return self._carry_out(plan, lease)
             except WarehouseError:
@@ -89,20 +91,19 @@ class Run:
 
     def log(self, result: ViewResult) -> None:
         """Add what was done to the materialization log beside the warehouse."""
-        if self._state_folder is None:
+        if self._job.state_folder is None or self._engine is None:
             return
         before, after = self._watermarks
         at = datetime.now(timezone.utc).isoformat(timespec="seconds")
         entry = {"at": at, **asdict(result), "watermark_before": before, "watermark_after": after, **self._read}
         with suppress(OSError):
-            memory.append_log(self._state_folder, self._job.namespace, entry)
+            memory.append_log(self._job.state_folder, self._job.namespace, entry)
 
-    def _plan(self, warehouse: Warehouse) -> Plan:
-        self._warehouse = warehouse
-        self._state_folder = warehouse.state_folder
-        self._bounded = Bounded(warehouse, self._job.options.memory_limit)
+    def _plan(self, warehouse: Warehouse, engine: Engine) -> Plan:
+        self._engine = engine.duckdb
+        self._bounded = Bounded(engine.duckdb, self._job.options.memory_limit)
         self._began = time.monotonic()
-        plan = make_plan(self._job, self._view, self.run_id, warehouse, self._bounded)
+        plan = make_plan(self._job, self._view, self.run_id, warehouse, engine, self._bounded)
         self._watermarks = plan.watermarks
         # What explains, later on, why a value was served.
         self._read = {
@@ -218,11 +219,11 @@ class Run:
         relation = None
         if writer.refused:
             relation = f"_fs_refused_{uuid.uuid4().hex}"
-            self._warehouse.register(relation, pa.concat_tables(writer.refused))
+            self._engine.spine(relation, pa.concat_tables(writer.refused))
         remembered = plan.folder.path(f"sent-{self.run_id}.parquet")
         rows = plan.unchanged + sent.rows - sum(table.num_rows for table in writer.refused)
         with suppress(OSError, WarehouseError):  # what is not remembered costs the next run, no more
-            self._warehouse.save(
+            self._engine.save(
                 difference.folded(plan.view, plan.known, plan.pending, sent.close(), relation), remembered
             )
             plan.folder.save(

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from materializer.errors import InputError
 from materializer.materialize.memory import read_log
+from materializer.materialize.state import state_folder
 from materializer.online.served_log import REQUEST_ID, SERVED_AT, epoch_micros
 from materializer.project.checksums import Checksums
 from materializer.project.definitions import FeatureView, Registry, split_reference
@@ -99,8 +100,8 @@ def skew(
     registry = read_registry(manifest)
     served = Served(folder, namespace, [_resolved(registry, one) for one in features], since)
     checksums, counts, examples, notes = Checksums(manifest), {}, [], {}
+    log = read_log(state_folder(project), namespace)
     with open_warehouse(project) as warehouse:
-        log = read_log(warehouse.state_folder, namespace)
         views = Views(warehouse, manifest, registry)
         known: dict[str, tuple[FeatureView, Runs, Today]] = {}
         for piece in served.pieces():

@@ -131,7 +131,7 @@ def get_historical_features(
     moment = spine_timestamp(schema, timestamp)
     _check_spine(schema, picks, [views[name] for name in needed])
     if table is not None:
-        spine = warehouse.register(_SPINE, _narrow(table, keys, moment, brought))
+        spine = warehouse.spine(_SPINE, _narrow(table, keys, moment, brought))
 
     sql = MacroRenderer(manifest, warehouse.columns).render(
         "point_in_time_join", spine, references, **asdict(replace(options, timestamp=moment))

@@ -182,7 +182,7 @@ def _make(
     with open_warehouse(project) as warehouse:
         rows = spine.rows
         if recorded is not None:
-            rows = f"select * from {warehouse.register('_fs_recorded_spine', recorded)}"
+            rows = f"select * from {warehouse.spine('_fs_recorded_spine', recorded)}"
         result = get_historical_features(warehouse, manifest, registry, rows, references, options)
         table = result.to_arrow()
         macros = MacroRenderer(manifest, warehouse.columns)
@@ -273,7 +273,7 @@ def _spine_facts(
     if spine.kind == "rows":
         return facts
     labels = labels_of(result)
-    relation = warehouse.register("_fs_spine_rows", labels)
+    relation = warehouse.spine("_fs_spine_rows", labels)
     (row,) = warehouse.query(macros.render("_rows_fingerprint", relation, labels.column_names)).to_pylist()
     return replace(facts, sql=spine.rows, content=row["content"])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from materializer.errors import WarehouseError
@@ -16,19 +15,21 @@ if TYPE_CHECKING:
     from materializer.project.settings import Project
 
 SQL_TYPE = b"sql_type"
+_NAMES = {"duckdb": "DuckDB", "postgres": "PostgreSQL"}
+_DRIVERS = ("duckdb", "adbc_driver_manager", "adbc_driver_postgresql")
 
 
 class Warehouse(Protocol):
     """An open connection to a warehouse. It reads; nothing here writes to a user's tables.
 
-    `state_folder` is where the materializer keeps its memory, `place` says which warehouse it is.
+    `dialect` is dbt's name of its adapter, `place` says which warehouse it is.
     """
 
-    state_folder: Path
+    dialect: str
     place: str
 
     def columns(self, relation: Relation) -> list[Column]:
-        """The columns of a relation in order; empty where it does not exist."""
+        """The columns of a relation in order, with the warehouse's names of types; empty where it does not exist."""
 
     def schema(self, relation: Relation) -> pa.Schema:
         """The Arrow types that a relation's rows arrive with."""
@@ -43,34 +44,33 @@ class Warehouse(Protocol):
         """The whole answer of a query."""
 
     def stream(self, sql: str, batch_rows: int) -> Iterator[pa.RecordBatch]:
-        """The answer of a query in batches of at most `batch_rows` rows."""
+        """The answer of a query in batches, of at most `batch_rows` rows where the warehouse can be told."""
 
-    def execute(self, sql: str) -> None:
-        """Run a statement for its effect on this connection."""
-
-    def save(self, sql: str, path: Path) -> None:
-        """Write the answer of a query to a Parquet file."""
-
-    def register(self, name: str, table: pa.Table) -> Relation:
+    def spine(self, name: str, table: pa.Table) -> Relation:
         """Make a table of the caller's readable in SQL for as long as the connection is open."""
 
 
 def open_warehouse(project: Project) -> AbstractContextManager[Warehouse]:
     """Connect to the warehouse that the project's target names, as a context manager. Raises WarehouseError for a kind
     of warehouse that cannot be read yet, or one that does not answer."""
-    kind = project.connection.get("type")
-    if kind != "duckdb":
-        raise WarehouseError(f"Target '{project.target}' is a {kind} warehouse; this release reads: duckdb.")
+    kind = str(project.connection.get("type"))
     try:
-        from materializer.warehouse.duckdb import open_duckdb
+        if kind == "duckdb":
+            from materializer.warehouse.duckdb import open_duckdb
+
+            return open_duckdb(project)
+        if kind == "postgres":
+            from materializer.warehouse.postgres import open_postgres
+
+            return open_postgres(project)
     except ModuleNotFoundError as error:
-        if error.name != "duckdb":
+        if (error.name or "").partition(".")[0] not in _DRIVERS:
             raise
         raise WarehouseError(
-            f"Target '{project.target}' is a DuckDB warehouse, and duckdb is not installed beside this package: "
-            "pip install 'dbt-feature-store[duckdb]'."
+            f"Target '{project.target}' is a {_NAMES[kind]} warehouse, and {error.name} is not installed beside this "
+            f"package: pip install 'dbt-feature-store[{kind}]'."
         ) from None
-    return open_duckdb(project)
+    raise WarehouseError(f"Target '{project.target}' is a {kind} warehouse; this release reads: {', '.join(_NAMES)}.")
 
 
 def query_apart(project: Project, sql: str) -> pa.Table:

@@ -14,7 +14,7 @@ from materializer.errors import WarehouseError
 from materializer.project.relation import Column, Relation
 from materializer.project.settings import Project
 from materializer.warehouse import SQL_TYPE, quoted
-from materializer.warehouse.duckdb_profile import is_locked, once_unlocked, profile_settings, sentence
+from materializer.warehouse.duckdb_profile import OURS, escaped, is_locked, once_unlocked, profile_settings, sentence
 from materializer.warehouse.exact import exactly
 
 # How long a file that another process holds is waited for, in seconds.
@@ -27,12 +27,13 @@ FEW = 20
 
 
 class DuckDBWarehouse:
-    """See `materializer.warehouse.Warehouse`."""
+    """See `materializer.warehouse.Warehouse`. The materializer compares rows in one: `execute`, `save`."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    dialect = "duckdb"
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, place: str) -> None:
         self._connection = connection
-        self.state_folder = path.with_name(path.name + ".feature_store")
-        self.place = str(path)
+        self.place = place
 
     def columns(self, relation: Relation) -> list[Column]:
         with _refusals():
@@ -87,10 +88,12 @@ class DuckDBWarehouse:
             yield from map(finish, relation.to_arrow_reader(batch_rows))
 
     def execute(self, sql: str) -> None:
+        """Run a statement for its effect on this connection."""
         with _refusals():
             self._connection.execute(sql)
 
     def save(self, sql: str, path: Path) -> None:
+        """Write the answer of a query to a Parquet file."""
         literal = str(path).replace("'", "''")
         self._one(sql)
         self.execute(f"copy ({sql}) to '{literal}' (format parquet)")
@@ -103,7 +106,7 @@ class DuckDBWarehouse:
             raise WarehouseError("A query of this project is more than one statement, or none that only reads.")
         return found[0]
 
-    def register(self, name: str, table: pa.Table) -> Relation:
+    def spine(self, name: str, table: pa.Table) -> Relation:
         # DuckDB reads no decimals of more than 38 digits; text that spells a number it compares as one.
         kept = [field.with_type(pa.string()) if pa.types.is_decimal256(field.type) else field for field in table.schema]
         self._connection.register(name, table if kept == list(table.schema) else table.cast(pa.schema(kept)))
@@ -128,9 +131,18 @@ def open_duckdb(project: Project) -> Iterator[DuckDBWarehouse]:
         settings.apply(connection)
         # DuckDB draws its own on stdout after two seconds, also in a pipe and into the middle of JSON.
         connection.execute("set enable_progress_bar = false")
-        yield DuckDBWarehouse(connection, settings.state_beside)
+        yield DuckDBWarehouse(connection, str(settings.state_beside))
     finally:
         connection.close()
+
+
+@contextmanager
+def open_in_memory(folder: Path) -> Iterator[DuckDBWarehouse]:
+    """A DuckDB of its own, which spills into a folder."""
+    with closing(duckdb.connect(":memory:")) as connection:
+        for name, value in {**OURS, "temp_directory": str(folder), "enable_progress_bar": "false"}.items():
+            connection.execute(f"set {name} = '{escaped(value)}'")
+        yield DuckDBWarehouse(connection, "memory")
 
 
 def query_apart(project: Project, sql: str) -> pa.Table:

@@ -19,7 +19,7 @@ from materializer.errors import WarehouseError
 from materializer.project.settings import Project
 
 # What would change values or the form in which they arrive, whatever a profile says of it.
-_OURS = {
+OURS = {
     "TimeZone": "UTC",
     "Calendar": "gregorian",
     "default_order": "ascending",
@@ -67,7 +67,7 @@ class ProfileSettings:
         for name, value in _mapping(profile, "settings").items():
             if name not in _NOT_FOR_READING:
                 _set(connection, name, value)
-        for name, value in _OURS.items():
+        for name, value in OURS.items():
             connection.execute(f"set {name} = '{value}'")
         # A view over a file that dbt wrote by a relative path finds it from wherever this runs.
         folder = str(self.project.working_folder)
@@ -81,7 +81,7 @@ class ProfileSettings:
         _refuse_motherduck(self.project, named)
         kind = str(attached.get("type") or _mapping(attached, "options").get("type") or "duckdb").lower()
         path = self._local(named) if kind in _FILES else named
-        sql = f"attach if not exists '{_escaped(path)}'"
+        sql = f"attach if not exists '{escaped(path)}'"
         if attached.get("alias"):
             sql += f" as {_name(attached['alias'], 'an attached database')}"
         options = _mapping(attached, "options")
@@ -181,16 +181,16 @@ def _create_secret(connection: duckdb.DuckDBPyConnection, secret: Any, number: i
             continue
         key = _name(key, "an option of a secret")
         if key == "scope":
-            parts += [f"scope '{_escaped(one)}'" for one in (value if isinstance(value, list) else [value])]
+            parts += [f"scope '{escaped(one)}'" for one in (value if isinstance(value, list) else [value])]
         elif isinstance(value, dict):
-            items = (f"'{_escaped(k)}': '{_escaped(v)}'" for k, v in value.items())
+            items = (f"'{escaped(k)}': '{escaped(v)}'" for k, v in value.items())
             parts.append(f"{key} map {{{', '.join(items)}}}")
         elif isinstance(value, list):
             parts.append(f"{key} array [{', '.join(_literal(str(one)) for one in value)}]")
         else:
             if key in ("type", "provider"):
                 value = _name(value, f"a secret's {key}")
-            parts.append(f"{key} {value}" if key in _UNQUOTED else f"{key} '{_escaped(value)}'")
+            parts.append(f"{key} {value}" if key in _UNQUOTED else f"{key} '{escaped(value)}'")
     try:
         connection.execute(f"create or replace temporary secret {name} ({', '.join(parts)})")
     except duckdb.Error as error:
@@ -216,7 +216,7 @@ def _register(connection: duckdb.DuckDBPyConnection, filesystem: Any) -> None:
 def _set(connection: duckdb.DuckDBPyConnection, name: str, value: Any) -> None:
     name = _name(name, "a setting")
     try:
-        connection.execute(f"set {name} = '{_escaped(value)}'")
+        connection.execute(f"set {name} = '{escaped(value)}'")
     except duckdb.Error as error:
         said = "it is no setting of DuckDB" if isinstance(error, duckdb.CatalogException) else type(error).__name__
         raise WarehouseError(f"DuckDB refused the profile's setting '{name}': {said}.") from None
@@ -269,8 +269,8 @@ def _literal(value: Any) -> str:
         return str(value)
     text = value.strip()
     quoted = re.fullmatch(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""", text)
-    return value if quoted else f"'{_escaped(value)}'"
+    return value if quoted else f"'{escaped(value)}'"
 
 
-def _escaped(value: Any) -> str:
+def escaped(value: Any) -> str:
     return str(value).replace("'", "''")
