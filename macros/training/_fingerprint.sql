@@ -41,7 +41,26 @@ from {{ relation }}
 
 {#-- Content is told from counts alone where the warehouse has no known hash of any value. --#}
 {% macro default___content(columns, counts) -%}
-    cast(null as varchar)
+    max(cast(null as varchar))
+{%- endmacro %}
+
+{#-- PostgreSQL hashes 0.0 and -0.0 alike too; of what it has no hash, and of lists, which may hold one, it takes the text. --#}
+{% macro postgres___content(columns, counts) -%}
+    {%- set terms = [] -%}
+    {%- for column in columns -%}
+        {%- set name = feature_store._quoted(column.name) -%}
+        {%- set text = 'cast(' ~ name ~ ' as text)' -%}
+        {%- set type = column.type | lower -%}
+        {%- if type in ('real', 'double precision') -%}
+            {%- do terms.extend([name, 'case when ' ~ name ~ ' = 0 then ' ~ text ~ ' end']) -%}
+        {%- elif type in ('boolean', 'smallint', 'integer', 'bigint', 'text', 'bytea', 'date', 'uuid')
+                or type.startswith(('timestamp', 'character varying', 'varchar')) -%}
+            {%- do terms.append(name) -%}
+        {%- else -%}
+            {%- do terms.append(text) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    cast(sum(case when {{ counts }} then hash_record_extended(row({{ terms | join(', ') }}), 0) end) as varchar)
 {%- endmacro %}
 
 {#-- A sum, so that neither order nor a pair of equal rows is lost. DuckDB hashes 0.0 and -0.0 alike, so signs count (but of NaN,

@@ -120,9 +120,8 @@ def _declared(registry: Registry) -> str:
 
 
 def _warehouse(project: Project) -> str:
-    with open_warehouse(project):
-        where = f" ({project.database_file})" if project.database_file else ""
-        return f"{project.connection.get('type')} opens{where}"
+    with open_warehouse(project) as warehouse:
+        return f"{warehouse.dialect} {warehouse.version} opens ({warehouse.place})"
 
 
 def _window_hints(project: Project) -> list[tuple[str, str]]:

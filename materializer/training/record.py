@@ -14,6 +14,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 from materializer.errors import InputError
 
 FORMAT = 2
+# The engines whose versions a record has, by dbt's names of their adapters.
+ENGINES = ("duckdb", "postgres", "spark")
 # Those that this release reads: the first had no on-demand features.
 _READ = (1, FORMAT)
 
@@ -271,7 +273,7 @@ def _tool_differences(old: TrainingRecord, new: TrainingRecord) -> Iterator[str]
 
 def _engines_differ(old: TrainingRecord, new: TrainingRecord) -> bool:
     """Whether hashes of content, which an engine makes in its own way, cannot be compared."""
-    return old.versions.get("duckdb") != new.versions.get("duckdb")
+    return any(old.versions.get(engine) != new.versions.get(engine) for engine in ENGINES)
 
 
 def _git(record: TrainingRecord) -> str:

@@ -188,12 +188,13 @@ def _make(
         macros = MacroRenderer(manifest, warehouse.columns)
         views = _view_facts(warehouse, macros, manifest, registry, references, options, _newest(result, options))
         spine_facts = _spine_facts(warehouse, macros, spine, result, path)
+        engine = {warehouse.dialect: warehouse.version}
     write_table(table, partial, path)
     git = git_state(project.folder)
     definitions = json.dumps([[view.reference, view.definition] for view in views])
     return TrainingRecord(
         format=FORMAT, made_at=datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        versions=_versions(project, manifest), project=project.name, target=project.target,
+        versions=_versions(manifest, engine), project=project.name, target=project.target,
         git_revision=git.revision if git else None, git_dirty=git.dirty if git else None,
         manifest_sha256=file_sha256(project.manifest_path), definitions_sha256=_sha256(definitions),
         features=tuple(references), options=options, spine=spine_facts, views=tuple(views),
@@ -302,18 +303,14 @@ def _newest(result: TrainingSet, options: Options) -> str | None:
     return macro_moment(newest)
 
 
-def _versions(project: Project, manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Of all that has a part in the values or in the bytes."""
-    versions = {
+def _versions(manifest: Mapping[str, Any], engine: Mapping[str, str]) -> dict[str, str]:
+    """Of all that has a part in the values or in the bytes; `engine` is the warehouse's."""
+    return {
         "dbt": str(manifest["metadata"].get("dbt_version")),
         "dbt-feature-store": metadata.version("dbt-feature-store"),
         "pyarrow": pa.__version__,
+        **engine,
     }
-    if project.connection.get("type") == "duckdb":
-        import duckdb
-
-        versions["duckdb"] = duckdb.__version__
-    return versions
 
 
 def _sha256(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
 from materializer.errors import WarehouseError
@@ -22,10 +23,11 @@ _DRIVERS = ("duckdb", "adbc_driver_manager", "adbc_driver_postgresql")
 class Warehouse(Protocol):
     """An open connection to a warehouse. It reads; nothing here writes to a user's tables.
 
-    `dialect` is dbt's name of its adapter, `place` says which warehouse it is.
+    `dialect` is dbt's name of its adapter, `version` the engine's, `place` says which warehouse it is.
     """
 
     dialect: str
+    version: str
     place: str
 
     def columns(self, relation: Relation) -> list[Column]:
@@ -76,11 +78,9 @@ def open_warehouse(project: Project) -> AbstractContextManager[Warehouse]:
 def query_apart(project: Project, sql: str) -> pa.Table:
     """The answer of one SELECT that somebody else wrote, with no file in its reach. Raises WarehouseError where it is
     anything else, or reaches further; and as `open_warehouse`."""
-    with open_warehouse(project):
-        pass  # a warehouse that is not there, or cannot be read, is not the SELECT's fault
-    from materializer.warehouse import duckdb
-
-    return duckdb.query_apart(project, sql)
+    with open_warehouse(project) as warehouse:
+        pass  # one that is not there, or cannot be read, is not the SELECT's fault
+    return import_module(f"materializer.warehouse.{warehouse.dialect}").query_apart(project, sql)
 
 
 def quoted(name: str) -> str:

@@ -29,7 +29,7 @@ FEW = 20
 class DuckDBWarehouse:
     """See `materializer.warehouse.Warehouse`. The materializer compares rows in one: `execute`, `save`."""
 
-    dialect = "duckdb"
+    dialect, version = "duckdb", duckdb.__version__
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, place: str) -> None:
         self._connection = connection

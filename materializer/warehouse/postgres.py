@@ -40,6 +40,7 @@ class PostgresWarehouse:
     def __init__(self, connection: dbapi.Connection, place: str) -> None:
         self._connection = connection
         self.place = place
+        self.version = self.query("select current_setting('server_version') as version")["version"][0].as_py()
 
     def columns(self, relation: Relation) -> list[Column]:
         if not is_relation_name(relation.sql):

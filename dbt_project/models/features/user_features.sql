@@ -12,20 +12,7 @@ windows as (
 
 ),
 
-signed_up as (
-
-    -- She is known from sign-up on, before her first purchase.
-    select
-        user_id,
-        signed_up_at as event_timestamp,
-        0 as purchase_count_7d,
-        0 as purchase_count_30d,
-        cast(null as double) as avg_order_value
-    from users
-
-),
-
-bought as (
+moments as (
 
     select
         user_id,
@@ -35,13 +22,11 @@ bought as (
         order_value_30d as avg_order_value
     from windows
 
-),
-
-moments as (
-
-    select * from signed_up
     union all
-    select * from bought
+
+    -- She is known from sign-up on, before her first purchase.
+    select user_id, {{ utc('signed_up_at') }}, 0, 0, null
+    from users
 
 ),
 

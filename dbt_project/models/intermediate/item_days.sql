@@ -16,7 +16,7 @@ counted as (
 
     select
         item_id,
-        date_trunc('day', happened_at at time zone 'UTC') + interval '1 day' as day_end,
+        date_trunc('day', {{ utc('happened_at') }}) + interval '1 day' as day_end,
         count(*) filter (where action = 'view') as view_count,
         count(*) filter (where action = 'purchase') as purchase_count
     from events
@@ -39,7 +39,7 @@ final as (
         coalesce(counted.purchase_count, 0) as purchase_count
     from items
     inner join days
-        on days.day_end > items.listed_at at time zone 'UTC'
+        on days.day_end > {{ utc('items.listed_at') }}
     left join counted
         on counted.item_id = items.item_id
         and counted.day_end = days.day_end

@@ -2,6 +2,7 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='microbatch',
+    unique_key=['feature', 'period_start'],
     event_time='period_start',
     batch_size='day',
     begin=(run_started_at - modules.datetime.timedelta(days=7)).strftime('%Y-%m-%d')

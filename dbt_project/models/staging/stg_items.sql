@@ -10,7 +10,7 @@ final as (
         item_id,
         category,
         price,
-        cast(embedding as float[128]) as embedding,
+        {{ vector('embedding') }} as embedding,
         listed_at
     from source
 

@@ -10,7 +10,7 @@ final as (
         user_id,
         age,
         gender,
-        cast(embedding as float[128]) as embedding,
+        {{ vector('embedding') }} as embedding,
         signed_up_at
     from source
 
