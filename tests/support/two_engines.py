@@ -6,6 +6,7 @@ from __future__ import annotations
 import decimal
 import importlib.util
 import math
+import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -57,13 +58,13 @@ class Engines:
         self.duckdb.dbt(*arguments)
         self.postgres.dbt(*arguments)
 
-    def rows(self, model: str, schema: str | None = None) -> tuple[list[Row], list[Row]]:
+    def rows(self, model: str, schemas: tuple[str, str] = ("main", "built")) -> tuple[list[Row], list[Row]]:
         """What a model holds, on DuckDB and on PostgreSQL; moments in UTC."""
         with self._ours() as ours, self.connection.cursor() as theirs:
             theirs.execute("set timezone = 'UTC'")
             return (
-                _fetched(ours.execute(f'select * from "{schema or "main"}"."{model}"')),
-                _fetched(theirs, f'select * from "{schema or "built"}"."{model}"'),
+                _fetched(ours.execute(f'select * from "{schemas[0]}"."{model}"')),
+                _fetched(theirs, f'select * from "{schemas[1]}"."{model}"'),
             )
 
     @contextmanager
@@ -107,8 +108,8 @@ def two_engines(folder: Path, files: Mapping[str, Any]) -> Iterator[Engines]:
 
 def _written(value: Any) -> Any:
     """A float as its text: the driver writes -0.0 as an expression whose value is 0."""
-    if isinstance(value, list):
-        return [_written(item) for item in value] if any(isinstance(item, float) for item in value) else value
+    if isinstance(value, list) and any(isinstance(item, float) for item in value):
+        return "{" + ", ".join("NULL" if item is None else repr(item) for item in value) + "}"
     return repr(value) if isinstance(value, float) else value
 
 
@@ -135,3 +136,11 @@ def close(one: Any, other: Any, tolerance: float = 1e-12) -> bool:
     if one is None or other is None:
         return one is other
     return (math.isnan(one) and math.isnan(other)) or math.isclose(one, other, rel_tol=tolerance)
+
+
+def overlong(project: DbtProject) -> list[tuple[str, str]]:
+    """The compiled lines of a project's models that people could not read, but for what they wrote themselves."""
+    folder = project.folder / "target" / "compiled" / "shop" / "models"
+    texts = {path.name: re.sub(r"'(''|[^'\n])*'", "''", path.read_text()) for path in folder.rglob("*.sql")}
+    assert texts
+    return [(name, line) for name, sql in texts.items() for line in sql.splitlines() if len(line) > 140]
