@@ -8,26 +8,17 @@ moments stand side by side, and every moment has ties. Exempt are the last digit
 from __future__ import annotations
 
 import decimal
-import importlib.util
 import math
-import os
 import random
-import struct
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
-from pathlib import Path
+from datetime import datetime, timedelta
 from typing import Any
 
-import duckdb
 import pytest
 
-from tests.support import postgres
-from tests.support.dbt import PACKAGE, make_project
+from tests.support.two_engines import SCHEMA, UTC, close, exact, two_engines
 
-UTC = timezone.utc
 START = datetime(2026, 3, 27, tzinfo=UTC)  # clocks change in Europe on the 29th
 # name: type on DuckDB, type on PostgreSQL
 EVENTS = {
@@ -125,7 +116,7 @@ PROPERTIES = {
     "sources": [
         {
             "name": "raw",
-            "schema": "{{ 'main' if target.type == 'duckdb' else 'public' }}",
+            "schema": SCHEMA,
             "tables": [{"name": "events"}, {"name": "spine"}],
         }
     ],
@@ -192,10 +183,6 @@ def rows(count: int, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, An
     return events, spine
 
 
-def create(table: str, columns: dict[str, tuple[str, str]], engine: int) -> str:
-    return f"create table {table} ({', '.join(f'{name} {types[engine]}' for name, types in columns.items())})"
-
-
 @dataclass(frozen=True)
 class Built:
     """The rows of a model on both engines."""
@@ -206,103 +193,16 @@ class Built:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
-    if postgres.programs() is None or importlib.util.find_spec("dbt.adapters.postgres") is None:
-        pytest.skip("needs PostgreSQL and its adapter: apt-get install postgresql, pip install dbt-postgres")
-    import psycopg2
-    from psycopg2.extras import execute_values
-
-    tables = dict(zip(("events", "spine"), rows(500, seed=11), strict=True))
-    columns = {"events": EVENTS, "spine": SPINE}
-    project = make_project(
-        tmp_path_factory.mktemp("golden"),
-        {"models/properties.yml": PROPERTIES} | {f"models/{name}.sql": sql for name, (sql, _) in MODELS.items()},
+    events, spine = rows(500, seed=11)
+    files = {"models/properties.yml": PROPERTIES} | {f"models/{name}.sql": sql for name, (sql, _) in MODELS.items()}
+    with two_engines(tmp_path_factory.mktemp("golden"), files) as engines:
+        engines.create("events", EVENTS, events)
+        engines.create("spine", SPINE, spine)
+        engines.dbt("build")
+        found = {name: engines.rows(name) for name in MODELS}
+    yield Built(
+        {name: ours for name, (ours, _) in found.items()}, {name: theirs for name, (_, theirs) in found.items()}
     )
-    with duckdb.connect(str(project.warehouse)) as connection:
-        connection.execute("set timezone = 'UTC'")
-        for table, found in tables.items():
-            connection.execute(create(table, columns[table], 0))
-            marks = ", ".join("?" * len(columns[table]))
-            connection.executemany(f"insert into {table} values ({marks})", [list(row.values()) for row in found])
-    project.dbt("build")
-    with duckdb.connect(str(project.warehouse), read_only=True) as connection:
-        connection.execute("set timezone = 'UTC'")
-        ours = {name: fetched(connection.execute(f'select * from "{name}"')) for name in MODELS}
-
-    with postgres.server() as port:
-        where = f"host=127.0.0.1 port={port} user=postgres"
-        connection = psycopg2.connect(f"{where} dbname=postgres")
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "create database shop template template0 locale_provider icu icu_locale 'en-US' locale 'C.UTF-8'"
-            )
-            cursor.execute("alter database shop set timezone = 'Europe/Berlin'")
-        connection.close()
-        connection = psycopg2.connect(f"{where} dbname=shop")
-        with connection.cursor() as cursor:
-            for table, found in tables.items():
-                cursor.execute(create(table, columns[table], 1))
-                execute_values(
-                    cursor, f"insert into {table} values %s", [[written(v) for v in row.values()] for row in found]
-                )
-        connection.commit()
-        profile = {"type": "postgres", "host": "127.0.0.1", "port": port, "user": "postgres", "password": "none",
-                   "dbname": "shop", "schema": "built", "threads": 2}  # fmt: skip
-        there = make_there(tmp_path_factory.mktemp("on-postgres"), profile, project.folder / "models")
-        done = subprocess.run(
-            [sys.executable, "-m", "dbt.cli.main", "build", "--quiet"],
-            cwd=there, env=os.environ | {"DBT_PROFILES_DIR": str(there)}, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout[-4000:]
-        with connection.cursor() as cursor:
-            cursor.execute("set timezone = 'UTC'")
-            theirs = {}
-            for name in MODELS:
-                cursor.execute(f'select * from built."{name}"')
-                theirs[name] = fetched(cursor)
-        connection.close()
-    yield Built(ours, theirs)
-
-
-def make_there(folder: Path, profile: dict[str, Any], models: Path) -> Path:
-    """The same models with a profile for PostgreSQL."""
-    import yaml
-
-    (folder / "models").symlink_to(models)
-    (folder / ".dbt_packages").mkdir()
-    (folder / ".dbt_packages" / "feature_store").symlink_to(PACKAGE)
-    for name, content in {
-        "dbt_project.yml": {
-            "name": "shop", "version": "1.0.0", "config-version": 2, "profile": "shop",
-            "packages-install-path": ".dbt_packages", "flags": {"send_anonymous_usage_stats": False},
-            "models": {"shop": {"+materialized": "table"}},
-        },
-        "packages.yml": {"packages": [{"local": str(PACKAGE)}]},
-        "profiles.yml": {"shop": {"target": "dev", "outputs": {"dev": profile}}},
-    }.items():  # fmt: skip
-        (folder / name).write_text(yaml.safe_dump(content))
-    return folder
-
-
-def written(value: Any) -> Any:
-    """A float as its text: the driver writes -0.0 as an expression whose value is 0."""
-    return repr(value) if isinstance(value, float) else value
-
-
-def fetched(cursor: Any) -> list[dict[str, Any]]:
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-
-def exact(value: Any) -> Any:
-    """A value that equals another only where both are the same to the bit, whatever the driver made of its type."""
-    if isinstance(value, float):
-        return "nan" if math.isnan(value) else struct.pack("d", value)
-    if isinstance(value, decimal.Decimal):
-        return value.normalize()
-    if isinstance(value, datetime) and value.tzinfo:
-        return value.astimezone(UTC).replace(tzinfo=None)
-    return value
 
 
 @pytest.mark.parametrize("model", [name for name, (_, key) in MODELS.items() if key])
@@ -325,9 +225,7 @@ def test_postgres_gives_the_rows_of_duckdb(built: Built, model: str) -> None:
 
 
 def same(name: str, one: Any, other: Any) -> bool:
-    if name.startswith(LOOSE) and one is not None and other is not None:
-        return (math.isnan(one) and math.isnan(other)) or math.isclose(one, other, rel_tol=1e-12)
-    return exact(one) == exact(other)
+    return close(one, other) if name.startswith(LOOSE) else exact(one) == exact(other)
 
 
 @pytest.mark.parametrize("model", ["training", "strict", "hindsight", "as_of", "as_of_loaded"])

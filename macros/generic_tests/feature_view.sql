@@ -73,10 +73,10 @@ problems as (
     {% for request in feature_store._wrong_requests(view) -%}
     select
         {{ feature_store._literal(request) }} as broken_rule,
-        {% for column in view.entities + [view.timestamp] + ([created] if created else []) -%}
-        null as {{ feature_store._quoted(column.name) }},
-        {% endfor -%}
+        {{ names }},
         1 as row_count
+    from (select 1 as no_row) as request
+    left join feature_view on 1 = 0
 
     union all
 

@@ -1,6 +1,7 @@
 {#-- What both feature views are and which features are compared: {old, new, features}, each feature as
-     {name, old, new, same, absolute}: `old` and `new` are the columns of the CTE `_fs_pairs`, `same` is SQL for whether they are
-     equal, `absolute` for how far numbers are apart (none for other types). --#}
+     {name, old, new, old_text, new_text, same, absolute, distance, size}: `old` and `new` are the columns of the CTE `_fs_pairs`,
+     `old_text` and `new_text` SQL for how they are shown, `same` for whether they are equal, `absolute` for how far numbers are apart
+     (none for other types), which is then called `distance`, and how large the old one is `size`. --#}
 {% macro _feature_pairs_plan(macro_name, old, new, features) %}
     {%- set before = feature_store._feature_view(old) -%}
     {%- set after = feature_store._feature_view(new) -%}
@@ -39,6 +40,10 @@
             'new_column': feature_store._quoted(second.name),
             'old': '_fs_old_' ~ place,
             'new': '_fs_new_' ~ place,
+            'old_text': feature_store._value_text('_fs_old_' ~ place, first.type),
+            'new_text': feature_store._value_text('_fs_new_' ~ place, second.type),
+            'distance': '_fs_distance_' ~ place,
+            'size': '_fs_size_' ~ place,
             'same': feature_store._same_value('_fs_old_' ~ place, '_fs_new_' ~ place, first.type, second.type),
             'absolute': feature_store._distance('_fs_old_' ~ place, '_fs_new_' ~ place, first.type, second.type),
         }) -%}
@@ -103,10 +108,11 @@ _fs_pairs as (
      are compared as text. --#}
 {% macro _same_value(old, new, old_type, new_type) -%}
     {%- set kinds = [feature_store._number_kind(old_type), feature_store._number_kind(new_type)] -%}
-    {%- if (old_type or '') | upper == (new_type or '') | upper or ('other' not in kinds and 'unknown' not in kinds) -%}
+    {%- set comparable = (old_type or '') | lower not in ('json', 'xml') -%}
+    {%- if (old_type or '') | upper == (new_type or '') | upper and comparable or ('other' not in kinds and 'unknown' not in kinds) -%}
         {{- return(old ~ ' is not distinct from ' ~ new) -}}
     {%- endif -%}
-    {{- return(feature_store._value_text(old) ~ ' is not distinct from ' ~ feature_store._value_text(new)) -}}
+    {{- return(feature_store._value_text(old, old_type) ~ ' is not distinct from ' ~ feature_store._value_text(new, new_type)) -}}
 {%- endmacro %}
 
 
@@ -119,20 +125,22 @@ _fs_pairs as (
     {%- endif -%}
     {%- set exact = kinds == ['integer', 'integer'] and 'HUGEINT' not in types and 'UHUGEINT' not in types -%}
     {%- set type = 'decimal(38, 0)' if exact else 'double precision' -%}
-    {{- return('cast(abs(cast(' ~ new ~ ' as ' ~ type ~ ') - cast(' ~ old ~ ' as ' ~ type ~ ')) as double precision)') -}}
+    {%- set numbers = ['cast(' ~ new ~ ' as ' ~ type ~ ')', 'cast(' ~ old ~ ' as ' ~ type ~ ')'] -%}
+    {%- set difference = numbers | join(' - ') if exact else feature_store._minus(numbers[0], numbers[1]) -%}
+    {{- return('cast(abs(' ~ difference ~ ') as double precision)') -}}
 {%- endmacro %}
 
 
-{% macro _value_text(expression) -%}
-    {{- return(adapter.dispatch('_value_text', 'feature_store')(expression)) -}}
+{% macro _value_text(expression, data_type) -%}
+    {{- return(adapter.dispatch('_value_text', 'feature_store')(expression, data_type)) -}}
 {%- endmacro %}
 
-{% macro default___value_text(expression) -%}
+{% macro default___value_text(expression, data_type) -%}
     {{- return('cast(' ~ expression ~ ' as varchar)') -}}
 {%- endmacro %}
 
 {#-- Spark's varchar needs a length. --#}
-{% macro spark___value_text(expression) -%}
+{% macro spark___value_text(expression, data_type) -%}
     {{- return('cast(' ~ expression ~ ' as string)') -}}
 {%- endmacro %}
 

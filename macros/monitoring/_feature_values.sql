@@ -59,14 +59,16 @@ _fs_values as (
 
 
 {% macro default___feature_cells(features, relation, condition, apart, apart_sql) -%}
-    select {{ apart_sql ~ ' as ' ~ apart ~ ', ' if apart }}cells.feature_no, cells.whole, cells.number, cells.label
+    select
+        {{ apart_sql ~ ' as ' ~ apart ~ ',\n        ' if apart }}cells.feature_no, cells.whole, cells.number, cells.label
     from {{ relation }}
     cross join lateral (
         values
         {%- for feature in features %}
         (
             {{ feature.number }}, {{ feature.cell.whole or 'cast(null as decimal(38, 0))' }},
-            {{ feature.cell.number or 'cast(null as double precision)' }}, {{ feature.cell.label or 'cast(null as varchar)' }}
+            {{ feature.cell.number or 'cast(null as double precision)' }},
+            {{ feature.cell.label or 'cast(null as varchar)' }}
         ){{ ',' if not loop.last }}
         {%- endfor %}
     ) as cells (feature_no, whole, number, label)

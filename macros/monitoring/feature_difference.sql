@@ -12,6 +12,20 @@ with
 
 {{ feature_store._feature_pairs(plan, sample) }},
 
+-- how large numbers were, and how far those that differ are apart
+_fs_distances as (
+    select
+        *
+        {%- for feature in plan.features if feature.absolute %},
+        abs(cast({{ feature.old }} as {{ feature_store._double() }})) as {{ feature.size }},
+        case
+            when not ({{ feature.same }})
+                then {{ feature.absolute }}
+        end as {{ feature.distance }}
+        {%- endfor %}
+    from _fs_pairs
+),
+
 -- one row: the counts of every feature
 _fs_totals as (
     select
@@ -19,19 +33,19 @@ _fs_totals as (
         count(case when not _fs_in_new then 1 end) as _fs_only_old,
         count(case when not _fs_in_old then 1 end) as _fs_only_new
         {%- for feature in plan.features %},
-        count(case when _fs_in_old and _fs_in_new and {{ feature.same }} then 1 end) as _fs_same_{{ loop.index }},
+        count(
+            case when _fs_in_old and _fs_in_new and {{ feature.same }} then 1 end
+        ) as _fs_same_{{ loop.index }},
         count(case when _fs_in_old and _fs_in_new and {{ feature.old }} is null then 1 end) as _fs_null_old_{{ loop.index }},
         count(case when _fs_in_old and _fs_in_new and {{ feature.new }} is null then 1 end) as _fs_null_new_{{ loop.index }}
         {%- if feature.absolute %},
         {#- Of NaN and infinity there is no distance: a number minus itself is 0, theirs is not. #}
-        max(
-            case when not ({{ feature.same }}) and {{ feature.absolute }} - {{ feature.absolute }} = 0 then {{ feature.absolute }} end
-        ) as _fs_far_{{ loop.index }},
-        max(case when not ({{ feature.same }}) and {{ feature.absolute }} - {{ feature.absolute }} = 0
-            then {{ feature.absolute }} / nullif(abs(cast({{ feature.old }} as double precision)), 0) end) as _fs_ratio_{{ loop.index }}
+        {%- set finite = 'case when ' ~ feature.distance ~ ' - ' ~ feature.distance ~ ' = 0 then ' %}
+        max({{ finite ~ feature.distance }} end) as _fs_far_{{ loop.index }},
+        max({{ finite ~ feature_store._times(feature.distance, feature.size) }} end) as _fs_ratio_{{ loop.index }}
         {%- endif %}
         {%- endfor %}
-    from _fs_pairs
+    from _fs_distances
 )
 
 {% for feature in plan.features -%}

@@ -16,8 +16,8 @@ with
 {% for feature in plan.features -%}
 select
     '{{ adapter.dispatch('_escaped', 'feature_store')(feature.name) }}' as feature, {{ keys }},
-    {{ feature_store._value_text(feature.old) }} as old_value,
-    {{ feature_store._value_text(feature.new) }} as new_value
+    {{ feature.old_text }} as old_value,
+    {{ feature.new_text }} as new_value
 from (
     select *, row_number() over (order by _fs_hash asc nulls last, {{ feature_store._in_order(plan.old.entities) }}) as _fs_place
     from _fs_pairs

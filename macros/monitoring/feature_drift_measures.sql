@@ -80,7 +80,7 @@ _fs_periods as (
 {%- endset -%}
 {{ feature_store._feature_values(
     features, relation ~ '\n        cross join _fs_periods', within, '_fs_is_current',
-    'case when ' ~ event ~ ' >= _fs_start and ' ~ event ~ ' < _fs_end then 1 else 0 end'
+    'case\n            when ' ~ event ~ ' >= _fs_start and ' ~ event ~ ' < _fs_end then 1\n            else 0\n        end'
 ) }},
 
 -- the numbers of the baseline in order, each with the number of rows up to it

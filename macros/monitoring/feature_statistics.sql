@@ -29,7 +29,7 @@
 {%- set number = feature_store._cell_number('v.whole', 'v.number', 'f.scale') -%}
 {%- set is_null = 'v.whole is null and v.number is null and v.label is null' -%}
 {%- set infinity = "cast('infinity' as " ~ feature_store._double() ~ ')' -%}
-{%- set fits = 'p.highest - p.lowest < ' ~ infinity ~ ' and abs(p.mean) < ' ~ infinity -%}
+{%- set fits = 'p.width < ' ~ infinity ~ ' and abs(p.mean) < ' ~ infinity -%}
 -- {{ view.reference }}: one row a feature, from one scan
 with
 
@@ -46,7 +46,8 @@ _fs_counts as (
         sum(case when {{ is_null }} then 0 else 1 end) as distinct_count,
         sum(
             case
-                when abs({{ number }}) < {{ infinity }} then v.row_count
+                when abs({{ number }}) < {{ infinity }}
+                    then v.row_count
                 else 0
             end
         ) as finite_count,
@@ -92,9 +93,13 @@ _fs_places as (
         finite_count,
         min(x) as lowest,
         max(x) as highest,
-        sum(x * row_count) / finite_count as mean
+        {{ feature_store._minus('max(x)', 'min(x)') }} as width,
+        {{ feature_store._weighted_mean('x', 'row_count', 'finite_count') }} as mean
         {%- for percent in quantiles %},
         {%- set name = 'p' ~ '%02d' | format(percent) %}
+        {%- set place = 'cast(' ~ percent ~ ' * (finite_count - 1) as ' ~ feature_store._double() ~ ') / 100' %}
+        {{ place }}
+            - floor({{ place }}) as {{ name }}_share,
         min(case when rows_so_far > floor({{ percent }} * (finite_count - 1) / 100.0) then x end) as {{ name }}_below,
         min(case when rows_so_far > ceil({{ percent }} * (finite_count - 1) / 100.0) then x end) as {{ name }}_above
         {%- endfor %}
@@ -102,20 +107,55 @@ _fs_places as (
     group by feature_no, finite_count
 ),
 
--- how far the numbers lie from their mean, in shares of their range, and how many of them each bucket holds: {{ buckets }} buckets
--- of one width from the least number to the greatest, each with its lower edge, the last one with both
+-- how far each number lies from the mean, in shares of the range, and its bucket: there are {{ buckets }} of one width from the
+-- least number to the greatest, each with its lower edge, the last one with both
+_fs_shares as {{ adapter.dispatch('_materialized', 'feature_store')() }}(
+    select
+        feature_no,
+        row_count,
+        {{ feature_store._share('from_mean', 'width') }} as share,
+        least(
+            floor({{ feature_store._share('from_lowest', 'width') }} * {{ buckets }}),
+            {{ buckets - 1 }}
+        ) as bucket
+    from (
+        select
+            n.feature_no,
+            n.row_count,
+            p.width,
+            n.x - p.mean as from_mean,
+            n.x - p.lowest as from_lowest
+        from _fs_numbers as n
+        join _fs_places as p
+            on p.feature_no = n.feature_no
+        where p.width < {{ infinity }}
+    ) as distances
+),
+
+-- what these are in all (a share below 1e-150 has no square), and how many numbers each bucket holds
+_fs_sums as (
+    select
+        feature_no,
+        sum(row_count) as finite_count,
+        sum(row_count * share) as residue,
+        sum(row_count * power(greatest(abs(share), 1e-150), 2)) as squares
+        {%- for bucket in range(buckets) %},
+        sum(case when bucket = {{ bucket }} then row_count else 0 end) as bucket_{{ bucket }}
+        {%- endfor %}
+    from _fs_shares
+    group by feature_no
+),
+
+-- what is left to the mean, and the standard deviation of the sample, in shares of the range, which neither overflow nor vanish
 _fs_shapes as (
     select
-        n.feature_no,
-        sum(n.row_count * ((n.x - p.mean) / nullif(p.highest - p.lowest, 0))) as residue,
-        sum(n.row_count * power((n.x - p.mean) / nullif(p.highest - p.lowest, 0), 2)) as squares
-        {%- for bucket in range(buckets) %},
-        sum(case when {{ feature_store._bucket_of('n.x', 'p', buckets) }} = {{ bucket }} then n.row_count else 0 end) as bucket_{{ bucket }}
-        {%- endfor %}
-    from _fs_numbers as n
-    join _fs_places as p
-        on p.feature_no = n.feature_no
-    group by n.feature_no
+        *,
+        residue / finite_count as mean_share,
+        sqrt(
+            (squares - power(greatest(abs(residue), 1e-150), 2) / finite_count)
+            / nullif(finite_count - 1, 0)
+        ) as deviation_share
+    from _fs_sums
 ),
 
 -- the most frequent values; of equally frequent ones the smaller first
@@ -172,25 +212,25 @@ select
     case
         when p.highest = p.lowest then p.lowest
         when {{ fits }}
-            then p.mean + s.residue / c.finite_count * (p.highest - p.lowest)
+            then p.mean + {{ feature_store._share_of('p.width', 's.mean_share') }}
         when abs(p.mean) < {{ infinity }} then p.mean
     end as mean,
-    -- of the sample; the squares are of shares of the range, which neither overflow nor vanish
+    -- of the sample
     case
         when c.finite_count < 2 then null
         when p.highest = p.lowest then 0
         when {{ fits }}
-            then sqrt((s.squares - s.residue * s.residue / c.finite_count) / (c.finite_count - 1)) * (p.highest - p.lowest)
+            then {{ feature_store._share_of('p.width', 's.deviation_share') }}
     end as stddev,
     {%- for percent in quantiles %}
     {%- set name = 'p' ~ '%02d' | format(percent) %}
-    {{ feature_store._between('p.' ~ name ~ '_below', 'p.' ~ name ~ '_above', percent ~ ' * (p.finite_count - 1) / 100.0') }} as {{ name }},
+    {{ feature_store._between('p.' ~ name) }} as {{ name }},
     {%- endfor %}
     c.mean_norm,
     case
         when p.highest = p.lowest then
             '[' || {{ feature_store._bucket_json('p.lowest', 'p.highest', 'c.finite_count') }} || ']'
-        when p.highest - p.lowest < {{ infinity }} then
+        when p.width < {{ infinity }} then
             '['
             {%- for bucket in range(buckets) %}
             {%- set lower, upper = feature_store._edge('p', bucket, buckets), feature_store._edge('p', bucket + 1, buckets) %}
@@ -212,12 +252,6 @@ order by f.feature_no asc nulls last
 {%- endmacro %}
 
 
-{#-- The number, from 0 on, of the bucket that holds a number between the `lowest` and the `highest` of `of`. --#}
-{% macro _bucket_of(number, of, buckets) -%}
-    least(floor(({{ number }} - {{ of }}.lowest) / nullif({{ of }}.highest - {{ of }}.lowest, 0) * {{ buckets }}), {{ buckets - 1 }})
-{%- endmacro %}
-
-
 {#-- The lower edge of a bucket. --#}
 {% macro _edge(of, bucket, buckets) -%}
     {%- if bucket == 0 -%}
@@ -225,24 +259,24 @@ order by f.feature_no asc nulls last
     {%- elif bucket == buckets -%}
         {{ of }}.highest
     {%- else -%}
-        {{ of }}.lowest + ({{ of }}.highest - {{ of }}.lowest) * {{ bucket / buckets }}
+        {{ of }}.lowest + {{ feature_store._share_of(of ~ '.width', bucket / buckets) }}
     {%- endif -%}
 {%- endmacro %}
 
 
-{#-- The value at `position` between the two neighbours around it (linear, as numpy and `quantile_cont`). --#}
-{% macro _between(below, above, position) -%}
+{#-- The value between the two neighbours `_below` and `_above` of a quantile (linear, as numpy and `quantile_cont`). --#}
+{% macro _between(quantile) -%}
     case
-        when {{ below }} = {{ above }} then {{ below }}
-        else {{ below }} * (1 - ({{ position }} - floor({{ position }})))
-            + {{ above }} * ({{ position }} - floor({{ position }}))
+        when {{ quantile }}_below = {{ quantile }}_above then {{ quantile }}_below
+        else {{ feature_store._share_of(quantile ~ '_below', '(1 - ' ~ quantile ~ '_share)') }}
+            + {{ feature_store._share_of(quantile ~ '_above', quantile ~ '_share') }}
     end
 {%- endmacro %}
 
 
 {% macro _bucket_json(lower, upper, row_count) -%}
-    '{"from": ' || cast({{ lower }} as varchar)
-            || ', "to": ' || cast({{ upper }} as varchar)
+    '{"from": ' || {{ feature_store._double_text(lower) }}
+            || ', "to": ' || {{ feature_store._double_text(upper) }}
             || ', "count": ' || cast({{ row_count }} as varchar) || '}'
 {%- endmacro %}
 
