@@ -57,7 +57,8 @@ class PostgresWarehouse:
         return [Column(*row.values()) for row in rows]
 
     def schema(self, relation: Relation) -> pa.Schema:
-        return self._answer(f"select * from {relation}").schema
+        of = relation.sql if is_relation_name(relation.sql) else ""
+        return self._answer(f"select * from {relation}", of).schema
 
     def schemas(self, relations: Sequence[Relation]) -> dict[Relation, pa.Schema]:
         return {}
@@ -90,8 +91,8 @@ class PostgresWarehouse:
     def close(self) -> None:
         self._connection.close()
 
-    def _answer(self, sql: str) -> Answer:
-        return Answer.of(sql, self._schema(sql), self._names, self._declared)
+    def _answer(self, sql: str, of: str = "") -> Answer:
+        return Answer.of(sql, self._schema(sql), self._names, self._declared, of)
 
     def _batches(self, answer: Answer) -> Iterator[pa.RecordBatch]:
         with self._apart(), self._connection.cursor() as cursor:

@@ -45,8 +45,11 @@ class Answer:
     nested: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, sql: str, given: pa.Schema, names: Names, declared: Callable[[str], Mapping[str, str]]) -> Answer:
-        """For a query whose columns the driver describes as `given`; `declared` tells their types with all digits.
+    def of(
+        cls, sql: str, given: pa.Schema, names: Names, declared: Callable[[str], Mapping[str, str]], of: str = ""
+    ) -> Answer:
+        """For a query, of the relation `of` perhaps, whose columns the driver describes as `given`; `declared` tells
+        their types with all digits.
 
         Raises:
             WarehouseError: naming a column of a type that cannot be read.
@@ -66,7 +69,7 @@ class Answer:
                 columns.append(f"cast({name} as text{'[]' if is_list(field.type) else ''}) as {name}")
             else:
                 columns.append(name)
-                inner = _plain(field, inner, kind, known, digits)
+                inner = _plain(field, inner, kind, known, digits, of)
             if is_list(field.type):
                 nested.append(f"_fs_nested_{len(nested)}")
                 columns.append(f"coalesce(array_ndims({name}), 1) > 1 as {nested[-1]}")
@@ -155,11 +158,13 @@ def _unclear(given: pa.Schema) -> list[str]:
 
 
 def _plain(
-    field: pa.Field, inner: pa.DataType, kind: str, known: Mapping[str, tuple[str, str]], digits: Mapping[str, str]
+    field: pa.Field, inner: pa.DataType, kind: str, known: Mapping[str, tuple[str, str]], digits: Mapping[str, str],
+    of: str,
 ) -> pa.DataType:  # fmt: skip
     """The type in which a column's values, or what its lists hold, are given out."""
     if kind in known:
-        raise _unreadable(field.name, f"is of PostgreSQL's type {known[kind][0]}", "cast it in the model, to text say")
+        why = f"is of PostgreSQL's type {known[kind][0]}"
+        raise _unreadable(field.name, why, "cast it in the model, to text say", of)
     if _is_numeric(inner):
         if is_list(field.type):
             found = _DIGITS.match(digits.get(field.name, ""))
@@ -167,14 +172,12 @@ def _plain(
         else:
             size = _digits(int((field.metadata or {}).get(b"POSTGRESQL:typmod", b"-1")))
         if size is None:
-            raise _unreadable(
-                field.name, "is numeric without digits", "cast it, to numeric(38, 9), bigint or double precision say"
-            )
+            remedy = "cast it in the model, to numeric(38, 9), bigint or double precision say"
+            raise _unreadable(field.name, "is numeric without digits", remedy, of)
         precision, scale = size if size[1] >= 0 else (size[0] - size[1], 0)
         if max(precision, scale) > _MOST_DIGITS:
-            raise _unreadable(
-                field.name, f"is numeric({size[0]}, {size[1]}), more than {_MOST_DIGITS} digits", "cast it to fewer"
-            )
+            why = f"is numeric({size[0]}, {size[1]}), more than {_MOST_DIGITS} digits"
+            raise _unreadable(field.name, why, "cast it to fewer in the model", of)
         return pa.decimal128(max(precision, scale), scale)
     return inner.storage_type if isinstance(inner, pa.BaseExtensionType) else inner
 
@@ -221,5 +224,5 @@ def _moments(
     return counted.cast(dtype)
 
 
-def _unreadable(name: str, why: str, remedy: str) -> WarehouseError:
-    return WarehouseError(f"Column '{name}' {why}, which cannot be read: {remedy}.")
+def _unreadable(name: str, why: str, remedy: str, of: str = "") -> WarehouseError:
+    return WarehouseError(f"Column '{name}'{f' of {of}' if of else ''} {why}, which cannot be read: {remedy}.")
