@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.two_engines import SCHEMA, UTC, close, exact, two_engines
+from tests.support.two_engines import SCHEMA, UTC, close, exact, overlong, two_engines
 
 START = datetime(2026, 3, 27, tzinfo=UTC)  # clocks change in Europe on the 29th
 # name: type on DuckDB, type on PostgreSQL
@@ -189,6 +189,7 @@ class Built:
 
     duckdb: dict[str, list[dict[str, Any]]]
     postgres: dict[str, list[dict[str, Any]]]
+    overlong: list[tuple[str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -200,9 +201,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
         engines.create("spine", SPINE, spine)
         engines.dbt("build")
         found = {name: engines.rows(name) for name in MODELS}
-    yield Built(
-        {name: ours for name, (ours, _) in found.items()}, {name: theirs for name, (_, theirs) in found.items()}
-    )
+        lines = overlong(engines.postgres)
+    ours = {name: one for name, (one, _) in found.items()}
+    theirs = {name: other for name, (_, other) in found.items()}
+    yield Built(ours, theirs, lines)
 
 
 @pytest.mark.parametrize("model", [name for name, (_, key) in MODELS.items() if key])
@@ -232,3 +234,7 @@ def same(name: str, one: Any, other: Any) -> bool:
 def test_rows_come_back_in_the_order_of_the_spine(built: Built, model: str) -> None:
     assert [row["no"] for row in built.postgres[model]] == [row["no"] for row in built.duckdb[model]]
     assert len(built.postgres[model]) == 500
+
+
+def test_people_can_read_what_is_compiled(built: Built) -> None:
+    assert built.overlong == []

@@ -24,11 +24,13 @@
 
 {#-- With the digits of numbers and what lists hold, which the adapter leaves out. --#}
 {% macro postgres___columns_of_relation(relation) %}
+    {#- In a microbatch a relation is written as a query. -#}
+    {%- set name = relation.render() if relation.render is defined else relation -%}
     {%- set query -%}
         select attribute.attname, format_type(attribute.atttypid, attribute.atttypmod)
         from pg_attribute as attribute
         where
-            attribute.attrelid = to_regclass({{ feature_store._literal(relation) }})
+            attribute.attrelid = to_regclass({{ feature_store._literal(name) }})
             and attribute.attnum > 0
             and not attribute.attisdropped
         order by attribute.attnum

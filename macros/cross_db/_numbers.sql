@@ -24,7 +24,10 @@
             when {{ double }} in ('NaN', 'Infinity', '-Infinity') then null
             when abs({{ double }}) >= pow(2, -20) and abs({{ double }}) < pow(2, 29)
                 then cast(cast(trunc({{ scaled }}) as bigint) as numeric) * 1125899906842624
-                    + cast(({{ scaled }} - trunc({{ scaled }})) * pow(2, 50) as bigint)
+                    + cast(
+                        ({{ scaled }} - trunc({{ scaled }}))
+                        * pow(2, 50) as bigint
+                    )
             else cast(cast({{ double }} as text) as numeric) * 1180591620717411303424
         end
 {%- endmacro %}

@@ -109,3 +109,24 @@ end
     {%- endif -%}
     {{- return('cast(' ~ expression ~ ' as varchar)') -}}
 {%- endmacro %}
+
+
+{#-- A stored feature as an on-demand expression reads it (see _on_demand.sql). --#}
+{% macro postgres___on_demand_input(expression, data_type) %}
+    {%- set type = data_type | lower -%}
+    {%- set kind = feature_store._feature_kind(type).kind -%}
+    {%- if type in ('smallint', 'integer') -%}
+        {%- do return('cast(' ~ expression ~ ' as bigint)') -%}
+    {%- elif kind in ('integer', 'decimal', 'boolean', 'date') -%}
+        {%- do return(expression) -%}
+    {%- elif kind == 'float' -%}
+        {%- do return(expression if type == 'double precision' else 'cast(' ~ expression ~ ' as double precision)') -%}
+    {%- elif type == 'text' or type.startswith(('varchar', 'character varying')) -%}
+        {%- do return('(' ~ expression ~ ' collate "C")') -%}
+    {%- elif kind == 'text' or type in ('json', 'jsonb') -%}
+        {%- do return('(cast(' ~ expression ~ ' as text) collate "C")') -%}
+    {%- elif kind == 'timestamp' -%}
+        {%- do return(feature_store._instant(expression, type)) -%}
+    {%- endif -%}
+    {%- do return(none) -%}
+{% endmacro %}

@@ -107,7 +107,7 @@
     {%- set type = wanted | lower -%}
     {%- set bits = {'smallint': '32768', 'integer': '2147483648', 'bigint': '9223372036854775808'}.get(type) -%}
     {%- if bits -%}
-        {%- do return('? >= -' ~ bits ~ ' and ? < ' ~ bits) -%}
+        {%- do return('? >= -' ~ bits ~ '\n                and ? < ' ~ bits) -%}
     {%- elif type == 'real' -%}
         {%- do return('(? = 0 or abs(?) between 1e-37 and 3.4e38)') -%}
     {%- elif type == 'double precision' -%}

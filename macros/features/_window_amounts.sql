@@ -311,7 +311,8 @@ _fs_by_{{ name }} as (
 {% macro _stated_sum(aggregate, sum, count) -%}
     {%- if aggregate.function == 'avg' -%}
         cast(
-            {{ sum }} as double precision
+            {{ sum }}
+            as double precision
         ) / {{ count }}
     {%- elif aggregate.kind == 'integer' -%}
         cast(

@@ -117,11 +117,18 @@
     {%- if aggregate.function == 'count_distinct' -%}
         count(distinct {{ value }}){{ of_window }}
     {%- elif aggregate.function in ('sum', 'avg') and aggregate.kind == 'double' -%}
-        {%- set sums = [] -%}
-        {%- for total in ('_fs_units', '_fs_nan', '_fs_up', '_fs_down') -%}
-            {%- do sums.append('sum(' ~ prefix ~ total ~ of ~ ')' ~ of_window) -%}
-        {%- endfor -%}
-        {{ feature_store._double_of_units(aggregate.function, sums[0], count, sums[1], sums[2], sums[3]) }}
+        {#- The aggregates are of the query around: a query of one row gives them their names. -#}
+        (
+            select
+                {{ feature_store._double_of_units(aggregate.function, 'units', 'rows', 'nan', 'up', 'down') | indent(8) }}
+            from (
+                select
+                    {{ count }} as rows,
+                    {%- for total in ('units', 'nan', 'up', 'down') %}
+                    sum({{ prefix }}_fs_{{ total }}{{ of }}){{ of_window }} as {{ total }}{{ ',' if not loop.last }}
+                    {%- endfor %}
+            ) as sums
+        )
     {%- elif aggregate.function in ('sum', 'avg') and aggregate.subtracts -%}
         {{ feature_store._stated_sum(aggregate, 'sum(cast(' ~ value ~ ' as numeric))' ~ of_window, count) }}
     {%- elif aggregate.function in ('min', 'max') and aggregate.kind == 'double' -%}

@@ -43,7 +43,7 @@
 
 
 {#-- The CTE `_fs_moments`: the moments at which the view has a row, each once an entity. --#}
-{% macro _window_moments(spec, grain) -%}
+{% macro _window_moments(spec, grain, scope=none) -%}
     {%- set entities = feature_store._listed(spec.entities, 12) -%}
     {%- set from = '_fs_from' if spec.known else '_fs_event' -%}
     {%- if grain.name == 'every' -%}
@@ -76,6 +76,9 @@ _fs_moments as {{ adapter.dispatch('_materialized', 'feature_store')() }}(
         {%- endfor %}
         {%- endif %}
     ) as moments
+    {%- if scope %}
+    {{ feature_store._in_scope(spec, scope, 'moments') | indent(4) }}
+    {%- endif %}
 )
 {%- endmacro %}
 

@@ -93,7 +93,7 @@
 {#-- The joins that bring the parts to `table`, by row, and the strays, by keys and moment. --#}
 {% macro _window_joins(spec, parts, table, moments='_fs_moments') -%}
     {%- for part in parts if not part.timeline %}
-left join {{ part.cte }} on {{ part.cte }}._fs_row = {{ table }}._fs_row
+{{ adapter.dispatch('_outer_join', 'feature_store')() }} {{ part.cte }} on {{ part.cte }}._fs_row = {{ table }}._fs_row
     {%- endfor -%}
     {%- if feature_store._has_strays(spec) %}
 left join _fs_by_strays

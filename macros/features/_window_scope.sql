@@ -28,7 +28,8 @@
     {%- endif -%}
     {%- set key = config.get('unique_key') -%}
     {%- set wanted = (spec.names + ['event_timestamp']) | map('lower') | sort | list -%}
-    {%- set unique = key is not string and key is not none and key | map('lower') | sort | list == wanted -%}
+    {#- dbt writes these names as they are, so that one in capitals needs its quotation marks there. -#}
+    {%- set unique = key is not string and key is not none and key | map('replace', '"', '') | map('lower') | sort | list == wanted -%}
     {%- if not tested and (not unique or config.get('incremental_strategy') == 'append') -%}
         {%- do exceptions.raise_compiler_error(
             "window_aggregates: an incremental view needs incremental_strategy='delete+insert' (or 'merge') and unique_key="

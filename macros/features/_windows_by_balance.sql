@@ -75,10 +75,11 @@ _fs_balance_windows as (
         entered.{{ column }} - exited.{{ column }}
             + coalesce(late.{{ column }}, 0) as {{ column }}{{ ',\n        ' if not loop.last }}
         {%- endfor %}
-    from _fs_exited as exited
-    join _fs_entered as entered on entered._fs_row = exited._fs_row
-    left join _fs_late_windows as late on late._fs_row = exited._fs_row and late._fs_window = exited._fs_window
-    where exited._fs_asked > 0 and entered._fs_asked > 0
+    from (select * from _fs_exited where _fs_asked > 0) as exited
+    {{ adapter.dispatch('_row_join', 'feature_store')() }} (select * from _fs_entered where _fs_asked > 0) as entered
+        on entered._fs_row = exited._fs_row
+    {{ adapter.dispatch('_outer_join', 'feature_store')() }} _fs_late_windows as late
+        on late._fs_row = exited._fs_row and late._fs_window = exited._fs_window
 ),
 
 {{ feature_store._finish_windows('balance', outputs) }}

@@ -38,9 +38,9 @@ _fs_totals_windows as (
         {% for column in amounts -%}
         now.{{ column }} - earlier.{{ column }} as {{ column }}{{ ',\n        ' if not loop.last }}
         {%- endfor %}
-    from _fs_totals as earlier
-    join _fs_totals as now on now._fs_row = earlier._fs_row
-    where now._fs_border = 'now' and earlier._fs_border <> 'now'
+    from (select * from _fs_totals where _fs_border <> 'now') as earlier
+    {{ adapter.dispatch('_row_join', 'feature_store')() }} (select * from _fs_totals where _fs_border = 'now') as now
+        on now._fs_row = earlier._fs_row
 ),
 
 {{ feature_store._finish_windows('totals', outputs) }}

@@ -36,6 +36,8 @@
     {%- endfor -%}
     {%- set shape = feature_store._window_shape('aggregate_as_of', shape) -%}
     {%- set parts = feature_store._window_parts(spec, shape) -%}
+    {%- set labels = feature_store._from(spine, '_fs_labels') -%}
+    {%- set unknown = feature_store._unknown_spine(labels, ['_fs_row']) if not spine_columns else none -%}
 {{ feature_store._shape_line(shape) }}
 with
 
@@ -43,8 +45,8 @@ with
 
 -- the spine, each row with its place, so that every row comes back once and in order
 _fs_spine as {{ adapter.dispatch('_materialized', 'feature_store')() }}(
-    select *, row_number() over () as _fs_row
-    from {{ feature_store._from(spine, '_fs_labels') }}
+    select *, {{ unknown.row | trim ~ ' ' if unknown and unknown.row }}row_number() over () as _fs_row
+    from {{ unknown.relation if unknown else labels }}
 ),
 
 -- the moments it asks for, in UTC, and their keys in the types of the events
@@ -62,7 +64,7 @@ select
     {% for column in spine_columns -%}
     _fs_spine.{{ feature_store._quoted(column.name) }},
     {% else -%}
-    _fs_spine.* exclude (_fs_row),
+    {{ unknown.columns }},
     {% endfor -%}
     {{- feature_store._window_columns(spec, parts) }}
 from _fs_spine

@@ -15,7 +15,7 @@
     {%- set grain = feature_store._grain(grain, spec) -%}
     {%- set shape = feature_store._window_shape('window_aggregates', shape) -%}
     {%- set scope = feature_store._window_scope(spec, grain) -%}
-    {%- set body = feature_store._window_body(spec, grain, shape) -%}
+    {%- set body = feature_store._window_body(spec, grain, shape, scope) -%}
 {{ feature_store._shape_line(shape) }}
 with
 
@@ -34,7 +34,9 @@ select
     {{ feature_store._window_timestamp(spec, body.table ~ '._fs_at') }} as event_timestamp {{ feature_store._grain_meaning(grain) }},
     {{ feature_store._window_columns(spec, body.parts) }}
 {{ body.source }}
+{%- if scope and body.parts[0].timeline %}
 {{ feature_store._in_scope(spec, scope, body.table) }}
+{%- endif %}
 {%- endmacro %}
 
 
@@ -55,8 +57,9 @@ select
 
 
 {#-- From the events to the values at the moments of the grain: {ctes, parts, table, columns, source}; `table` has keys and `_fs_at`,
-     `source` is the FROM clause that joins it with the parts. --#}
-{% macro _window_body(spec, grain, shape) %}
+     `source` is the FROM clause that joins it with the parts. Moments outside of `scope` are left out before anything is computed at
+     them; on a time line they are left out by whoever reads it. --#}
+{% macro _window_body(spec, grain, shape, scope=none) %}
     {%- set parts = feature_store._window_parts(spec, shape, grain) -%}
     {%- if parts[0].timeline -%}
         {%- set ctes = feature_store._windows_by_frames(spec, spec.outputs, exits=spec.windows if grain.name == 'change' else []) -%}
@@ -65,7 +68,7 @@ select
         {%- endif -%}
         {%- set table = '_fs_by_frames' -%}
     {%- else -%}
-        {%- set ctes = feature_store._window_moments(spec, grain) ~ ',\n\n' ~ feature_store._window_part_ctes(spec, parts) -%}
+        {%- set ctes = feature_store._window_moments(spec, grain, scope) ~ ',\n\n' ~ feature_store._window_part_ctes(spec, parts) -%}
         {%- set table = '_fs_moments' -%}
     {%- endif -%}
     {%- set columns = [] -%}

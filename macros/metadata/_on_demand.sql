@@ -183,6 +183,7 @@
         {%- do sql.append(
             (columns[part.column | lower] if columns else feature_store._quoted(part.column)) if part.column is not none
             else adapter.dispatch('_on_demand_cast_type', 'feature_store')(part.type) if part.type
+            else adapter.dispatch('_on_demand_division', 'feature_store')() if part.text == '/'
             else part.text
         ) -%}
     {%- endfor -%}
@@ -195,6 +196,16 @@
 
 {% macro duckdb___on_demand_value(sql) %}
     {%- do return('try(' ~ sql ~ ')') -%}
+{% endmacro %}
+
+
+{#-- Of two integers a double. --#}
+{% macro default___on_demand_division() %}
+    {%- do return('/') -%}
+{% endmacro %}
+
+{% macro postgres___on_demand_division() %}
+    {%- do return('* cast(1 as ' ~ feature_store._double() ~ ') /') -%}
 {% endmacro %}
 
 

@@ -10,6 +10,18 @@
 {%- endmacro %}
 
 
+
+{#-- The join of two relations that have the same rows; for PostgreSQL as above. A condition after it would let a full join become
+     another one. --#}
+{% macro default___row_join() -%}
+    join
+{%- endmacro %}
+
+{% macro postgres___row_join() -%}
+    full join
+{%- endmacro %}
+
+
 {#-- A feature as it is carried into a LEFT JOIN (`expression`, called `name` there), and as it is read after it. --#}
 {% macro _before_outer_join(expression, name, data_type) %}
     {{- return(adapter.dispatch('_before_outer_join', 'feature_store')(expression, name, data_type)) -}}

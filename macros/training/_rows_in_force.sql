@@ -62,7 +62,6 @@ _fs_known_{{ view.slug }} as (
 {#-- One sort and running maxima, no join between spine and history: for warehouses without ASOF. --#}
 {% macro default___rows_in_force(view, knowledge, strictly_before) -%}
     {%- set keys = feature_store._names(view.entities) -%}
-    {%- set order = 'order by _fs_visible asc nulls last, _fs_asked asc nulls last rows between unbounded preceding and current row' -%}
 {{ feature_store._known(view, knowledge, strictly_before) }},
 
 -- {{ view.reference }}: rows and questions on one time line; at the same moment the rows stand first
@@ -92,17 +91,18 @@ _fs_newest_{{ view.slug }} as (
         {% if knowledge -%}
         _fs_event as _fs_own_event, _fs_created as _fs_own_created,
         {% endif -%}
-        max(_fs_event) over (partition by {{ keys }} {{ order }}) as _fs_event
+        max(_fs_event) over so_far as _fs_event
     from _fs_timeline_{{ view.slug }}
+    {{ feature_store._so_far(keys) }}
 ),
 {% if knowledge %}
 -- {{ view.reference }}: and of that event the newest version
 _fs_versions_{{ view.slug }} as (
     select
         {{ keys }}, _fs_visible, _fs_asked, _fs_row, _fs_event,
-        max(case when _fs_own_event = _fs_event then _fs_own_created end)
-            over (partition by {{ keys }}, _fs_event {{ order }}) as _fs_created
+        max(case when _fs_own_event = _fs_event then _fs_own_created end) over so_far as _fs_created
     from _fs_newest_{{ view.slug }}
+    {{ feature_store._so_far(keys ~ ', _fs_event') }}
 ),
 {% endif %}
 -- {{ view.reference }}: the row in force at each row's moment
@@ -115,6 +115,16 @@ _fs_in_force_{{ view.slug }} as (
     ) as answers
     {{- feature_store._ttl(view) }}
 )
+{%- endmacro %}
+
+
+{#-- The rows and questions up to each one, as a named window. --#}
+{% macro _so_far(columns) -%}
+    window so_far as (
+        partition by {{ columns }}
+        order by _fs_visible asc nulls last, _fs_asked asc nulls last
+        rows between unbounded preceding and current row
+    )
 {%- endmacro %}
 
 

@@ -181,7 +181,8 @@
         {%- endif -%}
         {%- set column = in_spine.get(field | lower, {'name': field, 'type': none}) -%}
         {%- set own = '_fs_spine.' ~ feature_store._quoted(column.name) -%}
-        {%- do columns.update({field | lower: feature_store._on_demand_input(feature_store._key(own, column.type, type), type)}) -%}
+        {%- set wanted = adapter.dispatch('_on_demand_cast_type', 'feature_store')(type) -%}
+        {%- do columns.update({field | lower: feature_store._on_demand_input(feature_store._key(own, column.type, wanted), wanted)}) -%}
     {%- endfor -%}
     {%- do return(columns) -%}
 {% endmacro %}

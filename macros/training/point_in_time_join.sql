@@ -10,20 +10,22 @@
 
 
 {% macro default___fs_point_in_time_join(plan, strictly_before, filter_by_created_timestamp) -%}
+    {%- set own = ['_fs_row', '_fs_moment'] + plan.casts.values() | list -%}
+    {%- set unknown = feature_store._unknown_spine(plan.spine, own) if not plan.spine_columns else none -%}
 with
 
 -- the labels, each with its place (so that every row comes back once, in order) and its moment in UTC
 _fs_spine as {{ adapter.dispatch('_materialized', 'feature_store')() }}(
     select
         *,
-        row_number() over () as _fs_row,
+        {{ unknown.row if unknown }}row_number() over () as _fs_row,
         {{ plan.moment }} as _fs_moment
         {%- for sql, name in plan.casts.items() %},
         {{ '-- keys in the types that the views have them in; what does not fit exactly is NULL' if loop.first }}
         {{- '\n        ' if loop.first }}
         {{- sql }} as {{ name }}
         {%- endfor %}
-    from {{ plan.spine }}
+    from {{ unknown.relation if unknown else plan.spine }}
 )
 {%- for view in plan.views -%}
     {%- set knowledge = view.created_timestamp is not none and filter_by_created_timestamp -%}
@@ -44,7 +46,7 @@ select
     {% for column in plan.spine_columns -%}
     _fs_spine.{{ feature_store._quoted(column.name) }},
     {% else -%}
-    _fs_spine.* exclude (_fs_row, _fs_moment{% for name in plan.casts.values() %}, {{ name }}{% endfor %}),
+    {{ unknown.columns }},
     {% endfor -%}
     {%- for pick in plan.picks -%}
     {{ pick.sql }} as {{ feature_store._quoted(pick.output) }}{{ ',\n    ' if not loop.last }}
