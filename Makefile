@@ -1,4 +1,5 @@
-# make demo    the whole way on an example shop: raw data, dbt build, materialize, online and training features
+# make demo    the whole way on an example shop: raw data, dbt build, materialize, online and training features; with
+#              TARGET=postgres on a private PostgreSQL
 # make test    lint, then the whole test suite
 # make diff    what changed in the example's features since SINCE (a git revision; default the commit before)
 # make feast   an environment with Feast, for the tests of moving from it (make test makes it too)
@@ -25,8 +26,9 @@ help:
 	@echo "make diff     what changed in the example's features since SINCE=HEAD~1"
 	@echo "make clean    remove all that the above made, $(VENV) and $(FEAST) too"
 
-demo: $(VENV)/.demo
-	@$(BIN)/python dbt_project/demo.py
+TARGET ?= dev
+demo: $(VENV)/.demo$(if $(filter-out dev,$(TARGET)),-$(TARGET))
+	@$(BIN)/python dbt_project/demo.py --target $(TARGET)
 
 SINCE ?= HEAD~1
 
@@ -37,6 +39,7 @@ diff: $(VENV)/.demo
 
 stop:
 	@if [ -x $(BIN)/feature-store ]; then $(BIN)/feature-store redis stop --project-dir dbt_project; else echo "Nothing runs: there is no $(VENV)."; fi
+	@if [ -f $(VENV)/.demo-postgres ]; then $(BIN)/python dbt_project/private_postgres.py stop; fi
 
 # Files in the order of tests/conftest.py: the longest first. Tests start many a Python, which would compile all of it anew.
 test: lint feast
@@ -54,7 +57,7 @@ format: $(VENV)/.dev
 
 clean: stop
 	rm -rf $(VENV) $(FEAST) .pytest_cache .ruff_cache .hypothesis
-	cd dbt_project && rm -rf .redis raw target logs .dbt_packages .user.yml package-lock.yml shop.duckdb*
+	cd dbt_project && rm -rf .redis .postgres .feature_store raw target logs .dbt_packages .user.yml package-lock.yml shop.duckdb*
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is %d.%d. Name another with: make PYTHON=python3.12 ..." % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -67,10 +70,16 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP) --editable '.[demo]'
 	@touch $@
 
+# With what another warehouse than a DuckDB file needs.
+$(VENV)/.demo-%: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV), with the extra $* (a minute or so, once) ..."
+	@$(PIP) --editable '.[demo,$*]'
+	@touch $@ $(VENV)/.demo
+
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV), with what the tests need (a minute or so, once) ..."
 	@$(PIP) --editable '.[dev]'
-	@touch $@ $(VENV)/.demo
+	@touch $@ $(VENV)/.demo $(VENV)/.demo-postgres
 
 # Feast asks for versions that dbt and DuckDB do not, so it has an environment of its own.
 $(FEAST)/.installed: constraints-feast.txt | $(BIN)/python

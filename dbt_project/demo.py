@@ -1,18 +1,17 @@
-"""The whole way on the example shop, from raw data to features online: `make demo`.
+"""The whole way on the example shop, from raw data to features online: `make demo`, or `make demo TARGET=postgres`.
 
 Each step is a command that you could type yourself, and is shown before it runs.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
-
-import duckdb
 
 from materializer.errors import FeatureStoreError
 
@@ -38,45 +37,56 @@ LABELS = """
 
 def main() -> int:
     """Run the demo; 0 where all went well."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--target", default="dev", help="a target of dbt_project/profiles.yml (default dev, a DuckDB file)"
+    )
     try:
-        demo()
+        demo(parser.parse_args().target)
     except FeatureStoreError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     return 0
 
 
-def demo() -> None:
+def demo(target: str) -> None:
     """Build the example, materialize it, and show what can be read."""
     started = time.monotonic()
 
     headline("Raw data of a small shop", "python dbt_project/shop_data.py")
     print(indent(run([sys.executable, str(EXAMPLE / "shop_data.py")], keep=True)))
 
-    headline("Features, training set and tests: all of it is dbt", "cd dbt_project && dbt deps && dbt build")
-    folders = ["--project-dir", ".", "--profiles-dir", "."]
+    if target == "postgres":
+        headline("A private PostgreSQL with that data", "python dbt_project/private_postgres.py start")
+        print(indent(run([sys.executable, str(EXAMPLE / "private_postgres.py"), "start"], keep=True)))
+
+    named = "" if target == "dev" else f" --target {target}"
+    headline("Features, training set and tests: all of it is dbt", f"cd dbt_project && dbt deps && dbt build{named}")
+    folders = ["--project-dir", ".", "--profiles-dir", ".", "--target", target]
     run([str(BIN / "dbt"), "--quiet", "deps", *folders], cwd=EXAMPLE)
     told = run([str(BIN / "dbt"), "--no-use-colors", "build", *folders], cwd=EXAMPLE, keep=True)
     print(indent(summary(told)))
 
     redis_url = os.environ.get(REDIS_VARIABLE) or private_redis()
 
-    headline("The latest features of everybody to Redis", "materialize --project-dir dbt_project")
-    run([str(BIN / "materialize"), "--project-dir", str(EXAMPLE)])
+    headline("The latest features of everybody to Redis", f"materialize --project-dir dbt_project{named}")
+    run([str(BIN / "materialize"), "--project-dir", str(EXAMPLE), "--target", target])
 
-    user_id, item_id = a_busy_user()
-    show_online(redis_url, user_id, item_id)
-    show_training_set()
+    user_id, item_id = a_busy_user(target)
+    show_online(redis_url, user_id, item_id, target)
+    show_training_set(target)
 
     seconds = time.monotonic() - started
     print(f"\nThat was all of it, in {seconds:.0f} seconds. Three commands to try next:\n")
     for command in (
-        "feature-store list --project-dir dbt_project",
-        f"feature-store online recommendation -e user_id={user_id},item_id={item_id} --project-dir dbt_project",
-        "feature-store training --service recommendation --project-dir dbt_project"
+        f"feature-store list --project-dir dbt_project{named}",
+        f"feature-store online recommendation -e user_id={user_id},item_id={item_id} --project-dir dbt_project{named}",
+        f"feature-store training --service recommendation --project-dir dbt_project{named}"
         ' --spine "select * from bought_after_view limit 5"',
     ):
         print(f"    {shown(BIN)}/{command}")
+    if target == "postgres":
+        print("\nPostgreSQL goes on running, too.")
     if not os.environ.get(REDIS_VARIABLE):
         print("\nRedis goes on running, with its data in dbt_project/.redis/. Stop it with: make stop")
     print(f"\nA project of your own begins with: {shown(BIN)}/feature-store init ../my_features")
@@ -94,21 +104,23 @@ def private_redis() -> str:
     return started["url"]
 
 
-def a_busy_user() -> tuple[int, int]:
+def a_busy_user(target: str) -> tuple[int, int]:
     """A user who buys a lot, and an item she has had much to do with."""
-    with duckdb.connect(str(EXAMPLE / "shop.duckdb"), read_only=True) as warehouse:
-        (user_id,) = warehouse.execute(
+    from materializer.project.settings import load_project
+    from materializer.warehouse import open_warehouse
+
+    with open_warehouse(load_project(EXAMPLE, target=target)) as warehouse:
+        (user,) = warehouse.query(
             "select user_id from user_features order by purchase_count_30d desc, user_id limit 1"
-        ).fetchone()
-        (item_id,) = warehouse.execute(
-            "select item_id from user_item_affinity where user_id = ?"
-            " order by event_timestamp::date desc, affinity_score desc, item_id limit 1",
-            [user_id],
-        ).fetchone()
-    return user_id, item_id
+        ).to_pylist()
+        (item,) = warehouse.query(
+            f"select item_id from user_item_affinity where user_id = {user['user_id']}"
+            " order by cast(event_timestamp as date) desc, affinity_score desc, item_id limit 1"
+        ).to_pylist()
+    return user["user_id"], item["item_id"]
 
 
-def show_online(redis_url: str, user_id: int, item_id: int) -> None:
+def show_online(redis_url: str, user_id: int, item_id: int, target: str) -> None:
     """What a request handler reads: Redis alone, with no dbt and no warehouse."""
     from materializer import FeatureStore
 
@@ -116,11 +128,11 @@ def show_online(redis_url: str, user_id: int, item_id: int) -> None:
     print("    from materializer import FeatureStore")
     # A URL that was given may hold a password.
     named = f'os.environ["{REDIS_VARIABLE}"]' if os.environ.get(REDIS_VARIABLE) else f'"{redis_url}"'
-    print(f'    store = FeatureStore(redis_url={named}, namespace="shop.dev")')
+    print(f'    store = FeatureStore(redis_url={named}, namespace="shop.{target}")')
     print("    store.get_online_features(")
     print(f'        features="recommendation", entity_rows=[{{"user_id": {user_id}, "item_id": {item_id}}}]')
     print("    ).to_dict()\n")
-    store = FeatureStore(redis_url=redis_url, namespace="shop.dev")
+    store = FeatureStore(redis_url=redis_url, namespace=f"shop.{target}")
     found = store.get_online_features(
         features="recommendation", entity_rows=[{"user_id": user_id, "item_id": item_id}]
     ).to_dict()
@@ -129,17 +141,18 @@ def show_online(redis_url: str, user_id: int, item_id: int) -> None:
         print(f"    {name:<{width}}  {values[0]}")
 
 
-def show_training_set() -> None:
+def show_training_set(target: str) -> None:
     """Five labels with the features as they were known at their moments."""
     from materializer import FeatureStore
 
     headline("Training: five labels, each with the features as they were known at its moment", None)
-    print('    store = FeatureStore(project_dir="dbt_project")')
+    named = "" if target == "dev" else f', target="{target}"'
+    print(f'    store = FeatureStore(project_dir="dbt_project"{named})')
     print("    store.get_historical_features(labels, features=[")
     for feature in TRAINING_FEATURES:
         print(f'        "{feature}",')
     print("    ]).to_df()\n")
-    store = FeatureStore(project_dir=EXAMPLE)
+    store = FeatureStore(project_dir=EXAMPLE, target=target)
     frame = store.get_historical_features(LABELS, features=TRAINING_FEATURES).to_df()
     # Whole seconds are enough for the eye.
     frame["event_timestamp"] = frame["event_timestamp"].astype(str).str.slice(0, 19)

@@ -25,7 +25,7 @@ moments as (
     union all
 
     -- She is known from sign-up on, before her first purchase.
-    select user_id, {{ utc('signed_up_at') }}, 0, 0, null
+    select user_id, signed_up_at, 0, 0, null
     from users
 
 ),

@@ -2,8 +2,8 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='microbatch',
-    unique_key=['feature', 'period_start'],
     event_time='period_start',
+    unique_key=['feature', 'period_start'] if target.type == 'postgres' else none,
     batch_size='day',
     begin=(run_started_at - modules.datetime.timedelta(days=7)).strftime('%Y-%m-%d')
 ) }}
