@@ -97,18 +97,18 @@ def _runs() -> bool:
 def _run(program: str, *arguments: str) -> None:
     done = _call(program, *arguments)
     if done.returncode != 0:
-        sys.exit(f"{program} failed: {(done.stderr or done.stdout).strip()}")
+        sys.exit(f"{program} failed: {done.stdout.strip()}")
 
 
 def _call(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     owner = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
-    log = tempfile.TemporaryFile("w+")  # the server keeps what it was given as its output
-    done = subprocess.run(
-        [str(_programs() / program), "-D", str(_folder() / "data"), *arguments],
-        cwd=_folder() if _folder().is_dir() else "/", stdout=log, stderr=subprocess.STDOUT, text=True, **owner,
-    )  # fmt: skip
-    log.seek(0)
-    done.stdout = log.read()
+    with tempfile.TemporaryFile("w+") as log:  # no pipe: the server that is started keeps what it was given
+        done = subprocess.run(
+            [str(_programs() / program), "-D", str(_folder() / "data"), *arguments],
+            cwd=_folder() if _folder().is_dir() else "/", stdout=log, stderr=subprocess.STDOUT, text=True, **owner,
+        )  # fmt: skip
+        log.seek(0)
+        done.stdout = log.read()
     return done
 
 
