@@ -16,7 +16,7 @@ import pytest
 import redis
 import yaml
 
-from materializer import FeatureStore, WarehouseError
+from materializer import FeatureStore, InputError, WarehouseError
 from materializer.project.relation import Relation
 from materializer.project.settings import load_project
 from materializer.training.repeat import TrainingSetChangedError
@@ -436,3 +436,52 @@ def test_the_setting_names_where_runs_are_remembered(
     assert (tmp_path / "state" / "store.there" / "people" / "memory.json").is_file()
     assert {result.rows_written for result in store.materialize()} == {0}
     assert not (beside / "store.there").exists()
+
+
+# Any other warehouse is read by dbt's own adapter: here PostgreSQL's, as if there were no other way.
+
+
+@pytest.fixture
+def by_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("materializer.warehouse.OWN_WAY", {})
+    monkeypatch.setattr("materializer.warehouse.adapter._warned", set())
+
+
+def test_by_dbts_adapter_training_sets_and_rows_online_are_the_same(
+    engines: Engines, redis_url: str, client: redis.Redis, by_adapter: None
+) -> None:
+    table = pa.table(
+        {
+            "user_id": pa.array([1, 2, 4, None, 2**53 + 1], pa.int64()),
+            "asked_at": pa.array([START + timedelta(days=20)] * 5, pa.timestamp("us", "UTC")),
+            "note": ["o'x\n", None, "", "a", "b"],
+        }
+    )
+    references = ["people:dearest", "people:pieces"]
+    store = FeatureStore(engines.postgres.folder, redis_url=redis_url, namespace="store.adapter")
+    with pytest.warns(UserWarning, match="No release was tried on postgres"):
+        theirs = store.get_historical_features(table, references, timestamp="asked_at").to_arrow()
+    (result,) = store.materialize(feature_views=["people"])
+    (again,) = store.materialize(feature_views=["people"])
+    assert result.error is None and result.rows_written > 3 and again.rows_written == 0
+    empty = store.get_historical_features(table.slice(0, 0), references, timestamp="asked_at").to_arrow()
+    assert empty.num_rows == 0 and empty.column_names == theirs.column_names
+    with pytest.MonkeyPatch.context() as own:
+        own.setattr("materializer.warehouse.OWN_WAY", {"postgres": "PostgreSQL"})
+        store = FeatureStore(engines.postgres.folder, redis_url=redis_url, namespace="store.own")
+        ours = store.get_historical_features(table, references, timestamp="asked_at").to_arrow()
+        store.materialize(feature_views=["people"])
+    assert to_rows(ours) == to_rows(theirs) and ours["pieces"].null_count < 5
+    assert online(client, "store.adapter") == online(client, "store.own")
+
+
+def test_by_dbts_adapter_what_cannot_be_done_is_one_sentence(engines: Engines, by_adapter: None) -> None:
+    with open_warehouse(project(engines)) as warehouse:
+        with pytest.raises(WarehouseError, match=r"postgres refused a query: .*does not exist"):
+            warehouse.query("select 1 as x from absent")
+        with pytest.raises(InputError, match="10,001 rows of yours are too many for postgres"):
+            warehouse.spine("_fs_rows", pa.table({"a": range(10_001)}))
+        with pytest.raises(WarehouseError, match="type ARRAY cannot be read"):
+            warehouse.schema(Relation('"shop"."built"."kinds"'))
+    with pytest.raises(WarehouseError, match="nothing keeps it to that"):
+        query_apart(project(engines), "select 1 as x")

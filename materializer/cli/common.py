@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 def run(command: click.Command, name: str) -> NoReturn:
     """Run a command as a program: exit code 0 done, 1 the work failed, 2 wrong usage."""
+    warnings.showwarning = lambda message, *_, **__: say(f"Warning: {message}", err=True)
     try:
         # Without standalone mode click returns the code of `context.exit(code)`, or what the command returned.
         code = command.main(prog_name=name, standalone_mode=False)

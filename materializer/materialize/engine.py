@@ -39,13 +39,20 @@ class Engine:
         if self.folder is None:
             return view, latest
         path = self.folder / "latest.parquet"
-        given = warehouse.schema(Relation(f"(\n{latest}\n) as latest"))
-        schema = pa.schema([(field.name, plain_type(field.type)) for field in given])
+        given = warehouse.schema(Relation(view.relation))
+        moments = (view.timestamp, view.created_timestamp) if view.created_timestamp else (view.timestamp,)
+        names = [*view.join_keys, *moments, *(feature.name for feature in view.features)]
+        schema = pa.schema([(name, plain_type(given.field(name).type)) for name in names])
         try:
             with pq.ParquetWriter(path, schema) as writer:
                 for batch in warehouse.stream(latest, BATCH_ROWS):
-                    columns = [to_plain(column) for column in batch.columns]
-                    writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+                    columns = {name: to_plain(batch.column(name)) for name in names}
+                    writer.write_table(pa.table(columns).cast(schema))
+        except pa.ArrowInvalid as error:
+            raise WarehouseError(
+                f"Feature view '{view.reference}' gives other types than it had a moment ago ({error}): run it again "
+                "when what builds it is done."
+            ) from None
         except OSError as error:
             raise WarehouseError(
                 f"The latest rows of '{view.reference}' cannot be kept in {self.folder.parent} while they are "

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from materializer.project.settings import Project
 
 SQL_TYPE = b"sql_type"
-_NAMES = {"duckdb": "DuckDB", "postgres": "PostgreSQL"}
+# What is read by a driver of its own; all others by dbt's adapter.
+OWN_WAY = {"duckdb": "DuckDB", "postgres": "PostgreSQL"}
+_APART = ("duckdb", "postgres")
 _DRIVERS = ("duckdb", "adbc_driver_manager", "adbc_driver_postgresql")
 
 
@@ -53,26 +55,22 @@ class Warehouse(Protocol):
 
 
 def open_warehouse(project: Project) -> AbstractContextManager[Warehouse]:
-    """Connect to the warehouse that the project's target names, as a context manager. Raises WarehouseError for a kind
-    of warehouse that cannot be read yet, or one that does not answer."""
+    """Connect to the warehouse that the project's target names, as a context manager. Raises WarehouseError where its
+    driver is not installed, or it does not answer."""
     kind = str(project.connection.get("type"))
+    if kind not in OWN_WAY:
+        from materializer.warehouse.adapter import open_adapter
+
+        return open_adapter(project)
     try:
-        if kind == "duckdb":
-            from materializer.warehouse.duckdb import open_duckdb
-
-            return open_duckdb(project)
-        if kind == "postgres":
-            from materializer.warehouse.postgres import open_postgres
-
-            return open_postgres(project)
+        return getattr(import_module(f"materializer.warehouse.{kind}"), f"open_{kind}")(project)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _DRIVERS:
             raise
         raise WarehouseError(
-            f"Target '{project.target}' is a {_NAMES[kind]} warehouse, and {error.name} is not installed beside this "
+            f"Target '{project.target}' is a {OWN_WAY[kind]} warehouse, and {error.name} is not installed beside this "
             f"package: pip install 'dbt-feature-store[{kind}]'."
         ) from None
-    raise WarehouseError(f"Target '{project.target}' is a {kind} warehouse; this release reads: {', '.join(_NAMES)}.")
 
 
 def query_apart(project: Project, sql: str) -> pa.Table:
@@ -80,6 +78,8 @@ def query_apart(project: Project, sql: str) -> pa.Table:
     anything else, or reaches further; and as `open_warehouse`."""
     with open_warehouse(project) as warehouse:
         pass  # one that is not there, or cannot be read, is not the SELECT's fault
+    if warehouse.dialect not in _APART:
+        raise WarehouseError(f"On {warehouse.dialect} nothing keeps it to that.")
     return import_module(f"materializer.warehouse.{warehouse.dialect}").query_apart(project, sql)
 
 

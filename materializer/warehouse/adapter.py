@@ -1,0 +1,261 @@
+"""Any warehouse that dbt has an adapter for, through the adapter's own connection, in this process.
+
+Rows come by the adapter's cursor, as Python objects: it works wherever dbt does, and costs time and memory. DuckDB,
+PostgreSQL and Spark have ways of their own, which read Arrow.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import pyarrow as pa
+from sqlglot import Dialect, ParseError, exp
+
+from materializer.errors import InputError, WarehouseError
+from materializer.project.relation import Column, Relation, is_relation_name
+from materializer.project.settings import Project
+from materializer.warehouse.arrow import to_plain
+
+# Rows of the caller's travel as the text of a query.
+MOST_ROWS = 10_000
+_BATCH_ROWS = 10_000
+_KINDS = {
+    "BOOLEAN": pa.bool_(), "TINYINT": pa.int8(), "SMALLINT": pa.int16(), "INT": pa.int32(), "BIGINT": pa.int64(),
+    "FLOAT": pa.float32(), "DOUBLE": pa.float64(), "DATE": pa.date32(), "DATETIME": pa.timestamp("us"),
+    "TIMESTAMP": pa.timestamp("us"), "TIMESTAMPNTZ": pa.timestamp("us"), "TIMESTAMPTZ": pa.timestamp("us", "UTC"),
+    "TIMESTAMPLTZ": pa.timestamp("us", "UTC"), "CHAR": pa.string(), "VARCHAR": pa.string(), "TEXT": pa.string(),
+    "NCHAR": pa.string(), "NVARCHAR": pa.string(), "UUID": pa.string(), "BINARY": pa.binary(), "VARBINARY": pa.binary(),
+}  # fmt: skip
+_SQL = {
+    "bool": "BOOLEAN", "int8": "SMALLINT", "int16": "SMALLINT", "int32": "INT", "int64": "BIGINT", "uint8": "SMALLINT",
+    "uint16": "INT", "uint32": "BIGINT", "uint64": "DECIMAL(20, 0)", "float": "FLOAT", "halffloat": "FLOAT",
+    "double": "DOUBLE", "string": "TEXT", "date32[day]": "DATE", "timestamp[us]": "TIMESTAMP", "null": "TEXT",
+    "timestamp[us, tz=UTC]": "TIMESTAMPTZ",
+}  # fmt: skip
+_warned: set[str] = set()
+
+
+class AdapterWarehouse:
+    """See `materializer.warehouse.Warehouse`."""
+
+    def __init__(self, adapter: Any, project: Project) -> None:
+        self.dialect = str(adapter.type())
+        self.place = f"target '{project.target}' of profile '{project.profile}'"
+        self._adapter = adapter
+        self._spines: dict[str, list[Column]] = {}
+        try:
+            self.version = f"by dbt-{self.dialect} {version(f'dbt-{self.dialect}')}"
+        except PackageNotFoundError:
+            self.version = "of an unknown version"
+
+    def columns(self, relation: Relation) -> list[Column]:
+        if relation.sql in self._spines:
+            return self._spines[relation.sql]
+        with self._refusals():
+            if is_relation_name(relation.sql):
+                parts = {"database": relation.database, "schema": relation.schema, "identifier": relation.identifier}
+                found = self._adapter.get_columns_in_relation(self._adapter.Relation.create(**parts))
+            else:
+                found = self._adapter.get_column_schema_from_query(f"select * from {relation}")
+            return [Column(column.name, column.data_type) for column in found]
+
+    def schema(self, relation: Relation) -> pa.Schema:
+        return self._schema(f"select * from {relation}", self.columns(relation))
+
+    def schemas(self, relations: Sequence[Relation]) -> dict[Relation, pa.Schema]:
+        return {}
+
+    def query(self, sql: str) -> pa.Table:
+        batches = list(self.stream(sql, _BATCH_ROWS))
+        return pa.Table.from_batches(batches) if batches else self._nothing(sql)
+
+    def stream(self, sql: str, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        """Each value in the type that Python makes of it, integers and floats in their widest: the driver of one
+        adapter names types as SQL does, that of another does not."""
+        cursor = self._cursor(sql)
+        names, digits = zip(*((one[0], one[4:6]) for one in cursor.description), strict=True)
+        types: list[pa.DataType] | None = None
+        with self._refusals():
+            while rows := cursor.fetchmany(batch_rows) if hasattr(cursor, "fetchmany") else cursor.fetchall():
+                columns = list(zip(*rows, strict=True))
+                types = types or [_inferred(*one) for one in zip(columns, digits, strict=True)]
+                arrays = [_array(values, dtype) for values, dtype in zip(columns, types, strict=True)]
+                yield pa.RecordBatch.from_arrays(arrays, names)
+                if not hasattr(cursor, "fetchmany"):
+                    return
+
+    def spine(self, name: str, table: pa.Table) -> Relation:
+        if table.num_rows > MOST_ROWS:
+            raise InputError(
+                f"{table.num_rows:,} rows of yours are too many for {self.dialect}, where they are written into the "
+                f"query and at most {MOST_ROWS:,} may be: load them as a table, and give a SELECT over it."
+            )
+        table = pa.table({column: to_plain(table.column(column)) for column in table.column_names})
+        types = [_sql_type(field) for field in table.schema]
+        names = [exp.to_identifier(field.name, quoted=True) for field in table.schema]
+        # One row more, all NULL and left out again: it says the types, also where there is no other.
+        rows = [[None] * len(types), *map(list, zip(*(column.to_pylist() for column in table.columns), strict=True))]
+        selects = [
+            exp.select(*(
+                exp.alias_(exp.cast(_literal(value), kind), named)
+                for value, kind, named in zip(row, types, names, strict=True)
+            ), exp.alias_(exp.Boolean(this=place > 0), "_fs_given"))
+            for place, row in enumerate(rows)
+        ]  # fmt: skip
+        text = "\nunion all\n".join(select.sql(self._sqlglot) for select in selects)
+        listed = ", ".join(one.sql(self._sqlglot) for one in names)
+        relation = Relation(f"(select {listed} from (\n{text}\n) as {name}_given where _fs_given) as {name}")
+        self._spines[relation.sql] = [
+            Column(field.name, kind.sql(self._sqlglot)) for field, kind in zip(table.schema, types, strict=True)
+        ]
+        return relation
+
+    def close(self) -> None:
+        """The connection is dbt's, which closes it when it is left."""
+
+    @property
+    def _sqlglot(self) -> str:
+        return self.dialect if self.dialect in Dialect.classes else ""
+
+    def _schema(self, sql: str, columns: Sequence[Column]) -> pa.Schema:
+        """The Arrow types of columns; of decimals whose digits are not in their types' names the cursor tells them."""
+        described: dict[str, tuple[Any, ...]] = {}
+        fields = []
+        for column in columns:
+            dtype = self._arrow(column.dtype)
+            if dtype is None and not described:
+                described = {one[0]: one for one in self._cursor(f"{_limited(sql)}").description}
+            if dtype is None:
+                precision, scale = described[column.name][4:6]
+                if not precision or scale is None:
+                    raise _unreadable(column, "a number without digits", "to decimal(38, 9) or double say")
+                dtype = pa.decimal128(precision, scale)
+            fields.append(pa.field(column.name, dtype))
+        return pa.schema(fields)
+
+    def _arrow(self, name: str) -> pa.DataType | None:
+        """The Arrow type of a type's name; None for a decimal without digits."""
+        try:
+            kind = exp.DataType.build(name, dialect=self._sqlglot)
+        except (ParseError, ValueError):
+            kind = exp.DataType.build("unknown")
+        word = str(kind.this.value if isinstance(kind.this, exp.DataType.Type) else kind.this).upper()
+        if word == "DECIMAL":
+            digits = [int(one.name) for one in kind.expressions]
+            return pa.decimal128(digits[0], digits[1] if len(digits) > 1 else 0) if digits else None
+        if word in ("ARRAY", "LIST") and kind.expressions:
+            inner = self._arrow(kind.expressions[0].sql(self._sqlglot))
+            if inner is not None:
+                return pa.list_(inner)
+        if word not in _KINDS:
+            raise WarehouseError(
+                f"Values of {self.dialect}'s type {name} cannot be read: cast the column in the model, to text say."
+            )
+        return _KINDS[word]
+
+    def _nothing(self, sql: str) -> pa.Table:
+        """An answer without rows."""
+        return pa.table({one[0]: pa.nulls(0) for one in self._cursor(sql).description})
+
+    def _cursor(self, sql: str) -> Any:
+        with self._refusals():
+            return self._adapter.connections.add_query(sql, auto_begin=False)[1]
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        from dbt_common.exceptions import DbtBaseException
+
+        try:
+            yield
+        except (DbtBaseException, pa.ArrowException, NotImplementedError) as error:
+            self._adapter.connections.rollback_if_open()  # and more can be asked
+            said = " ".join(str(error).split()).rstrip(".")
+            raise WarehouseError(f"{self.dialect} refused a query: {said}.") from None
+
+
+@contextmanager
+def open_adapter(project: Project) -> Iterator[AdapterWarehouse]:
+    """Connect by the project's dbt adapter, as dbt does. Raises WarehouseError where dbt or the adapter is not
+    installed, or the warehouse does not answer."""
+    kind = str(project.connection.get("type"))
+    try:
+        from dbt.adapters.factory import FACTORY
+        from dbt.cli.main import dbtRunner
+        from dbt.context.providers import generate_runtime_macro_context
+    except ModuleNotFoundError:
+        raise WarehouseError(
+            f"Target '{project.target}' is a {kind} warehouse, and dbt is not installed beside this package: "
+            f"pip install dbt-core dbt-{kind}."
+        ) from None
+    if kind not in _warned:
+        _warned.add(kind)
+        warnings.warn(
+            f"No release was tried on {kind}: rows are read by dbt's own adapter. Compare a training set with one that "
+            "you trust.",
+            stacklevel=1,
+        )
+    with tempfile.TemporaryDirectory(prefix="feature-store-dbt-") as room:
+        parsed = dbtRunner().invoke([
+            "parse", "--project-dir", str(project.folder), "--profiles-dir", str(project.profiles_path.parent),
+            "--target", project.target, "--no-write-json", "--log-level", "none", "--log-path", room,
+        ])  # fmt: skip
+    if not parsed.success:
+        said = " ".join(str(parsed.exception).split()).rstrip(".")
+        raise WarehouseError(f"dbt cannot read the project for target '{project.target}': {said}.")
+    adapter = FACTORY.adapters[kind]
+    adapter.set_macro_resolver(parsed.result)
+    adapter.set_macro_context_generator(generate_runtime_macro_context)
+    with adapter.connection_named("feature_store"):
+        yield AdapterWarehouse(adapter, project)
+
+
+def _limited(sql: str) -> str:
+    return f"select * from (\n{sql}\n) as _fs_query where 1 = 0"
+
+
+def _sql_type(field: pa.Field) -> exp.DataType:
+    if pa.types.is_decimal(field.type):
+        return exp.DataType.build(f"DECIMAL({field.type.precision}, {field.type.scale})")
+    if str(field.type) not in _SQL:
+        raise InputError(f"Column '{field.name}' is {field.type}, which cannot be written into a query: convert it.")
+    return exp.DataType.build(_SQL[str(field.type)])
+
+
+def _literal(value: Any) -> exp.Expression:
+    if value is None:
+        return exp.null()
+    if isinstance(value, bool):
+        return exp.Boolean(this=value)
+    return exp.Literal.string(str(value))
+
+
+def _inferred(values: Sequence[Any], digits: tuple[Any, ...]) -> pa.DataType:
+    """The type of a column by its first values, wide enough for those that come later."""
+    dtype = _array(values, None).type
+    if pa.types.is_integer(dtype):
+        return pa.int64()
+    if pa.types.is_decimal(dtype):
+        precision, scale = digits
+        known = isinstance(precision, int) and isinstance(scale, int) and 0 < precision <= 38
+        return pa.decimal128(precision, scale) if known else pa.decimal128(38, dtype.scale)
+    if pa.types.is_timestamp(dtype):
+        return pa.timestamp("us", "UTC" if dtype.tz else None)
+    return pa.string() if pa.types.is_null(dtype) else dtype
+
+
+def _array(values: Sequence[Any], dtype: pa.DataType | None) -> pa.Array:
+    try:
+        return pa.array(values, dtype)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        if dtype is None or pa.types.is_string(dtype):  # a UUID, JSON
+            return pa.array([None if value is None else str(value) for value in values], pa.string())
+        raise
+
+
+def _unreadable(column: Column, what: str, remedy: str) -> WarehouseError:
+    return WarehouseError(f"Column '{column.name}' is {what}, which cannot be read: cast it in the model, {remedy}.")
