@@ -173,7 +173,8 @@ class AdapterWarehouse:
         try:
             yield
         except (DbtBaseException, pa.ArrowException, NotImplementedError) as error:
-            self._adapter.connections.rollback_if_open()  # and more can be asked
+            self._adapter.connections.release()  # with a transaction that may be broken
+            self._adapter.acquire_connection("feature_store")
             said = " ".join(str(error).split()).rstrip(".")
             raise WarehouseError(f"{self.dialect} refused a query: {said}.") from None
 
