@@ -130,7 +130,9 @@
             ) as sums
         )
     {%- elif aggregate.function in ('sum', 'avg') and aggregate.subtracts -%}
-        {{ feature_store._stated_sum(aggregate, 'sum(cast(' ~ value ~ ' as numeric))' ~ of_window, count) }}
+        {#- A sum of integers never overflows here. -#}
+        {%- set summand = value if aggregate.kind == 'integer' else 'cast(' ~ value ~ ' as numeric)' -%}
+        {{ feature_store._stated_sum(aggregate, 'sum(' ~ summand ~ ')' ~ of_window, count) }}
     {%- elif aggregate.function in ('min', 'max') and aggregate.kind == 'double' -%}
         {{ feature_store._signed_zero(aggregate.function, value, prefix ~ '_fs_zero' ~ of, of_window) }}
     {%- else -%}

@@ -21,7 +21,14 @@
     {%- set dense = shape == 'dense' -%}
     {%- set frames = dense and adapter.dispatch('_has_frames', 'feature_store')() -%}
     {%- set spreads = spec.outputs | selectattr('aggregate.spread') | list -%}
-    {%- if frames and not spec.known and grain and grain.name != 'every' and not spreads -%}
+    {%- set running = [] -%}
+    {%- if dense and not spec.known and grain and grain.name != 'every' -%}
+        {%- for output in spec.outputs if adapter.dispatch('_has_running_frames', 'feature_store')(output.aggregate) -%}
+            {%- do running.append(output) -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {%- if running | length == spec.outputs | length
+            or frames and not spec.known and grain and grain.name != 'every' and not spreads -%}
         {%- do return([{'cte': '_fs_by_frames', 'outputs': spec.outputs, 'timeline': true}]) -%}
     {%- endif -%}
     {%- set outputs = {'totals': [], 'balance': [], 'distinct': [], 'frames': [], 'pieces': [], 'range': []} -%}
@@ -29,6 +36,8 @@
         {%- set function = output.aggregate.function -%}
         {%- if dense and function == 'count_distinct' -%}
             {%- do outputs.distinct.append(output) -%}
+        {%- elif output in running -%}
+            {%- do outputs.frames.append(output) -%}
         {%- elif output.aggregate.spread or dense and output.aggregate.subtracts -%}
             {%- do outputs['balance' if spec.known else 'totals'].append(output) -%}
         {%- elif frames and not spec.known -%}
@@ -44,6 +53,16 @@
         {%- do parts.append({'cte': '_fs_by_' ~ name, 'outputs': served, 'timeline': false}) -%}
     {%- endfor -%}
     {%- do return(parts) -%}
+{% endmacro %}
+
+{#-- Whether frames over time are quick for this aggregate where they are not for every one. --#}
+{% macro default___has_running_frames(aggregate) %}
+    {%- do return(false) -%}
+{% endmacro %}
+
+{#-- PostgreSQL takes away again what leaves a frame of counts and sums, but not of doubles, nor of min and max. --#}
+{% macro postgres___has_running_frames(aggregate) %}
+    {%- do return(aggregate.function == 'count' or aggregate.function in ('sum', 'avg') and aggregate.kind in ('integer', 'decimal')) -%}
 {% endmacro %}
 
 {% macro default___has_frames() %}
