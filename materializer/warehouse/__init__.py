@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 SQL_TYPE = b"sql_type"
 # What is read by a driver of its own; all others by dbt's adapter.
 OWN_WAY = {"duckdb": "DuckDB", "postgres": "PostgreSQL"}
-_APART = ("duckdb", "postgres")
 _DRIVERS = ("duckdb", "adbc_driver_manager", "adbc_driver_postgresql")
 
 
@@ -78,9 +77,10 @@ def query_apart(project: Project, sql: str) -> pa.Table:
     anything else, or reaches further; and as `open_warehouse`."""
     with open_warehouse(project) as warehouse:
         pass  # one that is not there, or cannot be read, is not the SELECT's fault
-    if warehouse.dialect not in _APART:
+    module = import_module(f"materializer.warehouse.{warehouse.dialect if warehouse.dialect in OWN_WAY else 'adapter'}")
+    if not hasattr(module, "query_apart"):
         raise WarehouseError(f"On {warehouse.dialect} nothing keeps it to that.")
-    return import_module(f"materializer.warehouse.{warehouse.dialect}").query_apart(project, sql)
+    return module.query_apart(project, sql)
 
 
 def quoted(name: str) -> str:
