@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 SQL_TYPE = b"sql_type"
 # What is read by a driver of its own; all others by dbt's adapter.
-OWN_WAY = {"duckdb": "DuckDB", "postgres": "PostgreSQL"}
-_DRIVERS = ("duckdb", "adbc_driver_manager", "adbc_driver_postgresql")
+OWN_WAY = {"duckdb": "DuckDB", "postgres": "PostgreSQL", "spark": "Spark"}
+_DRIVERS = ("duckdb", "adbc_driver_manager", "adbc_driver_postgresql", "pyspark", "grpc", "pandas")
 
 
 class Warehouse(Protocol):

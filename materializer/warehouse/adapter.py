@@ -27,9 +27,10 @@ _BATCH_ROWS = 10_000
 _KINDS = {
     "BOOLEAN": pa.bool_(), "TINYINT": pa.int8(), "SMALLINT": pa.int16(), "INT": pa.int32(), "BIGINT": pa.int64(),
     "FLOAT": pa.float32(), "DOUBLE": pa.float64(), "DATE": pa.date32(), "DATETIME": pa.timestamp("us"),
-    "TIME": pa.time64("us"),    "TIMESTAMP": pa.timestamp("us"), "TIMESTAMPNTZ": pa.timestamp("us"), "TIMESTAMPTZ": pa.timestamp("us", "UTC"),
-    "TIMESTAMPLTZ": pa.timestamp("us", "UTC"), "CHAR": pa.string(), "VARCHAR": pa.string(), "TEXT": pa.string(),
-    "NCHAR": pa.string(), "NVARCHAR": pa.string(), "UUID": pa.string(), "BINARY": pa.binary(), "VARBINARY": pa.binary(),
+    "TIME": pa.time64("us"), "TIMESTAMP": pa.timestamp("us"), "TIMESTAMPNTZ": pa.timestamp("us"),
+    "TIMESTAMPTZ": pa.timestamp("us", "UTC"), "TIMESTAMPLTZ": pa.timestamp("us", "UTC"), "CHAR": pa.string(),
+    "VARCHAR": pa.string(), "TEXT": pa.string(), "NCHAR": pa.string(), "NVARCHAR": pa.string(), "UUID": pa.string(),
+    "BINARY": pa.binary(), "VARBINARY": pa.binary(),
 }  # fmt: skip
 _SQL = {
     "bool": "BOOLEAN", "int8": "SMALLINT", "int16": "SMALLINT", "int32": "INT", "int64": "BIGINT", "uint8": "SMALLINT",

@@ -1,0 +1,142 @@
+"""Spark by a session, of a Connect server (`SPARK_REMOTE`) or its own, as dbt-spark's method `session`: rows are Arrow.
+
+A profile with another method (thrift, http, odbc) is read by dbt's own adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any
+
+import pyarrow as pa
+
+from materializer.errors import WarehouseError
+from materializer.project.relation import Column, Relation
+from materializer.project.settings import Project
+from materializer.warehouse.adapter import open_adapter
+from materializer.warehouse.arrow import to_plain
+
+
+class SparkWarehouse:
+    """See `materializer.warehouse.Warehouse`."""
+
+    dialect = "spark"
+
+    def __init__(self, session: Any, place: str) -> None:
+        self._session = session
+        self.place = place
+        self.version = str(session.version)
+        self._spines: list[str] = []
+
+    def columns(self, relation: Relation) -> list[Column]:
+        from pyspark.errors import AnalysisException
+
+        with _refusals():
+            try:
+                fields = self._session.sql(f"select * from {relation}").schema.fields
+            except AnalysisException as error:
+                if error.getCondition() in ("TABLE_OR_VIEW_NOT_FOUND", "SCHEMA_NOT_FOUND"):
+                    return []
+                raise
+        return [Column(field.name, field.dataType.simpleString()) for field in fields]
+
+    def schema(self, relation: Relation) -> pa.Schema:
+        return self.query(f"select * from {relation} limit 0").schema
+
+    def schemas(self, relations: Sequence[Relation]) -> dict[Relation, pa.Schema]:
+        return {}
+
+    def query(self, sql: str) -> pa.Table:
+        with _refusals():
+            return self._session.sql(sql).toArrow()
+
+    def stream(self, sql: str, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        with _refusals():
+            frame = self._session.sql(sql)
+            for batches in _arriving(self._session, frame):
+                yield from batches.to_batches(max_chunksize=batch_rows)
+
+    def spine(self, name: str, table: pa.Table) -> Relation:
+        table = pa.table({column: _taken(to_plain(table.column(column))) for column in table.column_names})
+        with _refusals():
+            frame = self._session.createDataFrame(table)
+            frame.createOrReplaceTempView(name)
+        self._spines.append(name)
+        # What is naive there is zoned here: the zone of the session is UTC, so that the same moment is meant.
+        naive = {field.name for field in table.schema if field.type == pa.timestamp("us")}
+        columns = [f"cast({_quoted(column)} as timestamp_ntz) as {_quoted(column)}" if column in naive
+                   else _quoted(column) for column in table.column_names]  # fmt: skip
+        return Relation(f"(select {', '.join(columns)} from {name}) as {name}") if naive else Relation(name)
+
+    def close(self) -> None:
+        for name in self._spines:
+            with suppress(Exception):  # with the session it is gone anyway
+                self._session.catalog.dropTempView(name)
+
+
+def open_spark(project: Project) -> AbstractContextManager[Any]:
+    """Open the Spark of a project's target. Raises WarehouseError where it does not answer."""
+    if project.connection.get("method") != "session":
+        return open_adapter(project)
+    import pyspark.sql  # noqa: F401 - its absence is to be told here
+
+    return _session_of(project)
+
+
+@contextmanager
+def _session_of(project: Project) -> Iterator[SparkWarehouse]:
+    from os import environ
+
+    from pyspark.sql import SparkSession
+
+    with _refusals("Spark cannot be used"):
+        builder = SparkSession.builder
+        for name, value in (project.connection.get("server_side_parameters") or {}).items():
+            builder = builder.config(name, value)
+        session = builder.getOrCreate()
+        zone = session.conf.get("spark.sql.session.timeZone")
+        session.conf.set("spark.sql.session.timeZone", "UTC")
+    warehouse = SparkWarehouse(session, environ.get("SPARK_REMOTE", "a session of its own").partition(";")[0])
+    try:
+        yield warehouse
+    finally:
+        warehouse.close()
+        with suppress(Exception):
+            session.conf.set("spark.sql.session.timeZone", zone)
+
+
+def _arriving(session: Any, frame: Any) -> Iterator[pa.Table]:
+    """An answer as it comes from a Connect server; from a session of its own at once."""
+    client = getattr(session, "client", None)
+    if client is None or not hasattr(client, "to_table_as_iterator"):
+        yield frame.toArrow()
+        return
+    plan = frame._plan.to_proto(client)
+    for part in client.to_table_as_iterator(plan, {}):
+        if isinstance(part, pa.Table):
+            yield part
+
+
+def _taken(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column as Spark takes it, which has no unsigned integers and no half floats."""
+    wider = {
+        pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(), pa.uint64(): pa.decimal128(20, 0),
+        pa.float16(): pa.float32(), pa.null(): pa.string(),
+    }  # fmt: skip
+    return column.cast(wider.get(column.type, column.type))
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+@contextmanager
+def _refusals(what: str = "Spark refused a query") -> Iterator[None]:
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except PySparkException as error:
+        said = " ".join(str(error.getMessage() or error).split("\n")[0].split()).rstrip(".")
+        raise WarehouseError(f"{what}: {said}.") from None
