@@ -121,3 +121,37 @@
     {%- endfor -%}
     {%- do return(found) -%}
 {% endmacro %}
+
+
+{#-- {column: data type} of a query that is there to run, as far as they can be known without running it; `names` are its columns. --#}
+{% macro default___types_of_query(query, names) %}
+    {%- do return({}) -%}
+{% endmacro %}
+
+{% macro postgres___types_of_query(query, names) %}
+    {%- set text = feature_store._types().text -%}
+    {%- set types = [] -%}
+    {%- for name in names -%}
+        {%- do types.append('cast(pg_typeof(query.' ~ feature_store._quoted(name) ~ ') as ' ~ text ~ ')') -%}
+    {%- endfor -%}
+    {%- set described -%}
+        select {{ types | join(', ') }}
+        from (select 1) as one
+        left join (select * from ({{ query }}) as query limit 0) as query on true
+    {%- endset -%}
+    {%- set found = {} -%}
+    {%- for row in run_query(described) or [] -%}
+        {%- for name in names -%}
+            {%- do found.update({name: row[loop.index0]}) -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {%- do return(found) -%}
+{% endmacro %}
+
+{% macro duckdb___types_of_query(query, names) %}
+    {%- set types = {} -%}
+    {%- for row in run_query('describe ' ~ query) or [] -%}
+        {%- do types.update({row[0]: row[1]}) -%}
+    {%- endfor -%}
+    {%- do return(types) -%}
+{% endmacro %}

@@ -48,3 +48,18 @@
         coalesce(make_timestamp(epoch_us({{ expression }})), cast({{ expression }} as timestamp))
     {%- endif -%}
 {%- endmacro %}
+
+
+{#-- A moment in UTC, given as text, as a literal of an `_instant`. --#}
+{% macro _timestamp(text) %}
+    {{- return(adapter.dispatch('_timestamp', 'feature_store')(text)) -}}
+{% endmacro %}
+
+{% macro default___timestamp(text) -%}
+    timestamp '{{ text }}'
+{%- endmacro %}
+
+{#-- Without NTZ it would be a moment of the session's zone. --#}
+{% macro spark___timestamp(text) -%}
+    timestamp_ntz '{{ text }}'
+{%- endmacro %}

@@ -1,18 +1,4 @@
-{#-- What engines call their numbers, and how they reckon with them. --#}
-
-
-{#-- The type of a 64-bit floating point number. --#}
-{% macro _double() -%}
-    {{ return(adapter.dispatch('_double', 'feature_store')()) }}
-{%- endmacro %}
-
-{% macro default___double() -%}
-    double precision
-{%- endmacro %}
-
-{% macro duckdb___double() -%}
-    double
-{%- endmacro %}
+{#-- How engines reckon with their numbers. --#}
 
 
 {#-- A double's exact value as a numeric, in units of 2^-70: PostgreSQL's own cast keeps 15 digits of it. Two whole numbers of 49 and 50
@@ -30,19 +16,4 @@
                     )
             else cast(cast({{ double }} as text) as numeric) * 1180591620717411303424
         end
-{%- endmacro %}
-
-
-{#-- Any one value of a group, of the rows where a condition holds. --#}
-{% macro _any_value(expression, condition) -%}
-    {{ return(adapter.dispatch('_any_value', 'feature_store')(expression, condition)) }}
-{%- endmacro %}
-
-{% macro default___any_value(expression, condition) -%}
-    any_value({{ expression }}) filter (where {{ condition }})
-{%- endmacro %}
-
-{#-- PostgreSQL has any_value from 16 on. --#}
-{% macro postgres___any_value(expression, condition) -%}
-    (array_agg({{ expression }}) filter (where {{ condition }}))[1]
 {%- endmacro %}

@@ -146,7 +146,7 @@ _fs_steps as (
 
 {% macro default___next_step(instant, step, function='date_bin') -%}
     {%- set length = feature_store._interval(step) -%}
-    {{ function }}({{ length }}, {{ instant }} - interval '1 microsecond', timestamp '1970-01-05')
+    {{ function }}({{ length }}, {{ instant }} - interval '1 microsecond', {{ feature_store._timestamp('1970-01-05') }})
             + {{ length }}
 {%- endmacro %}
 

@@ -22,8 +22,8 @@
         {%- do return({
             'name': 'batch',
             'reach': reach,
-            'first': "timestamp '" ~ model.batch.event_time_start.strftime('%Y-%m-%d %H:%M:%S.%f') ~ "'",
-            'last': "timestamp '" ~ model.batch.event_time_end.strftime('%Y-%m-%d %H:%M:%S.%f') ~ "'",
+            'first': feature_store._timestamp(model.batch.event_time_start.strftime('%Y-%m-%d %H:%M:%S.%f')),
+            'last': feature_store._timestamp(model.batch.event_time_end.strftime('%Y-%m-%d %H:%M:%S.%f')),
         }) -%}
     {%- endif -%}
     {%- set key = config.get('unique_key') -%}

@@ -8,7 +8,7 @@
 
 {% macro default___fs_latest(view, as_of) -%}
     {%- set event = feature_store._instant(feature_store._quoted(view.timestamp.name), view.timestamp.type) -%}
-    {%- set now = "timestamp '" ~ as_of ~ "'" if as_of else feature_store._now() -%}
+    {%- set now = feature_store._timestamp(as_of) if as_of else feature_store._now() -%}
     {%- set columns = view.entities + [view.timestamp] + ([view.created_timestamp] if view.created_timestamp else []) + view.features -%}
     {%- do view.update({'picked': columns[view.entities | length:] | map(attribute='name') | list}) -%}
 with
@@ -50,7 +50,8 @@ from _fs_rows_{{ view.slug }}
 {%- endmacro %}
 
 {% macro default___now() -%}
-    cast(current_timestamp as timestamp)
+    {%- set types = feature_store._types() -%}
+    cast(current_timestamp as {{ types.timestamp }})
 {%- endmacro %}
 
 {#-- `now()` stands still in a transaction. --#}
