@@ -50,3 +50,30 @@
             {{ expression }}, ', ' order by {{ order }} asc nulls last
         )
 {%- endmacro %}
+
+{% macro spark___joined_texts(expression, order) -%}
+    string_agg(
+            {{ expression }}, ', '
+        ) within group (order by {{ order }} asc nulls last)
+{%- endmacro %}
+
+
+{#-- A named window as another one begins with it. --#}
+{% macro default___framed_window(name, definition) -%}
+    {{ name }}
+{%- endmacro %}
+
+{#-- Spark's windows cannot build on each other. --#}
+{% macro spark___framed_window(name, definition) -%}
+    {{ definition.split() | join(' ') }}
+{%- endmacro %}
+
+
+{#-- A sum of doubles that depends on the values alone, not on the order they come in. --#}
+{% macro _sum_of_doubles(value, condition) -%}
+    aggregate(
+                    array_sort(collect_list(cast({{ value }} as double)){{ feature_store._where(condition) }}),
+                    0D,
+                    (total, one) -> total + one
+                )
+{%- endmacro %}

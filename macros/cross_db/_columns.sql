@@ -62,6 +62,10 @@
     {%- do return(feature_store.postgres___types_of_query('select * from ' ~ query ~ ' as query', names)) -%}
 {% endmacro %}
 
+{% macro spark___columns_of_query(query) %}
+    {%- do return(feature_store.spark___types_of_query('select * from ' ~ query ~ ' as query', none)) -%}
+{% endmacro %}
+
 {#-- DuckDB takes a query apart without looking for its tables, so that they can be looked for first: dbt compiles models, and unit tests,
      before what they read is there. A table that is a file by its name is taken to be there. --#}
 {% macro duckdb___columns_of_query(query) %}
@@ -151,6 +155,15 @@
 {% macro duckdb___types_of_query(query, names) %}
     {%- set types = {} -%}
     {%- for row in run_query('describe ' ~ query) or [] -%}
+        {%- do types.update({row[0]: row[1]}) -%}
+    {%- endfor -%}
+    {%- do return(types) -%}
+{% endmacro %}
+
+
+{% macro spark___types_of_query(query, names) %}
+    {%- set types = {} -%}
+    {%- for row in run_query('describe query ' ~ query) or [] -%}
         {%- do types.update({row[0]: row[1]}) -%}
     {%- endfor -%}
     {%- do return(types) -%}

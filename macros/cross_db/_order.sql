@@ -25,6 +25,23 @@
     {%- endif -%}
 {%- endmacro %}
 
+{#-- What tells a value from the next greater one: Spark takes -0.0 and 0.0 for equal, and maps have no order. --#}
+{% macro spark___ranks(expression, data_type) %}
+    {%- set type = (data_type or '') | lower -%}
+    {%- if type in ('float', 'double') -%}
+        {%- do return([expression, 'cast(' ~ expression ~ " as string) not like '-%'"]) -%}
+    {%- elif 'map<' in type or type in ('variant', 'interval') -%}
+        {%- do return(['cast(' ~ expression ~ ' as string)']) -%}
+    {%- elif type.startswith(('array', 'struct')) -%}
+        {%- do return([expression, 'cast(' ~ expression ~ ' as string)']) -%}
+    {%- endif -%}
+    {%- do return([feature_store._exact(expression, data_type)]) -%}
+{% endmacro %}
+
+{% macro spark___greatest_first(expression, data_type) -%}
+    {{ feature_store.spark___ranks(expression, data_type) | join(' desc nulls last, ') }} desc nulls last
+{%- endmacro %}
+
 {#-- DuckDB takes -0.0 and 0.0 for equal and a NULL inside a list for the greatest, and orders enums by position. --#}
 {% macro duckdb___greatest_first(expression, data_type) -%}
     {%- set types = feature_store._types() -%}

@@ -87,7 +87,8 @@
     {%- set floats = ['real', 'float', 'float4', 'float8', 'float64', 'double'] -%}
     {%- set texts = ['varchar', 'text', 'string', 'char', 'character', 'uuid', 'enum'] -%}
     {%- if type.endswith(']') or type.startswith('array') -%}
-        {%- set element = feature_store._feature_kind(type[:type.rfind('[')]) if type.endswith(']') else {} -%}
+        {%- set of = type[:type.rfind('[')] if type.endswith(']') else type[6:-1] if type.startswith('array<') else '' -%}
+        {%- set element = feature_store._feature_kind(of) -%}
         {%- do return({'kind': 'list', 'scale': 0, 'of_numbers': element.kind in ('integer', 'decimal', 'float')}) -%}
     {%- endif -%}
     {%- set word = (type.replace('(', ' ').split() or [''])[0] -%}

@@ -149,6 +149,10 @@
 {% endmacro %}
 
 {% macro _summand(aggregate, value) -%}
+    {{- return(adapter.dispatch('_summand', 'feature_store')(aggregate, value)) -}}
+{%- endmacro %}
+
+{% macro default___summand(aggregate, value) -%}
     {%- if aggregate.kind == 'integer' -%}
         cast({{ value }} as {{ feature_store._types().whole }})
     {%- else -%}
@@ -320,7 +324,7 @@ _fs_by_{{ name }} as (
             {{ sum }} as {{ types.bigint }}
         )
     {%- else -%}
-        {{ sum }}
+        {{ feature_store._stated_decimal(sum, aggregate.type) }}
     {%- endif -%}
 {%- endmacro %}
 

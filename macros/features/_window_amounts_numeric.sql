@@ -149,7 +149,3 @@
 {% macro postgres___has_strays(spec) %}
     {%- do return(false) -%}
 {% endmacro %}
-
-{% macro postgres___has_exact_numbers() %}
-    {%- do return(true) -%}
-{% endmacro %}

@@ -197,12 +197,12 @@
     {%- for value in values.values() -%}
         {%- do value.update({'type': types[value.column]}) -%}
     {%- endfor -%}
-    {%- set exact = adapter.dispatch('_has_exact_numbers', 'feature_store')() -%}
+    {%- set exact = adapter.dispatch('_exact_numbers', 'feature_store')() -%}
     {%- for aggregate in aggregates -%}
         {%- set kind = feature_store._number_kind(types[aggregate.value]) -%}
-        {%- set kind = kind if exact else kind.replace('wide ', '') -%}
-        {%- set spread = aggregate.function in ('stddev', 'variance') and kind not in ('other', 'unknown') and exact -%}
-        {%- set total = aggregate.function in ('sum', 'avg') and kind not in ('other', 'unknown') and (kind != 'double' or exact) -%}
+        {%- set kind = kind if exact.wide else kind.replace('wide ', '') -%}
+        {%- set spread = aggregate.function in ('stddev', 'variance') and kind not in ('other', 'unknown') and exact.spreads -%}
+        {%- set total = aggregate.function in ('sum', 'avg') and kind not in ('other', 'unknown') and (kind != 'double' or exact.sums) -%}
         {%- do aggregate.update({
             'type': types[aggregate.value] or '',
             'kind': kind,
@@ -238,11 +238,20 @@
 {% endmacro %}
 
 
-{#-- Whether the engine has integers of 128 bits, which exact sums and spreads of doubles are made of (see _window_amounts.sql). --#}
-{% macro default___has_exact_numbers() %}
-    {%- do return(false) -%}
+{#-- What can be added up exactly: sums of doubles, spreads, numbers beyond 64 bits or 28 digits (see _window_amounts.sql). What cannot
+     is left to the warehouse's own functions. --#}
+{% macro default___exact_numbers() %}
+    {%- do return({'sums': false, 'spreads': false, 'wide': false}) -%}
 {% endmacro %}
 
-{% macro duckdb___has_exact_numbers() %}
-    {%- do return(true) -%}
+{% macro duckdb___exact_numbers() %}
+    {%- do return({'sums': true, 'spreads': true, 'wide': true}) -%}
+{% endmacro %}
+
+{% macro postgres___exact_numbers() %}
+    {%- do return({'sums': true, 'spreads': true, 'wide': true}) -%}
+{% endmacro %}
+
+{% macro spark___exact_numbers() %}
+    {%- do return({'sums': true, 'spreads': false, 'wide': false}) -%}
 {% endmacro %}

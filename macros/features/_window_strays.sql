@@ -6,6 +6,10 @@
      outputs, NULL where a window holds no stray. A window with NaN or with both infinities is NaN; with one infinity its sum and
      average are that, and its stddev and variance NaN. --#}
 {% macro _window_strays(spec, moments) -%}
+    {{- return(adapter.dispatch('_window_strays', 'feature_store')(spec, moments)) -}}
+{%- endmacro %}
+
+{% macro default___window_strays(spec, moments) -%}
     {%- set types = feature_store._types() -%}
     {%- set outputs = spec.outputs | selectattr('aggregate.scaled') | list -%}
     {%- set aggregates = outputs | map(attribute='aggregate') | unique(attribute='value') | list -%}

@@ -5,20 +5,24 @@
     {%- set enters = feature_store._enters(spec) -%}
     {%- set counted = outputs | map(attribute='aggregate') | unique(attribute='value') | list -%}
     {%- for aggregate in counted -%}
+    {%- set in_order -%}
+        partition by {{ feature_store._listed(spec.entities + [aggregate.value], 12) }}
+        order by {{ enters }} asc nulls first, _fs_event asc nulls first
+    {%- endset -%}
+    {%- set framed = adapter.dispatch('_framed_window', 'feature_store')('in_order', in_order | trim) -%}
 -- the events of one value beside each other: those before, and the next
 _fs_neighbours{{ aggregate.of }} as (
     select
         {{ entities }},
         {{ enters }} as _fs_from,
         _fs_event,
-        max(_fs_event) over (in_order rows between unbounded preceding and 1 preceding) as _fs_before,
-        max(_fs_event) over (in_order rows between unbounded preceding and current row) as _fs_latest,
+        max(_fs_event) over ({{ framed }} rows between unbounded preceding and 1 preceding) as _fs_before,
+        max(_fs_event) over ({{ framed }} rows between unbounded preceding and current row) as _fs_latest,
         lead({{ enters }}) over in_order as _fs_next
     from _fs_events
     where {{ aggregate.value }} is not null
     window in_order as (
-        partition by {{ feature_store._listed(spec.entities + [aggregate.value], 12) }}
-        order by {{ enters }} asc nulls first, _fs_event asc nulls first
+        {{ in_order | trim }}
     )
 ),
 

@@ -40,3 +40,15 @@ _fs_by_range as (
         'event.' ~ aggregate.taken ~ ' = 1 and ' ~ inside
     ) }}
 {%- endmacro %}
+
+
+{#-- An aggregate there takes no order; the value beside the greatest of some ranks is the first. --#}
+{% macro spark___range_place(aggregate, inside) -%}
+    {%- set value = 'event.' ~ aggregate.value -%}
+    {%- set epoch = feature_store._timestamp('1970-01-01') -%}
+    {%- set age = epoch ~ ' - event._fs_event' if aggregate.function == 'first' else 'event._fs_event' -%}
+    max_by(
+            {{ value }},
+            struct({{ ([age] + feature_store.spark___ranks(value, aggregate.type)) | join(', ') }})
+        ){{ feature_store._where('event.' ~ aggregate.taken ~ ' = 1 and ' ~ inside) }}
+{%- endmacro %}

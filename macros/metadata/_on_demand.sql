@@ -222,6 +222,23 @@
     {%- do return(expression) -%}
 {% endmacro %}
 
+{% macro spark___on_demand_input(expression, data_type) %}
+    {%- set types = feature_store._types() -%}
+    {%- set type = data_type | lower -%}
+    {%- if type in ('tinyint', 'smallint', 'int', 'integer') -%}
+        {%- do return('cast(' ~ expression ~ ' as ' ~ types.bigint ~ ')') -%}
+    {%- elif type == 'float' -%}
+        {%- do return('cast(' ~ expression ~ ' as ' ~ types.double ~ ')') -%}
+    {%- elif type.startswith('timestamp') -%}
+        {%- do return(feature_store._instant(expression, type)) -%}
+    {%- elif type.startswith('string') -%}
+        {%- do return('(' ~ feature_store._exact(expression, type) ~ ')') -%}
+    {%- elif type in ('bigint', 'double', 'boolean', 'date') or type.startswith('decimal') -%}
+        {%- do return(expression) -%}
+    {%- endif -%}
+    {%- do return(none) -%}
+{% endmacro %}
+
 {% macro duckdb___on_demand_input(expression, data_type) %}
     {%- set types = feature_store._types() -%}
     {%- set type = data_type | upper -%}

@@ -71,6 +71,36 @@
     {%- do return({'label': 'md5(cast(' ~ expression ~ ' as ' ~ types.text ~ '))'}) -%}
 {% endmacro %}
 
+{% macro spark___feature_cell(expression, feature) %}
+    {%- set types = feature_store._types() -%}
+    {%- set whole = none -%}
+    {%- if feature.kind in ('integer', 'boolean') -%}
+        {%- set whole = expression -%}
+    {%- elif feature.kind == 'decimal' and feature.precision + feature.scale < 38 -%}
+        {%- set whole = expression ~ ' * 1' ~ '0' * feature.scale -%}
+    {%- elif feature.kind == 'decimal' -%}
+        {#- A product of more than 38 digits loses some; the text loses its point. -#}
+        {%- set whole = 'replace(cast(' ~ expression ~ ' as ' ~ types.text ~ "), '.', '')" -%}
+    {%- elif feature.kind in ('date', 'timestamp') -%}
+        {%- set epoch = feature_store._timestamp('1970-01-01') -%}
+        {%- set step = "interval '1' second" if feature.kind == 'date' else "interval '0.000001' second" -%}
+        {%- set whole = '(' ~ feature_store._instant(expression, feature.type) ~ ' - ' ~ epoch ~ ') div ' ~ step -%}
+    {%- elif feature.kind == 'list' -%}
+        {%- set squares = 'aggregate(' ~ expression ~ ', 0D, (total, item) -> total + cast(item as ' ~ types.double ~ ') * item)' -%}
+        {%- do return({
+            'whole': 'cast(array_size(' ~ expression ~ ') as ' ~ types.whole ~ ')',
+            'number': 'cast(cast(sqrt(' ~ squares ~ ') as ' ~ types.float ~ ') as ' ~ types.double ~ ')' if feature.of_numbers else none,
+        }) -%}
+    {%- elif feature.kind == 'float' -%}
+        {%- do return({'number': 'cast(' ~ expression ~ ' as ' ~ types.double ~ ')'}) -%}
+    {%- endif -%}
+    {%- if whole is not none -%}
+        {%- do return({'whole': 'cast(' ~ whole ~ ' as ' ~ types.whole ~ ')'}) -%}
+    {%- endif -%}
+    {%- set text = 'cast(' ~ expression ~ ' as ' ~ types.text ~ ')' -%}
+    {%- do return({'label': text if feature.kind == 'text' else 'md5(' ~ text ~ ')'}) -%}
+{% endmacro %}
+
 
 {#-- An infinite date or timestamp as a double, NULL for all others. --#}
 {% macro _endless(expression, type) -%}
@@ -131,6 +161,31 @@ case
     when {{ of }}.kind = 'float' and {{ number }} = 0 then '0.0'
     when {{ of }}.kind = 'float' and {{ of }}.data_type in ('FLOAT', 'REAL')
         then cast(cast({{ number }} as {{ types.float }}) as {{ types.text }})
+    when {{ of }}.kind = 'float' then cast({{ number }} as {{ types.text }})
+    else substr({{ label }}, 1, 200)
+end
+{%- endmacro %}
+
+{% macro spark___cell_text(whole, number, label, of) -%}
+{%- set types = feature_store._types() -%}
+{%- set digits = 'cast(abs(' ~ whole ~ ') as ' ~ types.text ~ ')' -%}
+{%- set digits = 'lpad(' ~ digits ~ ', greatest(length(' ~ digits ~ '), ' ~ of ~ ".scale + 1), '0')" -%}
+case
+    when {{ of }}.kind in ('integer', 'list') or ({{ of }}.kind = 'decimal' and {{ of }}.scale = 0)
+        then cast({{ whole }} as {{ types.text }})
+    when {{ of }}.kind = 'decimal' then
+        case when {{ whole }} < 0 then '-' else '' end
+        || left({{ digits }}, length({{ digits }}) - {{ of }}.scale)
+        || '.' || right({{ digits }}, {{ of }}.scale)
+    when {{ of }}.kind = 'boolean' then case {{ whole }} when 1 then 'true' when 0 then 'false' end
+    when {{ of }}.kind = 'date'
+        then cast(date_add(date '1970-01-01', cast({{ whole }} div 86400 as {{ types.integer }})) as {{ types.text }})
+    when {{ of }}.kind = 'timestamp' then cast(
+        {{ feature_store._timestamp('1970-01-01') }} + cast({{ whole }} as {{ types.bigint }}) * interval '0.000001' second
+        as {{ types.text }}
+    )
+    when {{ of }}.kind = 'float' and {{ number }} = 0 then '0.0'
+    when {{ of }}.kind = 'float' and {{ of }}.data_type = 'float' then cast(cast({{ number }} as {{ types.float }}) as {{ types.text }})
     when {{ of }}.kind = 'float' then cast({{ number }} as {{ types.text }})
     else substr({{ label }}, 1, 200)
 end

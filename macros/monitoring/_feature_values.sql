@@ -76,6 +76,28 @@ _fs_values as (
     where {{ condition }}
 {%- endmacro %}
 
+{#-- Spark's VALUES cannot read the columns of another relation. --#}
+{% macro spark___feature_cells(features, relation, condition, apart, apart_sql) -%}
+    {%- set types = feature_store._types() -%}
+    select {{ apart ~ ', ' if apart }}cell.feature_no, cell.whole, cell.number, cell.label
+    from (
+        select
+            {{ apart_sql ~ ' as ' ~ apart ~ ',\n            ' if apart -}}
+            explode(array(
+                {%- for feature in features %}
+                named_struct(
+                    'feature_no', {{ feature.number }},
+                    'whole', {{ feature.cell.whole or 'cast(null as ' ~ types.whole ~ ')' }},
+                    'number', {{ feature.cell.number or 'cast(null as ' ~ types.double ~ ')' }},
+                    'label', {{ feature.cell.label or 'cast(null as ' ~ types.text ~ ')' }}
+                ){{ ',' if not loop.last }}
+                {%- endfor %}
+            )) as cell
+        from {{ relation }}
+        where {{ condition }}
+    ) as cells
+{%- endmacro %}
+
 {#-- DuckDB would join for a lateral VALUES, twenty times slower. --#}
 {% macro duckdb___feature_cells(features, relation, condition, apart, apart_sql) -%}
     {%- set types = feature_store._types() -%}

@@ -121,21 +121,6 @@ select * from _fs_judged_{{ view.slug }}
 {%- endmacro %}
 
 
-{#-- The whole seconds from one `_instant` to a later one. --#}
-{% macro _age_seconds(earlier, later) %}
-    {{- return(adapter.dispatch('_age_seconds', 'feature_store')(earlier, later)) -}}
-{% endmacro %}
-
-{% macro default___age_seconds(earlier, later) -%}
-    {%- set types = feature_store._types() -%}
-    cast(floor(extract(epoch from ({{ later }} - {{ earlier }}))) as {{ types.bigint }})
-{%- endmacro %}
-
-{% macro duckdb___age_seconds(earlier, later) -%}
-    date_sub('second', {{ earlier }}, {{ later }})
-{%- endmacro %}
-
-
 {#-- Text of our own as a literal. Unlike `_text` it needs nothing of dbt's own macros, which Python has not. --#}
 {% macro _status_text(text) -%}
     '{{ adapter.dispatch('_escaped', 'feature_store')(text) }}'

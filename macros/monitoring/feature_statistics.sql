@@ -286,6 +286,15 @@ order by f.feature_no asc nulls last
 
 {#-- A text as JSON writes it, in double quotes. --#}
 {% macro _json_text(expression) -%}
+    {{- return(adapter.dispatch('_json_text', 'feature_store')(expression)) -}}
+{%- endmacro %}
+
+{#-- Spark writes whole lists, maps and structs as JSON only. --#}
+{% macro spark___json_text(expression) -%}
+    regexp_extract(to_json(array({{ expression }})), '(?s)^.(.*).$', 1)
+{%- endmacro %}
+
+{% macro default___json_text(expression) -%}
     {%- set types = feature_store._types() -%}
     cast(to_json({{ expression }}) as {{ types.text }})
 {%- endmacro %}

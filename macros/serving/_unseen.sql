@@ -8,7 +8,7 @@ select
     count(case when {{ feature_store._quoted_names(view.entities) | join(' is null or ') }} is null then 1 end) as null_keys,
     {% if created -%}
     {%- set moment = feature_store._instant(feature_store._quoted(created.name), created.type) -%}
-    max(case when {{ moment }} <= timestamp '{{ as_of }}' then {{ moment }} end) as newest_load
+    max(case when {{ moment }} <= {{ feature_store._timestamp(as_of) }} then {{ moment }} end) as newest_load
     {%- else -%}
     cast(null as {{ types.timestamp }}) as newest_load
     {%- endif %}

@@ -42,23 +42,3 @@ from _fs_rows_{{ view.slug }}
             <= {{ now }}
     {%- endif -%}
 {%- endmacro %}
-
-
-{#-- The present moment as an `_instant`. --#}
-{% macro _now() -%}
-    {{ return(adapter.dispatch('_now', 'feature_store')()) }}
-{%- endmacro %}
-
-{% macro default___now() -%}
-    {%- set types = feature_store._types() -%}
-    cast(current_timestamp as {{ types.timestamp }})
-{%- endmacro %}
-
-{#-- `now()` stands still in a transaction. --#}
-{% macro postgres___now() -%}
-    (clock_timestamp() at time zone 'UTC')
-{%- endmacro %}
-
-{% macro duckdb___now() -%}
-    make_timestamp(epoch_us(now()))
-{%- endmacro %}

@@ -53,7 +53,7 @@ from {{ relation }}
         {%- set name = feature_store._quoted(column.name) -%}
         {%- set text = 'cast(' ~ name ~ ' as ' ~ types.text ~ ')' -%}
         {%- set type = column.type | lower -%}
-        {%- if type in ('real', 'double precision') -%}
+        {%- if type in (types.float, types.double) -%}
             {%- do terms.extend([name, 'case when ' ~ name ~ ' = 0 then ' ~ text ~ ' end']) -%}
         {%- elif type in ('boolean', 'smallint', 'integer', 'bigint', 'text', 'bytea', 'date', 'uuid')
                 or type.startswith(('timestamp', 'character varying', 'varchar')) -%}
@@ -63,6 +63,22 @@ from {{ relation }}
         {%- endif -%}
     {%- endfor -%}
     cast(sum(case when {{ counts }} then hash_record_extended(row({{ terms | join(', ') }}), 0) end) as {{ types.text }})
+{%- endmacro %}
+
+{#-- As below. Spark's hash passes over NULL and takes -0.0 for 0.0. --#}
+{% macro spark___content(columns, counts) -%}
+    {%- set types = feature_store._types() -%}
+    {%- set terms = [] -%}
+    {%- for column in columns -%}
+        {%- set name = feature_store._quoted(column.name) -%}
+        {%- set type = column.type | lower -%}
+        {%- set text = 'cast(' ~ name ~ ' as ' ~ types.text ~ ')' -%}
+        {%- do terms.append(text if '<' in type or type in ('float', 'double', 'variant') else name) -%}
+        {%- do terms.append(name ~ ' is null') -%}
+    {%- endfor -%}
+    cast(
+        sum(case when {{ counts }} then cast(xxhash64({{ terms | join(', ') }}) as {{ types.whole }}) end) as {{ types.text }}
+    )
 {%- endmacro %}
 
 {#-- A sum, so that neither order nor a pair of equal rows is lost. DuckDB hashes 0.0 and -0.0 alike, so signs count (but of NaN,

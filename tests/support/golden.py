@@ -1,0 +1,274 @@
+"""The golden suite: one project whose models every warehouse must answer with the same rows, to the bit.
+
+Windows of every grain, sets as of moments, training sets, the latest rows. The session of a server is in a zone whose clocks
+change within the data, naive and zoned moments stand side by side, and every moment has ties. Exempt, and compared with a
+tolerance, are stddev and variance.
+"""
+
+from __future__ import annotations
+
+import decimal
+import math
+import random
+import struct
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import yaml
+
+from tests.support.dbt import PACKAGE, DbtProject, make_project
+from tests.support.once import once
+
+Rows = list[dict[str, Any]]
+UTC = timezone.utc
+START = datetime(2026, 3, 27, tzinfo=UTC)  # clocks change in Europe on the 29th
+# name: type on DuckDB, PostgreSQL and Spark
+EVENTS = {
+    "user_id": ("bigint", "bigint", "bigint"),
+    "shop": ("varchar", "text", "string"),
+    "happened_at": ("timestamptz", "timestamptz", "timestamp"),
+    "loaded_at": ("timestamp", "timestamp", "timestamp_ntz"),
+    "amount": ("double", "double precision", "double"),
+    "ratio": ("float", "real", "float"),
+    "quantity": ("bigint", "bigint", "bigint"),
+    "price": ("decimal(12, 3)", "numeric(12, 3)", "decimal(12, 3)"),
+    "label": ("varchar", "varchar(20)", "string"),
+    "paid": ("boolean", "boolean", "boolean"),
+    "day": ("date", "date", "date"),
+    "naive": ("timestamp", "timestamp", "timestamp_ntz"),
+    "marks": ("integer[]", "integer[]", "array<int>"),
+}
+SPINE = {
+    "no": ("bigint", "bigint", "bigint"),
+    "user_id": ("integer", "integer", "int"),
+    "shop": ("varchar", "varchar", "string"),
+    "asked_at": ("timestamptz", "timestamptz", "timestamp"),
+}
+WINDOWS = "['1 hour', '1 day', '7 days']"
+AGGREGATES = """[
+    {'name': 'n', 'function': 'count'},
+    {'name': 'paid', 'function': 'count', 'where': 'paid'},
+    {'name': 'labels', 'function': 'count_distinct', 'expression': 'label'},
+    {'name': 'quantity', 'function': 'sum', 'expression': 'quantity'},
+    {'name': 'mean_quantity', 'function': 'avg', 'expression': 'quantity'},
+    {'name': 'price', 'function': 'sum', 'expression': 'price'},
+    {'name': 'mean_price', 'function': 'avg', 'expression': 'price'},
+    {'name': 'amount', 'function': 'sum', 'expression': 'amount'},
+    {'name': 'mean_amount', 'function': 'avg', 'expression': 'amount', 'where': 'paid'},
+    {'name': 'twice', 'function': 'sum', 'expression': 'quantity * 2'},
+    {'name': 'most', 'function': 'max', 'expression': 'amount'},
+    {'name': 'least', 'function': 'min', 'expression': 'ratio'},
+    {'name': 'lowest', 'function': 'min', 'expression': 'label'},
+    {'name': 'highest', 'function': 'max', 'expression': 'label'},
+    {'name': 'spread', 'function': 'stddev', 'expression': 'amount'},
+    {'name': 'variance', 'function': 'variance', 'expression': 'price'},
+    {'name': 'oldest', 'function': 'first', 'expression': 'label'},
+    {'name': 'newest', 'function': 'last', 'expression': 'amount'},
+    {'name': 'newest_paid', 'function': 'last', 'expression': 'quantity', 'where': 'paid'},
+]"""
+LOOSE = ("spread_", "variance_")
+FEATURES = (
+    "['plain:amount', 'plain:quantity', 'plain:price', 'plain:label', 'plain:marks', 'plain:naive', 'known:late']"
+)
+
+
+def _window(grain: str, more: str = "") -> str:
+    return (
+        "{{ feature_store.window_aggregates(relation=source('raw', 'events'), entities='user_id', "
+        f"timestamp='happened_at', aggregates={AGGREGATES}, windows={WINDOWS}, grain={grain!r}{more}) }}}}"
+    )
+
+
+def _joined(features: str, more: str = "") -> str:
+    return f"{{{{ feature_store.point_in_time_join(source('raw', 'spine'), {features}, timestamp='asked_at'{more}) }}}}"
+
+
+def _as_of(more: str = "") -> str:
+    return (
+        "{{ feature_store.aggregate_as_of(spine=source('raw', 'spine'), relation=source('raw', 'events'), "
+        f"entities='user_id', timestamp='happened_at', aggregates={AGGREGATES}, windows={WINDOWS}, "
+        f"spine_timestamp='asked_at'{more}) }}}}"
+    )
+
+
+# Each model, and the columns that name a row of it.
+MODELS = {
+    "plain": ("select * from {{ source('raw', 'events') }}", None),
+    "known": (
+        "select user_id, shop, happened_at, loaded_at, label as late, amount from {{ source('raw', 'events') }}",
+        None,
+    ),
+    "by_change": (_window("change"), ("user_id", "event_timestamp")),
+    "by_change_loaded": (_window("change", ", created_timestamp='loaded_at'"), ("user_id", "event_timestamp")),
+    "by_event": (_window("event"), ("user_id", "event_timestamp")),
+    "by_hour": (_window("every 1 hour", ", created_timestamp='loaded_at'"), ("user_id", "event_timestamp")),
+    "by_range": (_window("event", ", shape='range'"), ("user_id", "event_timestamp")),
+    "as_of": (_as_of(), ("no",)),
+    "as_of_loaded": (_as_of(", created_timestamp='loaded_at', allow_exact_matches=false"), ("no",)),
+    "training": (_joined(FEATURES), ("no",)),
+    "strict": (
+        _joined("['plain:amount', 'known:late']", ", allow_exact_matches=false, full_feature_names=true"),
+        ("no",),
+    ),
+    "hindsight": (_joined("['known:late', 'known:amount']", ", filter_by_created_timestamp=false"), ("no",)),
+    "latest_plain": ("{{ feature_store.latest('plain') }}", ("user_id",)),
+    "latest_known": ("{{ feature_store.latest('known') }}", ("user_id", "shop")),
+}
+PROPERTIES = {
+    "sources": [
+        {
+            "name": "raw",
+            "schema": "{{ {'duckdb': 'main', 'postgres': 'public'}.get(target.type, 'raw') }}",
+            "tables": [{"name": "events"}, {"name": "spine"}],
+        }
+    ],
+    "models": [
+        {
+            "name": "plain",
+            "config": {"meta": {"feature_view": {"entities": ["user_id"], "timestamp": "happened_at", "ttl": "3 days"}}},
+        },
+        {
+            "name": "known",
+            "config": {
+                "meta": {
+                    "feature_view": {
+                        "entities": ["user_id", "shop"],
+                        "timestamp": "happened_at",
+                        "created_timestamp": "loaded_at",
+                    }
+                }
+            },
+        },
+        {"name": "by_change", "config": {"meta": {"feature_view": {"entities": ["user_id"]}}},
+         "data_tests": ["feature_store.feature_view"]},
+    ],
+}  # fmt: skip
+
+
+def rows(count: int, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Events and a spine on a grid of quarters of hours, with neighbours a microsecond away."""
+    chance = random.Random(seed)
+
+    def moment() -> datetime:
+        quarters = timedelta(minutes=15) * chance.randrange(480)
+        return START + quarters + timedelta(microseconds=chance.choice([0, 0, 0, 0, 1, -1]))
+
+    amounts = [1.5, 0.1, 0.2, 0.3, -0.0, 0.0, 1e8, -3.25, 123456.789, math.nan, math.inf, -math.inf, None]
+    events = []
+    for _ in range(count):
+        at = moment()
+        late = chance.choice([timedelta(0), timedelta(0), timedelta(hours=chance.randrange(200)), timedelta(hours=-1)])
+        events.append({
+            "user_id": chance.choice([1, 2, 3, 4, 5, None]),
+            "shop": chance.choice(["a", "B", "b", "ä", "Z", "", None]),
+            "happened_at": at,
+            "loaded_at": None if chance.random() < 0.1 else (at + late).replace(tzinfo=None),
+            "amount": chance.choice(amounts[: 9 if chance.random() < 0.8 else None]),
+            "ratio": chance.choice([0.5, -0.0, 0.0, 0.25, None]),
+            "quantity": chance.choice([1, 2, 3, 0, -1, 2**53 + 1, None]),
+            "price": chance.choice([decimal.Decimal("1.100"), decimal.Decimal("-7.123"), decimal.Decimal("0.007"), None]),
+            "label": chance.choice(["x", "X", "y", "é", "e", "", "_", None]),
+            "paid": chance.choice([True, False, None]),
+            "day": at.date(),
+            "naive": at.replace(tzinfo=None),
+            "marks": chance.choice([[1, 2], [1, None], [], [None], None]),
+        })  # fmt: skip
+    spine = [
+        {
+            "no": number,
+            "user_id": chance.choice([1, 2, 3, 4, 5, 9, None]),
+            "shop": chance.choice(["a", "B", "b", "ä", "Z", "q", "", None]),
+            "asked_at": None if chance.random() < 0.02 else moment(),
+        }
+        for number in range(count)
+    ]
+    return events, spine
+
+
+def tables() -> dict[str, tuple[dict[str, tuple[str, str, str]], Rows]]:
+    """{table: (columns, rows)} that the models read."""
+    events, spine = rows(500, seed=11)
+    return {"events": (EVENTS, events), "spine": (SPINE, spine)}
+
+
+def create(table: str, columns: dict[str, tuple[str, str, str]], engine: int) -> str:
+    return f"create table {table} ({', '.join(f'{name} {types[engine]}' for name, types in columns.items())})"
+
+
+def on_duckdb() -> tuple[DbtProject, dict[str, Rows]]:
+    """The project as DuckDB built it, and the rows of its models."""
+    project = DbtProject(once("golden", _build))
+    with duckdb.connect(str(project.warehouse), read_only=True) as connection:
+        connection.execute("set timezone = 'UTC'")
+        return project, {name: fetched(connection.execute(f'select * from "{name}"')) for name in MODELS}
+
+
+def _build(folder: Path) -> None:
+    project = make_project(
+        folder, {"models/properties.yml": PROPERTIES} | {f"models/{name}.sql": sql for name, (sql, _) in MODELS.items()}
+    )
+    with duckdb.connect(str(project.warehouse)) as connection:
+        connection.execute("set timezone = 'UTC'")
+        for table, (columns, found) in tables().items():
+            connection.execute(create(table, columns, 0))
+            marks = ", ".join("?" * len(columns))
+            connection.executemany(f"insert into {table} values ({marks})", [list(row.values()) for row in found])
+    project.dbt("build")
+
+
+def elsewhere(folder: Path, profile: dict[str, Any], models: Path) -> Path:
+    """The same models with a profile for another warehouse."""
+    (folder / "models").symlink_to(models)
+    (folder / ".dbt_packages").mkdir()
+    (folder / ".dbt_packages" / "feature_store").symlink_to(PACKAGE)
+    for name, content in {
+        "dbt_project.yml": {
+            "name": "shop", "version": "1.0.0", "config-version": 2, "profile": "shop",
+            "packages-install-path": ".dbt_packages", "flags": {"send_anonymous_usage_stats": False},
+            "models": {"shop": {"+materialized": "table"}},
+        },
+        "packages.yml": {"packages": [{"local": str(PACKAGE)}]},
+        "profiles.yml": {"shop": {"target": "dev", "outputs": {"dev": profile}}},
+    }.items():  # fmt: skip
+        (folder / name).write_text(yaml.safe_dump(content))
+    return folder
+
+
+def fetched(cursor: Any) -> Rows:
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def differences(model: str, ours: Rows, theirs: Rows) -> list[tuple[Any, ...]]:
+    """Where two warehouses' rows of a model differ: [(the row's key, column, value, the other's value)]."""
+    key = MODELS[model][1]
+    one, other = ({tuple(exact(row[name]) for name in key): row for row in side} for side in (ours, theirs))
+    assert len(one) == len(ours) == len(theirs)
+    assert len(one) >= 5
+    assert one.keys() == other.keys()
+    assert list(ours[0]) == list(theirs[0])
+    return [
+        (place, name, value, other[place][name])
+        for place, row in one.items()
+        for name, value in row.items()
+        if not same(name, value, other[place][name])
+    ]
+
+
+def exact(value: Any) -> Any:
+    """A value that equals another only where both are the same to the bit, whatever the driver made of its type."""
+    if isinstance(value, float):
+        return "nan" if math.isnan(value) else struct.pack("d", value)
+    if isinstance(value, decimal.Decimal):
+        return value.normalize()
+    if isinstance(value, datetime) and value.tzinfo:
+        return value.astimezone(UTC).replace(tzinfo=None)
+    return value
+
+
+def same(name: str, one: Any, other: Any) -> bool:
+    if name.startswith(LOOSE) and one is not None and other is not None:
+        return (math.isnan(one) and math.isnan(other)) or math.isclose(one, other, rel_tol=1e-12)
+    return exact(one) == exact(other)
