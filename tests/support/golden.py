@@ -46,7 +46,8 @@ SPINE = {
     "shop": ("varchar", "varchar", "string"),
     "asked_at": ("timestamptz", "timestamptz", "timestamp"),
 }
-WINDOWS = "['1 hour', '1 day', '7 days']"
+# A warehouse that takes long over each column is asked for fewer windows (``--vars``).
+WINDOWS = "var('windows', ['1 hour', '1 day', '7 days'])"
 AGGREGATES = """[
     {'name': 'n', 'function': 'count'},
     {'name': 'paid', 'function': 'count', 'where': 'paid'},
@@ -242,18 +243,23 @@ def fetched(cursor: Any) -> Rows:
 
 
 def differences(model: str, ours: Rows, theirs: Rows) -> list[tuple[Any, ...]]:
-    """Where two warehouses' rows of a model differ: [(the row's key, column, value, the other's value)]."""
+    """Where two warehouses' rows of a model differ: [(the row's key, column, value, the other's value)].
+
+    The other one may have been asked for fewer windows.
+    """
     key = MODELS[model][1]
     one, other = ({tuple(exact(row[name]) for name in key): row for row in side} for side in (ours, theirs))
     assert len(one) == len(ours) == len(theirs)
     assert len(one) >= 5
     assert one.keys() == other.keys()
-    assert list(ours[0]) == list(theirs[0])
+    assert [name for name in ours[0] if name in theirs[0] or not name.endswith(("_1h", "_1d", "_7d"))] == list(
+        theirs[0]
+    )
     return [
         (place, name, value, other[place][name])
         for place, row in one.items()
         for name, value in row.items()
-        if not same(name, value, other[place][name])
+        if name in theirs[0] and not same(name, value, other[place][name])
     ]
 
 
