@@ -26,7 +26,10 @@
 
 {% macro default___stated_decimal(sum, type) -%}
     {%- if feature_store._number_kind(type) == 'decimal' and '(' in type -%}
-        cast({{ sum }} as decimal(38, {{ feature_store._decimal_places(type) }}))
+        cast(
+            {{ sum }}
+            as decimal(38, {{ feature_store._decimal_places(type) }})
+        )
     {%- else -%}
         {{ sum }}
     {%- endif -%}

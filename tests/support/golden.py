@@ -10,41 +10,34 @@ from __future__ import annotations
 import decimal
 import math
 import random
-import struct
-from datetime import datetime, timedelta, timezone
-from pathlib import Path
+from datetime import datetime, timedelta
 from typing import Any
 
-import duckdb
-import yaml
-
-from tests.support.dbt import PACKAGE, DbtProject, make_project
-from tests.support.once import once
+from tests.support.two_engines import SCHEMA, UTC, Columns, close, exact
 
 Rows = list[dict[str, Any]]
-UTC = timezone.utc
 START = datetime(2026, 3, 27, tzinfo=UTC)  # clocks change in Europe on the 29th
-# name: type on DuckDB, PostgreSQL and Spark
+# name: type on DuckDB, type on PostgreSQL
 EVENTS = {
-    "user_id": ("bigint", "bigint", "bigint"),
-    "shop": ("varchar", "text", "string"),
-    "happened_at": ("timestamptz", "timestamptz", "timestamp"),
-    "loaded_at": ("timestamp", "timestamp", "timestamp_ntz"),
-    "amount": ("double", "double precision", "double"),
-    "ratio": ("float", "real", "float"),
-    "quantity": ("bigint", "bigint", "bigint"),
-    "price": ("decimal(12, 3)", "numeric(12, 3)", "decimal(12, 3)"),
-    "label": ("varchar", "varchar(20)", "string"),
-    "paid": ("boolean", "boolean", "boolean"),
-    "day": ("date", "date", "date"),
-    "naive": ("timestamp", "timestamp", "timestamp_ntz"),
-    "marks": ("integer[]", "integer[]", "array<int>"),
+    "user_id": ("bigint", "bigint"),
+    "shop": ("varchar", "text"),
+    "happened_at": ("timestamptz", "timestamptz"),
+    "loaded_at": ("timestamp", "timestamp"),
+    "amount": ("double", "double precision"),
+    "ratio": ("float", "real"),
+    "quantity": ("bigint", "bigint"),
+    "price": ("decimal(12, 3)", "numeric(12, 3)"),
+    "label": ("varchar", "varchar(20)"),
+    "paid": ("boolean", "boolean"),
+    "day": ("date", "date"),
+    "naive": ("timestamp", "timestamp"),
+    "marks": ("integer[]", "integer[]"),
 }
 SPINE = {
-    "no": ("bigint", "bigint", "bigint"),
-    "user_id": ("integer", "integer", "int"),
-    "shop": ("varchar", "varchar", "string"),
-    "asked_at": ("timestamptz", "timestamptz", "timestamp"),
+    "no": ("bigint", "bigint"),
+    "user_id": ("integer", "integer"),
+    "shop": ("varchar", "varchar"),
+    "asked_at": ("timestamptz", "timestamptz"),
 }
 # A warehouse that takes long over each column is asked for fewer windows (``--vars``).
 WINDOWS = "var('windows', ['1 hour', '1 day', '7 days'])"
@@ -121,7 +114,7 @@ PROPERTIES = {
     "sources": [
         {
             "name": "raw",
-            "schema": "{{ {'duckdb': 'main', 'postgres': 'public'}.get(target.type, 'raw') }}",
+            "schema": SCHEMA,
             "tables": [{"name": "events"}, {"name": "spine"}],
         }
     ],
@@ -188,93 +181,30 @@ def rows(count: int, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, An
     return events, spine
 
 
-def tables() -> dict[str, tuple[dict[str, tuple[str, str, str]], Rows]]:
+FILES = {"models/properties.yml": PROPERTIES} | {f"models/{name}.sql": sql for name, (sql, _) in MODELS.items()}
+
+
+def tables() -> dict[str, tuple[Columns, Rows]]:
     """{table: (columns, rows)} that the models read."""
     events, spine = rows(500, seed=11)
     return {"events": (EVENTS, events), "spine": (SPINE, spine)}
 
 
-def create(table: str, columns: dict[str, tuple[str, str, str]], engine: int) -> str:
-    return f"create table {table} ({', '.join(f'{name} {types[engine]}' for name, types in columns.items())})"
-
-
-def on_duckdb() -> tuple[DbtProject, dict[str, Rows]]:
-    """The project as DuckDB built it, and the rows of its models."""
-    project = DbtProject(once("golden", _build))
-    with duckdb.connect(str(project.warehouse), read_only=True) as connection:
-        connection.execute("set timezone = 'UTC'")
-        return project, {name: fetched(connection.execute(f'select * from "{name}"')) for name in MODELS}
-
-
-def _build(folder: Path) -> None:
-    project = make_project(
-        folder, {"models/properties.yml": PROPERTIES} | {f"models/{name}.sql": sql for name, (sql, _) in MODELS.items()}
-    )
-    with duckdb.connect(str(project.warehouse)) as connection:
-        connection.execute("set timezone = 'UTC'")
-        for table, (columns, found) in tables().items():
-            connection.execute(create(table, columns, 0))
-            marks = ", ".join("?" * len(columns))
-            connection.executemany(f"insert into {table} values ({marks})", [list(row.values()) for row in found])
-    project.dbt("build")
-
-
-def elsewhere(folder: Path, profile: dict[str, Any], models: Path) -> Path:
-    """The same models with a profile for another warehouse."""
-    (folder / "models").symlink_to(models)
-    (folder / ".dbt_packages").mkdir()
-    (folder / ".dbt_packages" / "feature_store").symlink_to(PACKAGE)
-    for name, content in {
-        "dbt_project.yml": {
-            "name": "shop", "version": "1.0.0", "config-version": 2, "profile": "shop",
-            "packages-install-path": ".dbt_packages", "flags": {"send_anonymous_usage_stats": False},
-            "models": {"shop": {"+materialized": "table"}},
-        },
-        "packages.yml": {"packages": [{"local": str(PACKAGE)}]},
-        "profiles.yml": {"shop": {"target": "dev", "outputs": {"dev": profile}}},
-    }.items():  # fmt: skip
-        (folder / name).write_text(yaml.safe_dump(content))
-    return folder
-
-
-def fetched(cursor: Any) -> Rows:
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-
 def differences(model: str, ours: Rows, theirs: Rows) -> list[tuple[Any, ...]]:
-    """Where two warehouses' rows of a model differ: [(the row's key, column, value, the other's value)].
-
-    The other one may have been asked for fewer windows.
-    """
+    """Where two warehouses' rows of a model differ: [(the row's key, column, value, the other's value)]."""
     key = MODELS[model][1]
     one, other = ({tuple(exact(row[name]) for name in key): row for row in side} for side in (ours, theirs))
     assert len(one) == len(ours) == len(theirs)
     assert len(one) >= 5
     assert one.keys() == other.keys()
-    assert [name for name in ours[0] if name in theirs[0] or not name.endswith(("_1h", "_1d", "_7d"))] == list(
-        theirs[0]
-    )
+    assert list(ours[0]) == list(theirs[0])
     return [
         (place, name, value, other[place][name])
         for place, row in one.items()
         for name, value in row.items()
-        if name in theirs[0] and not same(name, value, other[place][name])
+        if not same(name, value, other[place][name])
     ]
 
 
-def exact(value: Any) -> Any:
-    """A value that equals another only where both are the same to the bit, whatever the driver made of its type."""
-    if isinstance(value, float):
-        return "nan" if math.isnan(value) else struct.pack("d", value)
-    if isinstance(value, decimal.Decimal):
-        return value.normalize()
-    if isinstance(value, datetime) and value.tzinfo:
-        return value.astimezone(UTC).replace(tzinfo=None)
-    return value
-
-
 def same(name: str, one: Any, other: Any) -> bool:
-    if name.startswith(LOOSE) and one is not None and other is not None:
-        return (math.isnan(one) and math.isnan(other)) or math.isclose(one, other, rel_tol=1e-12)
-    return exact(one) == exact(other)
+    return close(one, other) if name.startswith(LOOSE) else exact(one) == exact(other)

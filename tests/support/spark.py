@@ -11,9 +11,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import yaml
+
+from tests.support.dbt import DbtFailed, make_project
+
+Row = dict[str, Any]
+# What Spark calls the types of DuckDB, and what Arrow does.
+_TYPES = {
+    "bigint": ("bigint", pa.int64()), "integer": ("int", pa.int32()), "double": ("double", pa.float64()),
+    "float": ("float", pa.float32()), "boolean": ("boolean", pa.bool_()), "varchar": ("string", pa.string()),
+    "uuid": ("string", pa.string()), "json": ("string", pa.string()), "date": ("date", pa.date32()),
+    "timestamptz": ("timestamp", pa.timestamp("us", "UTC")), "timestamp": ("timestamp_ntz", pa.timestamp("us", "UTC")),
+}  # fmt: skip
 
 # In one JVM, with as few tasks as there are cores: hundreds of tasks over a few hundred rows are all that these tests would wait for.
 _SETTINGS = {
@@ -42,6 +58,75 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@dataclass(frozen=True)
+class Spark:
+    """A server and a session on it whose zone is UTC; dbt's own are in one whose clocks change."""
+
+    url: str
+    session: Any
+
+    def create(self, table: str, columns: Mapping[str, tuple[str, str]], rows: Sequence[Row]) -> None:
+        """A table of the schema `public`, anew; types are those of DuckDB."""
+        types = {name: _type(declared[0]) for name, declared in columns.items()}
+        given = pa.Table.from_pylist(list(rows), pa.schema([(name, arrow) for name, (_, arrow) in types.items()]))
+        self.session.createDataFrame(given).createOrReplaceTempView("given")
+        casts = ", ".join(f"cast({name} as {type_}) as {name}" for name, (type_, _) in types.items())
+        self.session.sql("create schema if not exists public")
+        self.session.sql(f"drop table if exists public.{table}")
+        self.session.sql(f"create table public.{table} as select {casts} from given")
+
+    def dbt(self, folder: Path, files: Mapping[str, Any], *arguments: str) -> Path:
+        """A project with these files, its models as tables of the schema `built`, run by dbt; gives its folder.
+
+        Raises:
+            DbtFailed: with what dbt printed.
+        """
+        project = make_project(folder, dict(files))
+        settings = yaml.safe_load((folder / "dbt_project.yml").read_text())
+        profile = {"type": "spark", "method": "session", "schema": "built", "host": "NA", "threads": 2}
+        project.write({
+            "dbt_project.yml": settings | {"models": {"shop": {"+materialized": "table"}}},
+            "profiles.yml": {"shop": {"target": "dev", "outputs": {"dev": profile}}},
+        })  # fmt: skip
+        self.run(folder, *arguments)
+        return folder
+
+    def run(self, folder: Path, *arguments: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "dbt.cli.main", *arguments],
+            cwd=folder, env=environment() | {"DBT_PROFILES_DIR": str(folder), "SPARK_REMOTE": self.url},
+            capture_output=True, text=True,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise DbtFailed(done.stdout[-8000:] + done.stderr[-2000:])
+
+    def rows(self, model: str, schema: str = "built") -> list[Row]:
+        """What a model holds; moments in UTC."""
+        return self.session.sql(f"select * from {schema}.{model}").toArrow().to_pylist()
+
+
+def _type(duckdb: str) -> tuple[str, pa.DataType]:
+    if duckdb.endswith("[]"):
+        name, arrow = _type(duckdb[:-2])
+        return f"array<{name}>", pa.list_(arrow)
+    if duckdb.startswith("decimal"):
+        digits, places = duckdb[8:-1].split(",")
+        return duckdb, pa.decimal128(int(digits), int(places))
+    return _TYPES[duckdb]
+
+
+@contextmanager
+def spark() -> Iterator[Spark]:
+    """Spark in one JVM, and a session on it."""
+    from pyspark.sql import SparkSession
+
+    with server() as url:
+        session = SparkSession.builder.remote(url).create()
+        session.sql("set spark.sql.session.timeZone = UTC")
+        yield Spark(url, session)
+        session.stop()
 
 
 @contextmanager
