@@ -39,6 +39,12 @@ def test_postgres_gives_the_rows_of_duckdb(built: Built, model: str) -> None:
     assert golden.differences(model, built.duckdb[model], built.postgres[model]) == []
 
 
+@pytest.mark.parametrize("model", golden.BY_THE_RULE)
+def test_the_rows_are_what_the_rule_says(built: Built, model: str) -> None:
+    assert golden.unlike_the_rule(model, built.duckdb[model]) == []
+    assert golden.unlike_the_rule(model, built.postgres[model]) == []
+
+
 @pytest.mark.parametrize("model", ["training", "strict", "hindsight", "as_of", "as_of_loaded"])
 def test_rows_come_back_in_the_order_of_the_spine(built: Built, model: str) -> None:
     assert [row["no"] for row in built.postgres[model]] == [row["no"] for row in built.duckdb[model]]

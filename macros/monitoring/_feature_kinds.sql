@@ -185,8 +185,10 @@ case
         as {{ types.text }}
     )
     when {{ of }}.kind = 'float' and {{ number }} = 0 then '0.0'
-    when {{ of }}.kind = 'float' and {{ of }}.data_type = 'float' then cast(cast({{ number }} as {{ types.float }}) as {{ types.text }})
-    when {{ of }}.kind = 'float' then cast({{ number }} as {{ types.text }})
+    when {{ of }}.kind = 'float' and {{ of }}.data_type = 'float' then {{ feature_store._double_text(
+        'cast(' ~ number ~ ' as ' ~ types.float ~ ')'
+    ) }}
+    when {{ of }}.kind = 'float' then {{ feature_store._double_text(number) }}
     else substr({{ label }}, 1, 200)
 end
 {%- endmacro %}

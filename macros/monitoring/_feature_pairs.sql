@@ -141,6 +141,13 @@ _fs_pairs as (
     {{- return('cast(' ~ expression ~ ' as ' ~ types.text ~ ')') -}}
 {%- endmacro %}
 
+{% macro spark___value_text(expression, data_type) -%}
+    {%- if (data_type or '') | lower in ('float', 'double') -%}
+        {{- return(feature_store._double_text(expression)) -}}
+    {%- endif -%}
+    {{- return('cast(' ~ expression ~ ' as ' ~ feature_store._types().text ~ ')') -}}
+{%- endmacro %}
+
 
 
 {% macro _check_sample(macro_name, sample) -%}

@@ -13,6 +13,7 @@ import random
 from datetime import datetime, timedelta
 from typing import Any
 
+from tests import oracle
 from tests.support.two_engines import SCHEMA, UTC, Columns, close, exact
 
 Rows = list[dict[str, Any]]
@@ -87,6 +88,8 @@ def _as_of(more: str = "") -> str:
     )
 
 
+# What plain Python can say too.
+BY_THE_RULE = ("training", "strict", "hindsight", "latest_plain", "latest_known")
 # Each model, and the columns that name a row of it.
 MODELS = {
     "plain": ("select * from {{ source('raw', 'events') }}", None),
@@ -208,3 +211,63 @@ def differences(model: str, ours: Rows, theirs: Rows) -> list[tuple[Any, ...]]:
 
 def same(name: str, one: Any, other: Any) -> bool:
     return close(one, other) if name.startswith(LOOSE) else exact(one) == exact(other)
+
+
+def by_the_rule(model: str) -> dict[Any, dict[str, Any]]:
+    """What the point-in-time rule says in plain Python, for training sets and latest rows: {the row's key: features}."""
+    events, spine = rows(500, seed=11)
+    plain = oracle.View(ttl=_microseconds(timedelta(days=3)))
+    known = oracle.View(created=True)
+    of_plain = [_row(event, ("user_id",), set(EVENTS) - {"user_id", "happened_at"}) for event in events]
+    of_known = [_row(event, ("user_id", "shop"), {"label", "amount"}) for event in events]
+    if model.startswith("latest"):
+        view, seen = (plain, of_plain) if model == "latest_plain" else (known, of_known)
+        now = _microseconds(datetime.now(UTC))
+        return {keys: dict(row.features) for keys, row in oracle.latest(view, seen, now).items()}
+    strict = {"allow_exact_matches": model != "strict"}
+    expected = {}
+    for label in spine:
+        moment = None if label["asked_at"] is None else _microseconds(label["asked_at"])
+        one = oracle.point_in_time_value(plain, of_plain, (label["user_id"],), moment, **strict)
+        other = oracle.point_in_time_value(
+            known, of_known, (label["user_id"], label["shop"]), moment,
+            filter_by_created_timestamp=model != "hindsight", **strict,
+        )  # fmt: skip
+        first, second = (({} if row is None else row.features) for row in (one, other))
+        expected[label["no"],] = {
+            "training": {name: first.get(name) for name in ("amount", "quantity", "price", "label", "marks", "naive")}
+            | {"late": second.get("late")},
+            "strict": {"plain__amount": first.get("amount"), "known__late": second.get("late")},
+            "hindsight": {"late": second.get("late"), "amount": second.get("amount")},
+        }[model]
+    return expected
+
+
+def unlike_the_rule(model: str, found: Rows) -> list[tuple[Any, ...]]:
+    """Where a warehouse's rows of a model are not what the rule says."""
+    expected = by_the_rule(model)
+    key = MODELS[model][1]
+    assert len(expected) == len(found) >= 5
+    return [
+        (place, name, value, row[name])
+        for row in found
+        for place in [tuple(row[name] for name in key)]
+        for name, value in expected[place].items()
+        if exact(value) != exact(row[name])
+    ]
+
+
+def _row(event: dict[str, Any], keys: tuple[str, ...], features: set[str]) -> oracle.Row:
+    loaded = event["loaded_at"]
+    return oracle.Row(
+        tuple(event[name] for name in keys),
+        _microseconds(event["happened_at"]),
+        None if loaded is None else _microseconds(loaded.replace(tzinfo=UTC)),
+        {"late" if name == "label" and "shop" in keys else name: event[name] for name in features},
+    )
+
+
+def _microseconds(value: datetime | timedelta) -> int:
+    return (value if isinstance(value, timedelta) else value - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(
+        microseconds=1
+    )
