@@ -69,10 +69,22 @@ FEATURES = (
 )
 
 
-def _window(grain: str, more: str = "") -> str:
+# Those that PostgreSQL takes frames for: a view of nothing else is one pass.
+COUNTS = """[
+    {'name': 'n', 'function': 'count'},
+    {'name': 'paid', 'function': 'count', 'where': 'paid'},
+    {'name': 'quantity', 'function': 'sum', 'expression': 'quantity'},
+    {'name': 'mean_quantity', 'function': 'avg', 'expression': 'quantity', 'where': 'paid'},
+    {'name': 'price', 'function': 'sum', 'expression': 'price'},
+    {'name': 'mean_price', 'function': 'avg', 'expression': 'price'},
+    {'name': 'twice', 'function': 'sum', 'expression': 'quantity * 2'},
+]"""
+
+
+def _window(grain: str, more: str = "", aggregates: str = AGGREGATES) -> str:
     return (
         "{{ feature_store.window_aggregates(relation=source('raw', 'events'), entities='user_id', "
-        f"timestamp='happened_at', aggregates={AGGREGATES}, windows={WINDOWS}, grain={grain!r}{more}) }}}}"
+        f"timestamp='happened_at', aggregates={aggregates}, windows={WINDOWS}, grain={grain!r}{more}) }}}}"
     )
 
 
@@ -100,6 +112,8 @@ MODELS = {
     "by_change": (_window("change"), ("user_id", "event_timestamp")),
     "by_change_loaded": (_window("change", ", created_timestamp='loaded_at'"), ("user_id", "event_timestamp")),
     "by_event": (_window("event"), ("user_id", "event_timestamp")),
+    "counts_by_change": (_window("change", aggregates=COUNTS), ("user_id", "event_timestamp")),
+    "counts_by_event": (_window("event", aggregates=COUNTS), ("user_id", "event_timestamp")),
     "by_hour": (_window("every 1 hour", ", created_timestamp='loaded_at'"), ("user_id", "event_timestamp")),
     "by_range": (_window("event", ", shape='range'"), ("user_id", "event_timestamp")),
     "as_of": (_as_of(), ("no",)),
