@@ -1,6 +1,7 @@
 # make demo    the whole way on an example shop: raw data, dbt build, materialize, online and training features; with
 #              TARGET=postgres on a private PostgreSQL
-# make test    lint, then the whole test suite
+# make test    lint, then the whole test suite; what runs on Spark, too, once make test-spark has installed that
+# make test-spark   the tests that run on Spark (needs Java 17)
 # make diff    what changed in the example's features since SINCE (a git revision; default the commit before)
 # make feast   an environment with Feast, for the tests of moving from it (make test makes it too)
 # Needs Python 3.11 or newer; everything else goes into .venv, and Feast into .venv-feast.
@@ -14,12 +15,13 @@ PIP := $(BIN)/python $(INSTALL) --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test feast lint format diff stop clean
+.PHONY: help demo test test-spark feast lint format diff stop clean
 
 help:
 	@echo "make demo     run the example: raw data, dbt build, materialize, then features online and for training"
 	@echo "make stop     stop the private Redis that the demo started; its data stays in dbt_project/.redis/"
 	@echo "make test     lint, then the whole test suite"
+	@echo "make test-spark  the tests that run on Spark: a few minutes, and 700 MB to install once; needs Java 17"
 	@echo "make feast    install Feast into $(FEAST), for the tests of moving from it; make test does too"
 	@echo "make lint     ruff: rules and format"
 	@echo "make format   let ruff mend what it can"
@@ -43,7 +45,10 @@ stop:
 
 # Files in the order of tests/conftest.py: the longest first. Tests start many a Python, which would compile all of it anew.
 test: lint feast
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder$(if $(wildcard $(VENV)/.spark), -m 'not soak')
+
+test-spark: $(VENV)/.spark
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m spark
 
 feast: $(FEAST)/.installed
 
@@ -80,6 +85,11 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV), with what the tests need (a minute or so, once) ..."
 	@$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.demo $(VENV)/.demo-postgres
+
+$(VENV)/.spark: pyproject.toml constraints.txt | $(VENV)/.dev
+	@echo "Installing Spark into $(VENV) (700 MB, a minute or two, once) ..."
+	@$(PIP) --editable '.[dev,spark]'
+	@touch $@
 
 # Feast asks for versions that dbt and DuckDB do not, so it has an environment of its own.
 $(FEAST)/.installed: constraints-feast.txt | $(BIN)/python

@@ -62,6 +62,10 @@
     {%- do return(feature_store.postgres___types_of_query('select * from ' ~ query ~ ' as query', names)) -%}
 {% endmacro %}
 
+{% macro spark___columns_of_query(query) %}
+    {%- do return(feature_store.spark___types_of_query('select * from ' ~ query ~ ' as query', none)) -%}
+{% endmacro %}
+
 {#-- DuckDB takes a query apart without looking for its tables, so that they can be looked for first: dbt compiles models, and unit tests,
      before what they read is there. A table that is a file by its name is taken to be there. --#}
 {% macro duckdb___columns_of_query(query) %}
@@ -120,4 +124,47 @@
         {%- do found.setdefault(column.name | lower, column) -%}
     {%- endfor -%}
     {%- do return(found) -%}
+{% endmacro %}
+
+
+{#-- {column: data type} of a query that is there to run, as far as they can be known without running it; `names` are its columns. --#}
+{% macro default___types_of_query(query, names) %}
+    {%- do return({}) -%}
+{% endmacro %}
+
+{% macro postgres___types_of_query(query, names) %}
+    {%- set text = feature_store._types().text -%}
+    {%- set types = [] -%}
+    {%- for name in names -%}
+        {%- do types.append('cast(pg_typeof(query.' ~ feature_store._quoted(name) ~ ') as ' ~ text ~ ')') -%}
+    {%- endfor -%}
+    {%- set described -%}
+        select {{ types | join(', ') }}
+        from (select 1) as one
+        left join (select * from ({{ query }}) as query limit 0) as query on true
+    {%- endset -%}
+    {%- set found = {} -%}
+    {%- for row in run_query(described) or [] -%}
+        {%- for name in names -%}
+            {%- do found.update({name: row[loop.index0]}) -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {%- do return(found) -%}
+{% endmacro %}
+
+{% macro duckdb___types_of_query(query, names) %}
+    {%- set types = {} -%}
+    {%- for row in run_query('describe ' ~ query) or [] -%}
+        {%- do types.update({row[0]: row[1]}) -%}
+    {%- endfor -%}
+    {%- do return(types) -%}
+{% endmacro %}
+
+
+{% macro spark___types_of_query(query, names) %}
+    {%- set types = {} -%}
+    {%- for row in run_query('describe query ' ~ query) or [] -%}
+        {%- do types.update({row[0]: row[1]}) -%}
+    {%- endfor -%}
+    {%- do return(types) -%}
 {% endmacro %}

@@ -131,3 +131,18 @@
             {%- endif %}
         )
 {%- endmacro %}
+
+{#-- Spark turns to powers of ten at 1e7 and 1e-3; the rest is a matter of spelling. --#}
+{% macro spark___double_text(number) -%}
+    {%- set text = 'cast(' ~ number ~ ' as string)' -%}
+    case
+            when isnan({{ number }}) or abs({{ number }}) = double('infinity') then replace(lower({{ text }}), 'infinity', 'inf')
+            when {{ text }} not like '%E%' then {{ text }}
+            when abs({{ number }}) >= 1E-4D and abs({{ number }}) < 1E16D
+                then regexp_replace(cast(cast({{ text }} as decimal(38, 20)) as string), '([.][0-9]+?)0+$', '$1')
+            else regexp_replace(
+                regexp_replace(replace(lower({{ text }}), '.0e', 'e'), 'e([0-9])', 'e+$1'),
+                'e([+-])([0-9])$', 'e$10$2'
+            )
+        end
+{%- endmacro %}

@@ -17,6 +17,15 @@
     {%- endif -%}
 {%- endmacro %}
 
+{#-- A column may have a collation of its own; without one text is compared by its bytes. --#}
+{% macro spark___exact(expression, data_type) -%}
+    {%- if ' collate ' in (data_type or '') | lower -%}
+        ({{ expression }} collate utf8_binary)
+    {%- else -%}
+        {{ expression }}
+    {%- endif -%}
+{%- endmacro %}
+
 {#-- The collation becomes a part of the column's type: it holds in all that is made from it. --#}
 {% macro duckdb___exact(expression, data_type) -%}
     {%- if (data_type or '') | upper == 'VARCHAR' -%}

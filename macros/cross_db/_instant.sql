@@ -6,8 +6,15 @@
 
 {#-- Whether a type is that of moments with a time zone; not PostgreSQL's `timestamp without time zone`. --#}
 {% macro _is_zoned(data_type) %}
-    {%- set type = (data_type or '') | upper -%}
+    {%- do return(adapter.dispatch('_is_zoned', 'feature_store')((data_type or '') | upper)) -%}
+{% endmacro %}
+
+{% macro default___is_zoned(type) %}
     {%- do return('WITH TIME ZONE' in type or 'TIMESTAMPTZ' in type) -%}
+{% endmacro %}
+
+{% macro spark___is_zoned(type) %}
+    {%- do return(type in ('TIMESTAMP', 'TIMESTAMP_LTZ')) -%}
 {% endmacro %}
 
 {#-- The seconds since 1970 are absolute for a zoned timestamp and nominal for a naive one: no session's zone has a part in them. --#}
@@ -21,6 +28,24 @@
         cast({{ expression }} as timestamp)
     {%- else -%}
         (timestamp '1970-01-01' + extract(epoch from {{ expression }}) * interval '1 second')
+    {%- endif -%}
+{%- endmacro %}
+
+{#-- A `timestamp` is absolute there and is cast by the session's zone; its microseconds since 1970 are not. --#}
+{% macro spark___instant(expression, data_type) -%}
+    {%- set type = (data_type or '') | lower -%}
+    {%- set absolute = "(timestamp_ntz '1970-01-01' + unix_micros({}) * interval '0.000001' second)" -%}
+    {%- if type == 'timestamp_ntz' -%}
+        {{ expression }}
+    {%- elif type in ('timestamp', 'timestamp_ltz') -%}
+        {{ absolute.format(expression) }}
+    {%- elif type -%}
+        cast({{ expression }} as timestamp_ntz)
+    {%- else -%}
+        case
+            when typeof({{ expression }}) = 'timestamp' then {{ absolute.format('cast(' ~ expression ~ ' as timestamp)') }}
+            else cast({{ expression }} as timestamp_ntz)
+        end
     {%- endif -%}
 {%- endmacro %}
 
@@ -47,4 +72,72 @@
     {%- else -%}
         coalesce(make_timestamp(epoch_us({{ expression }})), cast({{ expression }} as timestamp))
     {%- endif -%}
+{%- endmacro %}
+
+
+{#-- A moment in UTC, given as text, as a literal of an `_instant`. --#}
+{% macro _timestamp(text) %}
+    {{- return(adapter.dispatch('_timestamp', 'feature_store')(text)) -}}
+{% endmacro %}
+
+{% macro default___timestamp(text) -%}
+    timestamp '{{ text }}'
+{%- endmacro %}
+
+{#-- Without NTZ it would be a moment of the session's zone. --#}
+{% macro spark___timestamp(text) -%}
+    timestamp_ntz '{{ text }}'
+{%- endmacro %}
+
+
+{#-- An `_instant` as a timestamp with a time zone. --#}
+{% macro default___zoned(instant) -%}
+    {{ instant }} at time zone 'UTC'
+{%- endmacro %}
+
+{#-- What adds days to a `timestamp` goes by the session's zone. --#}
+{% macro spark___zoned(instant) -%}
+    timestamp_micros(({{ instant }} - timestamp_ntz '1970-01-01') div interval '0.000001' second)
+{%- endmacro %}
+
+
+{#-- The present moment as an `_instant`. --#}
+{% macro _now() -%}
+    {{ return(adapter.dispatch('_now', 'feature_store')()) }}
+{%- endmacro %}
+
+{% macro default___now() -%}
+    {%- set types = feature_store._types() -%}
+    cast(current_timestamp as {{ types.timestamp }})
+{%- endmacro %}
+
+{% macro spark___now() -%}
+    {{ feature_store.spark___instant('current_timestamp()', 'timestamp') }}
+{%- endmacro %}
+
+{#-- `now()` stands still in a transaction. --#}
+{% macro postgres___now() -%}
+    (clock_timestamp() at time zone 'UTC')
+{%- endmacro %}
+
+{% macro duckdb___now() -%}
+    make_timestamp(epoch_us(now()))
+{%- endmacro %}
+
+
+{#-- The whole seconds from one `_instant` to a later one. --#}
+{% macro _age_seconds(earlier, later) %}
+    {{- return(adapter.dispatch('_age_seconds', 'feature_store')(earlier, later)) -}}
+{% endmacro %}
+
+{% macro default___age_seconds(earlier, later) -%}
+    cast(floor(extract(epoch from ({{ later }} - {{ earlier }}))) as bigint)
+{%- endmacro %}
+
+{% macro duckdb___age_seconds(earlier, later) -%}
+    date_sub('second', {{ earlier }}, {{ later }})
+{%- endmacro %}
+
+{% macro spark___age_seconds(earlier, later) -%}
+    ({{ later }} - {{ earlier }}) div interval '1' second
 {%- endmacro %}

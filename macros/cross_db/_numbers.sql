@@ -1,18 +1,4 @@
-{#-- What engines call their numbers, and how they reckon with them. --#}
-
-
-{#-- The type of a 64-bit floating point number. --#}
-{% macro _double() -%}
-    {{ return(adapter.dispatch('_double', 'feature_store')()) }}
-{%- endmacro %}
-
-{% macro default___double() -%}
-    double precision
-{%- endmacro %}
-
-{% macro duckdb___double() -%}
-    double
-{%- endmacro %}
+{#-- How engines reckon with their numbers. --#}
 
 
 {#-- A double's exact value as a numeric, in units of 2^-70: PostgreSQL's own cast keeps 15 digits of it. Two whole numbers of 49 and 50
@@ -33,16 +19,56 @@
 {%- endmacro %}
 
 
-{#-- Any one value of a group, of the rows where a condition holds. --#}
-{% macro _any_value(expression, condition) -%}
-    {{ return(adapter.dispatch('_any_value', 'feature_store')(expression, condition)) }}
+{#-- A sum of decimals of a type: of 38 digits, with as many behind the point. --#}
+{% macro _stated_decimal(sum, type) -%}
+    {{- return(adapter.dispatch('_stated_decimal', 'feature_store')(sum, type)) -}}
 {%- endmacro %}
 
-{% macro default___any_value(expression, condition) -%}
-    any_value({{ expression }}) filter (where {{ condition }})
+{% macro default___stated_decimal(sum, type) -%}
+    {%- if feature_store._number_kind(type) == 'decimal' and '(' in type -%}
+        cast(
+            {{ sum }}
+            as decimal(38, {{ feature_store._decimal_places(type) }})
+        )
+    {%- else -%}
+        {{ sum }}
+    {%- endif -%}
 {%- endmacro %}
 
-{#-- PostgreSQL has any_value from 16 on. --#}
-{% macro postgres___any_value(expression, condition) -%}
-    (array_agg({{ expression }}) filter (where {{ condition }}))[1]
+{#-- A sum is that already. --#}
+{% macro duckdb___stated_decimal(sum, type) -%}
+    {{ sum }}
+{%- endmacro %}
+
+
+{#-- A double in units of 2^-70 as a whole number of 30 digits, where its magnitude lies from 2^-20 to 2^29 or it is 0; else NULL. A cast
+     of a double goes through its decimal text, so it is cut into two integers, which are exact. --#}
+{% macro spark___units(double) -%}
+    {%- set scaled = double ~ ' * 1048576D' -%}
+    case
+            when {{ double }} = 0D then cast(0 as decimal(38, 0))
+            when abs({{ double }}) >= 9.5367431640625E-7D and abs({{ double }}) < 536870912D
+                then cast(
+                    cast(cast({{ scaled }} as bigint) as decimal(16, 0)) * 1125899906842624
+                    + cast(({{ scaled }} - cast({{ scaled }} as bigint)) * 1125899906842624D as bigint)
+                    as decimal(38, 0)
+                )
+        end
+{%- endmacro %}
+
+{#-- Subtracting totals costs a digit each time, and Spark takes it from behind the point where there are more than 6. --#}
+{% macro spark___summand(aggregate, value) -%}
+    {%- if aggregate.kind == 'integer' -%}
+        cast({{ value }} as decimal(38, 0))
+    {%- elif aggregate.kind == 'decimal' -%}
+        {%- set digits = aggregate.type.split('(')[1].split(',')[0] | int if '(' in aggregate.type else 10 -%}
+        {%- set places = feature_store._decimal_places(aggregate.type) if '(' in aggregate.type else 0 -%}
+        {%- if places > 6 and digits > 26 -%}
+            cast({{ value }} as decimal({{ [26, places] | max }}, {{ places }}))
+        {%- else -%}
+            {{ value }}
+        {%- endif -%}
+    {%- else -%}
+        {{ value }}
+    {%- endif -%}
 {%- endmacro %}

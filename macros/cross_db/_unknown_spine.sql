@@ -17,3 +17,7 @@
         'columns': '(_fs_spine._fs_label).*',
     }) -%}
 {% endmacro %}
+
+{% macro spark___unknown_spine(spine, own) %}
+    {%- do return({'row': '', 'relation': spine, 'columns': '_fs_spine.* except (' ~ own | join(', ') ~ ')'}) -%}
+{% endmacro %}

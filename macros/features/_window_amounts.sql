@@ -18,36 +18,39 @@
 {% endmacro %}
 
 {% macro default___amount_columns(spec) %}
+    {%- set types = feature_store._types() -%}
     {%- set columns = {} -%}
     {%- for aggregate in spec.aggregates -%}
         {%- set of = aggregate.of -%}
         {%- set value = 'source.' ~ aggregate.value -%}
-        {%- set double = 'cast(' ~ value ~ ' as double)' if aggregate.type | upper != 'DOUBLE' else value -%}
+        {%- set double = 'cast(' ~ value ~ ' as ' ~ types.double ~ ')' if aggregate.type | upper != 'DOUBLE' else value -%}
         {%- set units = feature_store._whole_number(value, aggregate) -%}
         {%- if aggregate.scaled -%}
             {%- set scaled = double ~ ' * pow(2, 20)' -%}
             {%- do columns.update({'_fs_stray' ~ of: feature_store._stray(double)}) -%}
             {%- if aggregate.spread -%}
                 {#- `low` is what is left of a double after its high part: both are exact. -#}
+                {%- set rest = '(' ~ scaled ~ ' - trunc(' ~ scaled ~ ')) * pow(2, 50)' -%}
                 {%- do columns.update({
-                    '_fs_high' ~ of: feature_store._no_stray(of, 'cast(trunc(' ~ scaled ~ ') as bigint)'),
-                    '_fs_low' ~ of: feature_store._no_stray(of, 'cast((' ~ scaled ~ ' - trunc(' ~ scaled ~ ')) * pow(2, 50) as bigint)'),
+                    '_fs_high' ~ of: feature_store._no_stray(of, 'cast(trunc(' ~ scaled ~ ') as ' ~ types.bigint ~ ')'),
+                    '_fs_low' ~ of: feature_store._no_stray(of, 'cast(' ~ rest ~ ' as ' ~ types.bigint ~ ')'),
                 }) -%}
             {%- else -%}
-                {%- do columns.update({'_fs_units' ~ of: feature_store._no_stray(of, 'cast(' ~ double ~ ' * pow(2, 70) as hugeint)')}) -%}
+                {%- set units = 'cast(' ~ double ~ ' * pow(2, 70) as ' ~ types.whole ~ ')' -%}
+                {%- do columns.update({'_fs_units' ~ of: feature_store._no_stray(of, units)}) -%}
             {%- endif -%}
         {%- elif aggregate.function in ('min', 'max') and aggregate.kind == 'double' -%}
             {%- do columns.update({'_fs_zero' ~ of: feature_store._zero(value)}) -%}
         {%- elif aggregate.spread -%}
             {%- do columns.update({
-                '_fs_high' ~ of: 'cast(\n            ' ~ units ~ ' // 1125899906842624 as bigint\n        )',
-                '_fs_low' ~ of: 'cast(\n            ' ~ units ~ ' % 1125899906842624 as bigint\n        )',
+                '_fs_high' ~ of: 'cast(\n            ' ~ units ~ ' // 1125899906842624 as ' ~ types.bigint ~ '\n        )',
+                '_fs_low' ~ of: 'cast(\n            ' ~ units ~ ' % 1125899906842624 as ' ~ types.bigint ~ '\n        )',
             }) -%}
         {%- elif aggregate.function in ('sum', 'avg') and aggregate.kind.startswith('wide') -%}
-            {%- set half = 'cast(18446744073709551616 as ' ~ (aggregate.type if aggregate.kind == 'wide integer' else 'hugeint') ~ ')' -%}
+            {%- set half = 'cast(18446744073709551616 as ' ~ (aggregate.type if aggregate.kind == 'wide integer' else types.whole) ~ ')' -%}
             {%- do columns.update({
-                '_fs_upper' ~ of: 'cast(\n            ' ~ units ~ ' // ' ~ half ~ ' as hugeint\n        )',
-                '_fs_lower' ~ of: 'cast(\n            ' ~ units ~ ' % ' ~ half ~ ' as hugeint\n        )',
+                '_fs_upper' ~ of: 'cast(\n            ' ~ units ~ ' // ' ~ half ~ ' as ' ~ types.whole ~ '\n        )',
+                '_fs_lower' ~ of: 'cast(\n            ' ~ units ~ ' % ' ~ half ~ ' as ' ~ types.whole ~ '\n        )',
             }) -%}
         {%- endif -%}
     {%- endfor -%}
@@ -56,12 +59,13 @@
 
 {#-- NULL where a double is no stray; 1000 for infinity, 1001 for minus infinity, 1002 for NaN. --#}
 {% macro _stray(double) -%}
+    {%- set types = feature_store._types() -%}
     case
             when {{ double }} is null or {{ double }} = 0 then null
             when abs({{ double }}) >= pow(2, -20) and abs({{ double }}) < pow(2, 29) then null
             when isnan({{ double }}) then 1002
             when isinf({{ double }}) then case when {{ double }} > 0 then 1000 else 1001 end
-            else cast(floor((log2(abs({{ double }})) + 17) / 46) as integer)
+            else cast(floor((log2(abs({{ double }})) + 17) / 46) as {{ types.integer }})
         end
 {%- endmacro %}
 
@@ -75,10 +79,11 @@
 
 {#-- A decimal in units of its last digit. --#}
 {% macro _whole_number(value, aggregate) -%}
+    {%- set types = feature_store._types() -%}
     {%- if 'decimal' in aggregate.kind -%}
-        cast(replace(cast({{ value }} as varchar), '.', '') as hugeint)
+        cast(replace(cast({{ value }} as {{ types.text }}), '.', '') as {{ types.whole }})
     {%- elif aggregate.kind == 'integer' -%}
-        cast({{ value }} as hugeint)
+        cast({{ value }} as {{ types.whole }})
     {%- else -%}
         {{ value }}
     {%- endif -%}
@@ -92,7 +97,8 @@
 {% endmacro %}
 
 {% macro default___is_negative(value) -%}
-    cast({{ value }} as varchar) like '-%'
+    {%- set types = feature_store._types() -%}
+    cast({{ value }} as {{ types.text }}) like '-%'
 {%- endmacro %}
 
 {% macro duckdb___is_negative(value) -%}
@@ -131,32 +137,28 @@
 
 {#-- The same for what a spread is computed from: the two parts of a number, their squares and their product. --#}
 {% macro _cut_amounts(of) %}
+    {%- set types = feature_store._types() -%}
     {%- set high, low = '_fs_high' ~ of, '_fs_low' ~ of -%}
     {%- do return({
         high: high,
         low: low,
-        '_fs_high_squares' ~ of: 'cast(' ~ high ~ ' as hugeint) * ' ~ high,
-        '_fs_products' ~ of: 'cast(' ~ high ~ ' as hugeint) * ' ~ low,
-        '_fs_low_squares' ~ of: 'cast(' ~ low ~ ' as hugeint) * ' ~ low,
+        '_fs_high_squares' ~ of: 'cast(' ~ high ~ ' as ' ~ types.whole ~ ') * ' ~ high,
+        '_fs_products' ~ of: 'cast(' ~ high ~ ' as ' ~ types.whole ~ ') * ' ~ low,
+        '_fs_low_squares' ~ of: 'cast(' ~ low ~ ' as ' ~ types.whole ~ ') * ' ~ low,
     }) -%}
 {% endmacro %}
 
 {% macro _summand(aggregate, value) -%}
+    {{- return(adapter.dispatch('_summand', 'feature_store')(aggregate, value)) -}}
+{%- endmacro %}
+
+{% macro default___summand(aggregate, value) -%}
     {%- if aggregate.kind == 'integer' -%}
-        cast({{ value }} as {{ adapter.dispatch('_wide_integer', 'feature_store')() }})
+        cast({{ value }} as {{ feature_store._types().whole }})
     {%- else -%}
         {{ value }}
     {%- endif -%}
 {%- endmacro %}
-
-{% macro default___wide_integer() -%}
-    decimal(38, 0)
-{%- endmacro %}
-
-{% macro duckdb___wide_integer() -%}
-    hugeint
-{%- endmacro %}
-
 
 {#-- The CTE `_fs_by_<name>`, a row for each `_fs_row`, from `_fs_<name>_windows`, which has a row for each `_fs_row` and `_fs_window` with
      the totals of that window. Also what is between: spreads take two steps. --#}
@@ -257,6 +259,7 @@ _fs_by_{{ name }} as (
 {#-- The sum of squares about the mean, in units, from the columns of `_centre`: in whole numbers while these fit, so that nothing
      cancels. --#}
 {% macro _squares(of) -%}
+    {%- set types = feature_store._types() -%}
     {%- set high, mixed, low = '_fs_high_distances' ~ of, '_fs_mixed_distances' ~ of, '_fs_low_distances' ~ of -%}
     greatest(
                 case
@@ -266,12 +269,12 @@ _fs_by_{{ name }} as (
                         then cast(
                             {{ high }} * 1267650600228229401496703205376
                             + {{ mixed }} * 2251799813685248
-                            + {{ low }} as double
+                            + {{ low }} as {{ types.double }}
                         )
-                    else cast({{ high }} as double) * pow(2, 100)
-                        + cast({{ mixed }} as double) * pow(2, 51)
-                        + cast({{ low }} as double)
-                end - cast(_fs_rest{{ of }} as double) * _fs_rest{{ of }} / _fs_numbers{{ of }},
+                    else cast({{ high }} as {{ types.double }}) * pow(2, 100)
+                        + cast({{ mixed }} as {{ types.double }}) * pow(2, 51)
+                        + cast({{ low }} as {{ types.double }})
+                end - cast(_fs_rest{{ of }} as {{ types.double }}) * _fs_rest{{ of }} / _fs_numbers{{ of }},
                 0
             )
 {%- endmacro %}
@@ -279,8 +282,9 @@ _fs_by_{{ name }} as (
 
 {#-- An aggregate from the exact totals of its window. --#}
 {% macro default___finished(aggregate, of) -%}
+    {%- set types = feature_store._types() -%}
     {%- if aggregate.function in ('count', 'count_distinct') -%}
-        cast(_fs_count{{ of }} as bigint)
+        cast(_fs_count{{ of }} as {{ types.bigint }})
     {%- elif aggregate.spread -%}
         {%- set variance = feature_store._squares(of) ~ ' / (_fs_numbers' ~ of ~ ' - 1)' -%}
         {%- if aggregate.function == 'stddev' -%}
@@ -309,22 +313,24 @@ _fs_by_{{ name }} as (
 {#-- The sum or average of integers or decimals from an exact sum: a sum of integers is a bigint, and one that does not fit is an error;
      a sum of decimals keeps its scale; an average is a double. --#}
 {% macro _stated_sum(aggregate, sum, count) -%}
+    {%- set types = feature_store._types() -%}
     {%- if aggregate.function == 'avg' -%}
         cast(
             {{ sum }}
-            as double precision
+            as {{ types.double }}
         ) / {{ count }}
     {%- elif aggregate.kind == 'integer' -%}
         cast(
-            {{ sum }} as bigint
+            {{ sum }} as {{ types.bigint }}
         )
     {%- else -%}
-        {{ sum }}
+        {{ feature_store._stated_decimal(sum, aggregate.type) }}
     {%- endif -%}
 {%- endmacro %}
 
 {#-- The same from two halves; what has gathered in the lower one goes to the upper one first. --#}
 {% macro _wide_sum(aggregate, upper, lower, count) -%}
+    {%- set types = feature_store._types() -%}
     {%- set half = '18446744073709551616' -%}
     {%- set places = feature_store._decimal_places(aggregate.type) -%}
     {%- set line = '\n            ' -%}
@@ -332,16 +338,17 @@ _fs_by_{{ name }} as (
     {%- set whole = carried ~ ' * ' ~ half ~ line ~ '+ ' ~ lower ~ ' % ' ~ half -%}
     {%- if aggregate.function == 'avg' -%}
         case
-            when abs({{ carried }}) < 4611686018427387904 then cast({{ whole }} as double)
-            else cast({{ carried }} as double) * {{ half }}
-                + cast({{ lower }} % {{ half }} as double)
+            when abs({{ carried }}) < 4611686018427387904 then cast({{ whole }} as {{ types.double }})
+            else cast({{ carried }} as {{ types.double }}) * {{ half }}
+                + cast({{ lower }} % {{ half }} as {{ types.double }})
         end / {{ count }}{{ ' / pow(10, ' ~ places ~ ')' if places }}
     {%- elif aggregate.kind == 'wide integer' -%}
-        cast({{ whole }}{{ line }}as bigint)
+        cast({{ whole }}{{ line }}as {{ types.bigint }})
     {%- elif places -%}
-        cast({{ whole }} as decimal(38, 0)) * cast('{{ '0.' ~ '0' * (places - 1) ~ '1' }}' as decimal({{ places }}, {{ places }}))
+        {%- set last = '0.' ~ '0' * (places - 1) ~ '1' -%}
+        cast({{ whole }} as {{ types.decimal }}(38, 0)) * cast('{{ last }}' as {{ types.decimal }}({{ places }}, {{ places }}))
     {%- else -%}
-        cast({{ whole }} as decimal(38, 0))
+        cast({{ whole }} as {{ types.decimal }}(38, 0))
     {%- endif -%}
 {%- endmacro %}
 

@@ -7,6 +7,7 @@
 
 {#-- {column: SQL on `source`} that `_fs_events` gets beside the values. --#}
 {% macro postgres___amount_columns(spec) %}
+    {%- set types = feature_store._types() -%}
     {%- set columns = {} -%}
     {%- for aggregate in spec.aggregates -%}
         {%- set of = aggregate.of -%}
@@ -14,7 +15,7 @@
         {%- if aggregate.kind == 'double' and aggregate.function in ('min', 'max') -%}
             {%- do columns.update({'_fs_zero' ~ of: feature_store._zero(value)}) -%}
         {%- elif aggregate.kind == 'double' and aggregate.subtracts and aggregate.function not in ('count', 'count_distinct') -%}
-            {%- set double = value if aggregate.type | lower == 'double precision' else 'cast(' ~ value ~ ' as double precision)' -%}
+            {%- set double = value if aggregate.type | lower == types.double else 'cast(' ~ value ~ ' as ' ~ types.double ~ ')' -%}
             {%- do columns.update({
                 '_fs_units' ~ of: feature_store.postgres___units(double),
                 '_fs_nan' ~ of: 'case when ' ~ double ~ " = 'NaN' then 1 else 0 end",
@@ -22,7 +23,7 @@
                 '_fs_down' ~ of: 'case when ' ~ double ~ " = '-Infinity' then 1 else 0 end",
             }) -%}
         {%- elif aggregate.spread -%}
-            {%- do columns.update({'_fs_units' ~ of: 'cast(' ~ value ~ ' as numeric)'}) -%}
+            {%- do columns.update({'_fs_units' ~ of: 'cast(' ~ value ~ ' as ' ~ types.numeric ~ ')'}) -%}
         {%- endif -%}
     {%- endfor -%}
     {%- do return(columns) -%}
@@ -31,13 +32,14 @@
 
 {#-- {total: what an event adds to it} for what the outputs of a part are computed from. --#}
 {% macro postgres___amounts(outputs) %}
+    {%- set types = feature_store._types() -%}
     {%- set amounts = {} -%}
     {%- for aggregate in outputs | map(attribute='aggregate') | unique(attribute='name') -%}
         {%- set of = aggregate.of -%}
         {%- do amounts.update({'_fs_count' ~ of: 'case when ' ~ aggregate.value ~ ' is null then 0 else 1 end'}) -%}
         {%- if aggregate.function in ('count', 'count_distinct') -%}
         {%- elif aggregate.kind != 'double' and not aggregate.spread -%}
-            {%- do amounts.update({'_fs_sum' ~ of: 'cast(' ~ aggregate.value ~ ' as numeric)'}) -%}
+            {%- do amounts.update({'_fs_sum' ~ of: 'cast(' ~ aggregate.value ~ ' as ' ~ types.numeric ~ ')'}) -%}
         {%- else -%}
             {%- set units = '_fs_units' ~ of -%}
             {%- do amounts.update({units: units}) -%}
@@ -72,9 +74,10 @@
 
 {#-- An aggregate from the exact totals of its window. --#}
 {% macro postgres___finished(aggregate, of) -%}
+    {%- set types = feature_store._types() -%}
     {%- set count = '_fs_count' ~ of -%}
     {%- if aggregate.function in ('count', 'count_distinct') -%}
-        cast({{ count }} as bigint)
+        cast({{ count }} as {{ types.bigint }})
     {%- elif aggregate.spread -%}
         case
             when {{ count }} < 2 then null
@@ -83,7 +86,7 @@
             {%- endif %}
             when _fs_variance{{ of }} > 1.797e308 then 'Infinity'
             else {{ 'sqrt(' if aggregate.function == 'stddev' -}}
-                cast(round(_fs_variance{{ of }}, 323) as double precision){{ ')' if aggregate.function == 'stddev' }}
+                cast(round(_fs_variance{{ of }}, 323) as {{ types.double }}){{ ')' if aggregate.function == 'stddev' }}
         end
     {%- elif aggregate.kind == 'double' -%}
         {{ feature_store._double_of_units(
@@ -96,21 +99,23 @@
 
 {#-- A sum or average of doubles from its units; beyond a double it is infinite. --#}
 {% macro _double_of_units(function, units, count, nan, up, down) -%}
+    {%- set types = feature_store._types() -%}
     case
             when {{ count }} = 0 then null
             when {{ nan }} > 0 or {{ up }} > 0 and {{ down }} > 0 then 'NaN'
             when {{ up }} > 0 then 'Infinity'
             when {{ down }} > 0 then '-Infinity'
             when abs({{ units }}) < 1e300 and abs({{ units }}) > 1e-280 or {{ units }} = 0
-                then cast({{ units }} as double precision) / pow(2, 70)
-            when abs({{ units }}) > 2.1e329 then sign({{ units }}) * cast('Infinity' as double precision)
-            else cast(round({{ units }} / 1180591620717411303424, 323) as double precision)
+                then cast({{ units }} as {{ types.double }}) / pow(2, 70)
+            when abs({{ units }}) > 2.1e329 then sign({{ units }}) * cast('Infinity' as {{ types.double }})
+            else cast(round({{ units }} / 1180591620717411303424, 323) as {{ types.double }})
         end{{ ' / ' ~ count if function == 'avg' }}
 {%- endmacro %}
 
 
 {#-- An aggregate over the events of a window: `of_window` says which, as ` filter (where ...)` or ` over ...`. Not for spreads. --#}
 {% macro postgres___aggregate(aggregate, prefix, of_window) -%}
+    {%- set types = feature_store._types() -%}
     {%- set value = prefix ~ aggregate.value -%}
     {%- set of = aggregate.of -%}
     {%- set count = 'count(' ~ value ~ ')' ~ of_window -%}
@@ -131,7 +136,7 @@
         )
     {%- elif aggregate.function in ('sum', 'avg') and aggregate.subtracts -%}
         {#- A sum of integers never overflows here. -#}
-        {%- set summand = value if aggregate.kind == 'integer' else 'cast(' ~ value ~ ' as numeric)' -%}
+        {%- set summand = value if aggregate.kind == 'integer' else 'cast(' ~ value ~ ' as ' ~ types.numeric ~ ')' -%}
         {{ feature_store._stated_sum(aggregate, 'sum(' ~ summand ~ ')' ~ of_window, count) }}
     {%- elif aggregate.function in ('min', 'max') and aggregate.kind == 'double' -%}
         {{ feature_store._signed_zero(aggregate.function, value, prefix ~ '_fs_zero' ~ of, of_window) }}
@@ -143,8 +148,4 @@
 
 {% macro postgres___has_strays(spec) %}
     {%- do return(false) -%}
-{% endmacro %}
-
-{% macro postgres___has_exact_numbers() %}
-    {%- do return(true) -%}
 {% endmacro %}

@@ -62,7 +62,7 @@ _fs_events as (
 {#-- An instant as the kind of timestamp that the source has: with a time zone where it had one. --#}
 {% macro _window_timestamp(spec, expression) -%}
     {%- if feature_store._is_zoned(spec.event_type) -%}
-        {{ expression }} at time zone 'UTC'
+        {{ adapter.dispatch('_zoned', 'feature_store')(expression) }}
     {%- else -%}
         {{ expression }}
     {%- endif -%}
@@ -91,10 +91,22 @@ select
         {%- endfor %}
     from {{ relation }}
     window in_order as (
-        order by
+        {{ adapter.dispatch('_totals_order', 'feature_store')(order) }}
+        rows between unbounded preceding and current row
+    )
+{%- endmacro %}
+
+{% macro default___totals_order(order) -%}
+    order by
             {% for column in order -%}
             {{ column }} asc nulls first{{ ',\n            ' if not loop.last }}
             {%- endfor %}
-        rows between unbounded preceding and current row
-    )
+{%- endmacro %}
+
+{#-- All but the moment and `_fs_asked` tell entities apart: each runs for itself, on whichever executor. --#}
+{% macro spark___totals_order(order) -%}
+    partition by {{ feature_store._listed(order[:-2], 12) }}
+        order by
+            {{ order[-2] }} asc nulls first,
+            {{ order[-1] }} asc nulls first
 {%- endmacro %}

@@ -55,7 +55,7 @@
         {{- '\n-- (one that is loaded after it has left never comes in)' if spec.known and grain.name != 'event' }}
     {%- endif %}
 _fs_moments as {{ adapter.dispatch('_materialized', 'feature_store')() }}(
-    select *, row_number() over () as _fs_row
+    select *, {{ feature_store._row_number() }} as _fs_row
     from (
         {% if grain.name == 'every' -%}
         select {{ entities }}, _fs_at
@@ -123,46 +123,4 @@ _fs_steps as (
         window in_order as (partition by {{ feature_store._listed(spec.entities, 16) }} order by _fs_first asc nulls first)
     ) as stays
 )
-{%- endmacro %}
-
-
-{#-- A row for each instant from `first` to `last`. --#}
-{% macro default___series(first, last, step) -%}
-    generate_series(
-            {{ first }},
-            {{ last }},
-            {{ step }}
-        )
-{%- endmacro %}
-
-{% macro duckdb___series(first, last, step) -%}
-    unnest({{ feature_store.default___series(first, last, step) }})
-{%- endmacro %}
-
-
-{% macro _next_step(instant, step) -%}
-    {{- return(adapter.dispatch('_next_step', 'feature_store')(instant, step)) -}}
-{% endmacro %}
-
-{% macro default___next_step(instant, step, function='date_bin') -%}
-    {%- set length = feature_store._interval(step) -%}
-    {{ function }}({{ length }}, {{ instant }} - interval '1 microsecond', timestamp '1970-01-05')
-            + {{ length }}
-{%- endmacro %}
-
-{% macro duckdb___next_step(instant, step) -%}
-    {{- feature_store.default___next_step(instant, step, 'time_bucket') -}}
-{%- endmacro %}
-
-
-{#-- For a CTE whose row numbers must be the same wherever it is read. --#}
-{% macro default___materialized() -%}
-{%- endmacro %}
-
-{% macro duckdb___materialized() -%}
-    {{- 'materialized ' -}}
-{%- endmacro %}
-
-{% macro postgres___materialized() -%}
-    {{- 'materialized ' -}}
 {%- endmacro %}

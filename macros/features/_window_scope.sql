@@ -8,6 +8,7 @@
     {%- if not execute or not kind or (config.get('materialized') != 'incremental' and not tested) -%}
         {%- do return(none) -%}
     {%- endif -%}
+    {%- do adapter.dispatch('_check_incremental', 'feature_store')() if not tested -%}
     {%- set reach = ' - ' ~ feature_store._interval(spec.longest) ~ (' - ' ~ feature_store._interval(grain.step) if grain.step else '') -%}
     {%- if config.get('incremental_strategy') == 'microbatch' -%}
         {%- if grain.name == 'change' -%}
@@ -22,8 +23,8 @@
         {%- do return({
             'name': 'batch',
             'reach': reach,
-            'first': "timestamp '" ~ model.batch.event_time_start.strftime('%Y-%m-%d %H:%M:%S.%f') ~ "'",
-            'last': "timestamp '" ~ model.batch.event_time_end.strftime('%Y-%m-%d %H:%M:%S.%f') ~ "'",
+            'first': feature_store._timestamp(model.batch.event_time_start.strftime('%Y-%m-%d %H:%M:%S.%f')),
+            'last': feature_store._timestamp(model.batch.event_time_end.strftime('%Y-%m-%d %H:%M:%S.%f')),
         }) -%}
     {%- endif -%}
     {%- set key = config.get('unique_key') -%}
@@ -54,6 +55,20 @@
         {%- do return({'name': 'touched', 'reach': reach, 'witness': output, 'there': event}) -%}
     {%- endfor -%}
     {%- do return(none) -%}
+{% endmacro %}
+
+
+{#-- Stops where the warehouse cannot replace single rows of a table. --#}
+{% macro default___check_incremental() %}
+{% endmacro %}
+
+{% macro spark___check_incremental() %}
+    {%- if config.get('file_format') not in ('delta', 'iceberg', 'hudi') -%}
+        {%- do exceptions.raise_compiler_error(
+            "window_aggregates: an incremental view replaces rows, which Spark's plain tables cannot: build it whole"
+            ~ " (materialized='table'), or set file_format to 'delta' or 'iceberg' with incremental_strategy='merge'."
+        ) -%}
+    {%- endif -%}
 {% endmacro %}
 
 

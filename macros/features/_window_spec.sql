@@ -197,12 +197,12 @@
     {%- for value in values.values() -%}
         {%- do value.update({'type': types[value.column]}) -%}
     {%- endfor -%}
-    {%- set exact = adapter.dispatch('_has_exact_numbers', 'feature_store')() -%}
+    {%- set exact = adapter.dispatch('_exact_numbers', 'feature_store')() -%}
     {%- for aggregate in aggregates -%}
         {%- set kind = feature_store._number_kind(types[aggregate.value]) -%}
-        {%- set kind = kind if exact else kind.replace('wide ', '') -%}
-        {%- set spread = aggregate.function in ('stddev', 'variance') and kind not in ('other', 'unknown') and exact -%}
-        {%- set total = aggregate.function in ('sum', 'avg') and kind not in ('other', 'unknown') and (kind != 'double' or exact) -%}
+        {%- set kind = kind if exact.wide else kind.replace('wide ', '') -%}
+        {%- set spread = aggregate.function in ('stddev', 'variance') and kind not in ('other', 'unknown') and exact.spreads -%}
+        {%- set total = aggregate.function in ('sum', 'avg') and kind not in ('other', 'unknown') and (kind != 'double' or exact.sums) -%}
         {%- do aggregate.update({
             'type': types[aggregate.value] or '',
             'kind': kind,
@@ -237,70 +237,21 @@
     {%- do return(types) -%}
 {% endmacro %}
 
-{% macro default___types_of_query(query, names) %}
-    {%- do return({}) -%}
+
+{#-- What can be added up exactly: sums of doubles, spreads, numbers beyond 64 bits or 28 digits (see _window_amounts.sql). What cannot
+     is left to the warehouse's own functions. --#}
+{% macro default___exact_numbers() %}
+    {%- do return({'sums': false, 'spreads': false, 'wide': false}) -%}
 {% endmacro %}
 
-{% macro postgres___types_of_query(query, names) %}
-    {%- set types = [] -%}
-    {%- for name in names -%}
-        {%- do types.append('cast(pg_typeof(query.' ~ feature_store._quoted(name) ~ ') as text)') -%}
-    {%- endfor -%}
-    {%- set described -%}
-        select {{ types | join(', ') }}
-        from (select 1) as one
-        left join (select * from ({{ query }}) as query limit 0) as query on true
-    {%- endset -%}
-    {%- set found = {} -%}
-    {%- for row in run_query(described) or [] -%}
-        {%- for name in names -%}
-            {%- do found.update({name: row[loop.index0]}) -%}
-        {%- endfor -%}
-    {%- endfor -%}
-    {%- do return(found) -%}
+{% macro duckdb___exact_numbers() %}
+    {%- do return({'sums': true, 'spreads': true, 'wide': true}) -%}
 {% endmacro %}
 
-{% macro duckdb___types_of_query(query, names) %}
-    {%- set types = {} -%}
-    {%- for row in run_query('describe ' ~ query) or [] -%}
-        {%- do types.update({row[0]: row[1]}) -%}
-    {%- endfor -%}
-    {%- do return(types) -%}
+{% macro postgres___exact_numbers() %}
+    {%- do return({'sums': true, 'spreads': true, 'wide': true}) -%}
 {% endmacro %}
 
-
-{#-- integer, wide integer (beyond 64 bits), decimal, wide decimal (beyond 28 digits), double, other, or unknown: decides the stated
-     type of a sum, and how it is added up. --#}
-{% macro _number_kind(data_type) %}
-    {%- set type = (data_type or '') | upper -%}
-    {%- if not type -%}
-        {%- do return('unknown') -%}
-    {%- elif type in ('TINYINT', 'SMALLINT', 'INTEGER', 'INT', 'BIGINT', 'UTINYINT', 'USMALLINT', 'UINTEGER', 'UBIGINT', 'BOOLEAN') -%}
-        {%- do return('integer') -%}
-    {%- elif type in ('HUGEINT', 'UHUGEINT') -%}
-        {%- do return('wide integer') -%}
-    {%- elif type.startswith(('DECIMAL', 'NUMERIC')) and not type.endswith(']') -%}
-        {#- A running total of decimals of up to 28 digits fits into 38. -#}
-        {%- set digits = type.split('(')[1].split(',')[0] if '(' in type else '18' -%}
-        {%- do return('decimal' if digits | int <= 28 else 'wide decimal') -%}
-    {%- elif type in ('DOUBLE', 'FLOAT', 'REAL', 'DOUBLE PRECISION') -%}
-        {%- do return('double') -%}
-    {%- endif -%}
-    {%- do return('other') -%}
-{% endmacro %}
-
-
-{#-- The digits after the point of a decimal type; 0 for integers. --#}
-{% macro _decimal_places(data_type) %}
-    {%- do return(data_type.split(',')[1].replace(')', '') | int if ',' in data_type else 3 if data_type | upper == 'DECIMAL' else 0) -%}
-{% endmacro %}
-
-
-{#-- Whether the engine has integers of 128 bits, which exact sums and spreads of doubles are made of (see _window_amounts.sql). --#}
-{% macro default___has_exact_numbers() %}
-    {%- do return(false) -%}
-{% endmacro %}
-
-{% macro duckdb___has_exact_numbers() %}
-    {%- do return(true) -%}
+{% macro spark___exact_numbers() %}
+    {%- do return({'sums': true, 'spreads': false, 'wide': false}) -%}
 {% endmacro %}

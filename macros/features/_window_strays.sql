@@ -6,6 +6,11 @@
      outputs, NULL where a window holds no stray. A window with NaN or with both infinities is NaN; with one infinity its sum and
      average are that, and its stddev and variance NaN. --#}
 {% macro _window_strays(spec, moments) -%}
+    {{- return(adapter.dispatch('_window_strays', 'feature_store')(spec, moments)) -}}
+{%- endmacro %}
+
+{% macro default___window_strays(spec, moments) -%}
+    {%- set types = feature_store._types() -%}
     {%- set outputs = spec.outputs | selectattr('aggregate.scaled') | list -%}
     {%- set aggregates = outputs | map(attribute='aggregate') | unique(attribute='value') | list -%}
     {%- set keys = feature_store._listed(spec.entities) -%}
@@ -24,7 +29,7 @@ _fs_strayed as (
         _fs_event,
         {{ '_fs_from,\n        ' if spec.known -}}
         '{{ aggregate.called }}' as _fs_value,
-        cast({{ aggregate.value }} as double) as _fs_number,
+        cast({{ aggregate.value }} as {{ types.double }}) as _fs_number,
         _fs_stray{{ aggregate.of }} as _fs_stray
     from _fs_events
     join (
@@ -41,8 +46,8 @@ _fs_strayed as (
 _fs_strays as (
     select
         *,
-        cast(trunc(_fs_scaled) as bigint) as _fs_high,
-        cast((_fs_scaled - trunc(_fs_scaled)) * pow(2, 50) as bigint) as _fs_low
+        cast(trunc(_fs_scaled) as {{ types.bigint }}) as _fs_high,
+        cast((_fs_scaled - trunc(_fs_scaled)) * pow(2, 50) as {{ types.bigint }}) as _fs_low
     from (
         select
             * exclude (_fs_stray, _fs_power, _fs_is_endless),
@@ -92,13 +97,14 @@ _fs_stray_ranges as (
         _fs_range,
         _fs_numbers,
         _fs_strays,
-        cast(_fs_high * 1125899906842624 + _fs_low as double) as _fs_sum,
+        cast(_fs_high * 1125899906842624 + _fs_low as {{ types.double }}) as _fs_sum,
         {%- if spread %}
         _fs_mean,
-        cast(_fs_mean_units - cast(_fs_mean as hugeint) as double) + cast(_fs_rest as double) / _fs_numbers as _fs_mean_rest,
+        cast(_fs_mean_units - cast(_fs_mean as {{ types.whole }}) as {{ types.double }})
+            + cast(_fs_rest as {{ types.double }}) / _fs_numbers as _fs_mean_rest,
         _fs_squares,
         {%- endif %}
-        max(_fs_range) filter (where _fs_range < 1000) over (
+        max(_fs_range){{ feature_store._where('_fs_range < 1000') }} over (
             partition by {{ feature_store._listed(of_window, 12) }}
         ) as _fs_top
     {%- if spread %}
@@ -106,7 +112,7 @@ _fs_stray_ranges as (
         select
             *,
             _fs_mean_high * 1125899906842624 + _fs_mean_low as _fs_mean_units,
-            cast(_fs_mean_high * 1125899906842624 + _fs_mean_low as double) as _fs_mean,
+            cast(_fs_mean_high * 1125899906842624 + _fs_mean_low as {{ types.double }}) as _fs_mean,
             {{ feature_store._squares('') }} as _fs_squares
         from _fs_stray_centres
     ) as means
@@ -122,16 +128,16 @@ _fs_stray_totals as (
         {{ at }},
         sum(
             case _fs_range
-                when 1000 then cast('inf' as double)
-                when 1001 then cast('-inf' as double)
-                when 1002 then cast('nan' as double)
+                when 1000 then cast('inf' as {{ types.double }})
+                when 1001 then cast('-inf' as {{ types.double }})
+                when 1002 then cast('nan' as {{ types.double }})
             end
         ) as _fs_endless,
         sum(_fs_numbers) as _fs_numbers,
         46 * any_value(_fs_top) - 70 as _fs_power,
-        sum(_fs_sum * _fs_factor order by _fs_range asc) as _fs_sum
+        {{ feature_store._ordered_sum('_fs_sum * _fs_factor', '_fs_range') }} as _fs_sum
         {%- if spread %},
-        sum(_fs_mean * _fs_factor * _fs_numbers order by _fs_range asc) / sum(_fs_numbers) as _fs_mean
+        {{ feature_store._ordered_sum('_fs_mean * _fs_factor * _fs_numbers', '_fs_range') }} / sum(_fs_numbers) as _fs_mean
         {%- endif %}
     from (
         select
@@ -148,8 +154,10 @@ _fs_stray_totals as (
 _fs_stray_spreads as (
     select
         {{ at }},
-        sum(_fs_squares * _fs_factor * _fs_factor + _fs_numbers * _fs_distance * _fs_distance order by _fs_range asc)
-            - pow(sum(_fs_numbers * _fs_distance order by _fs_range asc), 2) / sum(_fs_numbers) as _fs_squares
+        {{ feature_store._ordered_sum(
+            '_fs_squares * _fs_factor * _fs_factor + _fs_numbers * _fs_distance * _fs_distance', '_fs_range'
+        ) }}
+            - pow({{ feature_store._ordered_sum('_fs_numbers * _fs_distance', '_fs_range') }}, 2) / sum(_fs_numbers) as _fs_squares
     from (
         select
             ranges.*,
@@ -184,7 +192,7 @@ _fs_by_strays as (
         _fs_at,
         {% for output in outputs -%}
         {%- set one = "_fs_value = '" ~ output.aggregate.called ~ "' and _fs_window = '" ~ output.window.slug ~ "'" -%}
-        any_value("{{ output.aggregate.function }}") filter (where {{ one }}) as {{ feature_store._quoted(output.column) }}
+        {{ feature_store._any_value('"' ~ output.aggregate.function ~ '"', one) }} as {{ feature_store._quoted(output.column) }}
         {{- ',\n        ' if not loop.last }}
         {%- endfor %}
     from _fs_stray_values
@@ -195,6 +203,7 @@ _fs_by_strays as (
 
 {#-- An aggregate from the totals of a window that holds strays. --#}
 {% macro _stray_value(function) -%}
+    {%- set types = feature_store._types() -%}
     {%- if function == 'sum' -%}
         coalesce(_fs_endless, {{ feature_store._times_power('_fs_sum', '_fs_power') }})
     {%- elif function == 'avg' -%}
@@ -203,7 +212,7 @@ _fs_by_strays as (
         {%- set variance = 'greatest(_fs_squares, 0) / (_fs_numbers - 1)' -%}
         case
             when _fs_numbers < 2 then null
-            when _fs_endless is not null then cast('nan' as double)
+            when _fs_endless is not null then cast('nan' as {{ types.double }})
             {%- if function == 'stddev' %}
             else {{ feature_store._times_power('sqrt(' ~ variance ~ ')', '_fs_power') }}
             {%- else %}

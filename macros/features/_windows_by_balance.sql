@@ -2,6 +2,7 @@
      what subtracts exactly. What has come in by a moment is a running total in the order of coming in; what has left, one in the
      order of the events, a window earlier. Between, an event that is loaded after it has left counts as gone before it came. --#}
 {% macro _windows_by_balance(spec, outputs) -%}
+    {%- set types = feature_store._types() -%}
     {%- set entities = feature_store._listed(spec.entities) -%}
     {%- set amounts = feature_store._amounts(outputs) -%}
     {%- set nothing = feature_store._repeated('0', amounts) -%}
@@ -13,7 +14,7 @@ _fs_entries as (
         {{ entities }},
         {{ enters }} as _fs_at,
         0 as _fs_asked,
-        cast(null as bigint) as _fs_row,
+        cast(null as {{ types.bigint }}) as _fs_row,
         {{ feature_store._named(amounts) }}
     from _fs_events
     union all
@@ -33,8 +34,8 @@ _fs_exits as (
         {{ entities }},
         _fs_event as _fs_at,
         0 as _fs_asked,
-        cast(null as bigint) as _fs_row,
-        cast(null as varchar(20)) as _fs_window,
+        cast(null as {{ types.bigint }}) as _fs_row,
+        cast(null as {{ types.text }}) as _fs_window,
         {{ feature_store._named(amounts) }}
     from _fs_events
     union all
@@ -90,6 +91,7 @@ _fs_balance_windows as (
      holds it. A stay is from `start` to `end`, SQL over an event and `_fs_length`; an event whose stay is empty counts nowhere. Within
      `keys` both relations are told apart. --#}
 {% macro _balances(name, outputs, amounts, events, moments, keys, keep, start, end) -%}
+    {%- set types = feature_store._types() -%}
     {%- set kept = keep | reject('in', keys + ['_fs_at']) | list -%}
 -- each event where its stay begins (+) and where it ends (-), and the moments asked for
 _fs_{{ name }}_changes as (
@@ -98,7 +100,7 @@ _fs_{{ name }}_changes as (
         {{ start }} as _fs_at,
         0 as _fs_asked,
         {% for column in kept -%}
-        cast(null as bigint) as {{ column }},
+        cast(null as {{ types.bigint }}) as {{ column }},
         {% endfor -%}
         {{ feature_store._named(amounts) }}
     from {{ events }}

@@ -1,23 +1,28 @@
 {#-- The number of distinct values in a window: while one event of a value is inside, the others of it add nothing. --#}
 {% macro _windows_by_distinct(spec, outputs) -%}
+    {%- set types = feature_store._types() -%}
     {%- set entities = feature_store._listed(spec.entities) -%}
     {%- set enters = feature_store._enters(spec) -%}
     {%- set counted = outputs | map(attribute='aggregate') | unique(attribute='value') | list -%}
     {%- for aggregate in counted -%}
+    {%- set in_order -%}
+        partition by {{ feature_store._listed(spec.entities + [aggregate.value], 12) }}
+        order by {{ enters }} asc nulls first, _fs_event asc nulls first
+    {%- endset -%}
+    {%- set framed = adapter.dispatch('_framed_window', 'feature_store')('in_order', in_order | trim) -%}
 -- the events of one value beside each other: those before, and the next
 _fs_neighbours{{ aggregate.of }} as (
     select
         {{ entities }},
         {{ enters }} as _fs_from,
         _fs_event,
-        max(_fs_event) over (in_order rows between unbounded preceding and 1 preceding) as _fs_before,
-        max(_fs_event) over (in_order rows between unbounded preceding and current row) as _fs_latest,
+        max(_fs_event) over ({{ framed }} rows between unbounded preceding and 1 preceding) as _fs_before,
+        max(_fs_event) over ({{ framed }} rows between unbounded preceding and current row) as _fs_latest,
         lead({{ enters }}) over in_order as _fs_next
     from _fs_events
     where {{ aggregate.value }} is not null
     window in_order as (
-        partition by {{ feature_store._listed(spec.entities + [aggregate.value], 12) }}
-        order by {{ enters }} asc nulls first, _fs_event asc nulls first
+        {{ in_order | trim }}
     )
 ),
 
@@ -31,7 +36,7 @@ _fs_distinct_changes as (
         _fs_window,
         _fs_from as _fs_at,
         0 as _fs_asked,
-        cast(null as bigint) as _fs_row,
+        cast(null as {{ types.bigint }}) as _fs_row,
         1 as _fs_change
     from _fs_neighbours{{ aggregate.of }}
     cross join {{ feature_store._window_lengths(outputs) }}
@@ -76,7 +81,7 @@ _fs_by_distinct as (
         _fs_row,
         {% for output in outputs -%}
         {%- set one = "_fs_value = '" ~ output.aggregate.called ~ "' and _fs_window = '" ~ output.window.slug ~ "'" -%}
-        cast({{ feature_store._any_value('_fs_change', one) }} as bigint) as {{ feature_store._quoted(output.column) }}
+        cast({{ feature_store._any_value('_fs_change', one) }} as {{ types.bigint }}) as {{ feature_store._quoted(output.column) }}
         {{- ',\n        ' if not loop.last }}
         {%- endfor %}
     from _fs_distinct_balances

@@ -3,6 +3,7 @@
      The moments are those of `_fs_moments` (the answer carries their `_fs_row`) or, where `exits` is a list of durations, the
      events themselves and what follows them by these (the answer carries keys and `_fs_at`). --#}
 {% macro _windows_by_frames(spec, outputs, exits=none) -%}
+    {%- set types = feature_store._types() -%}
     {%- set entities = feature_store._listed(spec.entities) -%}
     {%- set aggregates = outputs | map(attribute='aggregate') | unique(attribute='name') | list -%}
     {%- set ordered = aggregates | selectattr('place') | list -%}
@@ -30,7 +31,7 @@ _fs_timeline as (
     select
         {{ entities }},
         _fs_event as _fs_at,
-        {{ 'cast(null as bigint) as _fs_row,\n        ' if exits is none -}}
+        {{ 'cast(null as ' ~ types.bigint ~ ') as _fs_row,\n        ' if exits is none -}}
         {{ feature_store._listed(carried) }}
     from {{ '_fs_placed' if ordered else '_fs_events' }}
     {%- if exits is none %}

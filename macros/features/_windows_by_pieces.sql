@@ -5,6 +5,7 @@
 
      first and last are the least of a numbering of all events of an entity, and their values are looked up by that number. --#}
 {% macro _windows_by_pieces(spec, outputs) -%}
+    {%- set types = feature_store._types() -%}
     {%- set entities = feature_store._listed(spec.entities) -%}
     {%- set aggregates = outputs | map(attribute='aggregate') | unique(attribute='name') | list -%}
     {%- set ordered = aggregates | selectattr('place') | list -%}
@@ -30,7 +31,7 @@
 _fs_spans as (
     select
         *,
-        cast(ceil(_fs_microseconds / pow(2, greatest(1, ceil(log2(_fs_microseconds / _fs_span))))) as bigint) as _fs_length
+        cast(ceil(_fs_microseconds / pow(2, greatest(1, ceil(log2(_fs_microseconds / _fs_span))))) as {{ types.bigint }}) as _fs_length
     from (
         select
             {{ feature_store._listed(spec.entities, 12) }},
@@ -44,7 +45,7 @@ _fs_spans as (
         cross join (
             values
             {%- for window in outputs | map(attribute='window') | unique(attribute='slug') %}
-            ('{{ window.slug }}', cast({{ window.seconds }}000000 as bigint)){{ ',' if not loop.last }}
+            ('{{ window.slug }}', cast({{ window.seconds }}000000 as {{ types.bigint }})){{ ',' if not loop.last }}
             {%- endfor %}
         ) as windows (_fs_window, _fs_microseconds)
         where _fs_from < _fs_event + to_microseconds(_fs_microseconds)
@@ -56,7 +57,7 @@ _fs_pieces as (
     select
         {{ feature_store._listed(spec.entities + ['_fs_window', '_fs_length']) }},
         _fs_from as _fs_at,
-        cast(null as bigint) as _fs_row,
+        cast(null as {{ types.bigint }}) as _fs_row,
         {{ feature_store._listed(carried) }}
     from _fs_spans
     union all

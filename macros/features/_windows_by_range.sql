@@ -23,16 +23,32 @@ _fs_by_range as (
 {#-- first and last go by event time, then by the greatest value; a NULL is a value, the lowest. --#}
 {% macro _range_aggregate(aggregate, inside) -%}
     {%- if aggregate.place -%}
-        {%- set first = aggregate.function == 'first' -%}
-        (
-            array_agg(
-                event.{{ aggregate.value }}
-                order by
-                    event._fs_event {{ 'asc nulls first' if first else 'desc nulls last' }},
-                    {{ adapter.dispatch('_greatest_first', 'feature_store')('event.' ~ aggregate.value, aggregate.type) }}
-            ) filter (where event.{{ aggregate.taken }} = 1 and {{ inside }})
-        )[1]
+        {{ adapter.dispatch('_range_place', 'feature_store')(aggregate, inside) }}
     {%- else -%}
-        {{ feature_store._aggregate(aggregate, 'event.', ' filter (where ' ~ inside ~ ')') }}
+        {{ feature_store._aggregate(aggregate, 'event.', feature_store._where(inside)) }}
     {%- endif -%}
+{%- endmacro %}
+
+{% macro default___range_place(aggregate, inside) -%}
+    {%- set value = 'event.' ~ aggregate.value -%}
+    {{ feature_store._first_value(
+        value,
+        [
+            'event._fs_event ' ~ ('asc nulls first' if aggregate.function == 'first' else 'desc nulls last'),
+            adapter.dispatch('_greatest_first', 'feature_store')(value, aggregate.type),
+        ],
+        'event.' ~ aggregate.taken ~ ' = 1 and ' ~ inside
+    ) }}
+{%- endmacro %}
+
+
+{#-- An aggregate there takes no order; the value beside the greatest of some ranks is the first. --#}
+{% macro spark___range_place(aggregate, inside) -%}
+    {%- set value = 'event.' ~ aggregate.value -%}
+    {%- set epoch = feature_store._timestamp('1970-01-01') -%}
+    {%- set age = epoch ~ ' - event._fs_event' if aggregate.function == 'first' else 'event._fs_event' -%}
+    max_by(
+            {{ value }},
+            struct({{ ([age] + feature_store.spark___ranks(value, aggregate.type)) | join(', ') }})
+        ){{ feature_store._where('event.' ~ aggregate.taken ~ ' = 1 and ' ~ inside) }}
 {%- endmacro %}

@@ -1,6 +1,7 @@
 {#-- A window as the difference of two running totals, at the moment and a window earlier. Far cheaper than frames, but only for what
      subtracts exactly, and for events that count from their own time on. --#}
 {% macro _windows_by_totals(spec, outputs) -%}
+    {%- set types = feature_store._types() -%}
     {%- set amounts = feature_store._amounts(outputs) -%}
     {%- set nothing = feature_store._repeated('0', amounts) -%}
     {%- set now = "_fs_at - interval '1 microsecond'" if spec.strictly_before else '_fs_at' -%}
@@ -10,8 +11,8 @@ _fs_borders as (
         {{ feature_store._listed(spec.entities) }},
         _fs_event as _fs_at,
         0 as _fs_asked,
-        cast(null as bigint) as _fs_row,
-        cast(null as varchar(20)) as _fs_border,
+        cast(null as {{ types.bigint }}) as _fs_row,
+        cast(null as {{ types.text }}) as _fs_border,
         {{ feature_store._named(amounts) }}
     from _fs_events
     union all

@@ -45,7 +45,7 @@ with
 
 -- the spine, each row with its place, so that every row comes back once and in order
 _fs_spine as {{ adapter.dispatch('_materialized', 'feature_store')() }}(
-    select *, {{ unknown.row | trim ~ ' ' if unknown and unknown.row }}row_number() over () as _fs_row
+    select *, {{ unknown.row | trim ~ ' ' if unknown and unknown.row }}{{ feature_store._row_number() }} as _fs_row
     from {{ unknown.relation if unknown else labels }}
 ),
 

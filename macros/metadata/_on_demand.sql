@@ -182,7 +182,7 @@
     {%- for part in feature.parts -%}
         {%- do sql.append(
             (columns[part.column | lower] if columns else feature_store._quoted(part.column)) if part.column is not none
-            else adapter.dispatch('_on_demand_cast_type', 'feature_store')(part.type) if part.type
+            else feature_store._type_of_duckdb(part.type) if part.type
             else adapter.dispatch('_on_demand_division', 'feature_store')() if part.text == '/'
             else part.text
         ) -%}
@@ -209,15 +209,6 @@
 {% endmacro %}
 
 
-{% macro default___on_demand_cast_type(type) %}
-    {%- do return(feature_store._double() if type == 'DOUBLE' else type | lower) -%}
-{% endmacro %}
-
-{% macro spark___on_demand_cast_type(type) %}
-    {%- do return('string' if type == 'VARCHAR' else type | lower) -%}
-{% endmacro %}
-
-
 {#-- A stored feature as an expression reads it: of few types, the same in training and in serving. None for a type that it cannot
      read. --#}
 {% macro _on_demand_input(expression, data_type) %}
@@ -231,20 +222,38 @@
     {%- do return(expression) -%}
 {% endmacro %}
 
+{% macro spark___on_demand_input(expression, data_type) %}
+    {%- set types = feature_store._types() -%}
+    {%- set type = data_type | lower -%}
+    {%- if type in ('tinyint', 'smallint', 'int', 'integer') -%}
+        {%- do return('cast(' ~ expression ~ ' as ' ~ types.bigint ~ ')') -%}
+    {%- elif type == 'float' -%}
+        {%- do return('cast(' ~ expression ~ ' as ' ~ types.double ~ ')') -%}
+    {%- elif type.startswith('timestamp') -%}
+        {%- do return(feature_store._instant(expression, type)) -%}
+    {%- elif type.startswith('string') -%}
+        {%- do return('(' ~ feature_store._exact(expression, type) ~ ')') -%}
+    {%- elif type in ('bigint', 'double', 'boolean', 'date') or type.startswith('decimal') -%}
+        {%- do return(expression) -%}
+    {%- endif -%}
+    {%- do return(none) -%}
+{% endmacro %}
+
 {% macro duckdb___on_demand_input(expression, data_type) %}
+    {%- set types = feature_store._types() -%}
     {%- set type = data_type | upper -%}
     {%- if type in ('BIGINT', 'DOUBLE', 'BOOLEAN', 'DATE') or type.startswith('DECIMAL(') and not type.endswith(']') -%}
         {%- do return(expression) -%}
     {%- elif type in ('TINYINT', 'SMALLINT', 'INTEGER', 'UTINYINT', 'USMALLINT', 'UINTEGER') -%}
-        {%- do return('cast(' ~ expression ~ ' as bigint)') -%}
+        {%- do return('cast(' ~ expression ~ ' as ' ~ types.bigint ~ ')') -%}
     {%- elif type == 'HUGEINT' -%}
-        {%- do return('try_cast(' ~ expression ~ ' as decimal(38, 0))') -%}
+        {%- do return('try_cast(' ~ expression ~ ' as ' ~ types.decimal ~ '(38, 0))') -%}
     {%- elif type == 'FLOAT' -%}
-        {%- do return('cast(' ~ expression ~ ' as double)') -%}
+        {%- do return('cast(' ~ expression ~ ' as ' ~ types.double ~ ')') -%}
     {%- elif type == 'VARCHAR' -%}
         {%- do return('(' ~ feature_store._exact(expression, type) ~ ')') -%}
     {%- elif type in ('UUID', 'JSON') or type.startswith('ENUM(') and not type.endswith(']') -%}
-        {%- do return('cast(' ~ expression ~ ' as varchar)') -%}
+        {%- do return('cast(' ~ expression ~ ' as ' ~ types.text ~ ')') -%}
     {%- elif type.startswith('TIMESTAMP') and not type.endswith(']') -%}
         {%- do return(feature_store._instant(expression, type)) -%}
     {%- endif -%}

@@ -118,16 +118,17 @@ _fs_pairs as (
 
 {#-- How far two numbers are apart, as a double; integers are subtracted exactly. None for what is no number. --#}
 {% macro _distance(old, new, old_type, new_type) -%}
-    {%- set types = [(old_type or '') | upper, (new_type or '') | upper] -%}
+    {%- set names = [(old_type or '') | upper, (new_type or '') | upper] -%}
     {%- set kinds = [feature_store._number_kind(old_type), feature_store._number_kind(new_type)] -%}
-    {%- if 'BOOLEAN' in types or 'other' in kinds or 'unknown' in kinds -%}
+    {%- if 'BOOLEAN' in names or 'other' in kinds or 'unknown' in kinds -%}
         {{- return(none) -}}
     {%- endif -%}
-    {%- set exact = kinds == ['integer', 'integer'] and 'HUGEINT' not in types and 'UHUGEINT' not in types -%}
-    {%- set type = 'decimal(38, 0)' if exact else 'double precision' -%}
+    {%- set exact = kinds == ['integer', 'integer'] and 'HUGEINT' not in names and 'UHUGEINT' not in names -%}
+    {%- set types = feature_store._types() -%}
+    {%- set type = types.decimal ~ '(38, 0)' if exact else types.double -%}
     {%- set numbers = ['cast(' ~ new ~ ' as ' ~ type ~ ')', 'cast(' ~ old ~ ' as ' ~ type ~ ')'] -%}
     {%- set difference = numbers | join(' - ') if exact else feature_store._minus(numbers[0], numbers[1]) -%}
-    {{- return('cast(abs(' ~ difference ~ ') as double precision)') -}}
+    {{- return('cast(abs(' ~ difference ~ ') as ' ~ types.double ~ ')') -}}
 {%- endmacro %}
 
 
@@ -136,13 +137,17 @@ _fs_pairs as (
 {%- endmacro %}
 
 {% macro default___value_text(expression, data_type) -%}
-    {{- return('cast(' ~ expression ~ ' as varchar)') -}}
+    {%- set types = feature_store._types() -%}
+    {{- return('cast(' ~ expression ~ ' as ' ~ types.text ~ ')') -}}
 {%- endmacro %}
 
-{#-- Spark's varchar needs a length. --#}
 {% macro spark___value_text(expression, data_type) -%}
-    {{- return('cast(' ~ expression ~ ' as string)') -}}
+    {%- if (data_type or '') | lower in ('float', 'double') -%}
+        {{- return(feature_store._double_text(expression)) -}}
+    {%- endif -%}
+    {{- return('cast(' ~ expression ~ ' as ' ~ feature_store._types().text ~ ')') -}}
 {%- endmacro %}
+
 
 
 {% macro _check_sample(macro_name, sample) -%}

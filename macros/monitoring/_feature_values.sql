@@ -59,6 +59,7 @@ _fs_values as (
 
 
 {% macro default___feature_cells(features, relation, condition, apart, apart_sql) -%}
+    {%- set types = feature_store._types() -%}
     select
         {{ apart_sql ~ ' as ' ~ apart ~ ',\n        ' if apart }}cells.feature_no, cells.whole, cells.number, cells.label
     from {{ relation }}
@@ -66,17 +67,40 @@ _fs_values as (
         values
         {%- for feature in features %}
         (
-            {{ feature.number }}, {{ feature.cell.whole or 'cast(null as decimal(38, 0))' }},
-            {{ feature.cell.number or 'cast(null as double precision)' }},
-            {{ feature.cell.label or 'cast(null as varchar)' }}
+            {{ feature.number }}, {{ feature.cell.whole or 'cast(null as ' ~ types.decimal ~ '(38, 0))' }},
+            {{ feature.cell.number or 'cast(null as ' ~ types.double ~ ')' }},
+            {{ feature.cell.label or 'cast(null as ' ~ types.text ~ ')' }}
         ){{ ',' if not loop.last }}
         {%- endfor %}
     ) as cells (feature_no, whole, number, label)
     where {{ condition }}
 {%- endmacro %}
 
+{#-- Spark's VALUES cannot read the columns of another relation. --#}
+{% macro spark___feature_cells(features, relation, condition, apart, apart_sql) -%}
+    {%- set types = feature_store._types() -%}
+    select {{ apart ~ ', ' if apart }}cell.feature_no, cell.whole, cell.number, cell.label
+    from (
+        select
+            {{ apart_sql ~ ' as ' ~ apart ~ ',\n            ' if apart -}}
+            explode(array(
+                {%- for feature in features %}
+                named_struct(
+                    'feature_no', {{ feature.number }},
+                    'whole', {{ feature.cell.whole or 'cast(null as ' ~ types.whole ~ ')' }},
+                    'number', {{ feature.cell.number or 'cast(null as ' ~ types.double ~ ')' }},
+                    'label', {{ feature.cell.label or 'cast(null as ' ~ types.text ~ ')' }}
+                ){{ ',' if not loop.last }}
+                {%- endfor %}
+            )) as cell
+        from {{ relation }}
+        where {{ condition }}
+    ) as cells
+{%- endmacro %}
+
 {#-- DuckDB would join for a lateral VALUES, twenty times slower. --#}
 {% macro duckdb___feature_cells(features, relation, condition, apart, apart_sql) -%}
+    {%- set types = feature_store._types() -%}
     select {{ apart ~ ', ' if apart }}cell.feature_no, cell.whole, cell.number, cell.label
     from (
         select
@@ -85,9 +109,9 @@ _fs_values as (
                 {%- for feature in features %}
                 {
                     'feature_no': {{ feature.number }},
-                    'whole': {{ feature.cell.whole or 'cast(null as hugeint)' }},
-                    'number': {{ feature.cell.number or 'cast(null as double)' }},
-                    'label': {{ feature.cell.label or 'cast(null as varchar)' }}
+                    'whole': {{ feature.cell.whole or 'cast(null as ' ~ types.whole ~ ')' }},
+                    'number': {{ feature.cell.number or 'cast(null as ' ~ types.double ~ ')' }},
+                    'label': {{ feature.cell.label or 'cast(null as ' ~ types.text ~ ')' }}
                 }{{ ',' if not loop.last }}
                 {%- endfor %}
             ]) as cell
@@ -129,15 +153,15 @@ _fs_values as (
             what ~ " is '" ~ value ~ "', which is not a moment: write it in UTC, for example '2026-03-01' or '2026-03-01 12:00:00'."
         ) -%}
     {%- endif -%}
-    {%- do return("timestamp '" ~ (text ~ ' 00:00:00' if text | length == 10 else text) ~ "'") -%}
+    {%- do return(feature_store._timestamp(text ~ ' 00:00:00' if text | length == 10 else text)) -%}
 {% endmacro %}
 
 
 {#-- Stops where a period from `start` to `end` (of `_moment`) does not begin before it ends. --#}
 {% macro _check_period(start, end, what) %}
-    {%- if start is not none and end is not none and start[:-1] >= end[:-1] -%}
+    {%- if start is not none and end is not none and start.split("'")[1] >= end.split("'")[1] -%}
         {%- do exceptions.raise_compiler_error(
-            what ~ ' begins at ' ~ start[11:-1] ~ ' and ends at ' ~ end[11:-1] ~ ': it has to begin before it ends.'
+            what ~ ' begins at ' ~ start.split("'")[1] ~ ' and ends at ' ~ end.split("'")[1] ~ ': it has to begin before it ends.'
         ) -%}
     {%- endif -%}
 {% endmacro %}

@@ -4,6 +4,7 @@
 {% endmacro %}
 
 {% macro default___fs_feature_difference(old, new, features, sample) -%}
+    {%- set types = feature_store._types() -%}
     {%- set plan = feature_store._feature_pairs_plan('feature_difference', old, new, features) -%}
     {%- do feature_store._check_sample('feature_difference', sample) -%}
     {%- if plan is none -%}{{- return('') -}}{%- endif -%}
@@ -54,8 +55,8 @@ select
     _fs_both as entities, _fs_only_old as only_old, _fs_only_new as only_new,
     _fs_same_{{ loop.index }} as equal, _fs_both - _fs_same_{{ loop.index }} as differing,
     _fs_null_old_{{ loop.index }} as null_before, _fs_null_new_{{ loop.index }} as null_after,
-    {{ '_fs_far_' ~ loop.index if feature.absolute else 'cast(null as double precision)' }} as max_absolute,
-    {{ '_fs_ratio_' ~ loop.index if feature.absolute else 'cast(null as double precision)' }} as max_relative
+    {{ '_fs_far_' ~ loop.index if feature.absolute else 'cast(null as ' ~ types.double ~ ')' }} as max_absolute,
+    {{ '_fs_ratio_' ~ loop.index if feature.absolute else 'cast(null as ' ~ types.double ~ ')' }} as max_relative
 from _fs_totals
 {{ 'union all' if not loop.last }}
 {% endfor -%}

@@ -26,9 +26,9 @@
     {%- set start = feature_store._moment(start, macro_name ~ ': start') or baseline_end -%}
     {%- do feature_store._check_period(baseline_start, baseline_end, 'The baseline') -%}
     {%- do feature_store._check_period(start, end, 'The period') -%}
-    {%- if start[:-1] < baseline_end[:-1] and (end is none or baseline_start[:-1] < end[:-1]) -%}
+    {%- if start.split("'")[1] < baseline_end.split("'")[1] and (end is none or baseline_start.split("'")[1] < end.split("'")[1]) -%}
         {%- do exceptions.raise_compiler_error(
-            'The baseline, up to ' ~ baseline_end[11:-1] ~ ', and the period, from ' ~ start[11:-1]
+            'The baseline, up to ' ~ baseline_end.split("'")[1] ~ ', and the period, from ' ~ start.split("'")[1]
             ~ ', overlap: a row can be in one of them only.'
         ) -%}
     {%- endif -%}
@@ -38,6 +38,7 @@
 
 {#-- `relation` is the view's own, or what a test's `where` leaves of it. --#}
 {% macro default___fs_feature_drift_measures(view, relation, features, periods) -%}
+    {%- set types = feature_store._types() -%}
 {%- set event = feature_store._instant(feature_store._quoted(view.timestamp.name), view.timestamp.type) -%}
 {%- set visible = feature_store._visible_now(view, feature_store._now(), '') -%}
 {%- set number = feature_store._cell_number('v.whole', 'v.number', 'f.scale') -%}
@@ -64,10 +65,10 @@ _fs_periods as (
 {%- else -%}
 _fs_periods as (
     select
-        cast({{ periods.baseline_start }} as timestamp) as _fs_baseline_start,
-        cast({{ periods.baseline_end }} as timestamp) as _fs_baseline_end,
-        cast({{ periods.start }} as timestamp) as _fs_start,
-        cast({{ periods.end or feature_store._now() ~ " + interval '1 microsecond'" }} as timestamp) as _fs_end
+        cast({{ periods.baseline_start }} as {{ types.timestamp }}) as _fs_baseline_start,
+        cast({{ periods.baseline_end }} as {{ types.timestamp }}) as _fs_baseline_end,
+        cast({{ periods.start }} as {{ types.timestamp }}) as _fs_start,
+        cast({{ periods.end or feature_store._now() ~ " + interval '1 microsecond'" }} as {{ types.timestamp }}) as _fs_end
 ),
 {%- endif %}
 
@@ -148,7 +149,7 @@ _fs_placed as (
                 {%- for tenth in tenths %}
                 {{ '+ ' if not loop.first }}case when e.edge_{{ tenth }} < {{ number }} then 1 else 0 end
                 {%- endfor %}
-                as varchar
+                as {{ types.text }}
             )
         end as bucket
     from _fs_values as v
@@ -205,17 +206,17 @@ _fs_measured as (
 )
 
 select
-    cast({{ feature_store._literal(view.reference) }} as varchar) as feature_view,
-    cast(f.feature as varchar) as feature,
-    cast(f.data_type as varchar) as data_type,
-    cast(f.kind as varchar) as kind,
+    cast({{ feature_store._literal(view.reference) }} as {{ types.text }}) as feature_view,
+    cast(f.feature as {{ types.text }}) as feature,
+    cast(f.data_type as {{ types.text }}) as data_type,
+    cast(f.kind as {{ types.text }}) as kind,
     periods._fs_baseline_start as baseline_start,
     periods._fs_baseline_end as baseline_end,
     periods._fs_start as period_start,
     periods._fs_end as period_end,
     {{ feature_store._now() }} as computed_at,
-    cast(coalesce(t.rows_before, 0) as bigint) as rows_before,
-    cast(coalesce(t.rows_now, 0) as bigint) as rows_now,
+    cast(coalesce(t.rows_before, 0) as {{ types.bigint }}) as rows_before,
+    cast(coalesce(t.rows_now, 0) as {{ types.bigint }}) as rows_now,
     cast(t.nulls_before as {{ feature_store._double() }}) / nullif(t.rows_before, 0) as null_fraction_before,
     cast(t.nulls_now as {{ feature_store._double() }}) / nullif(t.rows_now, 0) as null_fraction_now,
     case

@@ -15,7 +15,8 @@
 
 
 {% macro default___fs_feature_freshness(views, as_of) -%}
-    {%- set now = "timestamp '" ~ as_of ~ "'" if as_of else feature_store._now() -%}
+    {%- set types = feature_store._types() -%}
+    {%- set now = feature_store._timestamp(as_of) if as_of else feature_store._now() -%}
 with
 {%- for view in views %}
     {%- set event = feature_store._instant(feature_store._quoted(view.timestamp.name), view.timestamp.type) %}
@@ -29,7 +30,7 @@ _fs_entities_{{ view.slug }} as (
         {% if view.created_timestamp -%}
         max({{ feature_store._instant(feature_store._quoted(view.created_timestamp.name), view.created_timestamp.type) }}) as newest_load
         {%- else -%}
-        cast(null as timestamp) as newest_load
+        cast(null as {{ types.timestamp }}) as newest_load
         {%- endif %}
     from {{ view.relation }}
     where {{ feature_store._visible_now(view, now, '') }}
@@ -39,7 +40,7 @@ _fs_entities_{{ view.slug }} as (
 _fs_view_{{ view.slug }} as (
     select
         {{ now }} as checked_at,
-        cast(coalesce(sum(rows_visible), 0) as bigint) as rows_visible,
+        cast(coalesce(sum(rows_visible), 0) as {{ types.bigint }}) as rows_visible,
         max(newest_event) as newest_event,
         max(newest_load) as newest_load,
         count(*) as entities,
@@ -72,7 +73,7 @@ _fs_judged_{{ view.slug }} as (
         entities,
         expired_entities
         {%- for limit in ['ttl', 'warn_after', 'error_after'] %},
-        cast({{ view[limit].seconds if view[limit] else 'null' }} as bigint) as {{ limit }}_seconds
+        cast({{ view[limit].seconds if view[limit] else 'null' }} as {{ types.bigint }}) as {{ limit }}_seconds
         {%- endfor %}
     from _fs_view_{{ view.slug }}
 )
@@ -111,25 +112,12 @@ select * from _fs_judged_{{ view.slug }}
 
 {#-- How many entities' newest events are older than the ttl; NULL without one. --#}
 {% macro _count_older(ttl, now) -%}
+    {%- set types = feature_store._types() -%}
     {%- if ttl -%}
         count(case when newest_event < {{ now }} - {{ feature_store._interval(ttl) }} then 1 end)
     {%- else -%}
-        cast(null as bigint)
+        cast(null as {{ types.bigint }})
     {%- endif -%}
-{%- endmacro %}
-
-
-{#-- The whole seconds from one `_instant` to a later one. --#}
-{% macro _age_seconds(earlier, later) %}
-    {{- return(adapter.dispatch('_age_seconds', 'feature_store')(earlier, later)) -}}
-{% endmacro %}
-
-{% macro default___age_seconds(earlier, later) -%}
-    cast(floor(extract(epoch from ({{ later }} - {{ earlier }}))) as bigint)
-{%- endmacro %}
-
-{% macro duckdb___age_seconds(earlier, later) -%}
-    date_sub('second', {{ earlier }}, {{ later }})
 {%- endmacro %}
 
 

@@ -25,6 +25,7 @@
 
 
 {% macro default___fs_feature_statistics(view, features, start, end, buckets, top) -%}
+    {%- set types = feature_store._types() -%}
 {%- set quantiles = [1, 5, 25, 50, 75, 95, 99] -%}
 {%- set number = feature_store._cell_number('v.whole', 'v.number', 'f.scale') -%}
 {%- set is_null = 'v.whole is null and v.number is null and v.label is null' -%}
@@ -177,10 +178,11 @@ _fs_ranked as (
 _fs_tops as (
     select
         v.feature_no,
-        '[' || string_agg(
+        {%- set one -%}
             '{"value": ' || {{ feature_store._json_text(feature_store._cell_text('v.whole', 'v.number', 'v.label', 'f')) | indent(12) }}
-            || ', "count": ' || cast(v.row_count as varchar) || '}', ', ' order by v.place asc nulls last
-        ) || ']' as top_values
+            || ', "count": ' || cast(v.row_count as {{ types.text }}) || '}'
+        {%- endset %}
+        '[' || {{ feature_store._joined_texts(one, 'v.place') }} || ']' as top_values
     from _fs_ranked as v
     join _fs_features as f
         on f.feature_no = v.feature_no
@@ -189,21 +191,21 @@ _fs_tops as (
 )
 
 select
-    cast({{ feature_store._literal(view.reference) }} as varchar) as feature_view,
-    cast(f.feature as varchar) as feature,
-    cast(f.data_type as varchar) as data_type,
-    cast(f.kind as varchar) as kind,
-    cast({{ start or 'null' }} as timestamp) as period_start,
-    cast({{ end or 'null' }} as timestamp) as period_end,
+    cast({{ feature_store._literal(view.reference) }} as {{ types.text }}) as feature_view,
+    cast(f.feature as {{ types.text }}) as feature,
+    cast(f.data_type as {{ types.text }}) as data_type,
+    cast(f.kind as {{ types.text }}) as kind,
+    cast({{ start or 'null' }} as {{ types.timestamp }}) as period_start,
+    cast({{ end or 'null' }} as {{ types.timestamp }}) as period_end,
     {{ feature_store._now() }} as computed_at,
     {%- for name in ['row_count', 'null_count'] %}
-    cast(coalesce(c.{{ name }}, 0) as bigint) as {{ name }},
+    cast(coalesce(c.{{ name }}, 0) as {{ types.bigint }}) as {{ name }},
     {%- endfor %}
     cast(c.null_count as {{ feature_store._double() }}) / c.row_count as null_fraction,
     {%- for name in ['nan_count', 'infinite_count'] %}
-    cast(coalesce(c.{{ name }}, 0) as bigint) as {{ name }},
+    cast(coalesce(c.{{ name }}, 0) as {{ types.bigint }}) as {{ name }},
     {%- endfor %}
-    cast(case when f.kind <> 'list' then coalesce(c.distinct_count, 0) end as bigint) as distinct_count,
+    cast(case when f.kind <> 'list' then coalesce(c.distinct_count, 0) end as {{ types.bigint }}) as distinct_count,
     {%- for end, name in [('least', 'minimum'), ('greatest', 'maximum')] %}
     {%- set cell = ['c.' ~ end ~ '_whole', 'c.' ~ end ~ '_number', 'c.' ~ end ~ '_label'] %}
     case when f.kind <> 'other' then {{ feature_store._cell_text(cell[0], cell[1], cell[2], 'f') | indent(4) }} end as {{ name }},
@@ -275,13 +277,24 @@ order by f.feature_no asc nulls last
 
 
 {% macro _bucket_json(lower, upper, row_count) -%}
+    {%- set types = feature_store._types() -%}
     '{"from": ' || {{ feature_store._double_text(lower) }}
             || ', "to": ' || {{ feature_store._double_text(upper) }}
-            || ', "count": ' || cast({{ row_count }} as varchar) || '}'
+            || ', "count": ' || cast({{ row_count }} as {{ types.text }}) || '}'
 {%- endmacro %}
 
 
 {#-- A text as JSON writes it, in double quotes. --#}
 {% macro _json_text(expression) -%}
-    cast(to_json({{ expression }}) as varchar)
+    {{- return(adapter.dispatch('_json_text', 'feature_store')(expression)) -}}
+{%- endmacro %}
+
+{#-- Spark writes whole lists, maps and structs as JSON only. --#}
+{% macro spark___json_text(expression) -%}
+    regexp_extract(to_json(array({{ expression }})), '(?s)^.(.*).$', 1)
+{%- endmacro %}
+
+{% macro default___json_text(expression) -%}
+    {%- set types = feature_store._types() -%}
+    cast(to_json({{ expression }}) as {{ types.text }})
 {%- endmacro %}

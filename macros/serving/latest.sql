@@ -8,7 +8,7 @@
 
 {% macro default___fs_latest(view, as_of) -%}
     {%- set event = feature_store._instant(feature_store._quoted(view.timestamp.name), view.timestamp.type) -%}
-    {%- set now = "timestamp '" ~ as_of ~ "'" if as_of else feature_store._now() -%}
+    {%- set now = feature_store._timestamp(as_of) if as_of else feature_store._now() -%}
     {%- set columns = view.entities + [view.timestamp] + ([view.created_timestamp] if view.created_timestamp else []) + view.features -%}
     {%- do view.update({'picked': columns[view.entities | length:] | map(attribute='name') | list}) -%}
 with
@@ -41,23 +41,4 @@ from _fs_rows_{{ view.slug }}
         and {{ feature_store._instant(prefix ~ feature_store._quoted(created.name), created.type) }}
             <= {{ now }}
     {%- endif -%}
-{%- endmacro %}
-
-
-{#-- The present moment as an `_instant`. --#}
-{% macro _now() -%}
-    {{ return(adapter.dispatch('_now', 'feature_store')()) }}
-{%- endmacro %}
-
-{% macro default___now() -%}
-    cast(current_timestamp as timestamp)
-{%- endmacro %}
-
-{#-- `now()` stands still in a transaction. --#}
-{% macro postgres___now() -%}
-    (clock_timestamp() at time zone 'UTC')
-{%- endmacro %}
-
-{% macro duckdb___now() -%}
-    make_timestamp(epoch_us(now()))
 {%- endmacro %}

@@ -181,7 +181,7 @@
         {%- endif -%}
         {%- set column = in_spine.get(field | lower, {'name': field, 'type': none}) -%}
         {%- set own = '_fs_spine.' ~ feature_store._quoted(column.name) -%}
-        {%- set wanted = adapter.dispatch('_on_demand_cast_type', 'feature_store')(type) -%}
+        {%- set wanted = feature_store._type_of_duckdb(type) -%}
         {%- do columns.update({field | lower: feature_store._on_demand_input(feature_store._key(own, column.type, wanted), wanted)}) -%}
     {%- endfor -%}
     {%- do return(columns) -%}

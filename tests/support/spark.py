@@ -1,0 +1,190 @@
+"""A private Spark for tests: a Connect server on a port of its own, in a temporary folder, gone with them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import yaml
+
+from tests.support.dbt import DbtFailed, make_project
+
+Row = dict[str, Any]
+# What Spark calls the types of DuckDB, and what Arrow does.
+_TYPES = {
+    "bigint": ("bigint", pa.int64()), "integer": ("int", pa.int32()), "double": ("double", pa.float64()),
+    "float": ("float", pa.float32()), "boolean": ("boolean", pa.bool_()), "varchar": ("string", pa.string()),
+    "uuid": ("string", pa.string()), "json": ("string", pa.string()), "date": ("date", pa.date32()),
+    "timestamptz": ("timestamp", pa.timestamp("us", "UTC")), "timestamp": ("timestamp_ntz", pa.timestamp("us", "UTC")),
+}  # fmt: skip
+
+# In one JVM, with as few tasks as there are cores: hundreds of tasks over a few hundred rows are all that these tests would wait for.
+_SETTINGS = {
+    "spark.master": "local[2]",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.memory": "2g",
+    # Half the time goes into plans and code that run once: better compiled quickly than well.
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    "spark.connect.grpc.binding.address": "127.0.0.1",
+    "spark.ui.enabled": "false",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.sql.session.timeZone": "Europe/Berlin",
+}
+
+
+def missing() -> str | None:
+    """What is not there, in a line that says how to get it; None where all is."""
+    found = [importlib.util.find_spec(name) for name in ("pyspark", "dbt.adapters.spark", "grpc")]
+    if not all(found) or not shutil.which("java"):
+        return "needs Spark, its adapter and Java: pip install 'dbt-feature-store[spark]', apt-get install openjdk-17-jre-headless"
+    return None
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@dataclass(frozen=True)
+class Spark:
+    """A server and a session on it whose zone is UTC; dbt's own are in one whose clocks change."""
+
+    url: str
+    session: Any
+
+    def create(self, table: str, columns: Mapping[str, tuple[str, str]], rows: Sequence[Row]) -> None:
+        """A table of the schema `public`, anew; types are those of DuckDB."""
+        types = {name: _type(declared[0]) for name, declared in columns.items()}
+        given = pa.Table.from_pylist(list(rows), pa.schema([(name, arrow) for name, (_, arrow) in types.items()]))
+        self.session.createDataFrame(given).createOrReplaceTempView("given")
+        casts = ", ".join(f"cast({name} as {type_}) as {name}" for name, (type_, _) in types.items())
+        self.session.sql("create schema if not exists public")
+        self.session.sql(f"drop table if exists public.{table}")
+        self.session.sql(f"create table public.{table} as select {casts} from given")
+
+    def dbt(self, folder: Path, files: Mapping[str, Any], *arguments: str) -> Path:
+        """A project with these files, its models as tables of the schema `built`, run by dbt; gives its folder.
+
+        Raises:
+            DbtFailed: with what dbt printed.
+        """
+        project = make_project(folder, dict(files))
+        settings = yaml.safe_load((folder / "dbt_project.yml").read_text())
+        profile = {"type": "spark", "method": "session", "schema": "built", "host": "NA", "threads": 2}
+        project.write({
+            "dbt_project.yml": settings | {"models": {"shop": {"+materialized": "table"}}},
+            "profiles.yml": {"shop": {"target": "dev", "outputs": {"dev": profile}}},
+        })  # fmt: skip
+        self.run(folder, *arguments)
+        return folder
+
+    def run(self, folder: Path, *arguments: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "dbt.cli.main", *arguments],
+            cwd=folder, env=environment() | {"DBT_PROFILES_DIR": str(folder), "SPARK_REMOTE": self.url},
+            capture_output=True, text=True,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise DbtFailed(done.stdout[-8000:] + done.stderr[-2000:])
+
+    def rows(self, model: str, schema: str = "built") -> list[Row]:
+        """What a model holds; moments in UTC."""
+        return self.session.sql(f"select * from {schema}.{model}").toArrow().to_pylist()
+
+
+def _type(duckdb: str) -> tuple[str, pa.DataType]:
+    if duckdb.endswith("[]"):
+        name, arrow = _type(duckdb[:-2])
+        return f"array<{name}>", pa.list_(arrow)
+    if duckdb.startswith("decimal"):
+        digits, places = duckdb[8:-1].split(",")
+        return duckdb, pa.decimal128(int(digits), int(places))
+    return _TYPES[duckdb]
+
+
+@contextmanager
+def spark() -> Iterator[Spark]:
+    """Spark in one JVM, and a session on it."""
+    from pyspark.sql import SparkSession
+
+    with server() as url:
+        session = SparkSession.builder.remote(url).create()
+        session.sql("set spark.sql.session.timeZone = UTC")
+        yield Spark(url, session)
+        session.stop()
+
+
+@contextmanager
+def server(settings: dict[str, str] | None = None) -> Iterator[str]:
+    """A Spark Connect server; gives what SPARK_REMOTE is to be. Its tables lie in a temporary folder."""
+    folder = Path(tempfile.mkdtemp(prefix="spark-"))
+    port = free_port()
+    given = _SETTINGS | {
+        "spark.connect.grpc.binding.port": str(port),
+        "spark.sql.warehouse.dir": str(folder / "warehouse"),
+        "spark.local.dir": str(folder / "local"),
+    }
+    given |= settings or {}
+    flags = [flag for name, value in given.items() for flag in ("--conf", f"{name}={value}")]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [home() / "bin" / "spark-submit", *flags,
+             "--class", "org.apache.spark.sql.connect.service.SparkConnectServer", "spark-internal"],
+            cwd=folder, env=environment(), stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    try:
+        wait_for(port, process, folder / "log")
+        yield f"sc://127.0.0.1:{port}"
+    finally:
+        end(process)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def home() -> Path:
+    """The folder of Spark's programs: the wheel brings them along."""
+    import pyspark
+
+    return Path(pyspark.__file__).parent
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {
+        "SPARK_HOME": str(home()), "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable,
+    }  # fmt: skip
+
+
+def wait_for(port: int, process: subprocess.Popen[bytes], log: Path, seconds: int = 120) -> None:
+    """Until something answers on a port."""
+    for _ in range(seconds * 5):
+        assert process.poll() is None, log.read_text(errors="replace")[-4000:]
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    raise AssertionError(f"Spark does not answer after {seconds} s: {log.read_text(errors='replace')[-4000:]}")
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """The process and what it started."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
