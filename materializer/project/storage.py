@@ -153,9 +153,11 @@ class Remote:
             yield copy
 
     def unlink(self, missing_ok: bool = False) -> None:
-        # Who may write and not delete is only refused where there is something to delete.
-        if not missing_ok or self.is_file():
+        try:
             self._do(lambda files, path: files.rm_file(path))
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
 
     def names(self) -> list[str]:
         """The names of what lies right in this folder; none where there is no such folder."""

@@ -191,7 +191,8 @@ def _put_in_place(partial: Path, path: Path | Remote, record: TrainingRecord) ->
     try:
         with whole_or_not_at_all(beside) as record_partial:
             record_partial.write_text(dump_record(record), encoding="utf-8")
-            beside.unlink(missing_ok=True)
+            if beside.is_file():  # who may write to a bucket and remove nothing is refused only then
+                beside.unlink(missing_ok=True)
             put_in_place(partial, path)
             put_in_place(record_partial, beside)
     except OSError as error:

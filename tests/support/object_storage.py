@@ -33,6 +33,13 @@ class ObjectStorage:
         return {"fs": "s3", "key": KEY, "secret": SECRET, "client_kwargs": {"endpoint_url": self.endpoint}}
 
     @property
+    def away(self) -> dict[str, Any]:
+        """One that does not answer, and is not asked twice."""
+        return self.filesystem | {
+            "client_kwargs": {"endpoint_url": "http://127.0.0.1:9"}, "config_kwargs": {"retries": {"max_attempts": 0}},
+        }  # fmt: skip
+
+    @property
     def environment(self) -> dict[str, str]:
         """The same for who takes it from the environment."""
         return {
@@ -47,6 +54,12 @@ class ObjectStorage:
             "s3", aws_access_key_id=KEY, aws_secret_access_key=SECRET, endpoint_url=self.endpoint,
             region_name="us-east-1",
         )  # fmt: skip
+
+    def refuse(self, everybody: bool) -> None:
+        """Refuse every request from now on, as a server does that does not know the key; or none."""
+        url = f"{self.endpoint}/moto-api/reset-auth"
+        allowed, kind = b"0" if everybody else b"inf", {"Content-Type": "text/plain"}
+        urllib.request.urlopen(urllib.request.Request(url, allowed, kind), timeout=5).close()
 
     def bucket(self, name: str) -> Bucket:
         """A new bucket."""
@@ -72,7 +85,7 @@ class Bucket:
     def delete(self, key: str) -> None:
         self.storage.client.delete_object(Bucket=self.name, Key=key)
 
-    def keys(self, prefix: str = "") -> list[str]:
+    def stored(self, prefix: str = "") -> list[str]:
         pages = self.storage.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
         return [one["Key"] for page in pages for one in page.get("Contents", ())]
 
