@@ -21,6 +21,7 @@ from materializer.project.storage import place
 from materializer.training.repeat import TrainingSetChangedError
 from tests.support.command import Ran, assert_one_sentence, run
 from tests.support.dbt import DbtProject, copy_of, make_project
+from tests.support.manifests import bare_project, manifest, write_models
 from tests.support.object_storage import KEY, SECRET, Bucket, ObjectStorage, server
 from tests.support.shop import profile_of
 
@@ -169,7 +170,7 @@ def test_views_over_object_storage_and_in_attached_files_are_read_by_everything(
     }
 
     for view in ("live", "written", "beside"):
-        assert store.get_statistics(view).rows == 3
+        assert [one.row_count for one in store.get_statistics(view)] == [3]
     assert {one.view: one.rows for one in store.get_freshness()} == dict.fromkeys(
         ["beside", "live", "spending", "written"], 3
     )
@@ -210,6 +211,28 @@ def test_lineage_goes_through_a_source_that_is_a_file(store: FeatureStore, comma
         assert "lake.events" in ran.out and "amount" in ran.out, ran.out
     ran = command("lint")
     assert ran.code == 0, ran.err
+
+
+@pytest.mark.parametrize("alias", ["", " as x", "no alias, by its name"])
+@pytest.mark.parametrize(
+    ("location", "name"),
+    [
+        ("read_parquet('s3://lake/*/t.parquet')", "read_parquet"),
+        ("'s3://lake/a/t.parquet'", "t"),
+        ("read_csv('s3://lake/t.csv', header = true, columns = {'a': 'INT'})", "read_csv"),
+        ("delta_scan('s3://lake/t')", "delta_scan"),
+    ],
+)
+def test_lineage_knows_a_source_by_whatever_files_it_is(tmp_path: Path, location: str, name: str, alias: str) -> None:
+    called = {"": "", " as x": "x."}.get(alias, f"{name}.")
+    read = "{{ source('raw', 't') }}" + (alias if alias == " as x" else "")
+    content = manifest({"m": f"select {called}a + 1 as b from {read} where {called}c > 0"}, {"m": {"entities": ["k"]}})
+    content["sources"]["source.shop.raw.t"]["relation_name"] = location
+    node = content["nodes"]["model.shop.m"]
+    node["compiled_code"] = node["compiled_code"].replace('"shop"."raw"."t"', location)
+    (found,) = FeatureStore(write_models(bare_project(tmp_path), content)).get_lineage("m:b")
+    assert [(one.node, one.name) for one in found.sources] == [("source.shop.raw.t", "a")] and not found.unresolved
+    assert [(one.node, one.name) for one in found.filters] == [("source.shop.raw.t", "c")]
 
 
 def test_a_file_that_cannot_be_read_is_a_sentence(built: DbtProject, storage: ObjectStorage, tmp_path: Path) -> None:
@@ -393,7 +416,7 @@ def test_between_here_and_there_labels_are_named_again(
         ("BUCKET/twice.csv", "BUCKET/x.parquet", "twice.csv has two columns called 'a'"),
         ("abfs://box@account/labels.parquet", "BUCKET/x.parquet", "a driver for abfs:// is not installed"),
         ("nothing://x/labels.parquet", "BUCKET/x.parquet", "fsspec knows no files of the kind nothing://"),
-        (f"https://me:{SECRET}@127.0.0.1:9/labels.parquet", "BUCKET/x.parquet", "https://127.0.0.1:9/labels.parquet cannot be read: the storage cannot be reached"),
+        (f"https://me:{SECRET}@127.0.0.1:9/labels.parquet", "BUCKET/x.parquet", "There is no file https://127.0.0.1:9/labels.parquet"),
         ("BUCKET/labels.parquet", "BUCKET/labels.parquet", "labels.parquet is the spine itself"),
         ("BUCKET/labels.parquet", "BUCKET/x.txt", "--out writes .parquet or .csv"),
         ("BUCKET/labels.txt", "BUCKET/x.parquet", "is a .parquet, .csv or .jsonl file"),

@@ -72,7 +72,8 @@ def read_spine(source: Any, connection: Mapping[str, Any] | None = None) -> Spin
         raise InputError(str(error).replace(str(copy or path), str(path))) from None
     except (pa.ArrowException, ValueError, OSError) as error:
         said = error.strerror if isinstance(path, Remote) and isinstance(error, OSError) and error.strerror else error
-        raise InputError(f"{path} cannot be read: {' '.join(str(said).split())}") from None
+        text = " ".join(str(said).split()).replace(str(copy or path), str(path))
+        raise InputError(f"{path} cannot be read: {text}") from None
 
 
 def file_sha256(path: Path) -> str:
