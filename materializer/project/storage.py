@@ -27,6 +27,8 @@ _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 _AT_ONCE = 16
 _NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError")
 _AWAY = ("Connect", "Connection", "Timeout")
+# It logs tracebacks of what it raises all the same; whoever wants them gives the logger a handler.
+logging.getLogger("gcsfs").addHandler(logging.NullHandler())
 
 
 def is_url(text: object) -> bool:
@@ -51,7 +53,9 @@ def filesystem(protocol: str, arguments: Mapping[str, Any]) -> Any:
     """A file system of fsspec's. Raises ImportError where its driver is missing, and whatever that raises."""
     import fsspec
 
-    return fsspec.filesystem(protocol, **{**_fresh(protocol), **arguments})
+    found = fsspec.filesystem(protocol, **{**_fresh(protocol), **arguments})
+    found.invalidate_cache()
+    return found
 
 
 def _fresh(protocol: str) -> dict[str, Any]:
@@ -194,8 +198,6 @@ class Remote:
         """The file system, and its own name of this file."""
         from fsspec.core import url_to_fs
 
-        # It logs tracebacks of what it raises all the same; whoever wants them gives the logger a handler.
-        logging.getLogger("gcsfs").addHandler(logging.NullHandler())
         url = f"{self.scheme}://{self._user}{self.path}"
         return url_to_fs(url, **{**_fresh(self.scheme), **_arguments(self.scheme, url, self._connection)})
 
