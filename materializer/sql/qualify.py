@@ -21,7 +21,7 @@ from sqlglot.schema import MappingSchema
 
 from materializer.project.graph import Graph, reference_of
 from materializer.sql.node import Node, Window, is_select
-from materializer.sql.prepare import OPEN, dotted, each_name_once, parse, prepare
+from materializer.sql.prepare import OPEN, call_files, dotted, each_name_once, parse, prepare
 
 _EPHEMERAL = "__dbt__cte__"
 # What dbt adds to a snapshot, and which setting says from which column it is made.
@@ -75,7 +75,7 @@ class Reading:
             self.node.written = self.tree.copy()
             if _EPHEMERAL in str(self.about["compiled_code"]):
                 self._take_out_ephemerals(self.tree)
-            self._call_files(self.tree)
+            call_files(self.tree, self.graph.parents(self.about), self.node.dialect)
             self.said = prepare(self.tree, self.node.dialect)
             self.tree = qualify_tables(self.tree, dialect=self.folding)
             self._call_tables(self.tree)
@@ -102,22 +102,6 @@ class Reading:
                         table.set("this", exp.to_identifier(above["unique_id"], quoted=True))
                     (cte.parent if len(cte.parent.expressions) == 1 else cte).pop()
                     break
-
-    def _call_files(self, tree: exp.Query) -> None:
-        """Where SQL reads the files that a source stands for (dbt-duckdb's `external_location`), it is that source."""
-        read: dict[str, str] = {}
-        for one in self.graph.parents(self.about):
-            relation = str(one.get("relation_name") or "")
-            if one.get("resource_type") == "source" and ("(" in relation or relation.startswith("'")):
-                files = parse(f"select * from {relation}", self.node.dialect)
-                if files is not None and (table := files.find(exp.Table)):
-                    read[table.this.sql(self.node.dialect)] = one["unique_id"]
-        for table in list(tree.find_all(exp.Table)) if read else ():
-            called = read.get(table.this.sql(self.node.dialect)) if table.this else None
-            if called:
-                name = exp.to_identifier(table.alias or _name_of_files(table), quoted=True)
-                table.set("alias", table.args.get("alias") or exp.TableAlias(this=name))
-                table.set("this", exp.to_identifier(called, quoted=True))
 
     def _call_tables(self, tree: exp.Query) -> None:
         for scope in traverse_scope(tree):
@@ -403,10 +387,3 @@ def _merge_joined(made: exp.Coalesce, sides: Mapping[str, str]) -> None:
             side = sides.get(one.table)
             kept = [*kept, one] if side == "FULL" else [one] if side == "RIGHT" else kept
         made.replace(kept[0] if len(kept) == 1 else exp.Coalesce(this=kept[0], expressions=kept[1:]))
-
-
-def _name_of_files(table: exp.Table) -> str:
-    """What a function in FROM, or a file, is called in SQL that gives it no alias."""
-    if isinstance(table.this, exp.Func):
-        return table.this.name if isinstance(table.this, exp.Anonymous) else table.this.sql_name()
-    return re.split(r"[/\\]", table.name)[-1].partition(".")[0]

@@ -6,17 +6,16 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, time, timezone
 from importlib import metadata
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from materializer.errors import COMMAND_LINE, FeatureStoreError, InputError, WarehouseError, worded
+from materializer.errors import FeatureStoreError, InputError, worded
 from materializer.project.definitions import FeatureView, Registry, split_reference
 from materializer.project.duration import macro_moment
 from materializer.project.git import git_state
@@ -24,9 +23,10 @@ from materializer.project.graph import Graph
 from materializer.project.manifest import load_manifest, read_registry
 from materializer.project.render import MacroRenderer
 from materializer.project.settings import Project
-from materializer.project.storage import Remote, is_url, place
+from materializer.project.storage import Remote, place
 from materializer.training.files import SUFFIXES, column_sha256, put_in_place, whole_or_not_at_all, write_table
 from materializer.training.join import TrainingSet, get_historical_features, labels_of, spine_timestamp
+from materializer.training.labels import path_from, recorded_spine
 from materializer.training.record import (
     FORMAT,
     ColumnFacts,
@@ -43,7 +43,7 @@ from materializer.training.record import (
     record_path,
 )
 from materializer.training.spine import Spine, file_sha256, read_spine
-from materializer.warehouse import Warehouse, open_warehouse, query_apart
+from materializer.warehouse import Warehouse, open_warehouse
 from materializer.warehouse.arrow import to_plain
 from materializer.warehouse.moments import to_rows
 
@@ -89,7 +89,7 @@ def repeat(project: Project, record: Named, named: Named, spine: Any = None, all
     if spine is not None:
         labels, rows = read_spine(spine, project.connection), None
     else:
-        labels, rows = _recorded_spine(project, old, source)
+        labels, rows = recorded_spine(project, old, source)
     with whole_or_not_at_all(path) as partial:
         new = _make(project, labels, old.features, old.options, partial, path, rows)
         changes = tuple(differences(old, new))
@@ -115,74 +115,6 @@ def _checked(project: Project, named: Named) -> Path | Remote:
     if path.suffix not in SUFFIXES:
         raise InputError(f"A training set is written as {' or '.join(SUFFIXES)}, not '{path.name}'.")
     return path
-
-
-def _recorded_spine(project: Project, record: TrainingRecord, source: Path | Remote) -> tuple[Spine, pa.Table | None]:
-    """The labels that a record names; of its SELECT the rows, too. A record travels: what it says is not the user's.
-    Raises InputError where they are not there, or a record may not name them."""
-    if record.spine.kind == "rows":
-        raise worded(
-            InputError,
-            lambda say: (
-                f"{record.output.file} was made from rows in memory: give them again, with {say.spine_option}"
-                + (" as a file." if say is COMMAND_LINE else ".")
-            ),
-        )
-    if record.spine.path is not None:
-        return read_spine(_recorded_file(project, record.spine, source), project.connection), None
-    if record.spine.sql is None:
-        raise worded(InputError, lambda say: f"{source} names no labels: name them with {say.spine_option}.")
-    try:
-        return Spine(record.spine.sql), query_apart(project, record.spine.sql)
-    except WarehouseError as error:
-        refused = str(error)
-        raise worded(
-            InputError,
-            lambda say: (
-                f"The SELECT in {source} gives no labels, since a record's is one SELECT over the warehouse's own "
-                f"tables and reads no file. {refused} If you trust it, pass it with {say.spine_option}."
-            ),
-        ) from None
-
-
-def _recorded_file(project: Project, spine: SpineFacts, source: Path | Remote) -> Path | Remote:
-    """A file beside the record, below it or in the project; another one only if its bytes are those that were read."""
-    named = str(spine.path)
-    path: Path | Remote | None
-    if isinstance(source, Remote):
-        path = source.parent.found_at(named)  # never in another bucket
-        near = path is not None and path.path.startswith(source.parent.path + "/")
-    else:
-        path = source.parent / named
-        near = any(path.resolve().is_relative_to(folder.resolve()) for folder in (source.parent, project.folder))
-    absolute = PurePosixPath(named).is_absolute() or PureWindowsPath(named).anchor or is_url(named)
-    if absolute or path is None:
-        wrong = f"{source} names its labels as {named}, not by where they lie from it"
-    elif not _there(path):
-        wrong = f"{path}, the spine that {source.name} names, is not there any more"
-    elif not near and _sha256_of(path) != spine.sha256:
-        wrong = (
-            f"{path}, the spine that {source.name} names, lies outside of its folder and of the project, and is not "
-            "the file that was read"
-        )
-    else:
-        return path
-    raise worded(InputError, lambda say: f"{wrong}: name it with {say.spine_option}.")
-
-
-def _there(path: Path | Remote) -> bool:
-    try:
-        return path.is_file()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
-
-
-def _sha256_of(path: Path | Remote) -> str:
-    try:
-        with path.fetched() if isinstance(path, Remote) else nullcontext(path) as copy:
-            return file_sha256(copy)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
 def _put_in_place(partial: Path, path: Path | Remote, record: TrainingRecord) -> None:
@@ -302,22 +234,13 @@ def _spine_facts(
     table = result.to_arrow()
     facts = SpineFacts(spine.kind, None, spine.sha256, None, table.num_rows, None)
     if spine.path is not None:
-        return replace(facts, path=_path_from(spine.path, record_path(path)))
+        return replace(facts, path=path_from(spine.path, record_path(path)))
     if spine.kind == "rows":
         return facts
     labels = labels_of(result)
     relation = warehouse.spine("_fs_spine_rows", labels)
     (row,) = warehouse.query(macros.render("_rows_fingerprint", relation, labels.column_names)).to_pylist()
     return replace(facts, sql=spine.rows, content=row["content"])
-
-
-def _path_from(spine: Path | Remote, record: Path | Remote) -> str:
-    """How a record names its labels. No path of this machine is told on object storage."""
-    if isinstance(spine, Remote):
-        return (isinstance(record, Remote) and spine.path_from(record.parent)) or str(spine)
-    if isinstance(record, Remote):
-        return spine.name
-    return Path(os.path.relpath(spine.resolve(), record.resolve().parent)).as_posix()
 
 
 def _resolved(path: Path | Remote) -> Path | Remote:
