@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -162,7 +162,8 @@ class FeatureStore:
         options = Options(timestamp, full_feature_names, allow_exact_matches, filter_by_created_timestamp)
         manifest, registry = self._declared()
         with self._warehouse() as warehouse:
-            return get_historical_features(warehouse, manifest, registry, entity_df, features, options)
+            found = get_historical_features(warehouse, manifest, registry, entity_df, features, options)
+        return found.written_with(self.project.connection)
 
     def save_training_set(
         self,
@@ -178,8 +179,9 @@ class FeatureStore:
         """Write what `get_historical_features` gives to a file, and beside it ``<path>.json``: what made it.
 
         Args:
-            path: a ``.parquet`` or ``.csv`` file. The same rows always give the same bytes.
-            entity_df: as in `get_historical_features`, or a Parquet, CSV or JSON-lines file (its path).
+            path: a ``.parquet`` or ``.csv`` file, or its URL (``s3://bucket/set.parquet``). The same rows always give
+                the same bytes.
+            entity_df: as in `get_historical_features`, or a Parquet, CSV or JSON-lines file (its path or URL).
             features, full_feature_names, timestamp, allow_exact_matches, filter_by_created_timestamp: as there.
 
         Raises:
@@ -189,7 +191,7 @@ class FeatureStore:
         from materializer.training.repeat import save
 
         options = Options(timestamp, full_feature_names, allow_exact_matches, filter_by_created_timestamp)
-        return save(self.project, Path(path), entity_df, features, options)
+        return save(self.project, path, entity_df, features, options)
 
     def repeat_training_set(
         self,
@@ -213,7 +215,7 @@ class FeatureStore:
         """
         from materializer.training.repeat import repeat
 
-        return repeat(self.project, Path(record), Path(path), entity_df, allow_changes)
+        return repeat(self.project, record, path, entity_df, allow_changes)
 
     # Online.
 
@@ -543,13 +545,15 @@ class FeatureStore:
             WarehouseError: where the warehouse is locked or absent.
         """
         from materializer.catalog.freshness import get_freshness
-        from materializer.materialize.memory import read_log
+        from materializer.materialize.log import read_log
         from materializer.materialize.state import state_folder
 
         manifest, registry = self._declared()
         names = [views] if isinstance(views, str) else views or ()
         chosen = [registry.view(name) for name in names] or registry.all_views()
-        log = read_log(state_folder(self.project), self.namespace)
+        log: list[dict[str, Any]] = []
+        with suppress(OSError):  # as where there is none
+            log = read_log(state_folder(self.project), self.namespace)
         with self._warehouse() as warehouse:
             return get_freshness(
                 warehouse, manifest, chosen, log, self.namespace, lambda: self._client, self._redis_url

@@ -20,7 +20,8 @@ import duckdb
 import pytest
 
 from materializer import FeatureStore, FeatureStoreError, InputError, OnlineStoreError
-from materializer.materialize.memory import Memory, append_log, read_log, view_memory
+from materializer.materialize.log import append_log, read_log
+from materializer.materialize.memory import Memory, view_memory
 from materializer.online.publish import publish_services
 from materializer.project.definitions import FeatureService
 from materializer.training.record import FORMAT, read_record

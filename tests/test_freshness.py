@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from materializer import FeatureStore, InputError, NotFoundError
-from materializer.materialize.memory import append_log
+from materializer.materialize.log import append_log
 from materializer.project.render import MacroRenderer
 from materializer.project.settings import load_project
 from materializer.warehouse import open_warehouse

@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 
 from materializer import FeatureStore, FeatureStoreError, InputError
 from materializer.catalog import webhook
-from materializer.materialize import memory
+from materializer.materialize import log, memory
 from materializer.online import local as local_redis
 from materializer.online.keys import registry_key
 from materializer.printable import printable, printable_json
@@ -248,7 +248,7 @@ def test_memory_writes_through_no_link(tmp_path: Path) -> None:
     for link in (kept.folder / f"memory.json.{os.getpid()}", kept.folder.parent / "log.jsonl"):
         link.symlink_to(tmp_path / "mine")
     kept.save(memory.Memory("r", None, True, "f", None, (), 0, ()))
-    memory.append_log(tmp_path / "state", "shop.dev", {"view": "data"})
+    log.append_log(tmp_path / "state", "shop.dev", {"view": "data"})
     assert (tmp_path / "mine").read_text() == "mine"
     (kept.folder.parent / "linked").symlink_to(tmp_path / "folder")
     (tmp_path / "state" / "linked").symlink_to(tmp_path / "folder")

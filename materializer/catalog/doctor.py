@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,9 +11,9 @@ from datetime import datetime, timezone
 from typing import Any
 
 from materializer.errors import FeatureStoreError
-from materializer.materialize.memory import read_log
+from materializer.materialize.log import read_log
 from materializer.materialize.plan import check_storable
-from materializer.materialize.state import state_folder
+from materializer.materialize.state import SETTING, state_folder
 from materializer.online import health
 from materializer.online.connect import connect, plain_errors
 from materializer.online.published import published_view, read_from_elsewhere, read_published
@@ -25,6 +27,7 @@ from materializer.project.duration import format_age, parse_duration
 from materializer.project.manifest import load_manifest, read_registry
 from materializer.project.relation import Relation
 from materializer.project.settings import Project
+from materializer.project.storage import Remote
 from materializer.warehouse import Warehouse, open_warehouse, quoted
 from materializer.warehouse.typed import broken_services, with_columns
 
@@ -80,7 +83,7 @@ def doctor(find_project: Callable[[], Project], url: str | None, namespace: str 
         checks.look("redis persistence", lambda: _redis(url, lambda store, _: health.persistence(store)))
         if project:
             checks.look("online", lambda: _online(url, namespace or project.namespace, project, registry))
-    if project and registry:
+    if project and registry and checks.look("memory", lambda: _memory(project, namespace or project.namespace)):
         checks.look("runs", lambda: _runs(project, namespace or project.namespace))
     return checks.found
 
@@ -164,9 +167,28 @@ def _online(url: str, namespace: str, project: Project, registry: Registry | Non
     return said
 
 
+def _memory(project: Project, namespace: str) -> _Said:
+    """Where runs are remembered, and whether they can be."""
+    state = state_folder(project)
+    said = f"runs are remembered in {state}" + (f" (by {SETTING})" if os.environ.get(SETTING) else "")
+    try:
+        if isinstance(state, Remote):
+            read_log(state, namespace)
+        else:
+            there = next(folder for folder in (state, *state.parents) if folder.exists())
+            if not os.access(there, os.W_OK):
+                raise PermissionError(errno.EACCES, f"{there} is not writable")
+    except OSError as error:
+        return f"{said}, which cannot be: {error.strerror or error}. Every run sends all rows until then", True
+    return said
+
+
 def _runs(project: Project, namespace: str) -> _Said:
     """The last run of each view, by the materialization log."""
-    entries = read_log(state_folder(project), namespace)
+    try:
+        entries = read_log(state_folder(project), namespace)
+    except OSError as error:
+        return f"what they did cannot be read: {error.strerror or error}", True
     last = {entry["view"]: entry for entry in entries}
     if not last:
         return "none is known of here"

@@ -15,15 +15,15 @@ from materializer.warehouse.moments import to_rows
 
 
 @click.command()
-@click.option("--spine", help="Labels: a Parquet, CSV or JSON-lines file, or a SELECT for the warehouse.")
+@click.option("--spine", help="Labels: a Parquet, CSV or JSON-lines file (a path, or a URL as s3://...), or a SELECT.")
 @click.option("--feature", "-f", "features", multiple=True, help="A reference, view or service; repeatable.")
 @click.option("--service", help="A feature service.")
 @click.option("--timestamp", default="event_timestamp", show_default=True, help="The spine's time column.")
 @click.option("--full-feature-names", is_flag=True, help="Call columns view__feature.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path),
+@click.option("--out", type=click.Path(dir_okay=False),
               help="A Parquet or CSV file, with a record of what made it beside it; else rows print.")  # fmt: skip
 @click.option("--rows", default=10, show_default=True, help="How many rows to print without --out.")
-@click.option("--from", "source", type=click.Path(dir_okay=False, path_type=Path), metavar="RECORD",
+@click.option("--from", "source", type=click.Path(dir_okay=False), metavar="RECORD",
               help="Make the set again that this record (set.parquet.json) is of.")  # fmt: skip
 @click.option("--allow-changes", is_flag=True, help="With --from: write it although it is not the same any more.")
 @store_options
@@ -36,9 +36,9 @@ def training(
     service: str | None,
     timestamp: str,
     full_feature_names: bool,
-    out: Path | None,
+    out: str | None,
     rows: int,
-    source: Path | None,
+    source: str | None,
     allow_changes: bool,
     output: str,
     **where: Any,
@@ -52,8 +52,8 @@ def training(
     Beside set.parquet, set.parquet.json says what made it: code, definitions, data and labels, as versions and hashes.
     With --from the same bytes come out, or what has changed is told and nothing is written.
     """
-    if out and out.suffix not in (".parquet", ".csv"):
-        raise click.UsageError(f"--out writes .parquet or .csv, not '{out.name}'.")
+    if out and Path(out).suffix not in (".parquet", ".csv"):
+        raise click.UsageError(f"--out writes .parquet or .csv, not '{Path(out).name}'.")
     if source:
         given = [
             name
@@ -77,7 +77,9 @@ def training(
             columns = [column.name for column in record.columns]
             return print_json({"rows": record.rows, "columns": columns, "out": str(out)})
         return say(f"{record.rows} rows and {len(record.columns)} columns written to {out}")
-    result = store.get_historical_features(read_spine(spine).rows, asked, full_feature_names, timestamp=timestamp)
+    result = store.get_historical_features(
+        read_spine(spine, store.project.connection).rows, asked, full_feature_names, timestamp=timestamp
+    )
     table = result.to_arrow()
     shown = to_rows(table.slice(0, rows))
     if output == "json":
@@ -86,7 +88,7 @@ def training(
 
 
 def _again(
-    store: FeatureStore, source: Path, out: Path, spine: str | None, allow_changes: bool, output: str
+    store: FeatureStore, source: str, out: str, spine: str | None, allow_changes: bool, output: str
 ) -> None:  # fmt: skip
     done = store.repeat_training_set(source, out, spine, allow_changes=allow_changes)
     if output == "json":

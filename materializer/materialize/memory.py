@@ -13,22 +13,19 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-_HEAD = "memory.json"
+HEAD = "memory.json"
 _GROUP_ROWS = 100_000
 LOG = "log.jsonl"
-_OWN = re.compile(r"memory\.json(\.\d+)?|(sent|pending|written)-[^/\\]+\.parquet")
+OWN = re.compile(r"memory\.json(\.\d+)?|(sent|pending|written)-[^/\\]+\.parquet")
 # What one part of a path may hold on any file system: 255 bytes, and no name of a device.
 _LONGEST = 200
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -51,6 +48,11 @@ class Memory:
     rows: int
     keys: tuple[str, ...]
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All that it needs to be there."""
+        return (*self.pending, *([self.sent] if self.sent else []))
+
 
 class ViewMemory:
     """The folder of one view's memory."""
@@ -60,49 +62,62 @@ class ViewMemory:
 
     def load(self) -> Memory | None:
         """What is remembered; None where nothing is, or where a part of it is missing or unreadable."""
+        head = self.head()
         try:
-            head = msgspec.json.decode((self.folder / _HEAD).read_bytes())
+            return head if head and all((self.folder / name).is_file() for name in head.files) else None
+        except (OSError, ValueError):
+            return None
+
+    def head(self) -> Memory | None:
+        """What the head file says, whether or not the files that it names are there; each would be one of ours, right
+        in the folder."""
+        try:
+            head = msgspec.json.decode((self.folder / HEAD).read_bytes())
             memory = msgspec.convert(head, Memory)
             known = len(head) == len(fields(Memory))  # what says more is a newer release's
-            files = [*memory.pending, *([memory.sent] if memory.sent else [])]
-            # Each a file of ours right in the folder.
-            there = all(_OWN.fullmatch(name) and (self.folder / name).is_file() for name in files)
+            ours = all(OWN.fullmatch(name) for name in memory.files)
             whole = memory.rows >= 0 and (memory.sent is not None or not memory.finished)
-            return memory if known and there and whole else None
+            return memory if known and ours and whole else None
         except (OSError, ValueError, RecursionError):
             return None
 
     def save(self, memory: Memory) -> None:
         """Make `memory` what is remembered, whole or not at all; once a run is finished, files of others go."""
-        head = self.folder / _HEAD
-        partial = self.folder / f"{_HEAD}.{os.getpid()}"
+        head = self.folder / HEAD
+        partial = self.folder / f"{HEAD}.{os.getpid()}"
         partial.unlink(missing_ok=True)  # of a run that was killed
         with partial.open("x") as file:
             json.dump(asdict(memory), file, indent=1)
             file.flush()
             os.fsync(file.fileno())
         if head.is_dir() and not head.is_symlink():  # nothing of ours, so not ours to remove: it is put aside
-            head.rename(Path(tempfile.mkdtemp(prefix="not-ours-", dir=self.folder)) / _HEAD)
+            head.rename(Path(tempfile.mkdtemp(prefix="not-ours-", dir=self.folder)) / HEAD)
         partial.replace(head)
         if memory.finished:
-            self._clear(_HEAD, memory.sent)
+            self._clear(HEAD, memory.sent)
 
     def forget(self) -> None:
         """Remember nothing."""
         with suppress(IsADirectoryError, PermissionError):
-            (self.folder / _HEAD).unlink(missing_ok=True)
+            (self.folder / HEAD).unlink(missing_ok=True)
         self._clear()
 
     def _clear(self, *kept: str | None) -> None:
         for path in self.folder.glob("*"):
             # Nothing but the files that runs wrote is theirs to remove, wherever this folder may be.
-            if _OWN.fullmatch(path.name) and path.name not in kept:
+            if OWN.fullmatch(path.name) and path.name not in kept:
                 with suppress(IsADirectoryError, PermissionError):  # a folder is nothing of ours
                     path.unlink(missing_ok=True)
 
     def path(self, name: str) -> Path:
         """The file called `name`."""
         return self.folder / name
+
+    def discard(self, name: str) -> None:
+        """Remove a file, unless memory names it."""
+        current = self.load()
+        if current is None or name not in current.pending:
+            self.path(name).unlink(missing_ok=True)
 
 
 class SentRows:
@@ -161,13 +176,13 @@ class SentRows:
 def view_memory(state_folder: Path, namespace: str, view: str) -> ViewMemory:
     """The memory of a view, its folder made. Raises OSError where the folder cannot be written, or is a link to
     elsewhere."""
-    folder = _own_folder(state_folder, folder_name(namespace), folder_name(view))
+    folder = own_folder(state_folder, folder_name(namespace), folder_name(view))
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"{folder} is not writable")
     return ViewMemory(folder)
 
 
-def _own_folder(state_folder: Path, *names: str) -> Path:
+def own_folder(state_folder: Path, *names: str) -> Path:
     """A folder of the state folder, made; no part of it is a link, which a clone may have brought along. Raises OSError
     where it cannot be had."""
     folder = state_folder
@@ -201,40 +216,3 @@ def started(memory: Memory | None, run: str, fingerprint: str, pending: str, key
         return Memory(run, None, False, fingerprint, None, (pending,), 0, keys)
     previous = memory.run if memory.finished else memory.previous
     return replace(memory, run=run, previous=previous, finished=False, fingerprint=fingerprint, pending=(pending,))
-
-
-def append_log(state_folder: Path, namespace: str, entry: Mapping[str, Any]) -> None:
-    """Add a line to the materialization log, ``<namespace>/log.jsonl``: one JSON object a run and view."""
-    path = _own_folder(state_folder, folder_name(namespace)) / LOG
-    if path.is_symlink():
-        path.unlink()
-    line = (json.dumps(entry, default=str) + "\n").encode()
-    with path.open("ab+") as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":  # a crash cut the last line short: this one must not run on
-                line = b"\n" + line
-        file.write(line)
-
-
-def read_log(state_folder: Path, namespace: str) -> list[dict[str, Any]]:
-    """The materialization log, oldest first; a line that is not whole, or not of `append_log`, is left out."""
-    path = state_folder / folder_name(namespace) / LOG
-    entries = []
-    try:
-        lines = path.read_bytes().split(b"\n") if path.is_file() else []
-    except OSError:
-        return []
-    for line in lines:
-        try:
-            entry = json.loads(line)
-            if (
-                isinstance(entry["view"], str)
-                and isinstance(entry["error"], (str, type(None)))
-                and type(entry["rows_written"]) is int
-                and datetime.fromisoformat(entry["at"]).tzinfo is not None
-            ):
-                entries.append(entry)
-        except (ValueError, TypeError, KeyError, RecursionError):
-            continue
-    return entries

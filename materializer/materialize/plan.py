@@ -13,7 +13,7 @@ import pyarrow as pa
 import redis
 
 from materializer.errors import DefinitionError, OnlineStoreError, WarehouseError
-from materializer.materialize import difference, memory
+from materializer.materialize import difference
 from materializer.materialize.bounded import Bounded
 from materializer.materialize.difference import Known
 from materializer.materialize.engine import Engine
@@ -28,6 +28,7 @@ from materializer.online.values import check_key_type, codec
 from materializer.project.definitions import FeatureView, Registry
 from materializer.project.duration import format_duration, macro_moment
 from materializer.project.render import MacroRenderer
+from materializer.project.storage import Remote
 from materializer.warehouse import Warehouse
 from materializer.warehouse.typed import with_columns
 
@@ -64,7 +65,7 @@ class Job:
     # A checksum of what makes a view's rows, for the log of runs.
     checksum: Callable[[FeatureView], str] | None = None
     # Where runs are remembered; None: nowhere.
-    state_folder: Path | None = None
+    state_folder: Path | Remote | None = None
 
 
 @dataclass(frozen=True)
@@ -185,15 +186,19 @@ class Plan:
 
     def clean_up(self) -> None:
         """Remove the list of changes, unless memory names it."""
-        current = self.folder.load() if self.folder else None
-        if current is None or self.pending.name not in current.pending:
+        if self.folder:
+            self.folder.discard(self.pending.name)
+        else:
             self.pending.unlink(missing_ok=True)
 
 
 def make_plan(
-    job: Job, view: FeatureView, run_id: str, warehouse: Warehouse, engine: Engine, bounded: Bounded
+    job: Job, view: FeatureView, run_id: str, warehouse: Warehouse, engine: Engine, bounded: Bounded,
+    folder: ViewMemory | None,
 ) -> Plan:  # fmt: skip
     """Compare a view with what is remembered and published of it, in the engine's DuckDB.
+
+    `folder` is where the view's runs are remembered, None for nowhere.
 
     Raises DefinitionError, WarehouseError or OnlineStoreError where the run cannot be, or should not without asking.
     """
@@ -213,10 +218,6 @@ def make_plan(
     unstorable = find_unstorable(engine.duckdb, view, difference.current_rows(view, latest, now, expiring))
     if unstorable.rows:
         latest = difference.without(latest, unstorable.condition)
-    try:
-        folder = memory.view_memory(job.state_folder, job.namespace, view.reference) if job.state_folder else None
-    except OSError:
-        folder = None
     remembered = folder.load() if folder else None
     markers = on_every_master(job.client, marker_key(job.namespace, view.reference))
     policy = _eviction(job.client, view)

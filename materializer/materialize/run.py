@@ -9,7 +9,7 @@ import uuid
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from materializer.errors import OnlineStoreError, WarehouseError
-from materializer.materialize import difference, memory
+from materializer.materialize import difference, log, memory
 from materializer.materialize.bounded import Bounded
 from materializer.materialize.engine import Engine, beside
-from materializer.materialize.memory import Memory, SentRows
+from materializer.materialize.memory import Memory, SentRows, ViewMemory
 from materializer.materialize.plan import (
     SHRINK_FROM,
     Job,
@@ -32,6 +32,7 @@ from materializer.materialize.plan import (
     open_,
     read_marker,
 )  # fmt: skip
+from materializer.materialize.remote_memory import opened
 from materializer.online import scripts
 from materializer.online.keys import keys_of_columns
 from materializer.online.lease import Lease
@@ -65,22 +66,24 @@ class Run:
         self._watermarks: tuple[str | None, str | None] = (None, None)
         self._read: dict[str, Any] = {}
         self._engine: DuckDBWarehouse | None = None
+        self._trouble: tuple[str, ...] = ()  # why this run may not be remembered
 
     def materialize(self) -> ViewResult:
         """Do it. Raises FeatureStoreError or redis.RedisError where it stops; what was written by then is whole rows of
         this run, and the next run knows which they may be."""
         if self._job.options.dry_run:
-            with self._job.open_warehouse() as warehouse, beside(warehouse) as engine:
-                plan = self._plan(warehouse, engine)
+            with self._job.open_warehouse() as warehouse, beside(warehouse) as engine, self._memory() as folder:
+                plan = self._plan(warehouse, engine, folder)
                 plan.clean_up()
-                return plan.result(plan.new + plan.changed, plan.new + plan.changed, plan.gone)
+                return plan.result(plan.new + plan.changed, plan.new + plan.changed, plan.gone, self._trouble)
         # The lease comes first: what is read after it cannot be older than what the holder before it sent.
         with (
             Lease(self._job.client, self._job.namespace, self._view.reference, self.run_id) as lease,
             self._job.open_warehouse() as warehouse,
             beside(warehouse) as engine,
+            self._memory() as folder,
         ):
-            plan = self._plan(warehouse, engine)
+            plan = self._plan(warehouse, engine, folder)
             try:
                 return self._carry_out(plan, lease)
             except WarehouseError:
@@ -97,13 +100,37 @@ class Run:
         at = datetime.now(timezone.utc).isoformat(timespec="seconds")
         entry = {"at": at, **asdict(result), "watermark_before": before, "watermark_after": after, **self._read}
         with suppress(OSError):
-            memory.append_log(self._job.state_folder, self._job.namespace, entry)
+            log.append_log(self._job.state_folder, self._job.namespace, entry)
 
-    def _plan(self, warehouse: Warehouse, engine: Engine) -> Plan:
+    @contextmanager
+    def _memory(self) -> Iterator[ViewMemory | None]:
+        """What is remembered of the view; None where it cannot be had, which stops no run."""
+        with ExitStack() as stack:
+            folder = None
+            if self._job.state_folder is not None:
+                with self._remembering():
+                    folder = stack.enter_context(
+                        opened(self._job.state_folder, self._job.namespace, self._view.reference)
+                    )
+            yield folder
+
+    @contextmanager
+    def _remembering(self) -> Iterator[None]:
+        """What is not remembered costs the next run, no more; it is said."""
+        try:
+            yield
+        except (OSError, WarehouseError) as error:
+            why = str(getattr(error, "strerror", None) or error).rstrip(".")
+            self._trouble = (
+                f"This run over '{self._view.reference}' cannot be remembered in {self._job.state_folder}: {why}; "
+                "until that is mended, every run sends all rows.",
+            )
+
+    def _plan(self, warehouse: Warehouse, engine: Engine, folder: ViewMemory | None) -> Plan:
         self._engine = engine.duckdb
         self._bounded = Bounded(engine.duckdb, self._job.options.memory_limit)
         self._began = time.monotonic()
-        plan = make_plan(self._job, self._view, self.run_id, warehouse, engine, self._bounded)
+        plan = make_plan(self._job, self._view, self.run_id, warehouse, engine, self._bounded, folder)
         self._watermarks = plan.watermarks
         # What explains, later on, why a value was served.
         self._read = {
@@ -133,7 +160,8 @@ class Run:
             self._read["published_at"] = _text(plan.read_at + timedelta(seconds=time.monotonic() - self._began))
             if not plan.idle:
                 self._finish(plan, writer, sent)
-        return plan.result(sent.rows, writer.written, deleted, _mended(plan.view, writer.mended))
+        said = (*_mended(plan.view, writer.mended), *self._trouble)
+        return plan.result(sent.rows, writer.written, deleted, said)
 
     def _start(self, plan: Plan, writer: Writer) -> None:
         """Write ahead: the changes are stored, then memory names this run, then the marker in Redis does."""
@@ -141,7 +169,7 @@ class Run:
             begun = memory.started(
                 plan.remembered, self.run_id, plan.fingerprint, plan.pending.name, keys_of(plan.view)
             )  # fmt: skip
-            with suppress(OSError):
+            with self._remembering():
                 plan.folder.save(begun)
         for key in plan.markers:
             writer.call(scripts.SET_VALUE, key, open_(self.run_id))
@@ -222,7 +250,7 @@ class Run:
             self._engine.spine(relation, pa.concat_tables(writer.refused))
         remembered = plan.folder.path(f"sent-{self.run_id}.parquet")
         rows = plan.unchanged + sent.rows - sum(table.num_rows for table in writer.refused)
-        with suppress(OSError, WarehouseError):  # what is not remembered costs the next run, no more
+        with self._remembering():
             self._engine.save(
                 difference.folded(plan.view, plan.known, plan.pending, sent.close(), relation), remembered
             )

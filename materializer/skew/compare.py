@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from materializer.errors import InputError
-from materializer.materialize.memory import read_log
+from materializer.materialize.log import read_log
 from materializer.materialize.state import state_folder
 from materializer.online.served_log import REQUEST_ID, SERVED_AT, epoch_micros
 from materializer.project.checksums import Checksums
@@ -100,7 +100,11 @@ def skew(
     registry = read_registry(manifest)
     served = Served(folder, namespace, [_resolved(registry, one) for one in features], since)
     checksums, counts, examples, notes = Checksums(manifest), {}, [], {}
-    log = read_log(state_folder(project), namespace)
+    state = state_folder(project)
+    try:
+        log = read_log(state, namespace)
+    except OSError as error:
+        raise InputError(f"The log of runs in {state} cannot be read: {error.strerror or error}.") from None
     with open_warehouse(project) as warehouse:
         views = Views(warehouse, manifest, registry)
         known: dict[str, tuple[FeatureView, Runs, Today]] = {}

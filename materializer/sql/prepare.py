@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import sqlglot
 from sqlglot import exp
@@ -34,6 +35,33 @@ def parse(sql: str, dialect: str) -> exp.Query | None:
     if isinstance(tree, (exp.Values, exp.Table)) or (isinstance(tree, exp.Subquery) and tree.alias):
         tree = exp.select("*").from_(tree, copy=False)
     return tree if isinstance(tree, exp.Query) else None
+
+
+def call_files(tree: exp.Query, parents: Iterable[Mapping[str, Any]], dialect: str) -> None:
+    """Where SQL reads the files that a source stands for (dbt-duckdb's `external_location`), put the source's id."""
+    read: dict[str, str] = {}
+    for one in parents:
+        relation = str(one.get("relation_name") or "")
+        if one.get("resource_type") == "source" and ("(" in relation or relation.startswith("'")):
+            try:
+                table = sqlglot.parse_one(f"select * from {relation}", dialect=dialect).find(exp.Table)
+            except SqlglotError:
+                continue
+            if table is not None:
+                read[table.this.sql(dialect)] = one["unique_id"]
+    for table in list(tree.find_all(exp.Table)) if read else ():
+        called = read.get(table.this.sql(dialect)) if table.this else None
+        if called:
+            name = exp.to_identifier(table.alias or _name_of_files(table), quoted=True)
+            table.set("alias", table.args.get("alias") or exp.TableAlias(this=name))
+            table.set("this", exp.to_identifier(called, quoted=True))
+
+
+def _name_of_files(table: exp.Table) -> str:
+    """What a function in FROM, or a file, is called in SQL that gives it no alias."""
+    if isinstance(table.this, exp.Func):
+        return table.this.name if isinstance(table.this, exp.Anonymous) else table.this.sql_name()
+    return re.split(r"[/\\]", table.name)[-1].partition(".")[0]
 
 
 def clauses(nodes: Iterable[exp.Expression]) -> Iterator[exp.Expression]:

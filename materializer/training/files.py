@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from materializer.errors import InputError
+from materializer.project.storage import Remote
 from materializer.warehouse.arrow import to_plain
 from materializer.warehouse.moments import all_stated, holds_moments, to_objects
 
@@ -22,7 +24,7 @@ SUFFIXES = (".parquet", ".csv")
 _ROW_GROUP = 131_072
 
 
-def write_table(table: pa.Table, path: Path, target: Path) -> None:
+def write_table(table: pa.Table, path: Path, target: Path | Remote) -> None:
     """Write a table to `path` in the format that the name of `target` says; the same rows give the same bytes. Raises
     InputError naming `target`, where it cannot be written.
 
@@ -43,13 +45,26 @@ def write_table(table: pa.Table, path: Path, target: Path) -> None:
 
 
 @contextmanager
-def whole_or_not_at_all(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to first, gone afterwards."""
+def whole_or_not_at_all(path: Path | Remote) -> Iterator[Path]:
+    """A file beside `path` to write to first, for `put_in_place`; gone afterwards. What a URL names has it in a folder
+    of its own."""
+    if isinstance(path, Remote):
+        with tempfile.TemporaryDirectory(prefix="feature-store-") as folder:
+            yield Path(folder) / path.name
+        return
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         yield partial
     finally:
         partial.unlink(missing_ok=True)
+
+
+def put_in_place(partial: Path, path: Path | Remote) -> None:
+    """Make the file `path` of a whole one. Raises OSError."""
+    if isinstance(path, Remote):
+        path.put(partial)
+    else:
+        partial.replace(path)
 
 
 def _stated(table: pa.Table) -> pa.Table:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +21,8 @@ from materializer.project.definitions import (
 )
 from materializer.project.relation import Relation
 from materializer.project.render import MacroRenderer
-from materializer.training.files import whole_or_not_at_all
+from materializer.project.storage import place
+from materializer.training.files import put_in_place, whole_or_not_at_all
 from materializer.training.record import Options
 from materializer.training.text_files import FileRows
 from materializer.warehouse import Warehouse
@@ -46,6 +46,16 @@ class TrainingSet:
     ) -> None:
         self.features, self.sql = features, sql
         self._table, self._frame, self._not_arrow = table, frame, not_arrow
+        self._connection: Mapping[str, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies, also in another process: all but what may be secret."""
+        return {**self.__dict__, "_connection": {}}
+
+    def written_with(self, connection: Mapping[str, Any]) -> TrainingSet:
+        """The same; `to_parquet` takes the credentials for object storage from this target of a profile."""
+        self._connection = connection
+        return self
 
     def to_arrow(self) -> pa.Table:
         """The entity_df's columns and then the features, as Arrow.
@@ -81,13 +91,13 @@ class TrainingSet:
         return polars.from_arrow(table.cast(pa.schema(fields)))
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
-        """Written to one Parquet file, whole or not at all."""
+        """Written to one Parquet file, whole or not at all; `path` may be a URL, as ``s3://bucket/set.parquet``."""
         table = self.to_arrow()
-        target = Path(path)
+        target = place(path, self._connection)
         try:
             with whole_or_not_at_all(target) as partial:
                 pq.write_table(table, partial)
-                partial.replace(target)
+                put_in_place(partial, target)
         except OSError as error:
             raise InputError(f"{target} cannot be written: {error.strerror or error}.") from None
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from materializer.errors import InputError
+from materializer.project.storage import Remote
 
 FORMAT = 2
 # The engines whose versions a record has, by dbt's names of their adapters.
@@ -34,8 +35,9 @@ class Options:
 class SpineFacts:
     """Where the labels came from.
 
-    `kind` is ``file``, ``sql`` or ``rows`` (in memory); `path` is relative to the record and `sha256` of the file's
-    bytes; `content` is a hash of the rows of a SELECT in whatever order.
+    `kind` is ``file``, ``sql`` or ``rows`` (in memory); `path` is relative to the record (in another bucket: the URL;
+    where only the record is on object storage: the file's name) and `sha256` of the file's bytes; `content` is a hash
+    of the rows of a SELECT in whatever order.
     """
 
     kind: str
@@ -121,7 +123,7 @@ class TrainingRecord:
     output: OutputFacts
 
 
-def record_path(path: Path) -> Path:
+def record_path(path: Path | Remote) -> Path | Remote:
     """Where the record of a training set is: ``set.parquet.json``."""
     return path.with_name(path.name + ".json")
 
@@ -131,11 +133,11 @@ def dump_record(record: TrainingRecord) -> str:
     return json.dumps(asdict(record), indent=2, ensure_ascii=False) + "\n"
 
 
-def read_record(path: Path) -> TrainingRecord:
+def read_record(path: Path | Remote) -> TrainingRecord:
     """Read a record back. Raises InputError where it is missing, damaged or of a format that this release does not
     know."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_bytes().decode())
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error}).") from None
     except (ValueError, RecursionError):

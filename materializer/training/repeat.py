@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, time, timezone
 from importlib import metadata
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from materializer.errors import COMMAND_LINE, FeatureStoreError, InputError, WarehouseError, worded
+from materializer.errors import FeatureStoreError, InputError, worded
 from materializer.project.definitions import FeatureView, Registry, split_reference
 from materializer.project.duration import macro_moment
 from materializer.project.git import git_state
@@ -23,8 +23,10 @@ from materializer.project.graph import Graph
 from materializer.project.manifest import load_manifest, read_registry
 from materializer.project.render import MacroRenderer
 from materializer.project.settings import Project
-from materializer.training.files import SUFFIXES, column_sha256, whole_or_not_at_all, write_table
+from materializer.project.storage import Remote, place
+from materializer.training.files import SUFFIXES, column_sha256, put_in_place, whole_or_not_at_all, write_table
 from materializer.training.join import TrainingSet, get_historical_features, labels_of, spine_timestamp
+from materializer.training.labels import path_from, recorded_spine
 from materializer.training.record import (
     FORMAT,
     ColumnFacts,
@@ -41,9 +43,12 @@ from materializer.training.record import (
     record_path,
 )
 from materializer.training.spine import Spine, file_sha256, read_spine
-from materializer.warehouse import Warehouse, open_warehouse, query_apart
+from materializer.warehouse import Warehouse, open_warehouse
 from materializer.warehouse.arrow import to_plain
 from materializer.warehouse.moments import to_rows
+
+# A file as a user names it: its path or URL.
+Named = str | os.PathLike[str]
 
 
 class TrainingSetChangedError(FeatureStoreError):
@@ -66,22 +71,25 @@ class Repeated:
     changes: tuple[str, ...]
 
 
-def save(project: Project, path: Path, spine: Any, features: Any, options: Options) -> TrainingRecord:
+def save(project: Project, named: Named, spine: Any, features: Any, options: Options) -> TrainingRecord:
     """See `materializer.FeatureStore.save_training_set`."""
-    _check_path(path)
+    path = _checked(project, named)
     with whole_or_not_at_all(path) as partial:
-        record = _make(project, read_spine(spine), features, options, partial, path)
+        record = _make(project, read_spine(spine, project.connection), features, options, partial, path)
         _put_in_place(partial, path, record)
     return record
 
 
-def repeat(project: Project, source: Path, path: Path, spine: Any = None, allow_changes: bool = False) -> Repeated:
+def repeat(project: Project, record: Named, named: Named, spine: Any = None, allow_changes: bool = False) -> Repeated:
     """See `materializer.FeatureStore.repeat_training_set`."""
-    _check_path(path)
+    path, source = _checked(project, named), place(record, project.connection)
     old = read_record(source)
     if Path(old.output.file).suffix != path.suffix:
         raise InputError(f"{old.output.file} can only be made again with its own suffix, not as '{path.name}'.")
-    labels, rows = (read_spine(spine), None) if spine is not None else _recorded_spine(project, old, source)
+    if spine is not None:
+        labels, rows = read_spine(spine, project.connection), None
+    else:
+        labels, rows = recorded_spine(project, old, source)
     with whole_or_not_at_all(path) as partial:
         new = _make(project, labels, old.features, old.options, partial, path, rows)
         changes = tuple(differences(old, new))
@@ -101,80 +109,37 @@ def repeat(project: Project, source: Path, path: Path, spine: Any = None, allow_
     return Repeated(new, same, changes)
 
 
-def _check_path(path: Path) -> None:
+def _checked(project: Project, named: Named) -> Path | Remote:
+    """The file that a training set is to be written to."""
+    path = place(named, project.connection)
     if path.suffix not in SUFFIXES:
         raise InputError(f"A training set is written as {' or '.join(SUFFIXES)}, not '{path.name}'.")
+    return path
 
 
-def _recorded_spine(project: Project, record: TrainingRecord, source: Path) -> tuple[Spine, pa.Table | None]:
-    """The labels that a record names; of its SELECT the rows, too. A record travels: what it says is not the user's.
-    Raises InputError where they are not there, or a record may not name them."""
-    if record.spine.kind == "rows":
-        raise worded(
-            InputError,
-            lambda say: (
-                f"{record.output.file} was made from rows in memory: give them again, with {say.spine_option}"
-                + (" as a file." if say is COMMAND_LINE else ".")
-            ),
-        )
-    if record.spine.path is not None:
-        return read_spine(_recorded_file(project, record.spine, source)), None
-    if record.spine.sql is None:
-        raise worded(InputError, lambda say: f"{source} names no labels: name them with {say.spine_option}.")
-    try:
-        return Spine(record.spine.sql), query_apart(project, record.spine.sql)
-    except WarehouseError as error:
-        refused = str(error)
-        raise worded(
-            InputError,
-            lambda say: (
-                f"The SELECT in {source} gives no labels, since a record's is one SELECT over the warehouse's own "
-                f"tables and reads no file. {refused} If you trust it, pass it with {say.spine_option}."
-            ),
-        ) from None
-
-
-def _recorded_file(project: Project, spine: SpineFacts, source: Path) -> Path:
-    """A file beside the record, below it or in the project; another one only if its bytes are those that were read."""
-    named = str(spine.path)
-    path = source.parent / named
-    near = any(path.resolve().is_relative_to(folder.resolve()) for folder in (source.parent, project.folder))
-    if PurePosixPath(named).is_absolute() or PureWindowsPath(named).anchor:
-        wrong = f"{source} names its labels as {named}, not by where they lie from it"
-    elif not path.is_file():
-        wrong = f"{path}, the spine that {source.name} names, is not there any more"
-    elif not near and file_sha256(path) != spine.sha256:
-        wrong = (
-            f"{path}, the spine that {source.name} names, lies outside of its folder and of the project, and is not "
-            "the file that was read"
-        )
-    else:
-        return path
-    raise worded(InputError, lambda say: f"{wrong}: name it with {say.spine_option}.")
-
-
-def _put_in_place(partial: Path, path: Path, record: TrainingRecord) -> None:
+def _put_in_place(partial: Path, path: Path | Remote, record: TrainingRecord) -> None:
     """First the record that may be of an older set goes, so that none is ever beside a set that it is not of."""
     beside = record_path(path)
     try:
         with whole_or_not_at_all(beside) as record_partial:
             record_partial.write_text(dump_record(record), encoding="utf-8")
-            beside.unlink(missing_ok=True)
-            partial.replace(path)
-            record_partial.replace(beside)
+            if beside.is_file():  # who may write to a bucket and remove nothing is refused only then
+                beside.unlink(missing_ok=True)
+            put_in_place(partial, path)
+            put_in_place(record_partial, beside)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}.") from None
 
 
 def _make(
-    project: Project, spine: Spine, features: Any, options: Options, partial: Path, path: Path,
+    project: Project, spine: Spine, features: Any, options: Options, partial: Path, path: Path | Remote,
     recorded: pa.Table | None = None,
 ) -> TrainingRecord:  # fmt: skip
     """Join, write the set to `partial`, and record what went into it. The warehouse is one and the same throughout.
 
     `recorded` are the rows that the spine's SQL gave, where that is not the user's own and has run apart.
     """
-    if spine.path is not None and spine.path.resolve() == path.resolve():
+    if spine.path is not None and _resolved(spine.path) == _resolved(path):
         raise InputError(f"{path} is the spine itself: write the training set to another file.")
     manifest = load_manifest(project)
     registry = read_registry(manifest)
@@ -264,13 +229,12 @@ def _definition(node: Mapping[str, Any], view: FeatureView) -> str:
 
 
 def _spine_facts(
-    warehouse: Warehouse, macros: MacroRenderer, spine: Spine, result: TrainingSet, path: Path
+    warehouse: Warehouse, macros: MacroRenderer, spine: Spine, result: TrainingSet, path: Path | Remote
 ) -> SpineFacts:
     table = result.to_arrow()
     facts = SpineFacts(spine.kind, None, spine.sha256, None, table.num_rows, None)
     if spine.path is not None:
-        relative = os.path.relpath(spine.path.resolve(), record_path(path).resolve().parent)
-        return replace(facts, path=Path(relative).as_posix())
+        return replace(facts, path=path_from(spine.path, record_path(path)))
     if spine.kind == "rows":
         return facts
     labels = labels_of(result)
@@ -279,7 +243,11 @@ def _spine_facts(
     return replace(facts, sql=spine.rows, content=row["content"])
 
 
-def _output_facts(table: pa.Table, features: Mapping[str, str], partial: Path, path: Path) -> OutputFacts:
+def _resolved(path: Path | Remote) -> Path | Remote:
+    return path if isinstance(path, Remote) else path.resolve()
+
+
+def _output_facts(table: pa.Table, features: Mapping[str, str], partial: Path, path: Path | Remote) -> OutputFacts:
     columns = tuple(
         ColumnFacts(field.name, str(field.type), features.get(field.name), column_sha256(table.column(place)))
         for place, field in enumerate(table.schema)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from materializer.errors import InputError, worded
+from materializer.project.storage import Remote, place
 from materializer.training.text_files import read_csv, read_json_lines
 
 _READERS = {
@@ -26,11 +29,11 @@ _READERS = {
 class Spine:
     """A spine that was read: `rows` is a table, the rows of a text file, or SQL text.
 
-    A file also has its path and the SHA-256 of its bytes.
+    A file also has its path, or what its URL names, and the SHA-256 of its bytes.
     """
 
     rows: Any
-    path: Path | None = None
+    path: Path | Remote | None = None
     sha256: str | None = None
 
     @property
@@ -39,15 +42,19 @@ class Spine:
         return "file" if self.path else "sql" if isinstance(self.rows, str) else "rows"
 
 
-def read_spine(source: Any) -> Spine:
-    """What `source` names: a path, SQL text, or anything else: rows. Raises InputError for a file that is
-    missing, broken or of an unknown kind."""
-    if not isinstance(source, (str, os.PathLike)):
+def read_spine(source: Any, connection: Mapping[str, Any] | None = None) -> Spine:
+    """What `source` names: a path or URL, SQL text, or anything else: rows. Raises InputError for a file that is
+    missing, broken or of an unknown kind.
+
+    Args:
+        connection: the profile's target, whose credentials a URL is read with.
+    """
+    if not isinstance(source, (str, os.PathLike, Remote)):
         return Spine(source)
-    path = Path(source)
     is_query = isinstance(source, str) and source.lstrip().lower().startswith(("select", "with", "from"))
-    if is_query and not os.path.exists(path):  # noqa: PTH110 - a text too long for a path is none
+    if is_query and not os.path.exists(source):  # noqa: PTH110 - a text too long for a path is none
         return Spine(source)
+    path = source if isinstance(source, Remote) else place(source, connection or {})
     if path.suffix not in _READERS:
         raise worded(
             InputError,
@@ -55,12 +62,18 @@ def read_spine(source: Any) -> Spine:
                 f"{say.spine_option} is a .parquet, .csv or .jsonl file, or a SELECT; '{source}' is none of them."
             ),
         )
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.")
+    copy: Path | None = None
     try:
-        return Spine(_READERS[path.suffix](path), path, file_sha256(path))
+        if not path.is_file():
+            raise InputError(f"There is no file {path}.")
+        with path.fetched() if isinstance(path, Remote) else nullcontext(path) as copy:
+            return Spine(_READERS[path.suffix](copy), path, file_sha256(copy))
+    except InputError as error:
+        raise InputError(str(error).replace(str(copy or path), str(path))) from None
     except (pa.ArrowException, ValueError, OSError) as error:
-        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+        said = error.strerror if isinstance(path, Remote) and isinstance(error, OSError) and error.strerror else error
+        text = " ".join(str(said).split()).replace(str(copy or path), str(path))
+        raise InputError(f"{path} cannot be read: {text}") from None
 
 
 def file_sha256(path: Path) -> str:

@@ -7,6 +7,7 @@ without them.
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 import duckdb
 
 from materializer.errors import WarehouseError
+from materializer.project import storage
 from materializer.project.settings import Project
 
 # What would change values or the form in which they arrive, whatever a profile says of it.
@@ -37,6 +39,7 @@ _FILES = ("duckdb", "sqlite", "ducklake")
 _UNQUOTED = ("type", "provider", "extra_http_headers")
 # How long a database that is to be attached and is locked is waited for, in seconds.
 _PATIENCE = 5.0
+_registering = threading.Lock()
 Result = TypeVar("Result")
 
 
@@ -204,11 +207,17 @@ def _register(connection: duckdb.DuckDBPyConnection, filesystem: Any) -> None:
     arguments = dict(filesystem) if isinstance(filesystem, dict) else {}
     name = arguments.pop("fs", None)
     try:
-        import fsspec
-
-        connection.register_filesystem(fsspec.filesystem(name, **arguments))
+        found = storage.filesystem(str(name), arguments)
+        # Connections to one file share what the first of them registered.
+        with _registering:
+            if (found.protocol if isinstance(found.protocol, str) else found.protocol[0]) not in (
+                connection.list_filesystems()
+            ):
+                connection.register_filesystem(found)
     except ImportError as error:
-        raise WarehouseError(f"The profile's file system '{name}' needs a package: install {error.name}.") from None
+        raise WarehouseError(
+            f"The profile's file system '{name}' needs a package: {storage.install_hint(str(name), error.name)}."
+        ) from None
     except Exception as error:
         raise WarehouseError(f"The profile's file system '{name}' cannot be used ({type(error).__name__}).") from None
 
@@ -260,8 +269,13 @@ def is_locked(error: Exception) -> bool:
 
 
 def sentence(error: Exception) -> str:
-    """The first line of what DuckDB says."""
-    return str(error).strip().splitlines()[0]
+    """The first line of what DuckDB says, or of what a file system of the profile says through it."""
+    lines = str(error).strip().splitlines()
+    if lines[0].startswith("Traceback "):
+        said = next((line for line in lines[1:] if line[:1].strip()), type(error).__name__)
+        kind, _, why = said.partition(": ")
+        return f"a file cannot be read or written ({': '.join(filter(None, (kind.rpartition('.')[2], why)))})"
+    return lines[0]
 
 
 def _literal(value: Any) -> str:

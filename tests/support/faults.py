@@ -386,7 +386,7 @@ class Proxy:
 
 # The materializer as a process.
 
-_PROGRAM = """
+PROGRAM = """
 import sys
 from materializer.cli import materialize_main
 from materializer.online import lease
@@ -402,7 +402,7 @@ def start_materialize(
 ) -> Process:
     """``materialize`` as a process; `lease_ms` shortens its lease, so that nobody waits long for a dead one's."""
     where = ["--project-dir", str(project.folder), "--redis-url", url, "--namespace", namespace, "--output", "json"]
-    return Process(_PROGRAM, str(lease_ms or 0), *(args or ("readings",)), *where)
+    return Process(PROGRAM, str(lease_ms or 0), *(args or ("readings",)), *where)
 
 
 def ended(process: Process) -> Ran:
