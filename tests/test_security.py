@@ -638,7 +638,6 @@ def test_a_column_of_any_name_is_a_column_to_materialize(name: str, tmp_path: Pa
         assert len(connection.sql(rows).fetchall()) == 1
         save(rows, sent)
         assert connection.sql(difference.keys_gone(view, pending)).fetchall() == []
-        assert connection.sql(difference.null_keys(view)).fetchall() == [(0,)]
         assert connection.sql(difference.folded(view, difference.Known(), pending, sent, None)).fetchall()
     assert not (tmp_path / "out").exists()
 

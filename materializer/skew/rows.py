@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from materializer.errors import WarehouseError
-from materializer.materialize.difference import micros
 from materializer.online.values import encode
 from materializer.project.definitions import FeatureView, Registry
+from materializer.project.duration import macro_moment
 from materializer.project.graph import meta_of
-from materializer.project.render import ProjectManifest
+from materializer.project.render import MacroRenderer, ProjectManifest
 from materializer.training.join import get_historical_features
 from materializer.training.record import Options
 from materializer.warehouse import Warehouse
@@ -63,6 +63,7 @@ class Views:
         names = [*features, _EVENT, _CREATED]
         joined = self._join(manifest, registry, view, names, spine, moment)
         *values, event, created = (joined.column(place) for place in range(len(names)))
+        event, created = (moments.cast(pa.timestamp("us")).cast(pa.int64()) for moments in (event, created))
         events = [None if one is None else max(one, _FIRST) for one in event.to_pylist()]
         whole = [texts(column).to_pylist() for column in values]
         return [Row(*row[:2], row[2:]) for row in zip(events, created.to_pylist(), *whole, strict=True)]
@@ -78,11 +79,9 @@ class Views:
 
     def _widened(self, view: FeatureView, loaded: datetime | None) -> tuple[ProjectManifest, Registry]:
         """What is declared, with this view without its ttl, and with each row's moments among its features."""
-        created = micros(view.created_timestamp) if view.created_timestamp else "cast(null as bigint)"
-        relation = f'(select *, {micros(view.timestamp)} as "{_EVENT}", {created} as "{_CREATED}" from {view.relation}'
-        if loaded is not None:
-            relation += f" where {created} <= epoch_us(timestamptz '{loaded.isoformat()}')"
-        relation += ") as widened"
+        macros = MacroRenderer(self._manifest, self._warehouse.columns)
+        by = loaded and macro_moment(loaded)
+        relation = f"({macros.render('_with_moments', view.reference, _EVENT, _CREATED, loaded=by)}) as widened"
         node: Mapping[str, Any] = self._manifest["nodes"][view.unique_id]
         declared = {name: value for name, value in meta_of(node)["feature_view"].items() if name != "ttl"}
         config = {**node["config"], "meta": {**meta_of(node), "feature_view": declared}}

@@ -5,6 +5,9 @@ A profile with another method (thrift, http, odbc) is read by dbt's own adapter.
 
 from __future__ import annotations
 
+import logging
+import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
@@ -86,10 +89,11 @@ def open_spark(project: Project) -> AbstractContextManager[Any]:
 
 @contextmanager
 def _session_of(project: Project) -> Iterator[SparkWarehouse]:
-    from os import environ
-
     from pyspark.sql import SparkSession
 
+    # It logs what it refuses with the whole stack of the JVM, and warns of its own dependencies.
+    logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module="pyspark")
     with _refusals("Spark cannot be used"):
         builder = SparkSession.builder
         for name, value in (project.connection.get("server_side_parameters") or {}).items():
@@ -97,7 +101,7 @@ def _session_of(project: Project) -> Iterator[SparkWarehouse]:
         session = builder.getOrCreate()
         zone = session.conf.get("spark.sql.session.timeZone")
         session.conf.set("spark.sql.session.timeZone", "UTC")
-    warehouse = SparkWarehouse(session, environ.get("SPARK_REMOTE", "a session of its own").partition(";")[0])
+    warehouse = SparkWarehouse(session, os.environ.get("SPARK_REMOTE", "a session of its own").partition(";")[0])
     try:
         yield warehouse
     finally:
