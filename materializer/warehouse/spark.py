@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 
@@ -91,6 +93,8 @@ def open_spark(project: Project) -> AbstractContextManager[Any]:
 def _session_of(project: Project) -> Iterator[SparkWarehouse]:
     from pyspark.sql import SparkSession
 
+    if remote := os.environ.get("SPARK_REMOTE"):
+        _check_that_it_answers(remote)
     # It logs what it refuses with the whole stack of the JVM, and warns of its own dependencies.
     logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="pyspark")
@@ -108,6 +112,16 @@ def _session_of(project: Project) -> Iterator[SparkWarehouse]:
         warehouse.close()
         with suppress(Exception):
             session.conf.set("spark.sql.session.timeZone", zone)
+
+
+def _check_that_it_answers(remote: str) -> None:
+    """Spark's own client would ask again for ten minutes."""
+    where = urlsplit(remote)
+    try:
+        socket.create_connection((where.hostname or "", where.port or 15002), 10).close()
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise WarehouseError(f"Spark at {remote.partition(';')[0]} (SPARK_REMOTE) does not answer: {said}.") from None
 
 
 def _arriving(session: Any, frame: Any) -> Iterator[pa.Table]:
