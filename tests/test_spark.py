@@ -13,7 +13,7 @@ import pytest
 from materializer.project.render import MacroRenderer
 from tests import test_postgres_monitoring as monitoring
 from tests.support import golden, spark
-from tests.support.dbt import DbtProject, make_project
+from tests.support.dbt import DbtFailed, DbtProject, make_project
 from tests.support.golden import MODELS, Rows
 from tests.support.two_engines import Columns, close
 from tests.test_keys_every_way import GIVEN
@@ -25,6 +25,11 @@ pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]
 WINDOWS = ("--vars", "windows: [1 hour, 7 days]")
 LEFT_OUT = ("as_of", "counts_by_change", "counts_by_event")
 COMPARED = [name for name, (_, key) in MODELS.items() if key and name not in LEFT_OUT]
+
+GROWING = """{{ config(materialized='incremental', incremental_strategy='append', unique_key=['user_id', 'event_timestamp']) }}
+{{ feature_store.window_aggregates(relation=source('raw', 'events'), entities='user_id', timestamp='happened_at',
+    aggregates=[{'name': 'n', 'function': 'count'}], windows=['1 hour'], grain='event') }}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +69,13 @@ def built(server: spark.Spark, tmp_path_factory: pytest.TempPathFactory) -> tupl
     on_duckdb(ours, golden.tables(), "run", *WINDOWS)
     for table, (columns, rows) in golden.tables().items():
         server.create(table, columns, rows)
-    server.dbt(tmp_path_factory.mktemp("on-spark"), golden.FILES, "build", *WINDOWS, "--exclude", *LEFT_OUT)
+    folder = tmp_path_factory.mktemp("on-spark")
+    server.dbt(folder, golden.FILES, "build", *WINDOWS, "--exclude", *LEFT_OUT)
+    (folder / "models" / "growing.sql").write_text(GROWING)
+    with pytest.raises(
+        DbtFailed, match="an incremental view replaces rows, which Spark's plain tables cannot: build it whole"
+    ):
+        server.run(folder, "compile", "--select", "growing")
     return {name: rows_of(ours, name) for name in COMPARED}, {name: server.rows(name) for name in COMPARED}
 
 
