@@ -13,7 +13,7 @@ import pytest
 from materializer.project.render import MacroRenderer
 from tests import test_postgres_monitoring as monitoring
 from tests.support import golden, spark
-from tests.support.dbt import DbtProject, make_project
+from tests.support.dbt import DbtFailed, DbtProject, make_project
 from tests.support.golden import MODELS, Rows
 from tests.support.two_engines import Columns, close
 from tests.test_keys_every_way import GIVEN
@@ -25,6 +25,11 @@ pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]
 WINDOWS = ("--vars", "windows: [1 hour, 7 days]")
 LEFT_OUT = ("as_of", "counts_by_change", "counts_by_event")
 COMPARED = [name for name, (_, key) in MODELS.items() if key and name not in LEFT_OUT]
+
+GROWING = """{{ config(materialized='incremental', incremental_strategy='append', unique_key=['user_id', 'event_timestamp']) }}
+{{ feature_store.window_aggregates(relation=source('raw', 'events'), entities='user_id', timestamp='happened_at',
+    aggregates=[{'name': 'n', 'function': 'count'}], windows=['1 hour'], grain='event') }}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +69,13 @@ def built(server: spark.Spark, tmp_path_factory: pytest.TempPathFactory) -> tupl
     on_duckdb(ours, golden.tables(), "run", *WINDOWS)
     for table, (columns, rows) in golden.tables().items():
         server.create(table, columns, rows)
-    server.dbt(tmp_path_factory.mktemp("on-spark"), golden.FILES, "build", *WINDOWS, "--exclude", *LEFT_OUT)
+    folder = tmp_path_factory.mktemp("on-spark")
+    server.dbt(folder, golden.FILES, "build", *WINDOWS, "--exclude", *LEFT_OUT)
+    (folder / "models" / "growing.sql").write_text(GROWING)
+    with pytest.raises(
+        DbtFailed, match="an incremental view replaces rows, which Spark's plain tables cannot: build it whole"
+    ):
+        server.run(folder, "compile", "--select", "growing")
     return {name: rows_of(ours, name) for name in COMPARED}, {name: server.rows(name) for name in COMPARED}
 
 
@@ -79,12 +90,13 @@ def test_the_rows_are_what_the_rule_says(built: Any, model: str) -> None:
     assert golden.unlike_the_rule(model, built[1][model]) == []
 
 
-# What Spark has no type of its own for; and a text to show doubles by, in which it has more digits at times than need be.
-MONITORED = {name: types for name, types in monitoring.COLUMNS.items() if name not in ("given", "code")}
+# One of each kind: a feature costs Spark two seconds in each of these models.
+MEASURED = ("long", "price", "amount", "form", "ratio", "paid", "label", "day", "naive", "marks", "vector")
+MONITORED = {name: monitoring.COLUMNS[name] for name in (*monitoring.KEYS, *MEASURED)}
 MONITORS = {
     name: sql
     for name, sql in monitoring.MODELS.items()
-    if name not in ("freshness_now", "difference_of_some", "statistics_of_days", "broken")
+    if name not in ("freshness_now", "difference_of_some", "statistics_of_days", "drift_of_periods", "broken")
 }
 
 
@@ -112,24 +124,17 @@ def measured(server: spark.Spark, tmp_path_factory: pytest.TempPathFactory) -> t
 @pytest.mark.parametrize(
     ("model", "key", "count"),
     [
-        ("statistics", ("feature",), len(MONITORED) - 3),
-        ("drift", ("feature",), len(MONITORED) - 3),
-        ("drift_of_periods", ("feature",), 4),
+        ("statistics", ("feature",), len(MEASURED)),
+        ("drift", ("feature",), len(MEASURED)),
         ("freshness", ("feature_view",), 2),
-        ("difference", ("feature",), len(MONITORED) - 3),
-        ("examples", ("feature", "user_id"), 900),
+        ("difference", ("feature",), len(MEASURED)),
+        ("examples", ("feature", "user_id"), 300),
     ],
 )
 def test_monitoring_gives_the_figures_of_duckdb(measured: Any, model: str, key: tuple[str, ...], count: int) -> None:
     ours, theirs = (monitoring.keyed(side[model], *key) for side in measured)
     assert len(ours) >= count
-    found = [
-        one
-        for one in monitoring.differing(ours, theirs)
-        if one[1] != "period_end" or model != "drift_of_periods"  # the present moment
-        if not alike(one[2], one[3])
-    ]
-    print(found)
+    found = [one for one in monitoring.differing(ours, theirs) if not alike(one[2], one[3])]
     assert found == []
 
 
@@ -196,6 +201,10 @@ def test_every_join_key_is_the_one_that_it_means(server: spark.Spark, kind: str,
                 expected = None
             if key != key:
                 key = None  # NaN is no entity's
+            if name == "double" and key != expected and not isinstance(value, float):
+                # Of a whole number beyond 2^53, and of a decimal, the double that it prints as.
+                assert key is None or float(value) == key
+                continue
             if key != expected:
                 wrong.append((name, value, key, expected))
     assert wrong == []

@@ -22,7 +22,8 @@
     {%- elif to == 'integer' and has == 'integer' -%}
         {{ cast }}
     {%- elif to == 'integer' and has in ('decimal', 'float') -%}
-        case when try_cast({{ x }} as bigint) = {{ x }} then {{ cast }} end
+        {#- A double beyond the largest integer would be taken for that. -#}
+        case when {{ x }} < double(9223372036854775807) and try_cast({{ x }} as bigint) = {{ x }} then {{ cast }} end
     {%- elif to == 'integer' and has == 'text' -%}
         case when {{ x ~ " = regexp_extract(" ~ x ~ ", '-?[0-9]+', 0)" }} then {{ cast }} end
     {%- elif to == 'decimal' and has in ('integer', 'decimal', 'float') -%}
@@ -42,7 +43,7 @@
         {%- set instant = feature_store._instant(x, given) -%}
         case when cast(cast({{ instant }} as date) as timestamp_ntz) = {{ instant }} then cast({{ instant }} as date) end
     {%- elif (has, to) == ('text', 'date') -%}
-        case when {{ x ~ " = regexp_extract(" ~ x ~ ", '[0-9]{4}-[0-9]{2}-[0-9]{2}', 0)" }} then {{ cast }} end
+        case when {{ x ~ " = regexp_extract(" ~ x ~ ", '[0-9]{4}-[0-9]{2}-[0-9]{2}', 0)" }} and {{ x }} not like '0000%' then {{ cast }} end
     {%- elif to == 'timestamp' and has in ('timestamp', 'date', 'text') -%}
         {%- if has != 'text' -%}
             {%- set instant = feature_store._instant(x, given) -%}
@@ -52,6 +53,7 @@
             {%- set zone = "regexp_replace(" ~ x ~ ", '([+-][0-9]{2})$', '$1:00')" -%}
             {%- set instant -%}
         case
+            when {{ x }} like '0000%' then null
             when {{ x ~ " = regexp_extract(" ~ x ~ ", '^(" ~ time ~ '|' ~ day ~ ")$', 0)" }} then try_cast({{ x }} as timestamp_ntz)
             when {{ x ~ " = regexp_extract(" ~ x ~ ", '^" ~ time ~ "(Z|[+-][0-9]{2}(:[0-9]{2})?)$', 0)" }}
                 then {{ feature_store.spark___instant('try_cast(' ~ zone ~ ' as timestamp)', 'timestamp') }}

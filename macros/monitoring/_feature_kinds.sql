@@ -86,10 +86,15 @@
         {%- set step = "interval '1' second" if feature.kind == 'date' else "interval '0.000001' second" -%}
         {%- set whole = '(' ~ feature_store._instant(expression, feature.type) ~ ' - ' ~ epoch ~ ') div ' ~ step -%}
     {%- elif feature.kind == 'list' -%}
-        {%- set squares = 'aggregate(' ~ expression ~ ', 0D, (total, item) -> total + cast(item as ' ~ types.double ~ ') * item)' -%}
+        {#- NULL where there is no number in it, and where it is beyond a float, of which seven digits are kept. -#}
+        {%- set square = 'cast(item as ' ~ types.double ~ ') * item' -%}
+        {%- set total = '(total, item) -> case when item is null then total else coalesce(total, 0D) + ' ~ square ~ ' end' -%}
+        {%- set norm = 'sqrt(aggregate(' ~ expression ~ ', cast(null as ' ~ types.double ~ '), ' ~ total ~ '))' -%}
+        {%- set short = 'cast(cast(' ~ norm ~ ' as ' ~ types.float ~ ') as ' ~ types.double ~ ')' -%}
+        {%- set beyond = 'abs(' ~ short ~ ") = double('infinity') and " ~ norm ~ " < double('infinity')" -%}
         {%- do return({
             'whole': 'cast(array_size(' ~ expression ~ ') as ' ~ types.whole ~ ')',
-            'number': 'cast(cast(sqrt(' ~ squares ~ ') as ' ~ types.float ~ ') as ' ~ types.double ~ ')' if feature.of_numbers else none,
+            'number': 'case when not (' ~ beyond ~ ') then ' ~ short ~ ' end' if feature.of_numbers else none,
         }) -%}
     {%- elif feature.kind == 'float' -%}
         {%- do return({'number': 'cast(' ~ expression ~ ' as ' ~ types.double ~ ')'}) -%}

@@ -145,7 +145,12 @@ _fs_pairs as (
     {%- if (data_type or '') | lower in ('float', 'double') -%}
         {{- return(feature_store._double_text(expression)) -}}
     {%- endif -%}
-    {{- return('cast(' ~ expression ~ ' as ' ~ feature_store._types().text ~ ')') -}}
+    {%- set text = 'cast({} as ' ~ feature_store._types().text ~ ')' -%}
+    {%- if feature_store._feature_kind(data_type).of_numbers -%}
+        {%- set one = feature_store._double_text('item') if 'float' in data_type or 'double' in data_type else text.format('item') -%}
+        {{- return("'[' || array_join(transform(" ~ expression ~ ', item -> ' ~ one ~ "), ', ', 'NULL') || ']'") -}}
+    {%- endif -%}
+    {{- return(text.format(expression)) -}}
 {%- endmacro %}
 
 

@@ -49,6 +49,13 @@ _fs_totals as (
     from _fs_distances
 )
 
+{{ adapter.dispatch('_difference_rows', 'feature_store')(plan) }}
+{%- endmacro %}
+
+
+{#-- A row a feature, from the one row of all totals. --#}
+{% macro default___difference_rows(plan) -%}
+    {%- set types = feature_store._types() -%}
 {% for feature in plan.features -%}
 select
     '{{ adapter.dispatch('_escaped', 'feature_store')(feature.name) }}' as feature,
@@ -60,4 +67,33 @@ select
 from _fs_totals
 {{ 'union all' if not loop.last }}
 {% endfor -%}
+{%- endmacro %}
+
+{#-- Once: Spark would add up the totals anew for each feature. --#}
+{% macro spark___difference_rows(plan) -%}
+    {%- set types = feature_store._types() -%}
+select
+    cell.feature,
+    _fs_both as entities, _fs_only_old as only_old, _fs_only_new as only_new,
+    cell.equal, _fs_both - cell.equal as differing,
+    cell.null_before, cell.null_after,
+    cell.max_absolute, cell.max_relative
+from (
+    select
+        _fs_both, _fs_only_old, _fs_only_new,
+        explode(array(
+            {%- for feature in plan.features %}
+            {%- set nothing = 'cast(null as ' ~ types.double ~ ')' %}
+            named_struct(
+                'feature', {{ feature_store._literal(feature.name) }},
+                'equal', _fs_same_{{ loop.index }},
+                'null_before', _fs_null_old_{{ loop.index }},
+                'null_after', _fs_null_new_{{ loop.index }},
+                'max_absolute', {{ '_fs_far_' ~ loop.index if feature.absolute else nothing }},
+                'max_relative', {{ '_fs_ratio_' ~ loop.index if feature.absolute else nothing }}
+            ){{ ',' if not loop.last }}
+            {%- endfor %}
+        )) as cell
+    from _fs_totals
+) as cells
 {%- endmacro %}

@@ -107,6 +107,11 @@ class Spark:
         return self.session.sql(f"select * from {schema}.{model}").toArrow().to_pylist()
 
 
+def type_of(duckdb: str) -> str:
+    """What Spark calls a type of DuckDB."""
+    return _type(duckdb)[0]
+
+
 def _type(duckdb: str) -> tuple[str, pa.DataType]:
     if duckdb.endswith("[]"):
         name, arrow = _type(duckdb[:-2])
