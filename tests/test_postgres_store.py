@@ -6,7 +6,9 @@ from __future__ import annotations
 import decimal
 import json
 import random
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -409,6 +411,17 @@ def test_a_server_that_cannot_be_used_says_why(
     assert "s3cret" not in shown.err + shown.out
 
 
+@pytest.mark.parametrize("missing", ["adbc_driver_manager", "adbc_driver_postgresql"])
+def test_a_missing_driver_names_the_extra(engines: Engines, missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "materializer.warehouse.postgres", raising=False)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with (
+        pytest.raises(WarehouseError, match=f"{missing} is not installed.*'dbt-feature-store\\[postgres\\]'"),
+        open_warehouse(project(engines)),
+    ):
+        pass
+
+
 def test_a_database_that_is_read_only_still_gives_training_sets_for_a_select(engines: Engines, tmp_path: Path) -> None:
     with engines.connection.cursor() as cursor:
         cursor.execute("alter role postgres set default_transaction_read_only = on")
@@ -444,7 +457,7 @@ def test_the_setting_names_where_runs_are_remembered(
 @pytest.fixture
 def by_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("materializer.warehouse.OWN_WAY", {})
-    monkeypatch.setattr("materializer.warehouse.adapter._warned", set())
+    monkeypatch.setattr("materializer.warehouse.adapter._known", {})
 
 
 def test_by_dbts_adapter_training_sets_and_rows_online_are_the_same(
@@ -464,6 +477,11 @@ def test_by_dbts_adapter_training_sets_and_rows_online_are_the_same(
     (result,) = store.materialize(feature_views=["people"])
     (again,) = store.materialize(feature_views=["people"])
     assert result.error is None and result.rows_written > 3 and again.rows_written == 0
+    with ThreadPoolExecutor(4) as pool:
+        asked = pool.map(
+            lambda _: store.get_historical_features(table, references, timestamp="asked_at").to_arrow(), range(8)
+        )
+        assert {str(to_rows(one)) for one in asked} == {str(to_rows(theirs))}
     empty = store.get_historical_features(table.slice(0, 0), references, timestamp="asked_at").to_arrow()
     assert empty.num_rows == 0 and empty.column_names == theirs.column_names
     with pytest.MonkeyPatch.context() as own:

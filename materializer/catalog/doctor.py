@@ -204,10 +204,13 @@ def _runs(project: Project, namespace: str) -> _Said:
 
 
 def window_hints(nodes: Mapping[str, Mapping[str, Any]], warehouse: Warehouse) -> Iterator[tuple[str, str]]:
-    """(model, sentence) for each compiled model whose windows another `shape` would make cheaper.
+    """(model, sentence) for each compiled model whose windows another `shape` would make cheaper, on DuckDB, where that
+    was measured.
 
     Reads the keys and times of all their events; what cannot be read gets no hint.
     """
+    if warehouse.dialect != "duckdb":
+        return
     densities: dict[str, tuple[int, float] | None] = {}
     for node in nodes.values():
         for call in _CALL.finditer(node.get("compiled_code") or "" if node.get("resource_type") == "model" else ""):

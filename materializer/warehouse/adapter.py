@@ -7,6 +7,7 @@ PostgreSQL and Spark have ways of their own, which read Arrow.
 from __future__ import annotations
 
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -38,7 +39,10 @@ _SQL = {
     "double": "DOUBLE", "string": "TEXT", "date32[day]": "DATE", "timestamp[us]": "TIMESTAMP", "null": "TEXT",
     "timestamp[us, tz=UTC]": "TIMESTAMPTZ",
 }  # fmt: skip
-_warned: set[str] = set()
+# dbt keeps what it reads in its own globals: one reads at a time, and each target is read once a process. Its adapters
+# give every thread a connection of its own.
+_one_at_a_time = threading.Lock()
+_known: dict[str, Any] = {}
 
 
 class AdapterWarehouse:
@@ -184,6 +188,14 @@ class AdapterWarehouse:
 def open_adapter(project: Project) -> Iterator[AdapterWarehouse]:
     """Connect by the project's dbt adapter, as dbt does. Raises WarehouseError where dbt or the adapter is not
     installed, or the warehouse does not answer."""
+    with _one_at_a_time:
+        adapter = _known.get(_key(project)) or _known.setdefault(_key(project), _adapter(project))
+    with adapter.connection_named("feature_store"):
+        yield AdapterWarehouse(adapter, project)
+
+
+def _adapter(project: Project) -> Any:
+    """dbt's adapter for a project's target, made as dbt makes it: by reading the project."""
     kind = str(project.connection.get("type"))
     try:
         from dbt.adapters.factory import FACTORY
@@ -194,13 +206,11 @@ def open_adapter(project: Project) -> Iterator[AdapterWarehouse]:
             f"Target '{project.target}' is a {kind} warehouse, and dbt is not installed beside this package: "
             f"pip install dbt-core dbt-{kind}."
         ) from None
-    if kind not in _warned:
-        _warned.add(kind)
-        warnings.warn(
-            f"No release was tried on {kind}: rows are read by dbt's own adapter. Compare a training set with one that "
-            "you trust.",
-            stacklevel=1,
-        )
+    warnings.warn(
+        f"No release was tried on {kind}: rows are read by dbt's own adapter. Compare a training set with one that you "
+        "trust.",
+        stacklevel=1,
+    )
     with tempfile.TemporaryDirectory(prefix="feature-store-dbt-") as room:
         parsed = dbtRunner().invoke([
             "parse", "--project-dir", str(project.folder), "--profiles-dir", str(project.profiles_path.parent),
@@ -212,8 +222,11 @@ def open_adapter(project: Project) -> Iterator[AdapterWarehouse]:
     adapter = FACTORY.adapters[kind]
     adapter.set_macro_resolver(parsed.result)
     adapter.set_macro_context_generator(generate_runtime_macro_context)
-    with adapter.connection_named("feature_store"):
-        yield AdapterWarehouse(adapter, project)
+    return adapter
+
+
+def _key(project: Project) -> str:
+    return repr((str(project.folder), project.target, sorted(project.connection.items(), key=str)))
 
 
 def _limited(sql: str) -> str:

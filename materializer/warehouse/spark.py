@@ -156,5 +156,5 @@ def _refusals(what: str = "Spark refused a query") -> Iterator[None]:
     try:
         yield
     except PySparkException as error:
-        said = " ".join(str(error.getMessage() or error).split("\n")[0].split()).rstrip(".")
+        said = (str(error.getMessage() or error).strip().splitlines() or ["no reason was given"])[0].rstrip(". ")
         raise WarehouseError(f"{what}: {said}.") from None
