@@ -123,11 +123,11 @@ def _type(duckdb: str) -> tuple[str, pa.DataType]:
 
 
 @contextmanager
-def spark() -> Iterator[Spark]:
-    """Spark in one JVM, and a session on it."""
+def spark(settings: dict[str, str] | None = None) -> Iterator[Spark]:
+    """Spark in one JVM where the settings name no other, and a session on it."""
     from pyspark.sql import SparkSession
 
-    with server() as url:
+    with server(settings) as url:
         session = SparkSession.builder.remote(url).create()
         session.sql("set spark.sql.session.timeZone = UTC")
         yield Spark(url, session)
