@@ -14,13 +14,14 @@ import sys
 import time
 from pathlib import Path
 
+from private_spark import REMOTE as SPARK_REMOTE
+
 from materializer.errors import FeatureStoreError
 
 EXAMPLE = Path(__file__).resolve().parent
 ROOT = EXAMPLE.parent
 BIN = Path(sys.executable).parent
 REDIS_VARIABLE = "FEATURE_STORE_REDIS_URL"
-SPARK_REMOTE = "sc://127.0.0.1:15092"  # the server of private_spark.py
 
 TRAINING_FEATURES = [
     "user_features:age",

@@ -26,7 +26,11 @@ _APPLICATION = {
     "spark.default.parallelism": "2",
     "spark.sql.adaptive.coalescePartitions.enabled": "false",
 }
-_DAEMONS = {"SPARK_DAEMON_MEMORY": "128m", "SPARK_DAEMON_JAVA_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
+_DAEMONS = {
+    "SPARK_DAEMON_MEMORY": "128m",
+    # The master would offer its REST server on a fixed port.
+    "SPARK_DAEMON_JAVA_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Dspark.master.rest.enabled=false",
+}
 
 
 @dataclass
@@ -58,7 +62,7 @@ class Worker:
 
     def __init__(self, folder: Path, master: str) -> None:
         self.folder = folder
-        folder.mkdir()
+        (folder / "local").mkdir(parents=True)
         self._process = _started(
             folder / "log", "worker.Worker", "--host", "127.0.0.1", "--port", "0", "--webui-port", "0",
             "--cores", "1", "--memory", "1g", "--work-dir", str(folder / "work"), master,
@@ -73,8 +77,7 @@ class Worker:
         """The machine is gone, with all that ran on it and the files it held for others."""
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        for folder in self.folder.glob("work/app-*/*/spark-*"):
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(self.folder / "local")
 
     def stop(self) -> None:
         spark.end(self._process)
@@ -116,6 +119,6 @@ def _started(log: Path, name: str, *arguments: str) -> subprocess.Popen[bytes]:
     with log.open("wb") as output:
         return subprocess.Popen(
             [spark.home() / "bin" / "spark-class", f"org.apache.spark.deploy.{name}", *arguments],
-            cwd=log.parent, env=spark.environment() | _DAEMONS, stdout=output, stderr=subprocess.STDOUT,
-            start_new_session=True,
+            cwd=log.parent, env=spark.environment() | _DAEMONS | {"SPARK_LOCAL_DIRS": str(log.parent / "local")},
+            stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
