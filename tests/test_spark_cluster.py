@@ -24,7 +24,7 @@ from tests.support.dbt import DbtProject, make_project
 from tests.support.spark_cluster import Cluster, cluster, until
 from tests.support.two_engines import UTC, exact
 
-pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.spark, pytest.mark.soak, pytest.mark.timeout(900)]
 
 START = datetime(2026, 3, 20, tzinfo=UTC)
 USERS, EVENTS, LABELS = 300, 20_000, 2_000
@@ -102,7 +102,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
     with cluster() as running:
         for table, columns in COLUMNS.items():
             running.server.create(table, columns, rows[table])
-        theirs = running.server.dbt(folder / "on-spark", FILES, "parse")
+        theirs = running.server.project(folder / "on-spark", FILES)
         done = build_while_a_worker_is_lost(running, theirs)
         yield Built(ours, theirs, running, done.stdout, done.returncode)
 
