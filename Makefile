@@ -1,5 +1,5 @@
 # make demo    the whole way on an example shop: raw data, dbt build, materialize, online and training features; with
-#              TARGET=postgres on a private PostgreSQL
+#              TARGET=postgres on a private PostgreSQL, with TARGET=spark on a private Spark (needs Java 17)
 # make test    lint, then the whole test suite; what runs on Spark, too, once make test-spark has installed that
 # make test-spark   the tests that run on Spark (needs Java 17)
 # make diff    what changed in the example's features since SINCE (a git revision; default the commit before)
@@ -42,6 +42,7 @@ diff: $(VENV)/.demo
 stop:
 	@if [ -x $(BIN)/feature-store ]; then $(BIN)/feature-store redis stop --project-dir dbt_project; else echo "Nothing runs: there is no $(VENV)."; fi
 	@if [ -f $(VENV)/.demo-postgres ]; then $(BIN)/python dbt_project/private_postgres.py stop; fi
+	@if [ -d dbt_project/.spark ]; then $(BIN)/python dbt_project/private_spark.py stop; fi
 
 # Files in the order of tests/conftest.py: the longest first. Tests start many a Python, which would compile all of it anew.
 test: lint feast
@@ -62,7 +63,7 @@ format: $(VENV)/.dev
 
 clean: stop
 	rm -rf $(VENV) $(FEAST) .pytest_cache .ruff_cache .hypothesis
-	cd dbt_project && rm -rf .redis .postgres .feature_store raw target logs .dbt_packages .user.yml package-lock.yml shop.duckdb*
+	cd dbt_project && rm -rf .redis .postgres .spark .feature_store raw target logs .dbt_packages .user.yml package-lock.yml shop.duckdb*
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is %d.%d. Name another with: make PYTHON=python3.12 ..." % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -89,7 +90,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.spark: pyproject.toml constraints.txt | $(VENV)/.dev
 	@echo "Installing Spark into $(VENV) (700 MB, a minute or two, once) ..."
 	@$(PIP) --editable '.[dev,spark]'
-	@touch $@
+	@touch $@ $(VENV)/.demo-spark
 
 # Feast asks for versions that dbt and DuckDB do not, so it has an environment of its own.
 $(FEAST)/.installed: constraints-feast.txt | $(BIN)/python

@@ -1,4 +1,5 @@
-"""The whole way on the example shop, from raw data to features online: `make demo`, or `make demo TARGET=postgres`.
+"""The whole way on the example shop, from raw data to features online: `make demo`, or `make demo TARGET=postgres`
+or `TARGET=spark`.
 
 Each step is a command that you could type yourself, and is shown before it runs.
 """
@@ -12,6 +13,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from private_spark import REMOTE as SPARK_REMOTE
 
 from materializer.errors import FeatureStoreError
 
@@ -59,6 +62,11 @@ def demo(target: str) -> None:
     if target == "postgres":
         headline("A private PostgreSQL with that data", "python dbt_project/private_postgres.py start")
         print(indent(run([sys.executable, str(EXAMPLE / "private_postgres.py"), "start"], keep=True)))
+    if target == "spark":
+        headline("A private Spark with that data", "python dbt_project/private_spark.py start")
+        print(indent(run([sys.executable, str(EXAMPLE / "private_spark.py"), "start"], keep=True)))
+        os.environ["SPARK_REMOTE"] = SPARK_REMOTE  # what all steps from here on read
+        print(f"    $ export SPARK_REMOTE={SPARK_REMOTE}")
 
     named = "" if target == "dev" else f" --target {target}"
     headline("Features, training set and tests: all of it is dbt", f"cd dbt_project && dbt deps && dbt build{named}")
@@ -78,6 +86,8 @@ def demo(target: str) -> None:
 
     seconds = time.monotonic() - started
     print(f"\nThat was all of it, in {seconds:.0f} seconds. Three commands to try next:\n")
+    if target == "spark":
+        print(f"    export SPARK_REMOTE={SPARK_REMOTE}")
     for command in (
         f"feature-store list --project-dir dbt_project{named}",
         f"feature-store online recommendation -e user_id={user_id},item_id={item_id} --project-dir dbt_project{named}",
@@ -85,8 +95,8 @@ def demo(target: str) -> None:
         ' --spine "select * from bought_after_view limit 5"',
     ):
         print(f"    {shown(BIN)}/{command}")
-    if target == "postgres":
-        print("\nPostgreSQL goes on running, too.")
+    if target in ("postgres", "spark"):
+        print(f"\n{'PostgreSQL' if target == 'postgres' else 'Spark'} goes on running, too.")
     if not os.environ.get(REDIS_VARIABLE):
         print("\nRedis goes on running, with its data in dbt_project/.redis/. Stop it with: make stop")
     print(f"\nA project of your own begins with: {shown(BIN)}/feature-store init ../my_features")

@@ -78,11 +78,17 @@ class Spark:
         self.session.sql(f"create table public.{table} as select {casts} from given")
 
     def dbt(self, folder: Path, files: Mapping[str, Any], *arguments: str) -> Path:
-        """A project with these files, its models as tables of the schema `built`, run by dbt; gives its folder.
+        """A `project` with these files, run by dbt; gives its folder.
 
         Raises:
             DbtFailed: with what dbt printed.
         """
+        self.project(folder, files)
+        self.run(folder, *arguments)
+        return folder
+
+    def project(self, folder: Path, files: Mapping[str, Any]) -> Path:
+        """A project with these files, its models as tables of the schema `built`; gives its folder."""
         project = make_project(folder, dict(files))
         settings = yaml.safe_load((folder / "dbt_project.yml").read_text())
         profile = {"type": "spark", "method": "session", "schema": "built", "host": "NA", "threads": 2}
@@ -90,7 +96,6 @@ class Spark:
             "dbt_project.yml": settings | {"models": {"shop": {"+materialized": "table"}}},
             "profiles.yml": {"shop": {"target": "dev", "outputs": {"dev": profile}}},
         })  # fmt: skip
-        self.run(folder, *arguments)
         return folder
 
     def run(self, folder: Path, *arguments: str) -> None:
@@ -123,11 +128,11 @@ def _type(duckdb: str) -> tuple[str, pa.DataType]:
 
 
 @contextmanager
-def spark() -> Iterator[Spark]:
-    """Spark in one JVM, and a session on it."""
+def spark(settings: dict[str, str] | None = None) -> Iterator[Spark]:
+    """Spark in one JVM where the settings name no other, and a session on it."""
     from pyspark.sql import SparkSession
 
-    with server() as url:
+    with server(settings) as url:
         session = SparkSession.builder.remote(url).create()
         session.sql("set spark.sql.session.timeZone = UTC")
         yield Spark(url, session)

@@ -1,5 +1,7 @@
 -- What the item features looked like, day by day: a run makes the newest two days anew and leaves the others.
+-- Not on Spark, whose plain tables cannot replace single days: with a table format (Delta, Iceberg) they can.
 {{ config(
+    enabled=target.type != 'spark',
     materialized='incremental',
     incremental_strategy='microbatch',
     event_time='period_start',
