@@ -18,7 +18,7 @@ with
 _fs_spine as {{ adapter.dispatch('_materialized', 'feature_store')() }}(
     select
         *,
-        {{ unknown.row if unknown }}{{ feature_store._row_number() }} as _fs_row,
+        {{ unknown.row if unknown }}{{ feature_store._row_number(plan.views | map(attribute='asked') | sum(start=[]) + [plan.moment]) }} as _fs_row,
         {{ plan.moment }} as _fs_moment
         {%- for sql, name in plan.casts.items() %},
         {{ '-- keys in the types that the views have them in; what does not fit exactly is NULL' if loop.first }}
