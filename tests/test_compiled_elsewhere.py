@@ -1,5 +1,5 @@
 """What warehouses that no test can start are given: SQL that is compiled, parsed in their dialect, and holds nothing that they are
-known not to have. Nothing here runs it.
+known not to have. Nothing here runs it there; some of it is translated by sqlglot and run on DuckDB, which shows what it means.
 
 Databricks takes Spark's macros. Snowflake, BigQuery and Redshift have some of their own, and a sentence in place of what is not written.
 """
@@ -7,10 +7,13 @@ Databricks takes Spark's macros. Snowflake, BigQuery and Redshift have some of t
 from __future__ import annotations
 
 import ast
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timezone
 from typing import Any
 
+import duckdb
 import pytest
 import sqlglot
 
@@ -20,6 +23,7 @@ from materializer.project.render import MacroRenderer, package_folder
 from tests.support import golden
 from tests.support.spark import type_of
 
+UTC = timezone.utc
 EVENTS, SPINE = Relation("events"), Relation("spine")
 # The name of something whose columns nobody knows: a CTE, an ephemeral model.
 TEXT_SPINE = "labels"
@@ -160,6 +164,8 @@ def macros(adapter: str) -> MacroRenderer:
 
     def columns(relation: Relation) -> list[Column]:
         declared = golden.SPINE if str(relation) == "spine" else golden.EVENTS
+        if adapter == "duckdb":
+            return [Column(name, types[0]) for name, types in declared.items()]
         named = TYPES.get(adapter)
         return [Column(name, named[types[0]] if named else type_of(types[0])) for name, types in declared.items()]
 
@@ -279,3 +285,83 @@ def test_the_generic_test_of_drift_is_refused_by_its_name(adapter: str) -> None:
     view = known.ask("_feature_view", "plain")
     with pytest.raises(InputError, match=f"The test 'feature_drift' is not there on {adapter}"):
         known.render("_test_feature_drift", EVENTS, view, "amount", None, "7 days", 100, "psi", package="shop")
+
+
+# What sqlglot does not translate, in DuckDB's words.
+ON_DUCKDB = """
+create macro json_serialize(value) as cast(value as varchar);
+create macro ieee_divide(number, other) as cast(number as double) / other;
+create macro current_datetime(zone) as timezone(zone, now());
+create macro getdate() as timezone('UTC', now());
+"""
+# The columns that name a row of what a call gives.
+KEYS = {
+    "training": ["no"], "training, strict": ["no"], "as of, strict": ["no"], "change, late": ["user_id", "event_timestamp"],
+    "every, late": ["user_id", "event_timestamp"], "latest": ["user_id", "shop"],
+}  # fmt: skip
+# DuckDB knows no FLATTEN.
+TRANSLATED = [
+    (adapter, what) for adapter in ELSEWHERE for what in KEYS
+    if (adapter, what) not in {*REFUSED, ("snowflake", "every, late")}
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def duck() -> Iterator[duckdb.DuckDBPyConnection]:
+    """The golden tables, under the names that the calls read them by."""
+    with duckdb.connect() as connection:
+        connection.execute("set timezone = 'UTC'")
+        connection.execute(ON_DUCKDB)
+        events, spine = golden.rows(100, seed=11)
+        for table, columns, rows in (("events", golden.EVENTS, events), ("spine", golden.SPINE, spine)):
+            connection.execute(
+                f"create table {table} ({', '.join(f'{name} {types[0]}' for name, types in columns.items())})"
+            )
+            places = ", ".join("?" * len(columns))
+            connection.executemany(
+                f"insert into {table} values ({places})", [[row[name] for name in columns] for row in rows]
+            )
+        for view in VIEWS:
+            connection.execute(f"create view {view} as select * from events")
+        yield connection
+
+
+def rows_of(connection: duckdb.DuckDBPyConnection, sql: str, keys: list[str]) -> dict[tuple[Any, ...], dict[str, Any]]:
+    found = connection.execute(sql)
+    names = [column[0] for column in found.description or []]
+    rows = [{name: in_utc(value) for name, value in zip(names, row, strict=True)} for row in found.fetchall()]
+    by_key = {tuple(row[key] for key in keys): row for row in rows}
+    assert len(by_key) == len(rows)
+    return by_key
+
+
+def in_utc(value: Any) -> Any:
+    return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) and value.tzinfo else value
+
+
+@pytest.mark.parametrize(("adapter", "what"), TRANSLATED)
+def test_translated_to_duckdb_it_gives_the_rows_of_duckdb(
+    adapter: str, what: str, duck: duckdb.DuckDBPyConnection
+) -> None:
+    """But for the sign of a zero, and the last digits of doubles that are added up in any order."""
+    call = WINDOWS.get(what) or READS[what]
+    arguments = {"aggregates": aggregates_of(adapter)} if what in WINDOWS else {}
+    # In a list of one DuckDB needs no limit, and knows none.
+    given = call(macros(adapter), **arguments).replace("limit 1\n        )[safe_offset(0)]", ")[safe_offset(0)]")
+    theirs = rows_of(duck, sqlglot.transpile(given, read=adapter, write="duckdb")[0], KEYS[what])
+    ours = rows_of(duck, call(macros("duckdb"), **arguments), KEYS[what])
+    assert len(ours) >= 20
+    assert theirs.keys() == ours.keys()
+    differing = [
+        (key, name, row[name], theirs[key][name])
+        for key, row in ours.items()
+        for name in row
+        if not (close(row[name], theirs[key][name]) if isinstance(row[name], float) else row[name] == theirs[key][name])
+    ]
+    assert differing == []
+
+
+def close(one: Any, other: Any) -> bool:
+    if not isinstance(one, float) or not isinstance(other, float):
+        return False
+    return (math.isnan(one) and math.isnan(other)) or math.isclose(one, other, rel_tol=1e-7, abs_tol=1e-7)

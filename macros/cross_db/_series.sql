@@ -60,7 +60,7 @@
     {%- set length = "datediff('second', " ~ first ~ ', ' ~ last ~ ') + 1' -%}
     {%- do return({
         'at': "dateadd('second', cast(_fs_step.value as integer), " ~ first ~ ')',
-        'source': '\n    cross join lateral flatten(input => array_generate_range(0, ' ~ length ~ ', ' ~ step.seconds ~ ')) as _fs_step',
+        'source': ',\n    lateral flatten(input => array_generate_range(0, ' ~ length ~ ', ' ~ step.seconds ~ ')) as _fs_step',
     }) -%}
 {% endmacro %}
 

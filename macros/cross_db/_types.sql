@@ -69,7 +69,9 @@
     {%- set type = (data_type or '') | upper -%}
     {%- if not type -%}
         {%- do return('unknown') -%}
-    {%- elif type in ('TINYINT', 'SMALLINT', 'INTEGER', 'INT', 'BIGINT', 'UTINYINT', 'USMALLINT', 'UINTEGER', 'UBIGINT', 'BOOLEAN', 'INT64') -%}
+    {%- elif type in (
+        'TINYINT', 'SMALLINT', 'INTEGER', 'INT', 'BIGINT', 'INT64', 'UTINYINT', 'USMALLINT', 'UINTEGER', 'UBIGINT', 'BOOLEAN'
+    ) -%}
         {%- do return('integer') -%}
     {%- elif type in ('HUGEINT', 'UHUGEINT') -%}
         {%- do return('wide integer') -%}
