@@ -77,3 +77,51 @@
                     (total, one) -> total + one
                 )
 {%- endmacro %}
+
+
+{#-- What stands after a function over a window, and the clause, on a line of its own after `indent` spaces, that names that window;
+     `definition` is the window, written out. --#}
+{% macro _over(name, definition) -%}
+    {{- return(adapter.dispatch('_over', 'feature_store')(name, definition)) -}}
+{%- endmacro %}
+
+{% macro _named_window(name, definition, indent=4) -%}
+    {{- return(adapter.dispatch('_named_window', 'feature_store')(name, definition, indent)) -}}
+{%- endmacro %}
+
+{% macro default___over(name, definition) -%}
+    over {{ name }}
+{%- endmacro %}
+
+{% macro default___named_window(name, definition, indent) -%}
+    {{- '\n' ~ ' ' * indent }}window {{ name }} as ({{ definition }})
+{%- endmacro %}
+
+{#-- These have no WINDOW clause. --#}
+{% macro snowflake___over(name, definition) -%}
+    over ({{ definition.split() | join(' ') }})
+{%- endmacro %}
+
+{% macro snowflake___named_window(name, definition, indent) -%}
+{%- endmacro %}
+
+{% macro redshift___over(name, definition) -%}
+    over ({{ definition.split() | join(' ') }})
+{%- endmacro %}
+
+{% macro redshift___named_window(name, definition, indent) -%}
+{%- endmacro %}
+
+
+{#-- The rows of two queries, each once. --#}
+{% macro _union() -%}
+    {{- return(adapter.dispatch('_union', 'feature_store')()) -}}
+{%- endmacro %}
+
+{% macro default___union() -%}
+    union
+{%- endmacro %}
+
+{% macro bigquery___union() -%}
+    union distinct
+{%- endmacro %}

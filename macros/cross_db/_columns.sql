@@ -47,6 +47,31 @@
     {%- do return(columns) -%}
 {% endmacro %}
 
+{#-- These say the digits of numbers in `data_type` alone; Redshift's catalogue is not PostgreSQL's. --#}
+{% macro snowflake___columns_of_relation(relation) %}
+    {%- set columns = [] -%}
+    {%- for column in adapter.get_columns_in_relation(relation) -%}
+        {%- do columns.append({'name': column.name, 'type': column.data_type if column.data_type is defined else column.dtype}) -%}
+    {%- endfor -%}
+    {%- do return(columns) -%}
+{% endmacro %}
+
+{% macro bigquery___columns_of_relation(relation) %}
+    {%- do return(feature_store.snowflake___columns_of_relation(relation)) -%}
+{% endmacro %}
+
+{% macro redshift___columns_of_relation(relation) %}
+    {%- do return(feature_store.snowflake___columns_of_relation(relation)) -%}
+{% endmacro %}
+
+{% macro redshift___columns_of_query(query) %}
+    {%- do return({}) -%}
+{% endmacro %}
+
+{% macro redshift___types_of_query(query, names) %}
+    {%- do return({}) -%}
+{% endmacro %}
+
 
 {#-- {column: type} of a query in parentheses; empty where it cannot be known without an error. --#}
 {% macro default___columns_of_query(query) %}

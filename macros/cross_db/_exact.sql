@@ -17,6 +17,11 @@
     {%- endif -%}
 {%- endmacro %}
 
+{#-- Redshift has one collation, by bytes, and no names for any. --#}
+{% macro redshift___exact(expression, data_type) -%}
+    {{ expression }}
+{%- endmacro %}
+
 {#-- A column may have a collation of its own; without one text is compared by its bytes. --#}
 {% macro spark___exact(expression, data_type) -%}
     {%- if ' collate ' in (data_type or '') | lower -%}

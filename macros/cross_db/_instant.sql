@@ -17,6 +17,14 @@
     {%- do return(type in ('TIMESTAMP', 'TIMESTAMP_LTZ')) -%}
 {% endmacro %}
 
+{% macro snowflake___is_zoned(type) %}
+    {%- do return(type.startswith(('TIMESTAMP_TZ', 'TIMESTAMP_LTZ'))) -%}
+{% endmacro %}
+
+{% macro bigquery___is_zoned(type) %}
+    {%- do return(type == 'TIMESTAMP') -%}
+{% endmacro %}
+
 {#-- The seconds since 1970 are absolute for a zoned timestamp and nominal for a naive one: no session's zone has a part in them. --#}
 {% macro postgres___instant(expression, data_type) -%}
     {%- set type = (data_type or '') | lower -%}
@@ -46,6 +54,38 @@
             when typeof({{ expression }}) = 'timestamp' then {{ absolute.format('cast(' ~ expression ~ ' as timestamp)') }}
             else cast({{ expression }} as timestamp_ntz)
         end
+    {%- endif -%}
+{%- endmacro %}
+
+{#-- The microseconds since 1970 are nominal for a TIMESTAMP_NTZ and absolute for the others; they leave nanoseconds out. --#}
+{% macro snowflake___instant(expression, data_type) -%}
+    {%- if (data_type or '') | upper == 'DATE' -%}
+        cast({{ expression }} as timestamp_ntz)
+    {%- else -%}
+        to_timestamp_ntz(date_part(epoch_microsecond, {{ expression }}), 6)
+    {%- endif -%}
+{%- endmacro %}
+
+{#-- Of a column whose type is not known yet a DATETIME is read in the project's zone, which is UTC where none is set. --#}
+{% macro bigquery___instant(expression, data_type) -%}
+    {%- set type = (data_type or '') | upper -%}
+    {%- if type == 'DATETIME' -%}
+        {{ expression }}
+    {%- elif type == 'TIMESTAMP' -%}
+        datetime({{ expression }}, 'UTC')
+    {%- elif type -%}
+        cast({{ expression }} as datetime)
+    {%- else -%}
+        datetime(timestamp({{ expression }}), 'UTC')
+    {%- endif -%}
+{%- endmacro %}
+
+{#-- Of a column whose type is not known yet a zoned timestamp is read in the session's zone, which is UTC where none is set. --#}
+{% macro redshift___instant(expression, data_type) -%}
+    {%- if data_type and (feature_store._is_zoned(data_type) or data_type | lower in ('timestamp', 'timestamp without time zone')) -%}
+        {{ feature_store.postgres___instant(expression, data_type) }}
+    {%- else -%}
+        cast({{ expression }} as timestamp)
     {%- endif -%}
 {%- endmacro %}
 
@@ -84,6 +124,14 @@
     timestamp '{{ text }}'
 {%- endmacro %}
 
+{% macro snowflake___timestamp(text) -%}
+    cast('{{ text }}' as timestamp_ntz)
+{%- endmacro %}
+
+{% macro bigquery___timestamp(text) -%}
+    datetime '{{ text }}'
+{%- endmacro %}
+
 {#-- Without NTZ it would be a moment of the session's zone. --#}
 {% macro spark___timestamp(text) -%}
     timestamp_ntz '{{ text }}'
@@ -93,6 +141,14 @@
 {#-- An `_instant` as a timestamp with a time zone. --#}
 {% macro default___zoned(instant) -%}
     {{ instant }} at time zone 'UTC'
+{%- endmacro %}
+
+{% macro snowflake___zoned(instant) -%}
+    to_timestamp_tz(date_part(epoch_microsecond, {{ instant }}), 6)
+{%- endmacro %}
+
+{% macro bigquery___zoned(instant) -%}
+    timestamp({{ instant }}, 'UTC')
 {%- endmacro %}
 
 {#-- What adds days to a `timestamp` goes by the session's zone. --#}
@@ -113,6 +169,19 @@
 
 {% macro spark___now() -%}
     {{ feature_store.spark___instant('current_timestamp()', 'timestamp') }}
+{%- endmacro %}
+
+{% macro snowflake___now() -%}
+    cast(convert_timezone('UTC', current_timestamp()) as timestamp_ntz)
+{%- endmacro %}
+
+{% macro bigquery___now() -%}
+    current_datetime('UTC')
+{%- endmacro %}
+
+{#-- In the session's zone, which is UTC where none is set. --#}
+{% macro redshift___now() -%}
+    getdate()
 {%- endmacro %}
 
 {#-- `now()` stands still in a transaction. --#}
@@ -140,4 +209,16 @@
 
 {% macro spark___age_seconds(earlier, later) -%}
     ({{ later }} - {{ earlier }}) div interval '1' second
+{%- endmacro %}
+
+{% macro snowflake___age_seconds(earlier, later) -%}
+    cast(floor(datediff('microsecond', {{ earlier }}, {{ later }}) / 1000000) as bigint)
+{%- endmacro %}
+
+{% macro bigquery___age_seconds(earlier, later) -%}
+    div(datetime_diff({{ later }}, {{ earlier }}, microsecond), 1000000)
+{%- endmacro %}
+
+{% macro redshift___age_seconds(earlier, later) -%}
+    datediff(microsecond, {{ earlier }}, {{ later }}) / 1000000
 {%- endmacro %}

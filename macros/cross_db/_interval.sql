@@ -8,3 +8,28 @@
 {% macro default___interval(duration) -%}
     interval '{{ '3652059 days' if duration.seconds > 3652059 * 86400 else duration.text }}'
 {%- endmacro %}
+
+{#-- The number stands outside of quotes, and the longest span of a DATETIME is no longer than here. --#}
+{% macro bigquery___interval(duration) -%}
+    {%- if duration.seconds > 3652059 * 86400 -%}
+        interval 3652059 day
+    {%- elif duration.unit == 'week' -%}
+        interval {{ duration.amount * 7 }} day
+    {%- else -%}
+        interval {{ duration.amount }} {{ duration.unit }}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#-- The shortest time between two instants. --#}
+{% macro _microsecond() -%}
+    {{- return(adapter.dispatch('_microsecond', 'feature_store')()) -}}
+{%- endmacro %}
+
+{% macro default___microsecond() -%}
+    interval '1 microsecond'
+{%- endmacro %}
+
+{% macro bigquery___microsecond() -%}
+    interval 1 microsecond
+{%- endmacro %}

@@ -72,3 +72,8 @@
         {{ value }}
     {%- endif -%}
 {%- endmacro %}
+
+{#-- A sum has 38 digits there, or 76, and a NUMERIC of 38 has no more than 9 of them behind the point. --#}
+{% macro bigquery___stated_decimal(sum, type) -%}
+    {{ sum }}
+{%- endmacro %}

@@ -42,6 +42,39 @@
     {{ feature_store.spark___ranks(expression, data_type) | join(' desc nulls last, ') }} desc nulls last
 {%- endmacro %}
 
+{#-- What is no number, text or moment has no order there, or none that is whole: it goes by its text. --#}
+{% macro snowflake___greatest_first(expression, data_type) -%}
+    {%- set types = feature_store._types() -%}
+    {%- set kind = feature_store._feature_kind(data_type).kind -%}
+    {%- if kind == 'float' -%}
+        {{ expression }} desc nulls last, cast({{ expression }} as {{ types.text }}) like '-%' asc nulls last
+    {%- elif kind in ('list', 'other') -%}
+        cast({{ expression }} as {{ types.text }}) desc nulls last
+    {%- else -%}
+        {{ expression }} desc nulls last
+    {%- endif -%}
+{%- endmacro %}
+
+{#-- NaN is lowest there, and a zero as text has no sign. --#}
+{% macro bigquery___greatest_first(expression, data_type) -%}
+    {%- set kind = feature_store._feature_kind(data_type).kind -%}
+    {%- if kind == 'float' -%}
+        is_nan({{ expression }}) desc nulls last, {{ expression }} desc nulls last, ieee_divide(1, {{ expression }}) desc nulls last
+    {%- elif kind in ('list', 'other') -%}
+        to_json_string({{ expression }}) desc nulls last
+    {%- else -%}
+        {{ expression }} desc nulls last
+    {%- endif -%}
+{%- endmacro %}
+
+{% macro redshift___greatest_first(expression, data_type) -%}
+    {%- if (data_type or '') | lower == 'super' -%}
+        json_serialize({{ expression }}) desc nulls last
+    {%- else -%}
+        {{ feature_store.snowflake___greatest_first(expression, data_type) }}
+    {%- endif -%}
+{%- endmacro %}
+
 {#-- DuckDB takes -0.0 and 0.0 for equal and a NULL inside a list for the greatest, and orders enums by position. --#}
 {% macro duckdb___greatest_first(expression, data_type) -%}
     {%- set types = feature_store._types() -%}

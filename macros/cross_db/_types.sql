@@ -32,6 +32,22 @@
     }) -%}
 {% endmacro %}
 
+{% macro snowflake___types() %}
+    {%- do return(dict(feature_store.default___types(), decimal='number', double='double', timestamp='timestamp_ntz')) -%}
+{% endmacro %}
+
+{% macro bigquery___types() %}
+    {%- do return({
+        'boolean': 'bool', 'integer': 'int64', 'bigint': 'int64', 'whole': 'bignumeric', 'decimal': 'numeric', 'numeric': 'bignumeric',
+        'float': 'float64', 'double': 'float64', 'text': 'string', 'date': 'date', 'timestamp': 'datetime'
+    }) -%}
+{% endmacro %}
+
+{#-- Without a length a `varchar` has 256 bytes there. --#}
+{% macro redshift___types() %}
+    {%- do return(dict(feature_store.default___types(), text='varchar(65535)')) -%}
+{% endmacro %}
+
 
 {#-- The type of a 64-bit floating point number. --#}
 {% macro _double() -%}
@@ -53,15 +69,17 @@
     {%- set type = (data_type or '') | upper -%}
     {%- if not type -%}
         {%- do return('unknown') -%}
-    {%- elif type in ('TINYINT', 'SMALLINT', 'INTEGER', 'INT', 'BIGINT', 'UTINYINT', 'USMALLINT', 'UINTEGER', 'UBIGINT', 'BOOLEAN') -%}
+    {%- elif type in (
+        'TINYINT', 'SMALLINT', 'INTEGER', 'INT', 'BIGINT', 'INT64', 'UTINYINT', 'USMALLINT', 'UINTEGER', 'UBIGINT', 'BOOLEAN'
+    ) -%}
         {%- do return('integer') -%}
     {%- elif type in ('HUGEINT', 'UHUGEINT') -%}
         {%- do return('wide integer') -%}
-    {%- elif type.startswith(('DECIMAL', 'NUMERIC')) and not type.endswith(']') -%}
+    {%- elif type.startswith(('DECIMAL', 'NUMERIC', 'NUMBER', 'BIGNUMERIC')) and not type.endswith(']') -%}
         {#- A running total of decimals of up to 28 digits fits into 38. -#}
         {%- set digits = type.split('(')[1].split(',')[0] if '(' in type else '18' -%}
         {%- do return('decimal' if digits | int <= 28 else 'wide decimal') -%}
-    {%- elif type in ('DOUBLE', 'FLOAT', 'REAL', 'DOUBLE PRECISION') -%}
+    {%- elif type in ('DOUBLE', 'FLOAT', 'REAL', 'DOUBLE PRECISION', 'FLOAT64') -%}
         {%- do return('double') -%}
     {%- endif -%}
     {%- do return('other') -%}

@@ -21,3 +21,14 @@
 {% macro spark___unknown_spine(spine, own) %}
     {%- do return({'row': '', 'relation': spine, 'columns': '_fs_spine.* except (' ~ own | join(', ') ~ ')'}) -%}
 {% endmacro %}
+
+{% macro bigquery___unknown_spine(spine, own) %}
+    {%- do return(feature_store.spark___unknown_spine(spine, own)) -%}
+{% endmacro %}
+
+{#-- EXCLUDE takes columns from a whole SELECT there, not from one table of it. --#}
+{% macro redshift___unknown_spine(spine, own) %}
+    {%- do exceptions.raise_compiler_error(
+        'On redshift the columns of a spine must be known: give a table or model that is there, not ' ~ spine ~ '.'
+    ) -%}
+{% endmacro %}

@@ -14,7 +14,7 @@
         greatest(
             {{ spec.event }},
             {{ spec.known }}
-        ){{ " + interval '1 microsecond'" if spec.strictly_before }} as _fs_from,
+        ){{ ' + ' ~ feature_store._microsecond() if spec.strictly_before }} as _fs_from,
         {%- endif %}
         {% for value in spec['values'] -%}
         {{ feature_store._exact(value.sql, value.type) }} as {{ value.column }}{{ ',\n        ' if not loop.last }}
@@ -55,7 +55,7 @@ _fs_events as (
 
 {#-- The moment from which an event counts. Strictly before a moment is up to a microsecond before it. --#}
 {% macro _enters(spec) -%}
-    {{ '_fs_from' if spec.known else "_fs_event + interval '1 microsecond'" if spec.strictly_before else '_fs_event' }}
+    {{ '_fs_from' if spec.known else '_fs_event + ' ~ feature_store._microsecond() if spec.strictly_before else '_fs_event' }}
 {%- endmacro %}
 
 

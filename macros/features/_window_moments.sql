@@ -55,7 +55,7 @@
         {{- '\n-- (one that is loaded after it has left never comes in)' if spec.known and grain.name != 'event' }}
     {%- endif %}
 _fs_moments as {{ adapter.dispatch('_materialized', 'feature_store')() }}(
-    select *, {{ feature_store._row_number() }} as _fs_row
+    select *, {{ feature_store._row_number(spec.entities + ['_fs_at']) }} as _fs_row
     from (
         {% if grain.name == 'every' -%}
         select {{ entities }}, _fs_at
@@ -67,7 +67,7 @@ _fs_moments as {{ adapter.dispatch('_materialized', 'feature_store')() }}(
         where _fs_from < _fs_event + {{ feature_store._interval(spec.longest) }}
         {%- endif %}
         {%- for window in spec.windows if grain.name == 'change' %}
-        union
+        {{ feature_store._union() }}
         select {{ entities }}, _fs_event + {{ feature_store._interval(window) }}
         from _fs_events
         {%- if spec.known %}
@@ -89,6 +89,8 @@ _fs_moments as {{ adapter.dispatch('_materialized', 'feature_store')() }}(
     {%- set entities = feature_store._listed(spec.entities) -%}
     {%- set length = feature_store._interval(step) -%}
     {%- set first = feature_store._next_step('_fs_from' if spec.known else '_fs_event', step) -%}
+{%- set steps = feature_store._steps('_fs_first', 'least(_fs_until, coalesce(_fs_next - ' ~ length ~ ', _fs_until))', step) -%}
+{%- set in_order = 'partition by ' ~ feature_store._listed(spec.entities, 16) ~ ' order by _fs_first asc nulls first' -%}
 -- the steps from an event's coming in to its leaving the longest window, both rounded up
 _fs_stays as (
     select
@@ -110,17 +112,16 @@ _fs_stays as (
 _fs_steps as (
     select
         {{ entities }},
-        {{ adapter.dispatch('_series', 'feature_store')(
-            '_fs_first', 'least(_fs_until, coalesce(_fs_next - ' ~ length ~ ', _fs_until))', length
-        ) }} as _fs_at
+        {{ steps.at }} as _fs_at
     from (
         select
             {{ feature_store._listed(spec.entities, 12) }},
             _fs_first,
-            max(_fs_last) over in_order as _fs_until,
-            lead(_fs_first) over in_order as _fs_next
+            max(_fs_last) {{ feature_store._over('in_order', in_order) }} as _fs_until,
+            lead(_fs_first) {{ feature_store._over('in_order', in_order) }} as _fs_next
         from _fs_stays
-        window in_order as (partition by {{ feature_store._listed(spec.entities, 16) }} order by _fs_first asc nulls first)
+        {{- feature_store._named_window('in_order', in_order, 8) }}
     ) as stays
+    {{- steps.source }}
 )
 {%- endmacro %}

@@ -2,10 +2,17 @@
      compiles to the same SQL whatever its tables hold. On sparse entities `dense` costs a few times what `range` does; what `range` costs
      grows with the events of a window. `feature-store doctor` says where the other one would do better. --#}
 {% macro _window_shape(macro_name, shape) %}
+    {%- set usual = adapter.dispatch('_usual_shape', 'feature_store')() -%}
     {%- if shape not in (none, 'dense', 'range') -%}
         {%- do exceptions.raise_compiler_error(macro_name ~ ": shape is '" ~ shape ~ "'; it is 'dense', 'range', or left out.") -%}
+    {%- elif shape == 'dense' and usual != 'dense' -%}
+        {%- do feature_store._not_there(macro_name ~ " of shape 'dense'") -%}
     {%- endif -%}
-    {%- do return(shape or 'dense') -%}
+    {%- do return(shape or usual) -%}
+{% endmacro %}
+
+{% macro default___usual_shape() %}
+    {%- do return('dense') -%}
 {% endmacro %}
 
 {% macro _shape_line(shape) -%}

@@ -22,6 +22,10 @@ _fs_by_range as (
 
 {#-- first and last go by event time, then by the greatest value; a NULL is a value, the lowest. --#}
 {% macro _range_aggregate(aggregate, inside) -%}
+    {{- return(adapter.dispatch('_range_aggregate', 'feature_store')(aggregate, inside)) -}}
+{%- endmacro %}
+
+{% macro default___range_aggregate(aggregate, inside) -%}
     {%- if aggregate.place -%}
         {{ adapter.dispatch('_range_place', 'feature_store')(aggregate, inside) }}
     {%- else -%}

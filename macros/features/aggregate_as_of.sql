@@ -16,7 +16,7 @@
     {%- do feature_store._check_reserved_names(spine_columns, 'The spine') -%}
     {%- set moment = feature_store._spine_timestamp(spine_columns, spine_timestamp) -%}
     {%- do spec.update({'moment': moment.name, 'strictly_before': not allow_exact_matches}) -%}
-    {%- set keys = [] -%}
+    {%- set keys, asked = [], [] -%}
     {%- for name in spec.names -%}
         {%- set column = feature_store._column(spine_columns, name) -%}
         {%- if spine_columns and column is none -%}
@@ -27,6 +27,7 @@
         {%- endif -%}
         {%- set own = feature_store._quoted(column.name if column else name) -%}
         {%- set key = feature_store._key(own, column.type if column else none, spec.key_columns[loop.index0].type) -%}
+        {%- do asked.append(own) -%}
         {%- do keys.append(key ~ ' as ' ~ spec.entities[loop.index0]) -%}
     {%- endfor -%}
     {%- for output in spec.outputs if feature_store._column(spine_columns, output.column) -%}
@@ -34,6 +35,7 @@
             "aggregate_as_of: the spine already has a column '" ~ output.column ~ "'; rename it there, or the aggregate."
         ) -%}
     {%- endfor -%}
+    {%- do asked.append(feature_store._quoted(moment.name)) -%}
     {%- set shape = feature_store._window_shape('aggregate_as_of', shape) -%}
     {%- set parts = feature_store._window_parts(spec, shape) -%}
     {%- set labels = feature_store._from(spine, '_fs_labels') -%}
@@ -45,7 +47,7 @@ with
 
 -- the spine, each row with its place, so that every row comes back once and in order
 _fs_spine as {{ adapter.dispatch('_materialized', 'feature_store')() }}(
-    select *, {{ unknown.row | trim ~ ' ' if unknown and unknown.row }}{{ feature_store._row_number() }} as _fs_row
+    select *, {{ unknown.row | trim ~ ' ' if unknown and unknown.row }}{{ feature_store._row_number(asked) }} as _fs_row
     from {{ unknown.relation if unknown else labels }}
 ),
 

@@ -7,6 +7,7 @@
 
 
 {% macro _test_feature_drift(relation, view, column_name, maximum, period, minimum_rows, measure) -%}
+    {%- do feature_store._check_engine("The test 'feature_drift'") -%}
     {%- set what = "The test 'feature_drift' on '" ~ view.reference ~ "': " -%}
     {%- set measures = {
         'psi': {

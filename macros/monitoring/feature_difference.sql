@@ -1,5 +1,6 @@
 {#-- How the latest values of two feature views differ: a row a feature, over the entities that both have. --#}
 {% macro feature_difference(old, new, features=none, sample=none) %}
+    {%- do feature_store._check_engine('feature_difference') -%}
     {{- return(adapter.dispatch('_fs_feature_difference', 'feature_store')(old, new, features, sample)) -}}
 {% endmacro %}
 

@@ -1,5 +1,6 @@
 {#-- A few entities for each feature whose latest values differ between two views: a row an entity and feature. --#}
 {% macro feature_difference_examples(old, new, features=none, sample=none, examples=3) %}
+    {%- do feature_store._check_engine('feature_difference_examples') -%}
     {{- return(adapter.dispatch('_fs_feature_difference_examples', 'feature_store')(old, new, features, sample, examples)) -}}
 {% endmacro %}
 

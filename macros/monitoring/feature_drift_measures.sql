@@ -2,6 +2,7 @@
     {#-- Reads the view with ref(), also while dbt parses: that is what draws the edge of the DAG. --#}
     {%- set found = feature_store._feature_view(view) -%}
     {%- if execute -%}
+        {%- do feature_store._check_engine('feature_drift_measures') -%}
         {%- do feature_store._check_reserved_names(found.features, "Feature view '" ~ view ~ "'") -%}
         {%- set periods = feature_store._compared_periods('feature_drift_measures', period, start, end, baseline_start, baseline_end) -%}
         {%- set measured = feature_store._measured_features(found, features) -%}

@@ -2,6 +2,7 @@
     {#-- Reads the view with ref(), also while dbt parses: that is what draws the edge of the DAG. --#}
     {%- set found = feature_store._feature_view(view) -%}
     {%- if execute -%}
+        {%- do feature_store._check_engine('feature_statistics') -%}
         {%- do feature_store._check_reserved_names(found.features, "Feature view '" ~ view ~ "'") -%}
         {%- for name, value, most in [('buckets', buckets, 100), ('top', top, 1000)] -%}
             {%- if value is not integer or value is boolean or value < 1 or value > most -%}

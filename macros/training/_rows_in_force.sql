@@ -9,7 +9,7 @@
     {%- if view.available_after -%}
         {%- set shown = event ~ ' + ' ~ feature_store._interval(view.available_after) -%}
     {%- elif strictly_before -%}
-        {%- set shown = event ~ " + interval '1 microsecond'" -%}
+        {%- set shown = event ~ ' + ' ~ feature_store._microsecond() -%}
     {%- endif -%}
     {%- if knowledge -%}
         greatest(
@@ -62,6 +62,7 @@ _fs_known_{{ view.slug }} as (
 {#-- One sort and running maxima, no join between spine and history: for warehouses without ASOF. --#}
 {% macro default___rows_in_force(view, knowledge, strictly_before) -%}
     {%- set keys = feature_store._names(view.entities) -%}
+    {%- set of_entity, of_event = feature_store._so_far(keys), feature_store._so_far(keys ~ ', _fs_event') -%}
 {{ feature_store._known(view, knowledge, strictly_before) }},
 
 -- {{ view.reference }}: rows and questions on one time line; at the same moment the rows stand first
@@ -91,18 +92,18 @@ _fs_newest_{{ view.slug }} as (
         {% if knowledge -%}
         _fs_event as _fs_own_event, _fs_created as _fs_own_created,
         {% endif -%}
-        max(_fs_event) over so_far as _fs_event
+        max(_fs_event) {{ feature_store._over('so_far', of_entity) }} as _fs_event
     from _fs_timeline_{{ view.slug }}
-    {{ feature_store._so_far(keys) }}
+    {{- feature_store._named_window('so_far', of_entity) }}
 ),
 {% if knowledge %}
 -- {{ view.reference }}: and of that event the newest version
 _fs_versions_{{ view.slug }} as (
     select
         {{ keys }}, _fs_visible, _fs_asked, _fs_row, _fs_event,
-        max(case when _fs_own_event = _fs_event then _fs_own_created end) over so_far as _fs_created
+        max(case when _fs_own_event = _fs_event then _fs_own_created end) {{ feature_store._over('so_far', of_event) }} as _fs_created
     from _fs_newest_{{ view.slug }}
-    {{ feature_store._so_far(keys ~ ', _fs_event') }}
+    {{- feature_store._named_window('so_far', of_event) }}
 ),
 {% endif %}
 -- {{ view.reference }}: the row in force at each row's moment
@@ -118,14 +119,12 @@ _fs_in_force_{{ view.slug }} as (
 {%- endmacro %}
 
 
-{#-- The rows and questions up to each one, as a named window. --#}
-{% macro _so_far(columns) -%}
-    window so_far as (
+{#-- The rows and questions up to each one, as a window. --#}
+{% macro _so_far(columns) %}
         partition by {{ columns }}
         order by _fs_visible asc nulls last, _fs_asked asc nulls last
         rows between unbounded preceding and current row
-    )
-{%- endmacro %}
+    {% endmacro %}
 
 
 {% macro duckdb___rows_in_force(view, knowledge, strictly_before) -%}

@@ -11,6 +11,7 @@
 
 {% macro default___fs_point_in_time_join(plan, strictly_before, filter_by_created_timestamp) -%}
     {%- set own = ['_fs_row', '_fs_moment'] + plan.casts.values() | list -%}
+    {%- set asked = plan.views | map(attribute='asked') | sum(start=[]) + [plan.moment] -%}
     {%- set unknown = feature_store._unknown_spine(plan.spine, own) if not plan.spine_columns else none -%}
 with
 
@@ -18,7 +19,7 @@ with
 _fs_spine as {{ adapter.dispatch('_materialized', 'feature_store')() }}(
     select
         *,
-        {{ unknown.row if unknown }}{{ feature_store._row_number() }} as _fs_row,
+        {{ unknown.row if unknown }}{{ feature_store._row_number(asked) }} as _fs_row,
         {{ plan.moment }} as _fs_moment
         {%- for sql, name in plan.casts.items() %},
         {{ '-- keys in the types that the views have them in; what does not fit exactly is NULL' if loop.first }}
