@@ -299,9 +299,10 @@ KEYS = {
     "training": ["no"], "training, strict": ["no"], "as of, strict": ["no"], "change, late": ["user_id", "event_timestamp"],
     "every, late": ["user_id", "event_timestamp"], "latest": ["user_id", "shop"],
 }  # fmt: skip
-# DuckDB knows no FLATTEN.
+# DuckDB knows no FLATTEN. Windows take seconds each.
 TRANSLATED = [
-    (adapter, what) for adapter in ELSEWHERE for what in KEYS
+    pytest.param(adapter, what, marks=[pytest.mark.soak] if what in WINDOWS or what == "as of, strict" else [])
+    for adapter in ELSEWHERE for what in KEYS
     if (adapter, what) not in {*REFUSED, ("snowflake", "every, late")}
 ]  # fmt: skip
 
