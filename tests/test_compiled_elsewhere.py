@@ -81,6 +81,7 @@ READS: Calls = {
     "test of freshness": lambda macros: macros.render(
         "_test_feature_freshness", EVENTS, macros.ask("_feature_view", "known"), "7 days", package="shop"
     ),
+    "test of NULL": lambda macros: macros.render("test_feature_null_fraction", EVENTS, "amount", 0.5, package="shop"),
 }
 MONITORING: Calls = {
     "statistics": lambda macros: macros.render("feature_statistics", "plain"),
@@ -156,11 +157,12 @@ def macros(adapter: str) -> MacroRenderer:
         }
         for name, meta in VIEWS.items()
     }  # fmt: skip
-    # The one macro of dbt's own that the macros call; and of generic tests what is no `test` block, which dbt alone can read.
+    # The one macro of dbt's own that the macros call; and the generic tests, whose blocks dbt alone can read.
     given = {("dbt", "type_string"): "{% macro type_string() %}string{% endmacro %}"}
-    for name in ("feature_view", "feature_freshness", "feature_drift"):
+    for name in ("feature_view", "feature_freshness", "feature_drift", "feature_null_fraction"):
         text = (package_folder() / "macros" / "generic_tests" / f"{name}.sql").read_text()
-        given["shop", f"_test_{name}"] = text.partition("{% endtest %}")[2]
+        text = text.replace("{% test ", "{% macro test_").replace("{% endtest %}", "{% endmacro %}")
+        given["shop", f"{'' if name == 'feature_null_fraction' else '_'}test_{name}"] = text
 
     def columns(relation: Relation) -> list[Column]:
         declared = golden.SPINE if str(relation) == "spine" else golden.EVENTS
@@ -277,6 +279,14 @@ def test_a_join_key_of_another_kind_is_refused_for_nothing_casts_it(adapter: str
     for given in ("varchar", "double", "date", "integer[]"):
         with pytest.raises(InputError, match=f"on {adapter} keys and request fields are not cast, so cast it there"):
             joined(given)
+
+
+@pytest.mark.parametrize("adapter", ELSEWHERE)
+def test_incremental_windows_and_on_demand_features_are_refused(adapter: str) -> None:
+    with pytest.raises(InputError, match=f"window_aggregates in an incremental model is not there on {adapter}"):
+        macros(adapter).ask(f"{adapter}___check_incremental")
+    with pytest.raises(InputError, match=f"An on-demand feature in a training set is not there on {adapter}"):
+        macros(adapter).ask("_on_demand_sql", {"parts": [{"column": None, "type": None, "text": "1"}]})
 
 
 @pytest.mark.parametrize("adapter", ELSEWHERE)
