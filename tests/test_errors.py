@@ -722,7 +722,11 @@ def test_an_in_memory_warehouse_is_explained(refused: Callable[..., str], shop: 
 def test_a_warehouse_of_another_kind_is_named(refused: Callable[..., str], shop: DbtProject) -> None:
     profile_of(shop, type="postgres", dbname="warehouse", schema="main", password=SECRET)
     sentence = refused("materialize")
-    assert "Target 'dev' is a postgres warehouse; this release reads: duckdb." in sentence
+    assert f"Target 'dev' is PostgreSQL without host and user: add them in {shop.folder / 'profiles.yml'}." in sentence
+    assert SECRET not in sentence
+    profile_of(shop, type="oracle", dbname="warehouse", schema="main", password=SECRET)
+    sentence = refused("materialize")
+    assert "dbt cannot read the project for target 'dev': " in sentence and "oracle" in sentence
     assert SECRET not in sentence
 
 

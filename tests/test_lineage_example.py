@@ -117,8 +117,6 @@ def test_the_command_shows_every_step_with_its_expression(example: DbtProject) -
         "user_features:avg_order_value",
         "user_features[final]:avg_order_value",
         "user_features[moments]:avg_order_value",
-        "user_features[signed_up]:avg_order_value",
-        "user_features[bought]:avg_order_value",
         "user_features[windows]:order_value_30d",
         "user_purchase_windows:order_value_30d",
         "stg_purchases:amount",

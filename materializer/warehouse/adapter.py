@@ -206,22 +206,22 @@ def _adapter(project: Project) -> Any:
             f"Target '{project.target}' is a {kind} warehouse, and dbt is not installed beside this package: "
             f"pip install dbt-core dbt-{kind}."
         ) from None
-    warnings.warn(
-        f"No release was tried on {kind}: rows are read by dbt's own adapter. Compare a training set with one that you "
-        "trust.",
-        stacklevel=1,
-    )
     with tempfile.TemporaryDirectory(prefix="feature-store-dbt-") as room:
         parsed = dbtRunner().invoke([
             "parse", "--project-dir", str(project.folder), "--profiles-dir", str(project.profiles_path.parent),
             "--target", project.target, "--no-write-json", "--log-level", "none", "--log-path", room,
         ])  # fmt: skip
     if not parsed.success:
-        said = " ".join(str(parsed.exception).split()).rstrip(".")
+        said = " ".join(str(parsed.exception).replace("Runtime Error", "").split()).rstrip(".!")
         raise WarehouseError(f"dbt cannot read the project for target '{project.target}': {said}.")
     adapter = FACTORY.adapters[kind]
     adapter.set_macro_resolver(parsed.result)
     adapter.set_macro_context_generator(generate_runtime_macro_context)
+    warnings.warn(
+        f"No release was tried on {kind}: rows are read by dbt's own adapter. Compare a training set with one that you "
+        "trust.",
+        stacklevel=1,
+    )
     return adapter
 
 

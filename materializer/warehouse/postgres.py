@@ -165,7 +165,10 @@ def open_postgres(project: Project) -> Iterator[PostgresWarehouse]:
     profile = project.connection
     given = {_LIBPQ[key]: value for key, value in profile.items() if key in _LIBPQ and value is not None}
     if missing := [key for key in ("host", "user", "dbname") if not given.get(key)]:
-        raise WarehouseError(f"Target '{project.target}' is PostgreSQL without {' and '.join(missing)}.")
+        raise WarehouseError(
+            f"Target '{project.target}' is PostgreSQL without {' and '.join(missing)}: add them in "
+            f"{project.profiles_path}."
+        )
     place = f"postgresql://{given['host']}:{given.get('port', 5432)}/{given['dbname']}"
     words = " ".join(f"{key}='{_escaped(value)}'" for key, value in {"connect_timeout": 10, **given}.items())
     settings = {**_SETTINGS, **({"search_path": profile["search_path"]} if profile.get("search_path") else {})}
@@ -208,7 +211,8 @@ def _sentence(error: Exception) -> str:
     if found:
         return found[1].rstrip(".")
     text = str(error).partition("\n")[0]
-    return (text.rpartition("[libpq] ")[2] or text).rstrip(". ")
+    text = text.rpartition("[libpq] ")[2] or text
+    return re.sub(r"^(?:[A-Z_]+: )?(?:Failed to [\w ]+: )?", "", text).rstrip(". ")
 
 
 def _literal(value: object) -> str:
