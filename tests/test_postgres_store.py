@@ -24,47 +24,21 @@ from materializer.project.settings import load_project
 from materializer.training.repeat import TrainingSetChangedError
 from materializer.warehouse import open_warehouse, query_apart
 from materializer.warehouse.moments import to_rows
+from materializer.warehouse.postgres import PostgresWarehouse
 from tests.support.command import assert_one_sentence, run
-from tests.support.two_engines import SCHEMA, UTC, Engines, two_engines
+from tests.support.kinds import FEATURES, KEYS, START, VIEW, drawn, online
+from tests.support.two_engines import SCHEMA, Engines, two_engines
 
-START = datetime(2026, 3, 20, tzinfo=UTC)  # clocks change in Europe on the 29th
-COLUMNS = {
-    "user_id": ("bigint", "bigint"),
-    "shop": ("varchar", "text"),
-    "happened_at": ("timestamptz", "timestamptz"),
-    "loaded_at": ("timestamp", "timestamp"),
-    "small": ("smallint", "smallint"),
-    "amount": ("double", "double precision"),
-    "ratio": ("float", "real"),
-    "quantity": ("bigint", "bigint"),
-    "price": ("decimal(12, 3)", "numeric(12, 3)"),
-    "wide": ("decimal(38, 10)", "numeric(38, 10)"),
-    "label": ("varchar", "varchar(20)"),
-    "paid": ("boolean", "boolean"),
-    "day": ("date", "date"),
-    "naive": ("timestamp", "timestamp"),
-    "zoned": ("timestamptz", "timestamptz"),
-    "clock": ("time", "time"),
-    "marks": ("integer[]", "integer[]"),
-    "vector": ("float[]", "real[]"),
-    "prices": ("decimal(6, 2)[]", "numeric(6, 2)[]"),
-    "labels": ("varchar[]", "text[]"),
-    "code": ("uuid", "uuid"),
-    "given": ("json", "json"),
-    "bytes": ("blob", "bytea"),
-}
-FEATURES = [name for name in COLUMNS if name not in ("user_id", "shop", "happened_at", "loaded_at")]
-VIEW = {
-    "entities": ["user_id", "shop"], "timestamp": "happened_at", "created_timestamp": "loaded_at", "ttl": "4000 days",
-}  # fmt: skip
 FILES = {
     "models/kinds.sql": "select * from {{ source('raw', 'kinds') }}",
     "models/people.sql": "select user_id, max(happened_at) as event_timestamp, cast(max(price) as decimal(12, 3)) as dearest, count(quantity) as pieces\nfrom {{ ref('kinds') }} group by user_id",
+    "models/tagged.sql": "select code, happened_at as event_timestamp, right(cast(code as varchar), 1) as tag from {{ source('raw', 'kinds') }} where code is not null",
     "models/models.yml": {
         "sources": [{"name": "raw", "schema": SCHEMA, "tables": [{"name": "kinds"}]}],
         "models": [
             {"name": "kinds", "config": {"meta": {"feature_view": VIEW}}},
             {"name": "people", "config": {"meta": {"feature_view": {"entities": ["user_id"]}}}},
+            {"name": "tagged", "config": {"meta": {"feature_view": {"entities": ["code"]}}}},
         ],
         "exposures": [
             {
@@ -77,50 +51,10 @@ FILES = {
 }  # fmt: skip
 
 
-def drawn(seed: int, count: int = 300) -> list[dict[str, Any]]:
-    draw = random.Random(seed)
-    base = START.replace(tzinfo=None)
-
-    def one() -> dict[str, Any]:
-        values = {
-            "small": draw.choice([1, -32768, 32767]),
-            "amount": draw.choice([0.1, -0.0, 0.0, 1e300, 5e-324, float("nan"), float("inf"), 123456.789]),
-            "ratio": draw.choice([0.5, 16777216.0, -0.0]),
-            "quantity": draw.choice([2**63 - 1, -(2**63), 2**53 + 1, 7]),
-            "price": draw.choice([decimal.Decimal("1.500"), decimal.Decimal("-999999999.999"), decimal.Decimal(0)]),
-            "wide": decimal.Decimal(draw.choice(["1234567890123456789012345678.0123456789", "-0.0000000001"])),
-            "label": draw.choice(["x", "é", "", 'a"b\\c\n', "Ω"]),
-            "paid": draw.random() < 0.5,
-            "day": (base + timedelta(days=draw.randrange(-30000, 30000))).date(),
-            "naive": draw.choice([base, datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999999)]),
-            "zoned": START + timedelta(microseconds=draw.randrange(10**12)),
-            "clock": (base + timedelta(microseconds=draw.randrange(86_400_000_000))).time(),
-            "marks": draw.choice([[1, None, -2147483648], [], [7]]),
-            "vector": [draw.choice([0.5, -1.25, 0.0]) for _ in range(4)],
-            "prices": draw.choice([[decimal.Decimal("1.25"), None], []]),
-            "labels": draw.choice([["a", "b,c"], ['"'], []]),
-            "code": f"00000000-0000-0000-0000-{draw.randrange(10**12):012}",
-            "given": draw.choice(['{"a": [1, 2]}', "[]", '"x"']),
-            "bytes": draw.choice([b"\x00\xff", b""]),
-        }
-        for name in values:
-            if draw.random() < 0.15:
-                values[name] = None
-        keys = {
-            "user_id": draw.choice([1, 2, 3, 4, 5, 2**53 + 1]),
-            "shop": draw.choice(["a", "b:c", "É"]),
-            "happened_at": START + timedelta(hours=draw.randrange(400)),
-            "loaded_at": base + timedelta(hours=draw.randrange(420)),
-        }
-        return keys | values
-
-    return [one() for _ in range(count)]
-
-
 @pytest.fixture(scope="module")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
     with two_engines(tmp_path_factory.mktemp("store"), FILES) as found:
-        found.create("kinds", COLUMNS, drawn(1))
+        found.create("kinds", KEYS | FEATURES, drawn(1))
         found.dbt("build")
         yield found
 
@@ -137,21 +71,11 @@ def project(engines: Engines) -> Any:
     return load_project(engines.postgres.folder)
 
 
-def online(client: redis.Redis, namespace: str) -> dict[str, dict[bytes, bytes]]:
-    """The rows of a namespace by what follows it in their names, without the run that wrote them."""
-    found = {}
-    for key in client.scan_iter(match=f"{namespace}:*", count=1000, _type="hash"):
-        name = key.decode().removeprefix(f"{namespace}:")
-        if ":" in name:
-            found[name] = {field: value for field, value in client.hgetall(key).items() if field != b"_fs_writer"}
-    return found
-
-
 def test_the_same_rows_go_online_and_only_what_changed_goes_again(
     engines: Engines, stores: tuple[FeatureStore, FeatureStore], client: redis.Redis
 ) -> None:
     def run_both() -> list[list[tuple[int, ...]]]:
-        both = [store.materialize() for store in stores]
+        both = [store.materialize(feature_views=["kinds", "people"]) for store in stores]
         assert all(result.error is None for results in both for result in results), both
         return [
             [(one.rows_read, one.rows_written, one.rows_skipped, one.rows_deleted) for one in results]
@@ -159,7 +83,7 @@ def test_the_same_rows_go_online_and_only_what_changed_goes_again(
         ]
 
     def same() -> dict[str, dict[bytes, bytes]]:
-        ours, theirs = (online(client, f"store.{name}") for name in ("duckdb", "postgres"))
+        ours, theirs = (online(client, f"store.{name}", "kinds", "people") for name in ("duckdb", "postgres"))
         assert ours == theirs
         return ours
 
@@ -214,6 +138,38 @@ def test_a_training_set_is_the_same_whatever_its_labels_come_as(
         assert theirs.column("quantity").null_count < 200
     columns = stores[1].get_historical_features(table, "everything", timestamp="asked_at").to_arrow().column_names
     assert columns == [*table.column_names, "price", "label", "dearest", "pieces"]
+
+
+def test_a_row_keeps_its_features_in_whatever_order_the_warehouse_answers(
+    stores: tuple[FeatureStore, FeatureStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pa.Table.from_pylist(spine_rows())
+    references = ["kinds:quantity", "kinds:label", "people:pieces"]
+    expected = to_rows(stores[1].get_historical_features(table, references, timestamp="asked_at").to_arrow())
+    assert len({str(row) for row in expected}) > 100
+    answered = PostgresWarehouse.query
+
+    def shuffled(self: PostgresWarehouse, sql: str) -> pa.Table:
+        found = answered(self, sql)
+        return found.take(random.Random(1).sample(range(found.num_rows), found.num_rows))
+
+    monkeypatch.setattr(PostgresWarehouse, "query", shuffled)
+    again = stores[1].get_historical_features(table, references, timestamp="asked_at").to_arrow()
+    assert to_rows(again) == expected
+
+
+def test_a_uuid_is_a_key_in_every_form(stores: tuple[FeatureStore, FeatureStore]) -> None:
+    (code, *_) = sorted({row["code"] for row in drawn(1) if row["code"]})
+    shouted = "{" + code.upper() + "}"
+    for store in stores:
+        (key,) = store.get_feature_view("tagged").entities
+        store.materialize(feature_views=["tagged"])
+        spine = pa.table({"code": [shouted, code], "asked_at": [START + timedelta(days=30)] * 2})
+        joined = (
+            store.get_historical_features(spine, ["tagged:tag"], timestamp="asked_at").to_arrow()["tag"].to_pylist()
+        )
+        online = store.get_online_features(["tagged:tag"], [{"code": shouted}, {"code": code}]).to_dict()["tag"]
+        assert joined == online == [code[-1]] * 2, key
 
 
 def test_statistics_freshness_and_differences_are_told(engines: Engines, redis_url: str) -> None:
@@ -489,6 +445,7 @@ def test_by_dbts_adapter_training_sets_and_rows_online_are_the_same(
         store = FeatureStore(engines.postgres.folder, redis_url=redis_url, namespace="store.own")
         ours = store.get_historical_features(table, references, timestamp="asked_at").to_arrow()
         store.materialize(feature_views=["people"])
+    assert ours.schema == theirs.schema == empty.schema
     assert to_rows(ours) == to_rows(theirs) and ours["pieces"].null_count < 5
     assert online(client, "store.adapter") == online(client, "store.own")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import decimal
 import random
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +19,18 @@ from materializer.project.relation import Relation
 from materializer.project.settings import load_project
 from materializer.warehouse import open_warehouse
 from materializer.warehouse.moments import to_rows
+from tests.support import kinds
 from tests.support import spark as servers
 from tests.support.command import assert_one_sentence, run
 from tests.support.dbt import make_project
+from tests.support.kinds import START, VIEW, online
 from tests.support.spark import Spark
-from tests.support.two_engines import UTC
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(600)]
 
-START = datetime(2026, 3, 20, tzinfo=UTC)
-COLUMNS = {
-    "user_id": ("bigint", "bigint"), "shop": ("varchar", "text"), "happened_at": ("timestamptz", "timestamptz"),
-    "loaded_at": ("timestamp", "timestamp"), "amount": ("double", "double"), "ratio": ("float", "real"), "units": ("bigint", "bigint"),
-    "price": ("decimal(12,3)", "numeric(12,3)"), "label": ("varchar", "text"), "paid": ("boolean", "boolean"), "day": ("date", "date"),
-    "naive": ("timestamp", "timestamp"), "marks": ("integer[]", "integer[]"), "vector": ("float[]", "real[]"),
-}  # fmt: skip
-FEATURES = [name for name in COLUMNS if name not in ("user_id", "shop", "happened_at", "loaded_at")]
-VIEW = {
-    "entities": ["user_id", "shop"], "timestamp": "happened_at", "created_timestamp": "loaded_at", "ttl": "4000 days",
-}  # fmt: skip
+# Spark has no times of day, and JSON, UUIDs and bytes are text there or nothing.
+FEATURES = ("amount", "ratio", "quantity", "price", "label", "paid", "day", "naive", "marks", "vector")
+COLUMNS = kinds.KEYS | {name: kinds.FEATURES[name] for name in FEATURES}
 FILES = {
     "models/kinds.sql": "select * from {{ source('raw', 'kinds') }}",
     "models/models.yml": {
@@ -45,34 +38,6 @@ FILES = {
         "models": [{"name": "kinds", "config": {"materialized": "table", "meta": {"feature_view": VIEW}}}],
     },
 }  # fmt: skip
-
-
-def drawn(seed: int, count: int = 200) -> list[dict[str, Any]]:
-    draw = random.Random(seed)
-    base = START.replace(tzinfo=None)
-
-    def one() -> dict[str, Any]:
-        values = {
-            "amount": draw.choice([0.1, -0.0, 0.0, 1e300, 5e-324, float("nan"), float("inf"), 123456.789]),
-            "ratio": draw.choice([0.5, 16777216.0, -0.0]),
-            "units": draw.choice([2**63 - 1, -(2**63), 2**53 + 1, 7]),
-            "price": draw.choice([decimal.Decimal("1.500"), decimal.Decimal("-999999999.999"), decimal.Decimal(0)]),
-            "label": draw.choice(["x", "é", "", 'a"b\\c\n', "Ω"]),
-            "paid": draw.random() < 0.5,
-            "day": (base + timedelta(days=draw.randrange(-30000, 30000))).date(),
-            "naive": draw.choice([base, datetime(2026, 3, 29, 2, 30), datetime(9999, 12, 31, 23, 59, 59, 999999)]),
-            "marks": draw.choice([[1, None, -2147483648], [], [7]]),
-            "vector": [draw.choice([0.5, -1.25, 0.0]) for _ in range(4)],
-        }
-        for name in values:
-            if draw.random() < 0.15:
-                values[name] = None
-        return {
-            "user_id": draw.choice([1, 2, 3, 4, 5, 2**53 + 1]), "shop": draw.choice(["a", "b:c", "É"]),
-            "happened_at": START + timedelta(hours=draw.randrange(400)), "loaded_at": base + timedelta(hours=draw.randrange(420)),
-        } | values  # fmt: skip
-
-    return [one() for _ in range(count)]
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +48,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Pa
     folder = tmp_path_factory.mktemp("store")
     ours = make_project(folder / "on-duckdb", dict(FILES))
     with servers.spark() as spark:
-        rows = drawn(1)
+        rows = kinds.drawn(1, 200, FEATURES)
         with duckdb.connect(str(ours.warehouse)) as connection:
             connection.execute("set timezone = 'UTC'")
             connection.execute(
@@ -112,15 +77,6 @@ def remote(folders: tuple[Path, Path, Spark], monkeypatch: pytest.MonkeyPatch) -
     return folders[2]
 
 
-def online(client: redis.Redis, namespace: str) -> dict[bytes, dict[bytes, bytes]]:
-    found = {}
-    for key in client.scan_iter(match=f"{namespace}:kinds:*", count=1000, _type="hash"):
-        found[key.removeprefix(namespace.encode())] = {
-            field: value for field, value in client.hgetall(key).items() if field != b"_fs_writer"
-        }
-    return found
-
-
 def test_the_same_rows_go_online(
     folders: tuple[Path, Path, Spark], remote: Spark, redis_url: str, client: redis.Redis
 ) -> None:
@@ -141,19 +97,49 @@ def test_a_training_set_is_the_same_whatever_its_labels_come_as(
          for _ in range(100)]
     )  # fmt: skip
     references = [f"kinds:{name}" for name in FEATURES]
-    sql = "select user_id, shop, happened_at as asked_at from {}kinds where units is not null order by all"
+    sql = "select user_id, shop, happened_at as asked_at from {}kinds where quantity is not null order by all"
     for ours, theirs in ((labels, labels), (sql.format("raw."), sql.format("public."))):
         one, other = (
             FeatureStore(folder).get_historical_features(spine, references, timestamp="asked_at").to_arrow().select(FEATURES)
             for folder, spine in ((folders[0], ours), (folders[1], theirs))
         )  # fmt: skip
-        assert one.num_rows and one.column("units").null_count < one.num_rows
+        assert one.num_rows and one.column("quantity").null_count < one.num_rows
         assert one.schema.types == other.schema.types
-        assert sorted(map(repr, to_rows(one))) == sorted(map(repr, to_rows(other)))
+        one, other = map(repr, to_rows(one)), map(repr, to_rows(other))
+        assert list(one) == list(other) if ours is labels else sorted(one) == sorted(other)
+
+
+def test_threads_that_ask_at_once_get_the_answers_to_their_own_rows(
+    folders: tuple[Path, Path, Spark], remote: Spark
+) -> None:
+    """Each has a spine of the same name, in moments without a zone."""
+    base = START.replace(tzinfo=None) + timedelta(days=19)
+    spines = [
+        pa.table({"user_id": pa.array([user] * 5, pa.int64()), "shop": ["a"] * 5,
+                  "asked_at": pa.array([base - timedelta(days=day) for day in range(5)], pa.timestamp("us"))})
+        for user in (1, 2, 4, 5)
+    ]  # fmt: skip
+
+    def asked(folder: Path, spine: pa.Table) -> list[dict[str, Any]]:
+        return to_rows(
+            FeatureStore(folder)
+            .get_historical_features(spine, ["kinds:quantity", "kinds:label"], timestamp="asked_at")
+            .to_arrow()
+        )
+
+    expected = [asked(folders[0], spine) for spine in spines]
+    assert len({str(rows) for rows in expected}) == 4 and any(
+        row["quantity"] is not None for rows in expected for row in rows
+    )
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda spine: asked(folders[1], spine), spines))
+    assert list(map(repr, found)) == list(map(repr, expected))
 
 
 def test_statistics_freshness_and_doctor(folders: tuple[Path, Path, Spark], remote: Spark, redis_url: str) -> None:
-    ours, theirs = (FeatureStore(folder).get_statistics("kinds", ["price", "label", "units"]) for folder in folders[:2])
+    ours, theirs = (
+        FeatureStore(folder).get_statistics("kinds", ["price", "label", "quantity"]) for folder in folders[:2]
+    )
     for one, other in zip(ours.features, theirs.features, strict=True):
         for figure in ("feature", "row_count", "null_count", "distinct_count", "minimum", "maximum"):
             assert getattr(one, figure) == getattr(other, figure), figure

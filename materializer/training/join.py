@@ -32,6 +32,8 @@ from materializer.warehouse.on_demand_types import cast_field
 from materializer.warehouse.typed import named, typed_service, with_columns
 
 _SPINE = "_fs_entity_df"
+# A column of the spine that says which row of the caller's a row is: no engine but DuckDB promises to keep their order.
+_PLACE = "place_in_entity_df"
 
 
 class TrainingSet:
@@ -140,8 +142,12 @@ def get_historical_features(
             raise InputError(not_arrow)
     moment = spine_timestamp(schema, timestamp)
     _check_spine(schema, picks, [views[name] for name in needed])
+    placed = table is not None and warehouse.dialect != "duckdb"
     if table is not None:
-        spine = warehouse.spine(_SPINE, _narrow(table, keys, moment, brought))
+        rows = _narrow(table, keys, moment, brought)
+        if placed:
+            rows = rows.append_column(_PLACE, pa.array(range(rows.num_rows), pa.int64()))
+        spine = warehouse.spine(_SPINE, rows)
 
     sql = MacroRenderer(manifest, warehouse.columns).render(
         "point_in_time_join", spine, references, **asdict(replace(options, timestamp=moment))
@@ -151,6 +157,10 @@ def get_historical_features(
     result = answer if table is None else table
     if result.num_rows != answer.num_rows:
         raise AssertionError("the point-in-time join changed the number of rows")
+    if placed:
+        answer = answer.sort_by(_PLACE)
+        if not answer[_PLACE].cast(pa.int64()).equals(pa.chunked_array([range(answer.num_rows)], pa.int64())):
+            raise AssertionError("the point-in-time join gave other rows than it was asked for")
     if table is None:
         # In SQL what does not fit matches nothing; a caller from here gets an error. Of the largest type the upper half
         # does not arrive as it is.
@@ -159,10 +169,16 @@ def get_historical_features(
             if key not in unclear:
                 cast_for_all(answer.column(key), dtypes, key)
     columns = dict(zip(answer.column_names, answer.columns, strict=True))
-    joined = {name: to_plain(columns[name]) for name in names}
+    joined = {pick.output: _typed(to_plain(columns[pick.output]), pick) for pick in picks}
     own = [pair for pair in zip(result.column_names, result.columns, strict=True) if pair[0] not in joined]
     result = pa.table([*(column for _, column in own), *joined.values()], names=[*(name for name, _ in own), *joined])
     return TrainingSet(result, names, sql, frame, not_arrow)
+
+
+def _typed(column: pa.ChunkedArray, pick: Pick) -> pa.ChunkedArray:
+    """A feature's column in the type that its view says; where a driver gives Python's objects, that is another one."""
+    dtype = pick.on_demand.dtype if pick.on_demand else pick.view and pick.view.feature(pick.feature).dtype
+    return column if dtype is None or column.type.equals(dtype) else column.cast(dtype)
 
 
 def to_table(entity_df: Any) -> pa.Table:

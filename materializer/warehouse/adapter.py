@@ -20,11 +20,10 @@ from sqlglot import Dialect, ParseError, exp
 from materializer.errors import InputError, WarehouseError
 from materializer.project.relation import Column, Relation, is_relation_name
 from materializer.project.settings import Project
-from materializer.warehouse.arrow import to_plain
+from materializer.warehouse.arrow import signed, to_plain
 
 # Rows of the caller's travel as the text of a query.
 MOST_ROWS = 10_000
-_BATCH_ROWS = 10_000
 _KINDS = {
     "BOOLEAN": pa.bool_(), "TINYINT": pa.int8(), "SMALLINT": pa.int16(), "INT": pa.int32(), "BIGINT": pa.int64(),
     "FLOAT": pa.float32(), "DOUBLE": pa.float64(), "DATE": pa.date32(), "DATETIME": pa.timestamp("us"),
@@ -34,10 +33,8 @@ _KINDS = {
     "BINARY": pa.binary(), "VARBINARY": pa.binary(),
 }  # fmt: skip
 _SQL = {
-    "bool": "BOOLEAN", "int8": "SMALLINT", "int16": "SMALLINT", "int32": "INT", "int64": "BIGINT", "uint8": "SMALLINT",
-    "uint16": "INT", "uint32": "BIGINT", "uint64": "DECIMAL(20, 0)", "float": "FLOAT", "halffloat": "FLOAT",
-    "double": "DOUBLE", "string": "TEXT", "date32[day]": "DATE", "timestamp[us]": "TIMESTAMP", "null": "TEXT",
-    "timestamp[us, tz=UTC]": "TIMESTAMPTZ",
+    "bool": "BOOLEAN", "int16": "SMALLINT", "int32": "INT", "int64": "BIGINT", "float": "FLOAT", "double": "DOUBLE",
+    "string": "TEXT", "date32[day]": "DATE", "timestamp[us]": "TIMESTAMP", "timestamp[us, tz=UTC]": "TIMESTAMPTZ",
 }  # fmt: skip
 # dbt keeps what it reads in its own globals: one reads at a time, and each target is read once a process. Its adapters
 # give every thread a connection of its own.
@@ -76,23 +73,20 @@ class AdapterWarehouse:
         return {}
 
     def query(self, sql: str) -> pa.Table:
-        batches = list(self.stream(sql, _BATCH_ROWS))
-        return pa.Table.from_batches(batches) if batches else self._nothing(sql)
+        cursor = self._cursor(sql)
+        with self._refusals():
+            return _table(cursor.description, cursor.fetchall())
 
     def stream(self, sql: str, batch_rows: int) -> Iterator[pa.RecordBatch]:
-        """Each value in the type that Python makes of it, integers and floats in their widest: the driver of one
-        adapter names types as SQL does, that of another does not."""
+        """Each batch in the types that Python makes of its values, integers and floats in their widest: the driver of
+        one adapter names types as SQL does, that of another does not. Whoever asks knows which type is meant."""
         cursor = self._cursor(sql)
-        names, digits = zip(*((one[0], one[4:6]) for one in cursor.description), strict=True)
-        types: list[pa.DataType] | None = None
         with self._refusals():
-            while rows := cursor.fetchmany(batch_rows) if hasattr(cursor, "fetchmany") else cursor.fetchall():
-                columns = list(zip(*rows, strict=True))
-                types = types or [_inferred(*one) for one in zip(columns, digits, strict=True)]
-                arrays = [_array(values, dtype) for values, dtype in zip(columns, types, strict=True)]
-                yield pa.RecordBatch.from_arrays(arrays, names)
-                if not hasattr(cursor, "fetchmany"):
-                    return
+            if not hasattr(cursor, "fetchmany"):
+                yield from _table(cursor.description, cursor.fetchall()).to_batches(batch_rows)
+                return
+            while rows := cursor.fetchmany(batch_rows):
+                yield from _table(cursor.description, rows).to_batches()
 
     def spine(self, name: str, table: pa.Table) -> Relation:
         if table.num_rows > MOST_ROWS:
@@ -101,6 +95,7 @@ class AdapterWarehouse:
                 f"query and at most {MOST_ROWS:,} may be: load them as a table, and give a SELECT over it."
             )
         table = pa.table({column: to_plain(table.column(column)) for column in table.column_names})
+        table = table.cast(pa.schema([field.with_type(signed(field.type)) for field in table.schema]))
         types = [_sql_type(field) for field in table.schema]
         names = [exp.to_identifier(field.name, quoted=True) for field in table.schema]
         # One row more, all NULL and left out again: it says the types, also where there is no other.
@@ -119,9 +114,6 @@ class AdapterWarehouse:
             Column(field.name, kind.sql(self._sqlglot)) for field, kind in zip(table.schema, types, strict=True)
         ]
         return relation
-
-    def close(self) -> None:
-        """The connection is dbt's, which closes it when it is left."""
 
     @property
     def _sqlglot(self) -> str:
@@ -162,10 +154,6 @@ class AdapterWarehouse:
                 f"Values of {self.dialect}'s type {name} cannot be read: cast the column in the model, to text say."
             )
         return _KINDS[word]
-
-    def _nothing(self, sql: str) -> pa.Table:
-        """An answer without rows."""
-        return pa.table({one[0]: pa.nulls(0) for one in self._cursor(sql).description})
 
     def _cursor(self, sql: str) -> Any:
         with self._refusals():
@@ -249,27 +237,16 @@ def _literal(value: Any) -> exp.Expression:
     return exp.Literal.string(str(value))
 
 
-def _inferred(values: Sequence[Any], digits: tuple[Any, ...]) -> pa.DataType:
-    """The type of a column by its first values, wide enough for those that come later."""
-    dtype = _array(values, None).type
-    if pa.types.is_integer(dtype):
-        return pa.int64()
-    if pa.types.is_decimal(dtype):
-        precision, scale = digits
-        known = isinstance(precision, int) and isinstance(scale, int) and 0 < precision <= 38
-        return pa.decimal128(precision, scale) if known else pa.decimal128(38, dtype.scale)
-    if pa.types.is_timestamp(dtype):
-        return pa.timestamp("us", "UTC" if dtype.tz else None)
-    return pa.string() if pa.types.is_null(dtype) else dtype
+def _table(description: Sequence[Sequence[Any]], rows: Sequence[Sequence[Any]]) -> pa.Table:
+    columns = zip(*rows, strict=True) if rows else ((),) * len(description)
+    return pa.table([_array(values) for values in columns], names=[one[0] for one in description])
 
 
-def _array(values: Sequence[Any], dtype: pa.DataType | None) -> pa.Array:
+def _array(values: Sequence[Any]) -> pa.Array:
     try:
-        return pa.array(values, dtype)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        if dtype is None or pa.types.is_string(dtype):  # a UUID, JSON
-            return pa.array([None if value is None else str(value) for value in values], pa.string())
-        raise
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):  # a UUID, JSON
+        return pa.array([None if value is None else str(value) for value in values], pa.string())
 
 
 def _unreadable(column: Column, what: str, remedy: str) -> WarehouseError:

@@ -111,6 +111,20 @@ def _microseconds(moments: pa.Array, target: pa.DataType) -> pa.Array:
     return micros.cast(target)
 
 
+def signed(dtype: pa.DataType) -> pa.DataType:
+    """The nearest type that holds all values of a plain one in engines without unsigned or single-byte integers, half
+    floats, or columns of nothing but NULL."""
+    if is_list(dtype):
+        return pa.list_(signed(dtype.value_type))
+    return _SIGNED.get(dtype, dtype)
+
+
+_SIGNED = {
+    pa.int8(): pa.int16(), pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(),
+    pa.uint64(): pa.decimal128(20, 0), pa.float16(): pa.float32(), pa.null(): pa.string(),
+}  # fmt: skip
+
+
 def without_wide(dtype: pa.DataType) -> pa.DataType:
     """The type with text in place of decimals of more than 38 digits."""
     if pa.types.is_decimal256(dtype):

@@ -16,9 +16,9 @@ from materializer.errors import WarehouseError
 from materializer.project.relation import Column, Relation, is_relation_name
 from materializer.project.settings import Project
 from materializer.warehouse import quoted
-from materializer.warehouse.arrow import to_plain
+from materializer.warehouse.arrow import signed, to_plain
 from materializer.warehouse.moments import all_stated
-from materializer.warehouse.postgres_types import Answer, declared, ingested, sql_type
+from materializer.warehouse.postgres_types import Answer, declared, sql_type
 
 # What libpq calls a profile's keys.
 _LIBPQ = {
@@ -80,8 +80,8 @@ class PostgresWarehouse:
                     f"Column '{column}' holds an infinite moment, or one before the year 1 or after 9999, which rows "
                     "of yours cannot bring to PostgreSQL."
                 )
+        table = table.cast(pa.schema([field.with_type(signed(field.type)) for field in table.schema]))
         columns = [f"{quoted(field.name)} {sql_type(field.type)}" for field in table.schema]
-        table = table.cast(pa.schema([field.with_type(ingested(field.type)) for field in table.schema]))
         with self._refusals(), self._connection.cursor() as cursor:
             cursor.execute(f"create temporary table {quoted(name)} ({', '.join(columns)})")
             cursor.adbc_ingest(name, table, mode="append", temporary=True)

@@ -103,7 +103,7 @@ def declared(given: pa.Schema, names: Names) -> list[Column]:
 
 
 def sql_type(dtype: pa.DataType) -> str:
-    """The type of a temporary table's column for values of an Arrow type, in its plain form. Raises WarehouseError for
+    """The type of a temporary table's column for values of an Arrow type, plain and `signed`. Raises WarehouseError for
     one that no column has."""
     if is_list(dtype):
         return f"{sql_type(dtype.value_type)}[]"
@@ -116,21 +116,11 @@ def sql_type(dtype: pa.DataType) -> str:
 
 
 _SQL = {
-    pa.int8(): "smallint", pa.int16(): "smallint", pa.int32(): "integer", pa.int64(): "bigint", pa.uint8(): "smallint",
-    pa.uint16(): "integer", pa.uint32(): "bigint", pa.uint64(): "numeric(20, 0)", pa.float16(): "real",
-    pa.float32(): "real", pa.float64(): "double precision", pa.string(): "text", pa.binary(): "bytea",
-    pa.bool_(): "boolean", pa.date32(): "date", pa.time64("us"): "time", pa.timestamp("us"): "timestamp",
-    pa.timestamp("us", "UTC"): "timestamp with time zone", pa.null(): "text",
+    pa.int16(): "smallint", pa.int32(): "integer", pa.int64(): "bigint", pa.float32(): "real",
+    pa.float64(): "double precision", pa.string(): "text", pa.binary(): "bytea", pa.bool_(): "boolean",
+    pa.date32(): "date", pa.time64("us"): "time", pa.timestamp("us"): "timestamp",
+    pa.timestamp("us", "UTC"): "timestamp with time zone",
 }  # fmt: skip
-
-
-def ingested(dtype: pa.DataType) -> pa.DataType:
-    """The Arrow type in which the driver takes values of a plain one."""
-    wider = {
-        pa.int8(): pa.int16(), pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(),
-        pa.uint64(): pa.decimal128(20, 0), pa.float16(): pa.float32(), pa.null(): pa.string(),
-    }  # fmt: skip
-    return pa.list_(ingested(dtype.value_type)) if is_list(dtype) else wider.get(dtype, dtype)
 
 
 def _type_name(field: pa.Field) -> str:

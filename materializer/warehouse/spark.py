@@ -20,7 +20,7 @@ from materializer.errors import WarehouseError
 from materializer.project.relation import Column, Relation
 from materializer.project.settings import Project
 from materializer.warehouse.adapter import open_adapter
-from materializer.warehouse.arrow import to_plain
+from materializer.warehouse.arrow import signed, to_plain
 
 
 class SparkWarehouse:
@@ -32,7 +32,6 @@ class SparkWarehouse:
         self._session = session
         self.place = place
         self.version = str(session.version)
-        self._spines: list[str] = []
 
     def columns(self, relation: Relation) -> list[Column]:
         from pyspark.errors import AnalysisException
@@ -63,21 +62,16 @@ class SparkWarehouse:
                 yield from batches.to_batches(max_chunksize=batch_rows)
 
     def spine(self, name: str, table: pa.Table) -> Relation:
-        table = pa.table({column: _taken(to_plain(table.column(column))) for column in table.column_names})
+        table = pa.table({column: to_plain(table.column(column)) for column in table.column_names})
+        table = table.cast(pa.schema([field.with_type(signed(field.type)) for field in table.schema]))
         with _refusals():
             frame = self._session.createDataFrame(table)
             frame.createOrReplaceTempView(name)
-        self._spines.append(name)
         # What is naive there is zoned here: the zone of the session is UTC, so that the same moment is meant.
         naive = {field.name for field in table.schema if field.type == pa.timestamp("us")}
         columns = [f"cast({_quoted(column)} as timestamp_ntz) as {_quoted(column)}" if column in naive
                    else _quoted(column) for column in table.column_names]  # fmt: skip
         return Relation(f"(select {', '.join(columns)} from {name}) as {name}") if naive else Relation(name)
-
-    def close(self) -> None:
-        for name in self._spines:
-            with suppress(Exception):  # with the session it is gone anyway
-                self._session.catalog.dropTempView(name)
 
 
 def open_spark(project: Project) -> AbstractContextManager[Any]:
@@ -93,7 +87,8 @@ def open_spark(project: Project) -> AbstractContextManager[Any]:
 def _session_of(project: Project) -> Iterator[SparkWarehouse]:
     from pyspark.sql import SparkSession
 
-    if remote := os.environ.get("SPARK_REMOTE"):
+    remote = os.environ.get("SPARK_REMOTE")
+    if remote:
         _check_that_it_answers(remote)
     # It logs what it refuses with the whole stack of the JVM, and warns of its own dependencies.
     logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
@@ -102,16 +97,15 @@ def _session_of(project: Project) -> Iterator[SparkWarehouse]:
         builder = SparkSession.builder
         for name, value in (project.connection.get("server_side_parameters") or {}).items():
             builder = builder.config(name, value)
-        session = builder.getOrCreate()
-        zone = session.conf.get("spark.sql.session.timeZone")
+        # A session a call: another thread's has its own zone and its own temporary views, under the same names.
+        session = builder.remote(remote).create() if remote else builder.getOrCreate().newSession()
         session.conf.set("spark.sql.session.timeZone", "UTC")
-    warehouse = SparkWarehouse(session, os.environ.get("SPARK_REMOTE", "a session of its own").partition(";")[0])
     try:
-        yield warehouse
+        yield SparkWarehouse(session, remote.partition(";")[0] if remote else "a session of its own")
     finally:
-        warehouse.close()
-        with suppress(Exception):
-            session.conf.set("spark.sql.session.timeZone", zone)
+        if remote:  # else it would end the one that all share
+            with suppress(Exception):
+                session.stop()
 
 
 def _check_that_it_answers(remote: str) -> None:
@@ -134,15 +128,6 @@ def _arriving(session: Any, frame: Any) -> Iterator[pa.Table]:
     for part in client.to_table_as_iterator(plan, {}):
         if isinstance(part, pa.Table):
             yield part
-
-
-def _taken(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column as Spark takes it, which has no unsigned integers and no half floats."""
-    wider = {
-        pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(), pa.uint64(): pa.decimal128(20, 0),
-        pa.float16(): pa.float32(), pa.null(): pa.string(),
-    }  # fmt: skip
-    return column.cast(wider.get(column.type, column.type))
 
 
 def _quoted(name: str) -> str:

@@ -50,7 +50,7 @@ def with_columns(view: FeatureView, warehouse: Warehouse, schema: pa.Schema | No
         return fields[name.lower()]
 
     def key_type(field: pa.Field) -> pa.DataType:
-        return _KEY_TYPES.get(named.get(field.name, ""), plain_type(field.type))
+        return _KEY_TYPES.get(named.get(field.name, "").upper(), plain_type(field.type))
 
     entities = [replace(entity, dtype=key_type(column(entity.name, "join key"))) for entity in view.entities]
     timestamp = column(view.timestamp, "event timestamp")
