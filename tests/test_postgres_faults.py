@@ -110,32 +110,30 @@ def test_killed_at_random_moments_and_run_again_it_ends_in_the_same_state(
 
 
 def test_the_warehouse_is_stopped_while_it_is_read(
-    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, server: Server, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One sentence, and nothing is published that was not read whole."""
+    from adbc_driver_postgresql import dbapi
+
     server.proxy.mend()
     server.client.flushall()
-    with postgres.server() as port:
-        from adbc_driver_postgresql import dbapi
-
-        where = f"postgresql://postgres@127.0.0.1:{port}"
-        with dbapi.connect(f"{where}/postgres", autocommit=True) as connection, connection.cursor() as cursor:
-            cursor.execute("create database warehouse")
-        with dbapi.connect(f"{where}/warehouse", autocommit=True) as connection, connection.cursor() as cursor:
-            cursor.execute("create schema main")
-            cursor.execute(
-                "create view main.readings as select 1::bigint as user_id, now() as event_timestamp, now() as created_at, "
-                "7 as value from pg_sleep(60)"
-            )
-            project = on_postgres(tmp_path / "shop", port, monkeypatch)
-            process = start_materialize(project, server.url)
-            ended_ones: list[Any] = []
-            while not ended_ones:
-                assert process.poll() is None, ended(process)
-                cursor.execute("select pg_terminate_backend(pid) from pg_stat_activity where query like 'COPY%readings%' "
-                               "and pid <> pg_backend_pid()")  # fmt: skip
-                ended_ones = cursor.fetchall()
+    project = on_postgres(tmp_path / "shop", port, monkeypatch)
+    where = f"postgresql://postgres@127.0.0.1:{port}/warehouse"
+    with dbapi.connect(where, autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute("drop table if exists main.readings")
+        cursor.execute(
+            "create view main.readings as select 1::bigint as user_id, now() as event_timestamp, now() as created_at, "
+            "7 as value from pg_sleep(60)"
+        )
+        process = start_materialize(project, server.url)
+        ended_ones: list[Any] = []
+        while not ended_ones:
+            assert process.poll() is None, ended(process)
+            cursor.execute("select pg_terminate_backend(pid) from pg_stat_activity where query like 'COPY%readings%' "
+                           "and pid <> pg_backend_pid()")  # fmt: skip
+            ended_ones = cursor.fetchall()
         ran = ended(process)
+        cursor.execute("drop view main.readings")
     assert ran.code == 1 and "Traceback" not in ran.err
     said = "terminating connection due to administrator command", "no connection to the server"  # while it ran; before
     assert any(f"PostgreSQL refused a query: {one}." in ran.err for one in said), ran
