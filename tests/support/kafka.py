@@ -81,3 +81,15 @@ def broker(folder: Path) -> Iterator[Broker]:
     finally:
         process.kill()
         process.wait()
+
+
+@contextmanager
+def mock() -> Iterator[Broker]:
+    """librdkafka's own mock of a broker, in this process: it makes topics when they are written to, and refuses offsets
+    that it does not have."""
+    from confluent_kafka.admin import AdminClient
+
+    admin = AdminClient({"test.mock.num.brokers": 1, "bootstrap.servers": "none"})
+    (found,) = admin.list_topics(timeout=10).brokers.values()
+    yield Broker(f"{found.host}:{found.port}")
+    del admin
