@@ -24,7 +24,8 @@ import pytest
 
 from materializer import DefinitionError, FeatureStore, InputError, NotFoundError
 from materializer.stream.decode import Decoder, Message
-from materializer.stream.landing import Covered, Landing
+from materializer.stream.files import FileLanding
+from materializer.stream.landing import Covered
 from materializer.stream.merge import merge
 from materializer.stream.place import landing_of
 from materializer.stream.source import streamed_sources
@@ -133,19 +134,19 @@ def stream(project: DbtProject, broker: kafka.Broker, *options: str) -> Ran:
 # The command with its patience shortened, so that a test sees what takes minutes; and a disk that is full until it is told.
 DRIVER = """
 import errno, pathlib, sys
-from materializer.stream import keep, landing, merge
+from materializer.stream import files, keep, merge
 quick, full = sys.argv[1:3]
 if quick:
     keep._MANIFEST, keep._MERGE, keep._SWEEP, keep.KEPT, merge.TOGETHER = 0.05, 0.2, 0.5, 20.0, 4
     keep.merge = lambda connection, landing: merge.merge(connection, landing, 4)
 if full:
-    write = landing.write_parquet
+    write = files.write_parquet
     def refused(connection, query, path):
         if path.parent == pathlib.Path(full) and not (path.parent / "room").exists() and "_fs_batch" in query:
             (path.parent / "refused").touch()
             raise OSError(errno.ENOSPC, "No space left on device")
         write(connection, query, path)
-    landing.write_parquet = refused
+    files.write_parquet = refused
 sys.argv[1:] = sys.argv[3:]
 from materializer.cli import main
 main()
@@ -443,7 +444,9 @@ def test_a_push_that_is_repeated_with_its_key_lands_once(
     rows = [purchase(number) for number in range(4)]
     # Its process ends between the key and the rows: nothing is in, so the next call lands it, whoever pushes meanwhile.
     with monkeypatch.context() as broken:
-        broken.setattr(Landing, "make_live", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        broken.setattr(
+            FileLanding, "make_live", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+        )
         with pytest.raises(InputError, match="No space left on device"):
             store.push("purchases", rows, idempotency_key="order-17")
     assert store.push("purchases", rows[:2], idempotency_key="another").rows == 2
@@ -501,7 +504,6 @@ def test_a_topic_that_was_made_again_is_left_alone(project: DbtProject) -> None:
     declare(project, topic=topic)
     store = FeatureStore(project.folder)
     landing = landing_of(store.project, streamed_sources(project.manifest()), lambda: START)
-    landing.prepare()
     with duckdb.connect() as connection:
         source = landing.sources["shop.purchases"]
         Decoder(connection, source).rows([Message(topic, 0, 9_999, json.dumps(purchase(1)).encode())], "before")
@@ -567,7 +569,7 @@ def test_it_is_explained_which_views_stream(project: DbtProject) -> None:
     ], said  # fmt: skip
     models = project.folder / "models" / "models.yml"
     models.write_text(
-        models.read_text().replace("key: user_id", "key: user_id\n              determines: {purchase_id: [user_id]}")
+        models.read_text().replace("key: user_id", "key: user_id\n          determines: {purchase_id: [user_id]}")
     )
     project.dbt("parse")
     said = explained()

@@ -49,7 +49,7 @@ def explain(project: Project) -> list[Explained]:
     """
     manifest = load_manifest(project)
     registry = read_registry(manifest)
-    landing_of(project, streamed_sources(manifest), lambda: datetime.now(timezone.utc)).prepare()  # dbt attaches it
+    landing_of(project, streamed_sources(manifest), lambda: datetime.now(timezone.utc)).close()  # dbt has to find it
     (compiled,), _ = compile_all(project, [None], open_warehouse)
     sources = streamed_sources(compiled.manifest)
     streamed = {source.unique_id: source.determines or {} for source in sources.values()}
