@@ -390,7 +390,8 @@ class FeatureStore:
 
         Raises:
             NotFoundError: where no such source is streamed.
-            InputError: naming the first row that is no event of the source; where the landing cannot be written.
+            InputError: naming the first row that is no event of the source.
+            LandingError: where the landing cannot be written.
             ProjectError: where the profile does not attach a landing.
         """
         from materializer.project.manifest import load_manifest

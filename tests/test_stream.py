@@ -22,7 +22,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from materializer import DefinitionError, FeatureStore, InputError, NotFoundError
+from materializer import DefinitionError, FeatureStore, InputError, LandingError, NotFoundError
 from materializer.stream.decode import Decoder, Message
 from materializer.stream.files import FileLanding
 from materializer.stream.landing import Covered
@@ -447,7 +447,7 @@ def test_a_push_that_is_repeated_with_its_key_lands_once(
         broken.setattr(
             FileLanding, "make_live", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
         )
-        with pytest.raises(InputError, match="No space left on device"):
+        with pytest.raises(LandingError, match="No space left on device"):
             store.push("purchases", rows, idempotency_key="order-17")
     assert store.push("purchases", rows[:2], idempotency_key="another").rows == 2
     assert not store.push("purchases", rows, idempotency_key="order-17").repeated

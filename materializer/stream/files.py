@@ -153,9 +153,9 @@ class FileLanding:
         flush(live)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, name: str = ".lock") -> Iterator[None]:
         """Alone among the processes of this machine that change the landing."""
-        with (self.folder / ".lock").open("a") as file:
+        with (self.folder / name).open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -173,6 +173,11 @@ def write_parquet(connection: duckdb.DuckDBPyConnection, query: str, path: Path)
 def write_manifest(landing: FileLanding) -> int:
     """Let readers see what is in, all sources as of one commit, and give its number. Who has the old manifest open
     keeps that."""
+    with landing.locked(".manifest-lock"):  # so that no older one takes the place of a newer one
+        return _write_manifest(landing)
+
+
+def _write_manifest(landing: FileLanding) -> int:
     with landing.locked():
         seq = landing.seq()
         files = {

@@ -39,8 +39,8 @@ def run_stream(
 
     Raises:
         ProjectError, DefinitionError: where the project says too little of its streamed sources.
-        StreamError, InputError: where no broker answers, none of the topics is there, the landing cannot be written, or
-            the extra `kafka` is not installed.
+        StreamError, LandingError, InputError: where no broker answers, none of the topics is there, the landing cannot
+            be written, or the extra `kafka` is not installed.
     """
     try:
         from materializer.stream.consume import Stream

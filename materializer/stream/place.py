@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from materializer.errors import InputError, ProjectError
+from materializer.errors import LandingError, ProjectError
 from materializer.project.settings import Project
 from materializer.stream.files import MANIFEST, FileLanding
 from materializer.stream.landing import CannotLand, Landing
@@ -22,7 +22,7 @@ def landing_of(project: Project, sources: Mapping[str, StreamedSource], clock: C
     Raises:
         ProjectError: where the project declares no such source, its target is neither DuckDB nor PostgreSQL, or its
             profile does not attach the database that they name.
-        InputError: where the landing cannot be written; WarehouseError where PostgreSQL does not answer.
+        LandingError: where it cannot be written; WarehouseError where PostgreSQL does not answer.
     """
     if not sources:
         raise ProjectError(
@@ -42,7 +42,7 @@ def landing_of(project: Project, sources: Mapping[str, StreamedSource], clock: C
         landing.prepare()
     except CannotLand as error:
         landing.close()
-        raise InputError(f"Events cannot land in {landing.place}: {error}.") from None
+        raise LandingError(f"Events cannot land in {landing.place}: {error}.") from None
     return landing
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import duckdb
 
-from materializer.errors import InputError
+from materializer.errors import InputError, LandingError
 from materializer.stream.decode import Decoder, Message
 from materializer.stream.landing import PUSHED, CannotLand, Covered, Landing
 from materializer.stream.source import StreamedSource
@@ -37,7 +37,8 @@ def push(
 
     Raises:
         InputError: naming the first row that is no event of the source, a column that it does not have, or a key that
-            came with other rows; where the landing cannot be written. Nothing has landed then.
+            came with other rows.
+        LandingError: where the landing cannot be written. In either case nothing has landed.
     """
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
@@ -80,5 +81,5 @@ def push(
         try:
             landed = landing.commit(connection, source, "_fs_pushed", covered)
         except CannotLand as error:
-            raise InputError(f"Events cannot land in {landing.place}: {error}.") from None
+            raise LandingError(f"Events cannot land in {landing.place}: {error}.") from None
     return Pushed(source.name, len(texts), landed is None)
