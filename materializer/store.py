@@ -288,9 +288,11 @@ class FeatureStore:
         as_of: datetime | str | None = None,
         dry_run: bool = False,
         memory_limit: str | None = None,
+        ahead: str | int | None = None,
         progress: Progress | None = None,
     ) -> list[ViewResult]:
-        """Make the online store equal to each view's latest rows, sending only what differs from the last run.
+        """Make the online store equal to each view's latest rows, sending only what differs from the last run; with
+        them go the rows that fall due soon, which readers see from their moment on.
 
         Args:
             start_date, end_date: taken so that code written for Feast runs; what lands is always the latest rows.
@@ -306,6 +308,8 @@ class FeatureStore:
             dry_run: change nothing; the results say how many rows would move, and why.
             memory_limit: how much memory the warehouse may take for this, ``"2 GB"``; beyond it spills to disk. Default
                 600 MB, and more by itself where single rows are too large for that.
+            ahead: how long before their moment rows are sent at least, ``"30 minutes"``, 0 for never; default what
+                each view declares, or an hour.
             progress: called with a view's name, its rows so far and their total.
 
         Returns:
@@ -320,6 +324,7 @@ class FeatureStore:
         from materializer.online.topology import make_ready
         from materializer.project.checksums import Checksums
         from materializer.project.duration import parse_moment
+        from materializer.project.meta import ahead_of
         from materializer.project.render import MacroRenderer
         from materializer.project.selection import Selection, chosen_views
 
@@ -329,6 +334,7 @@ class FeatureStore:
         selection = Selection.of(select, exclude, selector, state)
         moment = parse_moment(as_of) if as_of is not None else None
         memory_bytes = parse_size(memory_limit, "memory_limit")
+        horizon = ahead_of(ahead, "ahead") if ahead is not None else None
         if moment and self.namespace == self.project.namespace:
             raise InputError(
                 "A past moment needs a namespace of its own, so that today's readers do not see it: "
@@ -342,7 +348,7 @@ class FeatureStore:
             raise NotFoundError("The project declares no online feature view: add config.meta.feature_view to a model.")
         with self._online():
             make_ready(self._client)
-        options = Options(full, allow_shrink, allow_retype, dry_run, moment, memory_bytes)
+        options = Options(full, allow_shrink, allow_retype, dry_run, moment, memory_bytes, horizon)
         checksums = Checksums(manifest)
         macros = MacroRenderer(manifest, lambda relation: [])
         job = Job(

@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from materializer.materialize.difference import _digests
+from materializer.materialize.current import _digests
 from materializer.project.definitions import Entity, Feature, FeatureView
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, None, float("nan"), float("inf")]

@@ -23,3 +23,16 @@
         'slug': amount ~ unit[0],
     }) -%}
 {% endmacro %}
+
+
+{#-- How far ahead rows are sent online, in seconds: a duration of at most a year, or 0 for not at all. --#}
+{% macro _ahead(value, what) %}
+    {%- if value is not boolean and value | string | trim == '0' -%}
+        {%- do return(0) -%}
+    {%- endif -%}
+    {%- set seconds = feature_store._duration(value, what).seconds -%}
+    {%- if seconds > 365 * 86400 -%}
+        {%- do exceptions.raise_compiler_error(what ~ " is '" ~ value ~ "', which is more than a year: give it 365 days or less, or 0.") -%}
+    {%- endif -%}
+    {%- do return(seconds) -%}
+{% endmacro %}

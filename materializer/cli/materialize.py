@@ -51,6 +51,9 @@ class _LikeDbt(click.Command):
 @click.option(
     "--memory-limit", metavar="SIZE", help="Memory for the warehouse, as '2 GB'. Default: 600 MB, or what fits."
 )
+@click.option(
+    "--ahead", metavar="DURATION", help="Send rows this long before they fall due; 0: never. Default: 1 hour."
+)
 @store_options
 @output_option
 @click.pass_context
@@ -68,6 +71,7 @@ def materialize(
     allow_shrink: bool,
     allow_retype: bool,
     memory_limit: str | None,
+    ahead: str | None,
     output: str,
     **where: Any,
 ) -> None:
@@ -90,7 +94,7 @@ def materialize(
             results = store.materialize(
                 feature_views=views, full=full, tags=tags, select=select, exclude=exclude, selector=selector,
                 state=state, allow_shrink=allow_shrink, allow_retype=allow_retype, as_of=as_of, dry_run=dry_run,
-                memory_limit=memory_limit, progress=progress,
+                memory_limit=memory_limit, ahead=ahead, progress=progress,
             )  # fmt: skip
         except MaterializationError as error:
             results, failure = error.results, error

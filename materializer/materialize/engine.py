@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from materializer.errors import WarehouseError
+from materializer.materialize.current import MOVING, VISIBLE
 from materializer.materialize.difference import file_sql
 from materializer.project.definitions import FeatureView
 from materializer.project.relation import Relation
@@ -21,6 +22,8 @@ from materializer.warehouse.arrow import plain_type, to_plain
 from materializer.warehouse.duckdb import DuckDBWarehouse, open_in_memory
 
 BATCH_ROWS = 20_000
+# The columns that the macro `_steps` adds.
+_STEPS = ((VISIBLE, pa.timestamp("us")), (MOVING, pa.bool_()))
 
 
 @dataclass(frozen=True)
@@ -30,23 +33,25 @@ class Engine:
     duckdb: DuckDBWarehouse
     folder: Path | None
 
-    def rows(self, warehouse: Warehouse, view: FeatureView, latest: str) -> tuple[FeatureView, str]:
-        """The view as the DuckDB sees it, and SQL there for the rows that `latest` gives in the warehouse.
+    def rows(self, warehouse: Warehouse, view: FeatureView, rows: str, steps: bool) -> tuple[FeatureView, str]:
+        """The view as the DuckDB sees it, and SQL there for what `rows` gives in the warehouse: of the macro ``latest``
+        or, where `steps`, of ``_steps``.
 
         Raises:
             WarehouseError: where they do not fit on the disk; and as `Warehouse.stream`.
         """
         if self.folder is None:
-            return view, latest
+            return view, rows
         path = self.folder / "latest.parquet"
         given = warehouse.schema(Relation(view.relation))
         moments = (view.timestamp, view.created_timestamp) if view.created_timestamp else (view.timestamp,)
         names = [*view.join_keys, *moments, *(feature.name for feature in view.features)]
-        schema = pa.schema([(name, plain_type(given.field(name).type)) for name in names])
+        fields = [(name, plain_type(given.field(name).type)) for name in names]
+        schema = pa.schema([*fields, *(_STEPS if steps else ())])
         try:
             with pq.ParquetWriter(path, schema) as writer:
-                for batch in warehouse.stream(latest, BATCH_ROWS):
-                    columns = {name: to_plain(batch.column(name)) for name in names}
+                for batch in warehouse.stream(rows, BATCH_ROWS):
+                    columns = {name: to_plain(batch.column(name)) for name in schema.names}
                     writer.write_table(pa.table(columns).cast(schema))
         except pa.ArrowInvalid as error:
             raise WarehouseError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -15,8 +15,10 @@ import redis
 from materializer.errors import DefinitionError, OnlineStoreError, WarehouseError
 from materializer.materialize import difference
 from materializer.materialize.bounded import Bounded
+from materializer.materialize.current import Current
 from materializer.materialize.difference import Known
 from materializer.materialize.engine import Engine
+from materializer.materialize.horizon import DEFAULT, Horizon, horizon_of
 from materializer.materialize.memory import Memory, ViewMemory
 from materializer.materialize.unstorable import Unstorable, find_unstorable
 from materializer.online.health import settings_of
@@ -48,6 +50,8 @@ class Options:
     dry_run: bool = False
     as_of: datetime | None = None
     memory_limit: int | None = None
+    # How far ahead of their moment rows are sent, zero for not at all; None leaves it to each view.
+    ahead: timedelta | None = None
 
 
 @dataclass(frozen=True)
@@ -97,14 +101,14 @@ class ViewResult:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the run `run_id` will do to a view: `rows` (SQL) are those that belong online, the file `pending` lists the
-    changes. `new`, `changed` and `gone` are to be moved, `aged` were too old to be kept, and `gone_aged` of those that
-    are gone; `newest` is the newest event to be sent, in microseconds. The rows are as of `read_at`, by the online
-    store's clock, when the newest created time of the view was `newest_load`."""
+    """What the run `run_id` will do to a view: `current` are its rows that belong online, the file `pending` lists the
+    changes. `new`, `changed` and `gone` are to be moved, `moving` of them with rows that follow; `aged` were too old to
+    be kept, and `gone_aged` of those that are gone; `newest` is the newest event that came into force, in microseconds.
+    When the rows were read the newest created time of the view was `newest_load`."""
 
     run_id: str
     view: FeatureView
-    rows: str
+    current: Current
     pending: Path
     folder: ViewMemory | None
     remembered: Memory | None
@@ -125,6 +129,7 @@ class Plan:
     gone: int
     aged: int
     gone_aged: int
+    moving: int
     newest: int | None
 
     @property
@@ -211,18 +216,31 @@ def make_plan(
     now = server_time(job.client, job.namespace)
     moment = macro_moment(options.as_of or now)
     macros = job.macros.over(warehouse.columns)
-    unseen = warehouse.query(macros.render("_unseen", view.reference, as_of=moment))
+    horizon = _horizon(view, options, now)
+    span = {"since": macro_moment(horizon.since), "until": macro_moment(horizon.until)} if horizon else {}
+    unseen = warehouse.query(macros.render("_unseen", view.reference, as_of=moment, **span)).combine_chunks()
+    due, newest = False, None
+    if horizon:
+        # Once a view had such rows its readers ask for them, until a run sends all rows anew.
+        due = unseen["due"][0].as_py() > 0 or bool(published and published.view.due and not options.full)
+        newest = _micros(unseen["newest_event"])
+        if not unseen["coming"][0].as_py():
+            horizon = None  # so each entity has one row, its latest: that is found in less time
+    view = replace(view, due=due)
     read_from = f"{view.relation} of {warehouse.place}"
-    view, latest = engine.rows(warehouse, view, macros.render("latest", view.reference, as_of=moment))
-    expiring = options.as_of is None
-    unstorable = find_unstorable(engine.duckdb, view, difference.current_rows(view, latest, now, expiring))
+    sql = macros.render("_steps", view.reference, **span) if horizon else (
+        macros.render("latest", view.reference, as_of=moment)
+    )  # fmt: skip
+    view, sql = engine.rows(warehouse, view, sql, steps=horizon is not None)
+    current = Current(view, sql, now, options.as_of is None, horizon)
+    unstorable = find_unstorable(engine.duckdb, view, current.belonging)
     if unstorable.rows:
-        latest = difference.without(latest, unstorable.condition)
+        current = current.without(unstorable.condition)
     remembered = folder.load() if folder else None
     markers = on_every_master(job.client, marker_key(job.namespace, view.reference))
     policy = _eviction(job.client, view)
     why_full = _why_full(job, view, remembered, markers, policy)
-    fingerprint = difference.fingerprint(view, expiring)
+    fingerprint = difference.fingerprint(view, current.expiring)
     known = Known()
     if not why_full:
         sent, *doubted = (name and folder.path(name) for name in (remembered.sent, *remembered.pending))
@@ -230,34 +248,45 @@ def make_plan(
     name = f"pending-{run_id}.parquet"
     pending = folder.path(name) if folder else Path(tempfile.gettempdir()) / f"feature-store-{name}"
     try:
-        bounded.save(difference.changes(view, latest, known, now, expiring), pending)
+        bounded.save(difference.changes(current, known), pending)
     except WarehouseError:
         if known.sent is None:
             raise
         # Perhaps what is remembered cannot be read; where it is the view itself, it fails again.
         why_full, known = "what is remembered of an earlier run cannot be read", Known()
-        bounded.save(difference.changes(view, latest, known, now, expiring), pending)
+        bounded.save(difference.changes(current, known), pending)
     (count,) = engine.duckdb.query(difference.counts(pending)).to_pylist()
     (before,) = engine.duckdb.query(difference.known_count(view, known)).column("n").to_pylist()
+    count["newest"] = max((one for one in (count["newest"], newest) if one is not None), default=None)
     plan = Plan(
-        run_id, view, difference.current_rows(view, latest, now, expiring), pending, folder,
-        None if why_full else remembered, known, fingerprint, why_full, policy, published, tuple(markers),
-        read_from, now, _newest_load(unseen.column("newest_load")),
-        unstorable, unseen.column("null_keys")[0].as_py(), before - count["changed"] - count["gone"],
-        **count,
+        run_id, view, current, pending, folder, None if why_full else remembered, known, fingerprint, why_full, policy,
+        published, tuple(markers), read_from, now, _newest_load(unseen["newest_load"]), unstorable,
+        unseen["null_keys"][0].as_py(), before - count["changed"] - count["gone"], **count,
     )  # fmt: skip
     if not options.allow_shrink:
         _check_shrink(plan)
     return plan
 
 
+def _horizon(view: FeatureView, options: Options, now: datetime) -> Horizon | None:
+    """What a run sends ahead; None for nothing. The readers' clock of a past moment stands: no row falls due there."""
+    ahead = DEFAULT if view.ahead is None else view.ahead
+    if options.ahead is not None:
+        ahead = options.ahead
+    return horizon_of(view.reference, now, ahead) if ahead and options.as_of is None else None
+
+
 def _newest_load(column: pa.ChunkedArray) -> datetime | None:
     """The one moment of a column; None where it is NULL, or none that can be stated."""
-    (micros,) = column.cast(pa.timestamp("us")).cast(pa.int64()).to_pylist()
+    micros = _micros(column)
     try:
         return None if micros is None else datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=micros)
     except OverflowError:
         return None
+
+
+def _micros(column: pa.ChunkedArray) -> int | None:
+    return column.cast(pa.timestamp("us")).cast(pa.int64())[0].as_py()
 
 
 def check_storable(view: FeatureView) -> None:

@@ -6,19 +6,18 @@ import os
 import socket
 import time
 import uuid
-from collections import deque
-from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 
 from materializer.errors import OnlineStoreError, WarehouseError
 from materializer.materialize import difference, log, memory
 from materializer.materialize.bounded import Bounded
+from materializer.materialize.encoded import Encoder, prefetched
 from materializer.materialize.engine import Engine, beside
 from materializer.materialize.memory import Memory, SentRows, ViewMemory
 from materializer.materialize.plan import (
@@ -37,23 +36,18 @@ from materializer.online import scripts
 from materializer.online.keys import keys_of_columns
 from materializer.online.lease import Lease
 from materializer.online.publish import publish_view
-from materializer.online.rows import Rows, encode_rows
+from materializer.online.rows import Rows
 from materializer.online.writer import Writer, other_rows
 from materializer.project.definitions import FeatureView
 from materializer.warehouse import Warehouse
-from materializer.warehouse.arrow import plain_type, to_plain
+from materializer.warehouse.arrow import to_plain
 from materializer.warehouse.duckdb import DuckDBWarehouse
-from materializer.warehouse.join_keys import UUID
 
-# Encoding takes a few times a batch's own size: wide rows go in smaller ones.
-BATCH_BYTES = 32 * 1024 * 1024
 BATCHES_AHEAD = 2
 ROWS_LOST = (
     "Redis lost what this run had written (was it flushed, or did another server take its place?): nothing was "
     "published; run it again."
 )
-Item = TypeVar("Item")
-_END = object()
 
 
 class Run:
@@ -175,31 +169,24 @@ class Run:
             writer.call(scripts.SET_VALUE, key, open_(self.run_id))
 
     def _write(self, plan: Plan, writer: Writer, sent: SentRows) -> None:
-        view, total = plan.view, plan.new + plan.changed
-        sql = difference.rows_to_send(view, plan.rows, None if plan.why_full else plan.pending)
-        remembered = {**difference.sent_keys(view), **{name: name for name in difference.DIGESTS}}
-        done = 0
+        total, done = plan.new + plan.changed, 0
+        if not total:
+            return
+        encoder = Encoder(self._bounded, plan.current, self._job.namespace, scripts.RUN + self.run_id, sent)
+        keys = difference.keys_to_send(plan.pending)
 
         def encoded() -> Iterator[tuple[Rows, pa.Table]]:
-            mark, expiring = scripts.RUN + self.run_id, self._job.options.as_of is None
-            for whole in self._bounded.stream(sql) if total else ():
-                _check_types(whole.schema, view)
-                # A view may give other rows by now than when they were compared: what is sent is what is remembered.
-                known = pa.table({name: to_plain(whole.column(column)) for name, column in remembered.items()})
-                sent.add(known)
-                rows_a_piece = max(1, BATCH_BYTES * whole.num_rows // max(whole.nbytes, 1))
-                for start in range(0, whole.num_rows, rows_a_piece):
-                    piece = whole.slice(start, rows_a_piece)
-                    rows = encode_rows(piece, view, self._job.namespace, mark, expiring)
-                    yield rows, known.slice(start, len(rows)).select(list(view.join_keys))
+            if total > plan.moving:
+                yield from encoder.rows(None if plan.why_full else keys)
+            if plan.moving:
+                yield from encoder.steps(None if plan.why_full else keys)
 
-        # The warehouse computes and Arrow encodes the next rows while these go out.
         with closing(prefetched(encoded(), BATCHES_AHEAD)) as batches:
-            for rows, keys in batches:
-                writer.send(rows, keys)
+            for rows, keys_sent in batches:
+                writer.send(rows, keys_sent)
                 done += len(rows)
                 if self._job.progress:
-                    self._job.progress(view.reference, done, total)
+                    self._job.progress(plan.view.reference, done, total)
         writer.finish()
 
     def _remove(self, plan: Plan, writer: Writer) -> int:
@@ -272,33 +259,6 @@ def _text(moment: datetime) -> str:
 def new_run_id() -> str:
     """Unique, and telling at a glance who runs: ``<host>-<pid>-<random>``."""
     return f"{socket.gethostname()[:24]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-
-
-def prefetched(items: Iterator[Item], most: int) -> Generator[Item, None, None]:
-    """The same items in the same order; up to `most` of them are made, in a thread, before they are asked for. What
-    `items` raises is raised after the items before it; closing this closes `items`."""
-    pool = ThreadPoolExecutor(1, "prefetched")
-    try:
-        waiting = deque(pool.submit(next, items, _END) for _ in range(most))
-        while (item := waiting.popleft().result()) is not _END:
-            waiting.append(pool.submit(next, items, _END))
-            yield item
-    finally:
-        pool.shutdown(cancel_futures=True)
-        items.close()
-
-
-def _check_types(schema: pa.Schema, view: FeatureView) -> None:
-    """Stop with a WarehouseError where rows are not of the types that the view had when they were compared."""
-    for part in view.schema:
-        found = plain_type(schema.field(part.name).type)
-        # A UUID is one as a join key, and arrives as its text.
-        expected = pa.string() if part.dtype == UUID else part.dtype
-        if not found.equals(expected):
-            raise WarehouseError(
-                f"Column '{part.name}' of feature view '{view.reference}' was {part.dtype} and became {found} while it "
-                "was read: run it again when what builds it is done."
-            )
 
 
 def _mended(view: FeatureView, keys: list[pa.Table]) -> tuple[str, ...]:

@@ -273,6 +273,7 @@ def _from_json(published: Mapping[str, Any]) -> FeatureView:
         tags=published["tags"],
         latest=published["version"] == published["latest_version"],
         as_of=datetime.fromisoformat(published["as_of"]) if published.get("as_of") else None,
+        due=published.get("due") is True,
         on_demand=_on_demand(published, schema),
     )
 

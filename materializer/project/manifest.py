@@ -18,7 +18,7 @@ from materializer.project.graph import is_view, meta_of
 from materializer.project.manifest_age import check_fresh
 from materializer.project.manifest_shape import shaped
 from materializer.project.manifest_target import check_target
-from materializer.project.meta import check_meta, freshness_limits, on_demand_of_service, on_demand_of_view
+from materializer.project.meta import ahead_of, check_meta, freshness_limits, on_demand_of_service, on_demand_of_view
 from materializer.project.on_demand import check_names, on_demand_features
 from materializer.project.relation import is_relation_name
 from materializer.project.render import ProjectManifest
@@ -167,6 +167,7 @@ def _view(unique_id: str, node: Mapping[str, Any], meta: Any, owners: Mapping[st
         ttl=_duration(meta, "ttl", where),
         **freshness_limits(meta, where),
         online=meta.get("online", True),
+        ahead=ahead_of(meta["ahead"], f"{where}.ahead") if "ahead" in meta else None,
         tags={**{tag: "" for tag in node.get("tags") or []}, **{k: str(v) for k, v in meta.get("tags", {}).items()}},
         description=node.get("description", ""),
         owner=owners.get(group, {}).get("name", group),

@@ -3,6 +3,7 @@ can be killed or frozen half-way, a reader that watches all of it, and the truth
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import graphlib
 import json
@@ -95,16 +96,29 @@ def _moment(micros: int) -> bytes:
 
 
 def online(client: redis.Redis, namespace: str, view: str = "readings") -> dict[bytes, dict[bytes, bytes]]:
-    """The rows of a view that Redis holds, without the name of the run that wrote them."""
+    """The rows of a view that Redis holds, as they are in force now, without the name of the run that wrote them."""
     keys = list(client.scan_iter(match=f"{namespace}:{view}:*", count=10_000, _type="hash"))
     pipeline = client.pipeline(transaction=False)
     for key in keys:
         pipeline.hgetall(key)
     rows = dict(zip(keys, pipeline.execute(), strict=True))
+    seconds, micros = client.time()
+    rows = {key: in_force(row, seconds * 1_000_000 + micros) for key, row in rows.items()}
     for row in rows.values():
         row.pop(b"_fs_writer", None)
         row.pop(b"_fs_expires", None)
-    return rows
+    return {key: row for key, row in rows.items() if b"_fs_event" in row}
+
+
+def in_force(row: dict[bytes, bytes], now: int) -> dict[bytes, bytes]:
+    """The fields of a hash at a moment, by the online format's own words."""
+    row = dict(row)
+    for moment, step in json.loads(row.pop(b"_fs_due", b"[]")):
+        if moment <= now:
+            for name, text in step.items():
+                blob = base64.b64decode(text["base64"]) if isinstance(text, dict) else text
+                row[name.encode()] = blob.encode() if isinstance(blob, str) else blob
+    return {name: value for name, value in row.items() if value is not None}
 
 
 def difference(left: dict[bytes, Any], right: dict[bytes, Any]) -> int:
