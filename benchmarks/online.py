@@ -97,7 +97,7 @@ def main() -> None:
 
 def border() -> None:
     """Rows of 100 entities, by HMGET and by HGETALL with the fields picked from it, until they stand in columns."""
-    from materializer.online.request import _picked
+    from materializer.online.table import picked
 
     widths, shares = (20, 30, 50, 100, 200), (0.1, 0.25, 0.5, 0.65, 0.8, 1.0)
     with support.private_redis() as server:
@@ -119,7 +119,7 @@ def border() -> None:
                 sides = {
                     "fields": lambda packed=packed: list(zip(*bare.ask(packed, 100), strict=True)),
                     "whole": lambda fields=fields, whole=whole: list(
-                        zip(*_picked(fields, bare.ask(whole, 100)), strict=True)
+                        zip(*picked(fields, bare.ask(whole, 100)), strict=True)
                     ),
                 }
                 runs = {name: (lambda side=side: support.seconds_of(side)) for name, side in sides.items()}

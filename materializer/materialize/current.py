@@ -16,14 +16,14 @@ from materializer.warehouse.arrow import is_list
 from materializer.warehouse.join_keys import UUID
 
 DIGESTS = ("_fs_digest", "_fs_digest_2")
-# What the macro `_steps` adds to a view's columns: since when a row is in force, and whether its entity has several.
+# What the macro `_rows_ahead` adds to a view's columns: since when a row is in force, and whether its entity has several.
 VISIBLE, MOVING = "_fs_visible", "_fs_moving"
 
 
 @dataclass(frozen=True)
 class Current:
     """The rows of `view` that belong online at `now`. `sql` gives what the macro ``latest`` does or, with a `horizon`,
-    what ``_steps`` does.
+    what ``_rows_ahead`` does.
 
     An entity that has one row in the horizon stands for itself; one that has several is said to move. Those that Redis
     would drop at once do not belong there, unless rows are not `expiring`.

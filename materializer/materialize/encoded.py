@@ -13,9 +13,9 @@ import pyarrow as pa
 from materializer.errors import WarehouseError
 from materializer.materialize.bounded import Bounded
 from materializer.materialize.current import DIGESTS, Current, sent_keys
-from materializer.materialize.horizon import micros
 from materializer.materialize.memory import SentRows
 from materializer.online.rows import Rows, encode_rows, encode_steps
+from materializer.online.served_log import epoch_micros
 from materializer.project.definitions import FeatureView
 from materializer.warehouse.arrow import plain_type, to_plain
 from materializer.warehouse.join_keys import UUID
@@ -60,7 +60,7 @@ class Encoder:
                     encode_steps(
                         whole.slice(places[0], end - places[0]), view, self._namespace, self._writer,
                         firsts=[place - places[0] for place in places], moments=moments[places[0] : end],
-                        now=micros(current.now), expiring=current.expiring,
+                        now=epoch_micros(current.now), expiring=current.expiring,
                     ),
                     known.slice(begin, len(places)),
                 )  # fmt: skip

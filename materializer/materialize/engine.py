@@ -22,7 +22,7 @@ from materializer.warehouse.arrow import plain_type, to_plain
 from materializer.warehouse.duckdb import DuckDBWarehouse, open_in_memory
 
 BATCH_ROWS = 20_000
-# The columns that the macro `_steps` adds.
+# The columns that the macro `_rows_ahead` adds.
 _STEPS = ((VISIBLE, pa.timestamp("us")), (MOVING, pa.bool_()))
 
 
@@ -35,7 +35,7 @@ class Engine:
 
     def rows(self, warehouse: Warehouse, view: FeatureView, rows: str, steps: bool) -> tuple[FeatureView, str]:
         """The view as the DuckDB sees it, and SQL there for what `rows` gives in the warehouse: of the macro ``latest``
-        or, where `steps`, of ``_steps``.
+        or, where `steps`, of ``_rows_ahead``.
 
         Raises:
             WarehouseError: where they do not fit on the disk; and as `Warehouse.stream`.

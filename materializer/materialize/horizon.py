@@ -30,8 +30,3 @@ def horizon_of(view: str, now: datetime, ahead: timedelta) -> Horizon:
     shift = _MICROSECOND * (zlib.crc32(view.encode()) * (ahead // _MICROSECOND) // 2**32)
     since = _EPOCH + shift + (now - _EPOCH - shift) // ahead * ahead
     return Horizon(now, since, since + 2 * ahead)
-
-
-def micros(moment: datetime) -> int:
-    """Microseconds since 1970."""
-    return (moment - _EPOCH) // _MICROSECOND

@@ -228,7 +228,7 @@ def make_plan(
             horizon = None  # so each entity has one row, its latest: that is found in less time
     view = replace(view, due=due)
     read_from = f"{view.relation} of {warehouse.place}"
-    sql = macros.render("_steps", view.reference, **span) if horizon else (
+    sql = macros.render("_rows_ahead", view.reference, **span) if horizon else (
         macros.render("latest", view.reference, as_of=moment)
     )  # fmt: skip
     view, sql = engine.rows(warehouse, view, sql, steps=horizon is not None)

@@ -4,13 +4,13 @@
 
      Of the rows that can first be seen in that time, only those are looked at one by one; of what was there before it, each entity's
      newest alone. --#}
-{% macro _steps(reference, since, until) -%}
+{% macro _rows_ahead(reference, since, until) -%}
     {%- set view = feature_store._feature_view(reference) -%}
-    {{- adapter.dispatch('_fs_steps', 'feature_store')(view, feature_store._timestamp(since), feature_store._timestamp(until)) -}}
+    {{- adapter.dispatch('_fs_rows_ahead', 'feature_store')(view, feature_store._timestamp(since), feature_store._timestamp(until)) -}}
 {%- endmacro %}
 
 
-{% macro default___fs_steps(view, since, until) -%}
+{% macro default___fs_rows_ahead(view, since, until) -%}
     {%- set created = view.created_timestamp -%}
     {%- set knowledge = created is not none -%}
     {%- set event = feature_store._instant(feature_store._quoted(view.timestamp.name), view.timestamp.type) -%}
