@@ -16,7 +16,7 @@ from materializer.warehouse.arrow import is_list
 from materializer.warehouse.join_keys import UUID
 
 DIGESTS = ("_fs_digest", "_fs_digest_2")
-# What the macro `_rows_ahead` adds to a view's columns: since when a row is in force, and whether its entity has several.
+# What the macro `_rows_ahead` adds to the columns: since when a row is in force, whether its entity has several.
 VISIBLE, MOVING = "_fs_visible", "_fs_moving"
 
 

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pyarrow as pa
-import redis
 
 from materializer.errors import DefinitionError, OnlineStoreError, WarehouseError
 from materializer.materialize import difference
@@ -20,12 +19,12 @@ from materializer.materialize.difference import Known
 from materializer.materialize.engine import Engine
 from materializer.materialize.horizon import DEFAULT, Horizon, horizon_of
 from materializer.materialize.memory import Memory, ViewMemory
+from materializer.materialize.trust import eviction, why_not
 from materializer.materialize.unstorable import Unstorable, find_unstorable
-from materializer.online.health import settings_of
 from materializer.online.keys import marker_key
 from materializer.online.published import Published, published_view, read_from_elsewhere
 from materializer.online.rows import keep_for
-from materializer.online.topology import OnlineStore, is_wrong_type, node_of, on_every_master, server_time
+from materializer.online.topology import OnlineStore, on_every_master, server_time
 from materializer.online.values import check_key_type, codec
 from materializer.project.definitions import FeatureView, Registry
 from materializer.project.duration import format_duration, macro_moment
@@ -104,7 +103,8 @@ class Plan:
     """What the run `run_id` will do to a view: `current` are its rows that belong online, the file `pending` lists the
     changes. `new`, `changed` and `gone` are to be moved, `moving` of them with rows that follow; `aged` were too old to
     be kept, and `gone_aged` of those that are gone; `newest` is the newest event that came into force, in microseconds.
-    When the rows were read the newest created time of the view was `newest_load`."""
+    When the rows were read the newest created time of the view was `newest_load`; what falls due by `sent_until` is
+    among them."""
 
     run_id: str
     view: FeatureView
@@ -121,6 +121,7 @@ class Plan:
     read_from: str
     read_at: datetime
     newest_load: datetime | None
+    sent_until: datetime | None
     unstorable: Unstorable
     null_keys: int
     unchanged: int
@@ -219,8 +220,9 @@ def make_plan(
     horizon = _horizon(view, options, now)
     span = {"since": macro_moment(horizon.since), "until": macro_moment(horizon.until)} if horizon else {}
     unseen = warehouse.query(macros.render("_unseen", view.reference, as_of=moment, **span)).combine_chunks()
-    due, newest = False, None
+    due, newest, sent_until = False, None, None
     if horizon:
+        sent_until = horizon.until
         # Once a view had such rows its readers ask for them, until a run sends all rows anew.
         due = unseen["due"][0].as_py() > 0 or bool(published and published.view.due and not options.full)
         newest = _micros(unseen["newest_event"])
@@ -238,8 +240,8 @@ def make_plan(
         current = current.without(unstorable.condition)
     remembered = folder.load() if folder else None
     markers = on_every_master(job.client, marker_key(job.namespace, view.reference))
-    policy = _eviction(job.client, view)
-    why_full = _why_full(job, view, remembered, markers, policy)
+    policy = eviction(job.client, view)
+    why_full = _asked_for(options, policy) or why_not(job.client, view, remembered, markers)
     fingerprint = difference.fingerprint(view, current.expiring)
     known = Known()
     if not why_full:
@@ -260,8 +262,8 @@ def make_plan(
     count["newest"] = max((one for one in (count["newest"], newest) if one is not None), default=None)
     plan = Plan(
         run_id, view, current, pending, folder, None if why_full else remembered, known, fingerprint, why_full, policy,
-        published, tuple(markers), read_from, now, _newest_load(unseen["newest_load"]), unstorable,
-        unseen["null_keys"][0].as_py(), before - count["changed"] - count["gone"], **count,
+        published, tuple(markers), read_from, now, _newest_load(unseen["newest_load"]),
+        sent_until, unstorable, unseen["null_keys"][0].as_py(), before - count["changed"] - count["gone"], **count,
     )  # fmt: skip
     if not options.allow_shrink:
         _check_shrink(plan)
@@ -274,6 +276,15 @@ def _horizon(view: FeatureView, options: Options, now: datetime) -> Horizon | No
     if options.ahead is not None:
         ahead = options.ahead
     return horizon_of(view.reference, now, ahead) if ahead and options.as_of is None else None
+
+
+def _asked_for(options: Options, policy: str | None) -> str:
+    """Why every row is sent whatever is remembered, '' where there is no reason to."""
+    if options.full:
+        return "--full was given"
+    if options.as_of:
+        return "--as-of was given"
+    return f"Redis may drop rows unseen (maxmemory-policy {policy})" if policy else ""
 
 
 def _newest_load(column: pa.ChunkedArray) -> datetime | None:
@@ -297,31 +308,6 @@ def check_storable(view: FeatureView) -> None:
         codec(feature.dtype, f"Feature '{view.reference}:{feature.name}'")
 
 
-def keys_of(view: FeatureView) -> tuple[str, ...]:
-    """The join keys with their types, on which the names of all rows in Redis depend."""
-    return tuple(f"{entity.name} {entity.dtype}" for entity in view.entities)
-
-
-def open_(run: str) -> str:
-    """The marker of a run that began to write."""
-    return f"{run} open"
-
-
-def closed(run: str | None) -> str:
-    """The marker of a run that wrote everything."""
-    return f"{run} closed"
-
-
-def read_marker(client: OnlineStore, key: str) -> bytes | None:
-    """What a marker says; one that is no text was not set by a run, and says nothing."""
-    try:
-        return node_of(client, key).get(key)
-    except redis.ResponseError as error:
-        if not is_wrong_type(error):
-            raise
-        return None
-
-
 def _check_types(view: FeatureView, published: FeatureView) -> None:
     before = {part.name: part.dtype for part in published.schema}
     for part in view.schema:
@@ -330,36 +316,6 @@ def _check_types(view: FeatureView, published: FeatureView) -> None:
                 f"'{view.reference}:{part.name}' is online as {before[part.name]} and is now {part.dtype}, which "
                 "breaks its readers: make a new version of the model, or pass --full --allow-retype."
             )
-
-
-def _why_full(job: Job, view: FeatureView, remembered: Memory | None, markers: list[str], policy: str | None) -> str:
-    """Why memory does not count for this run, '' where it does."""
-    if job.options.full:
-        return "--full was given"
-    if job.options.as_of:
-        return "--as-of was given"
-    if policy:
-        return f"Redis may drop rows unseen (maxmemory-policy {policy})"
-    if remembered is None:
-        return "nothing is remembered of an earlier run"
-    if remembered.sent is None:
-        return "the run before this one was a full one and did not end"
-    expected = [closed(remembered.run)]
-    if not remembered.finished:
-        expected += [open_(remembered.run), closed(remembered.previous)]
-    if not {read_marker(job.client, key) for key in markers} <= set(map(str.encode, expected)):
-        return "Redis does not hold what the last run remembered here left there"
-    return "the join keys changed" if remembered.keys != keys_of(view) else ""
-
-
-def _eviction(client: OnlineStore, view: FeatureView) -> str | None:
-    """The eviction policy of a server, where it can take rows of this view."""
-    # Where they may not be read, `feature-store doctor` says so.
-    for setting in settings_of(client, "maxmemory-policy", "maxmemory") or ():
-        policy, limited = setting["maxmemory-policy"], int(setting["maxmemory"]) > 0
-        if limited and (policy.startswith("allkeys") or (policy.startswith("volatile") and view.ttl is not None)):
-            return policy
-    return None
 
 
 def _check_shrink(plan: Plan) -> None:

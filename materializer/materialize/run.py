@@ -20,18 +20,9 @@ from materializer.materialize.bounded import Bounded
 from materializer.materialize.encoded import Encoder, prefetched
 from materializer.materialize.engine import Engine, beside
 from materializer.materialize.memory import Memory, SentRows, ViewMemory
-from materializer.materialize.plan import (
-    SHRINK_FROM,
-    Job,
-    Plan,
-    ViewResult,
-    closed,
-    keys_of,
-    make_plan,
-    open_,
-    read_marker,
-)  # fmt: skip
+from materializer.materialize.plan import SHRINK_FROM, Job, Plan, ViewResult, make_plan
 from materializer.materialize.remote_memory import opened
+from materializer.materialize.trust import closed, keys_of, open_, read_marker
 from materializer.online import scripts
 from materializer.online.keys import keys_of_columns
 from materializer.online.lease import Lease
@@ -131,6 +122,7 @@ class Run:
             "read_at": _text(plan.read_at),
             "published_at": None,
             "newest_load": plan.newest_load and _text(plan.newest_load),
+            "sent_until": plan.sent_until and _text(plan.sent_until),
             "ttl_seconds": plan.view.ttl and int(plan.view.ttl.total_seconds()),
             "definition": self._job.checksum(plan.view) if self._job.checksum else None,
         }
