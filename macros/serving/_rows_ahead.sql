@@ -50,6 +50,7 @@ _fs_begun_{{ view.slug }} as (
 -- {{ view.reference }}: those of them that are newer than all that was seen until then
 _fs_ahead_{{ view.slug }} as (
     {% if knowledge -%}
+    -- of those that are first seen at the same moment the greatest stands first, and the others behind it
     select distinct
         {{ feature_store._listed(feature_store._quoted_names(view.entities, 'shown.')) }},
         shown._fs_event, shown._fs_created, shown._fs_visible
@@ -58,16 +59,16 @@ _fs_ahead_{{ view.slug }} as (
             *,
             max(_fs_created) over (
                 partition by {{ feature_store._listed(keys + ['_fs_event']) }}
-                order by _fs_visible asc nulls last
-                range between unbounded preceding and current row
+                order by _fs_visible asc nulls last, _fs_created desc nulls last
+                rows between unbounded preceding and current row
             ) as _fs_newest_created
         from (
             select
                 *,
                 max(_fs_event) over (
                     partition by {{ feature_store._listed(keys) }}
-                    order by _fs_visible asc nulls last
-                    range between unbounded preceding and current row
+                    order by _fs_visible asc nulls last, _fs_event desc nulls last
+                    rows between unbounded preceding and current row
                 ) as _fs_newest_event
             from _fs_coming_{{ view.slug }}
         ) as coming
