@@ -1,6 +1,7 @@
 """How fast `materialize` is, against Feast, redis-py pipelines and what the same Redis takes at most.
 
 Run: python benchmarks/materialize.py [--quick] [--memory-rows 10000000]
+     python benchmarks/materialize.py --due [--quick]     views in which rows fall due, and nothing else
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ EXPIRES_MS = (int(time.time()) + 2 * TTL_DAYS * 86400) * 1000
 
 def main() -> None:
     options = arguments()
+    if options.due:
+        return due(options)
     promises = Promises()
     with (
         tempfile.TemporaryDirectory(prefix="bench-materialize-", dir=options.folder) as name,
@@ -302,6 +305,43 @@ def forget(folder: Path) -> None:
     shutil.rmtree(folder / "warehouse.duckdb.feature_store", ignore_errors=True)
 
 
+# Rows that fall due.
+
+
+def due(options: argparse.Namespace) -> None:
+    """First loads of views in which none, one, 5% and all of the entities have two rows that fall due."""
+    models = support.due_models(options.rows)
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-materialize-", dir=options.folder) as name,
+        support.private_redis() as server,
+    ):
+        folder = Path(name)
+        note(f"dbt builds {len(models)} views of {options.rows:,} entities")
+        support.make_project(folder, models, [support.view_properties(view) for view in models])
+        note(f"{options.rounds} rounds and a warm-up")
+        used: dict[str, float] = {}
+
+        def load(view: str) -> float:
+            rate = ours(folder, server, view)
+            used[view] = server.client().info("memory")["used_memory"] - empty
+            return rate
+
+        server.flush()
+        empty = server.client().info("memory")["used_memory"]
+        rates = alternate({view: (lambda view=view: load(view)) for view in models}, options.rounds)
+        rows, count = [], options.rows + 1
+        for view, found in rates.items():
+            key = f"bench.dev:{view}:0"
+            load(view)
+            one = server.client().memory_usage(key, samples=0)
+            length = server.client().hstrlen(key, "_fs_due")
+            idle = one_run(folder, server, view)
+            rows.append([view, f"{median(found):,.0f}", f"{used[view] / count:,.0f}", f"{one:,}", f"{length:,}",
+                         f"{idle['seconds']:.2f}", f"{idle['rows_written']:,}"])  # fmt: skip
+    head = ["view", "rows/s", "bytes an entity", "MEMORY USAGE of one", "its list", "next run, s", "its rows written"]
+    support.print_table(f"Views of {options.rows:,} entities, two rows due each for none, one, 5%, all", head, rows)
+
+
 # Memory of the process.
 
 
@@ -336,6 +376,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--feast-rows", type=int, default=100_000, help="rows for Feast (default 100,000)")
     parser.add_argument("--client-rows", type=int, default=100_000, help="rows for redis-py (default 100,000)")
     parser.add_argument("--memory-rows", type=int, default=0, help="also measure peak memory with so many rows (slow)")
+    parser.add_argument("--due", action="store_true", help="views in which rows fall due, and nothing else")
     parser.add_argument("--rounds", type=int, default=3, help="rounds after the warm-up (default 3)")
     parser.add_argument("--quick", action="store_true", help="50,000 rows, one round")
     parser.add_argument("--folder", help="where to build the warehouses (default: the system's temporary folder)")

@@ -19,7 +19,7 @@ from materializer import DefinitionError, FeatureStore, MaterializationError
 from materializer.materialize import plan
 from materializer.materialize.horizon import horizon_of
 from materializer.materialize.plan import ViewResult
-from materializer.online import request
+from materializer.online import due, request
 from tests.support.command import run as command
 from tests.support.dbt import DbtProject
 from tests.support.faults import in_force
@@ -558,3 +558,14 @@ def test_an_example_of_the_format_in_ten_lines_reads_what_the_package_reads(worl
         found = [known["in_force"](world.row("aging", user), now) for user in (1, 2)]
         assert [row.get(b"value") for row in found] == expected
         assert [b"_fs_event" in row for row in found] == [True, moment >= 60]
+    rows = [
+        KINDS.format(at=f"timestamptz '{world.moment(at)}'", **values)
+        for at, values in ((-60, FIRST), (60, SECOND), (120, FIRST))
+    ]
+    world.sql(f"create or replace table kinds as {' union all '.join(rows)}")
+    world.run("kinds")
+    row = world.row("kinds", 1)
+    for moment in (0, 60, 120):
+        now = int((start + moment) * 1e6)
+        assert known["in_force"](row, now) == due.in_force(row, now) == in_force(row, now)
+    assert due.in_force(row, now - 1)[b"blob"] == b"" and due.in_force(row, now)[b"blob"] == b"\x00\xff"
