@@ -282,7 +282,7 @@ def test_a_run_with_nothing_new_is_idle_while_rows_fall_due(world: World) -> Non
     assert watermark == world.moment(120), "the newest event in force is known all the same"
 
 
-@pytest.mark.parametrize("hours", [6, pytest.param(24, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("hours", [3, pytest.param(24, marks=pytest.mark.soak)])
 def test_of_the_runs_of_a_day_only_those_send_that_begin_a_horizon(world: World, hours: int) -> None:
     """Runs every five minutes, the data as they are: 12 an hour, of which one at most has something to send. Readers
     meet what is true at any moment between them."""
@@ -335,8 +335,7 @@ CHANGES: dict[str, tuple[list[tuple[Any, ...]], tuple[int, int]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("when", [0, 70])
-@pytest.mark.parametrize("full", [False, True], ids=["", "full"])
+@pytest.mark.parametrize(("when", "full"), [(0, False), (70, False), (0, True)], ids=["before", "due", "full"])
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_moves_its_entity_alone_and_later_reads_are_by_it(
     world: World, change: str, full: bool, when: float

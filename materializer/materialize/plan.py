@@ -222,11 +222,12 @@ def make_plan(
     unseen = warehouse.query(macros.render("_unseen", view.reference, as_of=moment, **span)).combine_chunks()
     due, newest, sent_until = False, None, None
     if horizon:
-        sent_until = horizon.until
+        sent_until, newest = horizon.until, _micros(unseen["newest_event"])
         # Once a view had such rows its readers ask for them, until a run sends all rows anew.
-        due = unseen["due"][0].as_py() > 0 or bool(published and published.view.due and not options.full)
-        newest = _micros(unseen["newest_event"])
-        if not unseen["coming"][0].as_py():
+        marked = published is not None and published.view.due and not options.full
+        coming, later = (unseen[name][0].as_py() > 0 for name in ("coming", "due"))
+        due = later or marked
+        if not (later or (marked and coming)):
             horizon = None  # so each entity has one row, its latest: that is found in less time
     view = replace(view, due=due)
     read_from = f"{view.relation} of {warehouse.place}"

@@ -165,13 +165,14 @@ class Run:
         if not total:
             return
         encoder = Encoder(self._bounded, plan.current, self._job.namespace, scripts.RUN + self.run_id, sent)
-        keys = difference.keys_to_send(plan.pending)
+        # A full run removes what it does not send: it takes all that there is by now, whatever was compared.
+        only = None if plan.why_full else difference.keys_to_send(plan.pending)
 
         def encoded() -> Iterator[tuple[Rows, pa.Table]]:
-            if total > plan.moving:
-                yield from encoder.rows(None if plan.why_full else keys)
-            if plan.moving:
-                yield from encoder.steps(None if plan.why_full else keys)
+            if plan.why_full or total > plan.moving:
+                yield from encoder.rows(only)
+            if plan.moving or (plan.why_full and plan.current.horizon):
+                yield from encoder.steps(only)
 
         with closing(prefetched(encoded(), BATCHES_AHEAD)) as batches:
             for rows, keys_sent in batches:

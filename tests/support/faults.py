@@ -33,9 +33,10 @@ from tests.support.manifests import project_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 NAMESPACE = "faults"
+DUE = datetime.now(timezone.utc) + timedelta(hours=20)
 
 VIEWS: dict[str, dict[str, Any]] = {
-    "readings": {"entities": ["user_id"], "created_timestamp": "created_at"},
+    "readings": {"entities": ["user_id"], "created_timestamp": "created_at", "ahead": "1 day"},
     "visits": {"entities": ["user_id"], "ttl": "30 days"},
     "pairs": {"entities": ["user_id", "item_id"]},
     "kinds": {"entities": ["user_id"]},
@@ -134,7 +135,8 @@ class Readings:
     """The view ``readings`` in numbered states: in each another third of the entities has moved on and some are gone.
 
     A row's features agree with each other (``twice`` is ``value * 2 + state``), so that half a row, or one that no run
-    wrote, shows by itself. Going to a lower number is going back to an older state.
+    wrote, shows by itself. Going to a lower number is going back to an older state. Every fifth entity has a row that
+    falls due when no test runs any more: it is sent along, and never shows.
     """
 
     project: DbtProject
@@ -152,12 +154,17 @@ class Readings:
         return f"""
             create or replace table {self.view} as
             with moved as (select range as user_id, if((range + {state}) % 3 = 0, {state}, 0) as moved
-                           from range({self.rows}) where (range * 7 + {state}) % 11 <> 0)
+                           from range({self.rows}) where (range * 7 + {state}) % 11 <> 0),
+            rows_given as (
             select user_id, timestamptz '2024-01-01 00:00:00+00' + to_seconds(moved) as event_timestamp,
                 timestamptz '2024-02-01 00:00:00+00' as created_at,
                 user_id * 1000 + moved as value, (user_id * 1000 + moved) * 2 + moved as twice,
                 '{self.tenant}' as tenant
             from moved
+            )
+            from rows_given union all
+            select * replace (timestamptz '{DUE.isoformat()}' as event_timestamp, -1 as value)
+            from rows_given where user_id % 5 = 0
         """
 
     def wrong(self, user: int, row: list[bytes | None]) -> str | None:
