@@ -291,8 +291,11 @@ def one_run(folder: Path, server: Any, view: str) -> dict[str, Any]:
         support.PEAK_MIB + "import json, sys\n"
         "from dataclasses import asdict\n"
         "from materializer import FeatureStore\n"
-        "(result,) = FeatureStore(sys.argv[1], redis_url=sys.argv[2]).materialize(feature_views=[sys.argv[3]])\n"
-        "print(json.dumps(asdict(result) | {'peak_mib': peak_mib()}))\n"
+        "import time\n"
+        "store, cpu = FeatureStore(sys.argv[1], redis_url=sys.argv[2]), time.process_time()\n"
+        "(result,) = store.materialize(feature_views=[sys.argv[3]])\n"
+        "cpu = time.process_time() - cpu\n"
+        "print(json.dumps(asdict(result) | {'peak_mib': peak_mib(), 'cpu': cpu}))\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(folder), server.url, view], capture_output=True, text=True)
     if done.returncode:
@@ -319,27 +322,37 @@ def due(options: argparse.Namespace) -> None:
         note(f"dbt builds {len(models)} views of {options.rows:,} entities")
         support.make_project(folder, models, [support.view_properties(view) for view in models])
         note(f"{options.rounds} rounds and a warm-up")
-        used: dict[str, float] = {}
+        client, used = server.client(), {}
 
-        def load(view: str) -> float:
-            rate = ours(folder, server, view)
-            used[view] = server.client().info("memory")["used_memory"] - empty
-            return rate
+        def load(view: str) -> tuple[float, float, float]:
+            """Seconds, CPU seconds of the run, CPU seconds of Redis."""
+            server.flush()
+            forget(folder)
+            before = client.info("memory")["used_memory"], redis_cpu(client)
+            result = one_run(folder, server, view)
+            used[view] = client.info("memory")["used_memory"] - before[0]
+            return result["seconds"], result["cpu"], redis_cpu(client) - before[1]
 
-        server.flush()
-        empty = server.client().info("memory")["used_memory"]
-        rates = alternate({view: (lambda view=view: load(view)) for view in models}, options.rounds)
+        loads = alternate({view: (lambda view=view: load(view)) for view in models}, options.rounds)
         rows, count = [], options.rows + 1
-        for view, found in rates.items():
-            key = f"bench.dev:{view}:0"
+        for view, found in loads.items():
             load(view)
-            one = server.client().memory_usage(key, samples=0)
-            length = server.client().hstrlen(key, "_fs_due")
+            key = f"bench.dev:{view}:0"
             idle = one_run(folder, server, view)
-            rows.append([view, f"{median(found):,.0f}", f"{used[view] / count:,.0f}", f"{one:,}", f"{length:,}",
-                         f"{idle['seconds']:.2f}", f"{idle['rows_written']:,}"])  # fmt: skip
-    head = ["view", "rows/s", "bytes an entity", "MEMORY USAGE of one", "its list", "next run, s", "its rows written"]
+            seconds, cpu, of_redis = (median([one[place] for one in found]) for place in range(3))
+            rows.append(
+                [view, f"{count / seconds:,.0f}", f"{cpu / count * 1e6:.1f}", f"{of_redis / count * 1e6:.1f}",
+                 f"{used[view] / count:,.0f}", f"{client.memory_usage(key, samples=0):,}",
+                 f"{client.hstrlen(key, '_fs_due'):,}", f"{idle['cpu']:.2f}", f"{idle['rows_written']:,}"]
+            )  # fmt: skip
+    head = ["view", "entities/s", "CPU us an entity", "of Redis", "bytes an entity", "of number 0", "its list",
+            "next run, CPU s", "its rows"]  # fmt: skip
     support.print_table(f"Views of {options.rows:,} entities, two rows due each for none, one, 5%, all", head, rows)
+
+
+def redis_cpu(client: Any) -> float:
+    found = client.info("cpu")
+    return found["used_cpu_user"] + found["used_cpu_sys"]
 
 
 # Memory of the process.
