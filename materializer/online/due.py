@@ -47,27 +47,33 @@ def none_due(now: int) -> bytes:
     return b"[[%d~" % now
 
 
-def changes_by(text: bytes, now: int) -> dict[str, bytes | None]:
-    """What has changed by `now` of the row that the list `text` stands beside. Raises ValueError where it is none."""
+def changes_by(text: bytes, now: int) -> dict[str, _Text]:
+    """What has changed by `now` of the row that the list `text` stands beside, as the list has it: `bytes_of` it are a
+    field's bytes. Raises ValueError where it is no such list."""
     changed: dict[str, Any] = {}
     for moment, step in _decode(text):
         if moment > now:
             break
-        changed.update(step)
+        changed = {**changed, **step} if changed else step
+    return changed
+
+
+def bytes_of(said: _Text) -> bytes | None:
+    """The bytes of a field as a step has it; None for NULL. Raises ValueError where it is none."""
+    if type(said) is str:
+        return said.encode()
+    if said is None:
+        return None
     try:
-        return {
-            name: base64.b64decode(value["base64"], validate=True) if type(value) is dict
-            else value if value is None else value.encode()
-            for name, value in changed.items()
-        }  # fmt: skip
-    except KeyError as error:
-        raise ValueError(f"{error} in place of a value") from None
+        return base64.b64decode(said["base64"], validate=True)
+    except KeyError:
+        raise ValueError(f"{said} is no value") from None
 
 
 def in_force(fields: Mapping[bytes, bytes], now: int) -> dict[bytes, bytes]:
     """The fields of an entity's hash as they are in force at `now`, in microseconds since 1970 by Redis' clock."""
     row = {name: value for name, value in fields.items() if name != DUE.encode()}
     if text := fields.get(DUE.encode()):
-        changed = {name.encode(): value for name, value in changes_by(text, now).items()}
+        changed = {name.encode(): bytes_of(said) for name, said in changes_by(text, now).items()}
         row = {name: value for name, value in (row | changed).items() if value is not None}
     return row

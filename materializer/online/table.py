@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from materializer.online.due import changes_by, none_due
+from materializer.online.due import bytes_of, changes_by, none_due
 from materializer.online.keys import DUE, EVENT
 from materializer.online.response import MISSING, Status, events_of
 from materializer.online.served_log import epoch_micros
@@ -89,18 +89,20 @@ class Table:
         if min(filter(None, lists), default=later) >= later:
             return columns
         changed = list(map(list, columns))
-        names = [*self._part.names, EVENT]
+        by_name: dict[str, list[list[Any]]] = {}
+        for name, column in zip([*self._part.names, EVENT], changed, strict=True):
+            by_name.setdefault(name, []).append(column)
         for place, text in enumerate(lists):
             if text is None or text >= later:
                 continue
             try:
-                changes = changes_by(text, now)
+                changes = {name: bytes_of(said) for name, said in changes_by(text, now).items() if name in by_name}
             except ValueError:
                 self.problems.append((first + place, DUE, text))
                 continue
-            for column, name in zip(changed, names, strict=True):
-                if name in changes:
-                    column[place] = changes[name]
+            for name, value in changes.items():
+                for column in by_name[name]:
+                    column[place] = value
         return changed
 
     def _add_each(self, place: int, column: Sequence[Any], events: Sequence[datetime | None], first: int) -> None:
