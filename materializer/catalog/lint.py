@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ Named = tuple[FeatureView, str]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to mend, in a view or service. `line` and `column` count from 1, in `file` of the dbt project."""
+    """One thing to mend, in a view or service. `line` and `column` count from 1, in `file` of the dbt project. Where it
+    is about one feature, `feature` is its reference; `other` is that of the one that computes the same."""
 
     rule: str
     severity: str
@@ -33,10 +34,15 @@ class Finding:
     line: int
     column: int
     message: str
+    feature: str | None = None
+    other: str | None = None
 
 
-def lint(manifest: Mapping[str, Any], views: Sequence[FeatureView], folder: Path) -> list[Finding]:
-    """Check feature views, and every model of the project in `folder` that they are made from.
+def lint(
+    manifest: Mapping[str, Any], views: Sequence[FeatureView], folder: Path, duplicates: bool = True
+) -> list[Finding]:
+    """Check feature views, and every model of the project in `folder` that they are made from; with `duplicates`, compare
+    their features with each other and with those of all other views.
 
     A model that several views use is reported once, under the first. What the package's own macros wrote
     (CTEs whose names begin with ``_fs_``) is taken as right.
@@ -63,7 +69,8 @@ def lint(manifest: Mapping[str, Any], views: Sequence[FeatureView], folder: Path
             if model["unique_id"] == view.unique_id:
                 spots += (check_output(scope, model, view) if scope is not None else []) + _undocumented(model, view)
             findings += [_finding(spot, model, view, folder) for spot in spots]
-    findings += _duplicates(reader, read_registry(manifest).all_views(), views, folder)
+    if duplicates:
+        findings += _duplicates(reader, read_registry(manifest, {}).all_views(), views, folder)
     first = {(f.rule, f.file, f.line, f.column, f.message): f for f in reversed(findings)}
     return sorted(first.values(), key=lambda f: (f.view, f.file, f.line, f.column, f.rule))
 
@@ -101,7 +108,10 @@ def _duplicates(
                     f"Feature '{view.reference}:{feature}' computes the same as '{other.reference}:{same}': keep one "
                     "of them, and read it from there."
                 )
-                yield _finding(Spot("duplicate", "warning", 1, 1, message, file, token), model, view, folder)
+                found = _finding(Spot("duplicate", "warning", 1, 1, message, file, token), model, view, folder)
+                yield replace(
+                    found, feature=f"{view.reference}:{feature}", other=f"{other.reference}:{same}"
+                )
 
 
 def _comparable(graph: Graph, views: Sequence[FeatureView], names: set[str]) -> list[FeatureView]:

@@ -39,13 +39,15 @@ _UNREAD = (SqlglotError, RecursionError, ValueError, AttributeError, TypeError, 
 class Reading:
     """The SQL of one node: parsed; its `tables` called by what they are; then, when these are known, qualified."""
 
-    def __init__(self, graph: Graph, about: Mapping[str, Any]) -> None:
+    def __init__(self, graph: Graph, about: Mapping[str, Any], known: bool = False) -> None:
         self.graph, self.about, self.tables = graph, about, {}
         title = f"{about.get('resource_type')} '{reference_of(about)}'"
         self.node = Node(about["unique_id"], title, about, graph.dialect, may_have="maybe")
         # Names are compared in lower case, whatever the warehouse: a manifest does not say how they are quoted there.
         self.folding = f"{graph.dialect}, normalization_strategy=case_insensitive" if graph.dialect else ""
-        self.done = False
+        self.done = known
+        if known:
+            return
         self.tree = None if about.get("resource_type") in ("source", "seed") else self._parsed()
         if self.tree is None:
             self._end()

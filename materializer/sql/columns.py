@@ -1,0 +1,149 @@
+"""All models of a graph read at once: their columns with the lineage of each, one hop up, and what in their SQL leaks.
+
+A large graph is read by several processes, a layer of it at a time: a model needs of those above it only which columns
+they have."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from materializer.project.graph import Graph
+from materializer.sql.hops import Hop, hops_of
+from materializer.sql.node import Node
+from materializer.sql.reader import Reader
+from materializer.sql.steps import Steps
+
+# From how many models on other processes pay for their start.
+MANY = 300
+# How many models a process gets at once.
+_PORTION = 25
+# What of a node is read: the rest of a manifest need not travel to the processes.
+_READ = (
+    "unique_id", "resource_type", "name", "alias", "identifier", "source_name", "package_name", "version",
+    "latest_version", "language", "compiled_code", "relation_name", "schema", "columns", "config", "depends_on",
+    "loaded_at_field", "meta",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Read:
+    """One node: its columns as they are spelled, the hop of each, and why its SQL could not be read."""
+
+    columns: Mapping[str, str]
+    hops: Mapping[str, Hop]
+    problem: str | None
+    may_have: str
+
+
+def read_columns(graph: Graph, workers: int | None = None) -> dict[str, Read]:
+    """Every node of a graph by its id, in the graph's order.
+
+    Args:
+        graph: whose built columns are known, where the processes cannot ask for them.
+        workers: how many processes read; default one for each core, where there are many models.
+    """
+    models = [one for one, node in graph.nodes.items() if node.get("resource_type") in ("model", "snapshot")]
+    if workers is None:
+        workers = (os.cpu_count() or 1) if len(models) >= MANY else 1
+    with _no_garbage():
+        found = _read_apart(graph, models, workers) if workers > 1 else dict(_read(Reader(graph), models))
+        return {one: found[one] for one in models}
+
+
+def _read(reader: Reader, unique_ids: Sequence[str]) -> Iterator[tuple[str, Read]]:
+    steps = Steps(reader)
+    for unique_id in unique_ids:
+        node = reader.node(unique_id)
+        computed = [one.name for one in reader.graph.on_demand(unique_id).values()]
+        names = [*node.columns, *computed] if node.scope is not None else computed
+        hops = {node.columns.get(name, name): hop for name, hop in hops_of(steps, unique_id, names)}
+        yield unique_id, Read(node.columns, hops, node.problem, node.may_have)
+
+
+# In processes of their own.
+
+
+def _read_apart(graph: Graph, models: Sequence[str], workers: int) -> dict[str, Read]:
+    slim = {one: {key: node[key] for key in _READ if key in node} for one, node in graph.nodes.items()
+            if node.get("resource_type") in ("model", "snapshot", "source", "seed")}  # fmt: skip
+    built = {one: graph.built_columns(node) for one, node in slim.items()}
+    found: dict[str, Read] = {}
+    spawn = multiprocessing.get_context("spawn")  # a fork would inherit the locks of threads that it does not have
+    begin = (slim, graph.exposures, graph.adapter, graph.project, built)
+    with ProcessPoolExecutor(workers, spawn, _begin, begin) as pool:
+        for layer in _layers(graph, models):
+            portions = [layer[at : at + _PORTION] for at in range(0, len(layer), _PORTION)]
+            above = [_columns_above(graph, portion, found) for portion in portions]
+            for portion, reads in zip(portions, pool.map(_read_portion, portions, above), strict=True):
+                found |= zip(portion, reads, strict=True)
+    return found
+
+
+def _columns_above(
+    graph: Graph, portion: Sequence[str], found: Mapping[str, Read]
+) -> dict[str, tuple[Mapping[str, str], str, str | None]]:
+    known = {}
+    for unique_id in portion:
+        for parent in (graph.nodes[unique_id].get("depends_on") or {}).get("nodes") or ():
+            if parent in found:
+                read = found[parent]
+                known[parent] = (read.columns, read.may_have, read.problem)
+    return known
+
+
+def _layers(graph: Graph, models: Sequence[str]) -> Iterator[list[str]]:
+    """Models in an order in which each stands behind those that it reads; what is made from itself comes last."""
+    left = dict.fromkeys(models)
+    while left:
+        layer = [
+            one
+            for one in left
+            if not any(up in left for up in (graph.nodes[one].get("depends_on") or {}).get("nodes") or ())
+        ] or list(left)
+        yield layer
+        for one in layer:
+            del left[one]
+
+
+_reader: Reader | None = None
+
+
+def _begin(
+    nodes: Mapping[str, Any], exposures: Mapping[str, Any], adapter: str, project: str, built: Mapping[str, list[str]]
+) -> None:
+    global _reader
+    gc.disable()
+    manifest = {
+        "nodes": nodes, "exposures": exposures, "metadata": {"adapter_type": adapter, "project_name": project},
+    }  # fmt: skip
+    _reader = Reader(Graph(manifest, lambda node: built.get(node["unique_id"])))
+
+
+def _read_portion(
+    portion: Sequence[str], above: Mapping[str, tuple[Mapping[str, str], str, str | None]]
+) -> list[Read]:
+    assert _reader is not None
+    reader = Reader(_reader.graph)  # trees of models that were read are let go
+    for unique_id, (columns, may_have, problem) in above.items():
+        reader.know(unique_id, dict(columns), may_have, problem)
+    return [read for _, read in _read(reader, portion)]
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Of millions of new objects in trees none is garbage to look for."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
