@@ -588,6 +588,32 @@ class FeatureStore:
         with self._warehouse() as warehouse:
             return get_statistics(warehouse, manifest, registry.view(view), features, start, end, compare)
 
+    def get_catalog(
+        self,
+        light: bool = False,
+        statistics: bool = True,
+        *,
+        seconds: float = 60.0,
+        built_at: datetime | str | None = None,
+    ) -> dict[str, Any]:
+        """Everything that is known of the project, as one value of dicts and lists (docs/catalog-document.md).
+
+        What cannot be found out does not stop the rest: it is said where it is missing.
+
+        Args:
+            light: without SQL and history.
+            statistics: whether values are looked at.
+            seconds: how long the warehouse is asked about rows; columns, lineage and lint are not counted.
+            built_at: the moment that ages are told against; default ``SOURCE_DATE_EPOCH``, else now.
+
+        Raises:
+            ProjectError: where there is no manifest of this target.
+        """
+        from materializer.catalog.document import Options, build, moment_of_build
+
+        options = Options(moment_of_build(built_at), light, statistics, seconds)
+        return build(self.project, self.namespace, lambda: self._client, self._redis_url, options)
+
     # Parts.
 
     @cached_property

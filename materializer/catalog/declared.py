@@ -1,5 +1,5 @@
-"""What is declared, as the catalog's document has it: views, services, entities, models and sources, out of the manifest
-and the columns that the warehouse has. Docs: catalog-document.md."""
+"""What is declared, as the catalog's document has it: views, services, entities, models and sources, out of the
+manifest and the columns that the warehouse has. Docs: catalog-document.md."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from materializer.catalog.neighbours import Neighbourhood
 from materializer.project.definitions import Feature, FeatureService, FeatureView, entities_of
-from materializer.project.graph import Graph, meta_of, reference_of
+from materializer.project.graph import Graph, reference_of
 from materializer.project.render import PACKAGE
 from materializer.warehouse.join_keys import type_name
 
@@ -273,8 +273,3 @@ def _one(email: Any) -> str | None:
 
 def _plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool, list, dict, type(None))) else str(value)
-
-
-def is_immutable(node: Mapping[str, Any]) -> bool:
-    """Whether a source says that its rows never change."""
-    return meta_of(node).get("immutable") is True

@@ -6,19 +6,23 @@ What cannot be found out does not stop the rest: it is said where it is missing,
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import Any
 
+from materializer.catalog.checks import checks_of
 from materializer.catalog.columns import column_parts
 from materializer.catalog.declared import Declared, entity_parts
 from materializer.catalog.findings import REMEDIES, findings_of
 from materializer.catalog.freshness import Freshness, judge, not_asked
 from materializer.catalog.lint import Finding, broken, lint
-from materializer.catalog.rows import DRIFT_PERIOD, Asking, Rows, column_types, iso, with_types
-from materializer.errors import FeatureStoreError
+from materializer.catalog.rows import Asking, Rows, column_types, iso, with_types
+from materializer.errors import FeatureStoreError, InputError
 from materializer.materialize.log import read_log
 from materializer.materialize.state import state_folder
 from materializer.online.connect import plain_errors
@@ -26,15 +30,16 @@ from materializer.online.keys import view_prefix
 from materializer.online.published import published_facts
 from materializer.online.topology import OnlineStore
 from materializer.project.compiled import compile_missing, with_compiled
-from materializer.project.definitions import FeatureView, Registry
+from materializer.project.definitions import FeatureService, FeatureView, Registry
+from materializer.project.duration import parse_moment
 from materializer.project.git import git_state
 from materializer.project.graph import Graph
 from materializer.project.manifest import ProjectManifest, load_manifest, read_registry
 from materializer.project.results import run_results
 from materializer.project.settings import Project
-from materializer.sql.columns import read_columns
+from materializer.sql.columns import Read, read_columns, workers_for
 from materializer.warehouse import open_warehouse
-from materializer.warehouse.typed import broken_services
+from materializer.warehouse.typed import broken_services, named, typed_service
 
 FORMAT = 1
 # Beyond, features are not compared with each other: that reads every model of all of them once more.
@@ -45,8 +50,9 @@ MANY_VIEWS = 300
 class Options:
     """How a document is built, as of the moment `built_at`.
 
-    `light` leaves out SQL and history; without `statistics` no values are looked at. `seconds` is how long the warehouse
-    is asked about rows: what is not known then is said. `workers` are processes that read SQL.
+    `light` leaves out SQL and history; without `statistics` no values are looked at. `seconds` is how long the
+    warehouse is asked about rows: what is not known then is said. `workers` are processes that read SQL; `server` is
+    where `feature-store serve` is expected.
     """
 
     built_at: datetime
@@ -81,9 +87,9 @@ def build(
     registry = read_registry(manifest, refused)
     views = registry.all_views()
     compile_missing(project, manifest, [view.unique_id for view in views], open_warehouse)
-    found = _asked(project, manifest, views, options)
+    found = _Found(list(views))
     graph = Graph(manifest, lambda node: list(found.types.get(node["unique_id"], ())))
-    read = read_columns(graph, options.workers)
+    read = _read_and_ask(project, manifest, graph, views, found, options)
     results, tested_at = run_results(project.target_folder)
     declared = Declared(graph, manifest, results)
     fresh = _freshness(project, namespace, client, redis_url, found, options)
@@ -94,21 +100,11 @@ def build(
     view_parts = []
     for view, state in zip(found.typed, fresh, strict=True):
         part = declared.view(view, found.types.get(view.unique_id, {}), versions[view.name])
-        problem = (
-            found.problems.get(view.reference)
-            or _failed(results.get(view.unique_id))
-            or (read[view.unique_id].problem if view.unique_id in read else None)
-        )
-        part["problem"] = problem
+        broken_at = found.problems.get(view.reference) or _failed(results.get(view.unique_id))
+        part["problem"] = broken_at or (read[view.unique_id].problem if view.unique_id in read else None)
         part["freshness"] = _freshness_part(state)
         part["online"] = _online_part(view, namespace, state, published)
-        part["drift_period"] = found.rows.periods.get(view.reference)
-        for feature in part["features"]:
-            feature["statistics"] = found.rows.statistics.get(view.reference, {}).get(feature["name"])
-            feature["history"] = [] if options.light else (
-                found.rows.history.get(view.reference, {}).get(feature["name"], [])
-            )
-            feature["drift"] = found.rows.drift.get(view.reference, {}).get(feature["name"])
+        _add_values(part, found.rows, options)
         view_parts.append(part)
     models = [declared.model(one, found.types.get(one, {})) for one in declared.models()]
     for unique_id, part in zip(declared.models(), models, strict=True):
@@ -117,14 +113,16 @@ def build(
     models = sorted([*[m for m in models if m["name"] not in {r["name"] for r in refused_parts}], *refused_parts],
                     key=lambda one: one["name"])  # fmt: skip
     ids = {exposure["name"]: one for one, exposure in graph.exposures.items() if exposure.get("type") == "ml"}
-    services = [declared.service(one, ids[name]) for name, one in sorted(registry.services.items())]
+    typed = named(registry, [view for view in found.typed if view.reference not in found.problems])
+    services = [declared.service(_typed(one, typed), ids[name]) for name, one in sorted(registry.services.items())]
     sources = []
     for unique_id in declared.sources():
         known = found.rows.sources.get(unique_id, {"rows": None, "newest_load": None})
         sources.append({**declared.source(unique_id, found.types.get(unique_id, {})), **known})
     columns, row_sets = column_parts(graph, declared.names, read)
-    linted, lint_trouble = _lint(project, manifest, registry, found)
+    linted = _lint(project, manifest, registry, found, read)
     findings = findings_of(view_parts, [*models, *refused_parts], linted)
+    missing = _missing(found, views, published, tested_at, options)
     document = {
         "format": FORMAT,
         "project": _project(project, namespace, manifest, options, found),
@@ -137,9 +135,26 @@ def build(
         "row_sets": row_sets,
         "findings": findings,
         "remedies": REMEDIES,
-        "checks": _checks(found, view_parts, models, columns, published, tested_at, lint_trouble, options),
+        "checks": checks_of(view_parts, models, columns, missing, iso(options.built_at), tested_at),
     }
     return _light(document) if options.light else document
+
+
+def moment_of_build(moment: datetime | str | None = None) -> datetime:
+    """The moment that a document is of: the one given, else ``SOURCE_DATE_EPOCH``, else now.
+
+    Raises:
+        InputError: for what is no moment.
+    """
+    if moment is not None:
+        return parse_moment(moment)
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if not epoch:
+        return datetime.now(timezone.utc)
+    try:
+        return datetime.fromtimestamp(int(epoch), timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        raise InputError(f"SOURCE_DATE_EPOCH is '{epoch}': it is a number of seconds since 1970.") from None
 
 
 def to_json(document: Mapping[str, Any]) -> bytes:
@@ -150,29 +165,45 @@ def to_json(document: Mapping[str, Any]) -> bytes:
 # Parts.
 
 
-def _asked(
-    project: Project, manifest: ProjectManifest, views: Sequence[FeatureView], options: Options
-) -> _Found:  # fmt: skip
-    """What the warehouse says; where it cannot be asked, why."""
-    found = _Found(list(views))
-    graph = Graph(manifest)
-    try:
-        with open_warehouse(project) as warehouse:
+def _read_and_ask(
+    project: Project, manifest: ProjectManifest, graph: Graph, views: Sequence[FeatureView], found: _Found,
+    options: Options,
+) -> Mapping[str, Read]:  # fmt: skip
+    """Read all SQL, and ask the warehouse meanwhile where other processes read; where it cannot be asked, note why."""
+    own = {view.unique_id: view for view in views}
+    with ExitStack() as stack:
+        asking = None
+        try:
+            warehouse = stack.enter_context(open_warehouse(project))
             found.types = column_types(warehouse, project, graph)
             found.typed, found.problems = with_types(warehouse, views)
             asking = Asking(warehouse, project, manifest, options.built_at, options.seconds)
-            found.rows = asking.rows
-            there = [view for view in found.typed if view.reference not in found.problems]
-            asking.freshness(there)
-            asking.sources(graph)
-            if not options.light:
-                asking.history(graph, found.types)
-            if options.statistics:
-                asking.statistics(there)
-                asking.drift(there)
+        except FeatureStoreError as error:
+            found.warehouse = str(error)
+        workers = options.workers or workers_for(graph)
+        if workers == 1:
+            if asking:
+                _ask(asking, graph, found, options)
+            return read_columns(graph, own, workers)
+        reading = stack.enter_context(ThreadPoolExecutor(1)).submit(read_columns, graph, own, workers)
+        if asking:
+            _ask(asking, graph, found, options)
+        return reading.result()
+
+
+def _ask(asking: Asking, graph: Graph, found: _Found, options: Options) -> None:
+    found.rows = asking.rows
+    there = [view for view in found.typed if view.reference not in found.problems]
+    try:
+        asking.freshness(there)
+        asking.sources(graph)
+        if not options.light:
+            asking.history(graph, found.types)
+        if options.statistics:
+            asking.statistics(there)
+            asking.drift(there)
     except FeatureStoreError as error:
         found.warehouse = str(error)
-    return found
 
 
 def _freshness(
@@ -196,6 +227,17 @@ def _published(namespace: str, client: Callable[[], OnlineStore], url: str) -> M
             return published_facts(client(), namespace)
     except FeatureStoreError as error:
         return str(error)
+
+
+def _add_values(part: dict[str, Any], rows: Rows, options: Options) -> None:
+    """What the values of a view's features look like, looked like, and how far they moved."""
+    name = part["name"]
+    part["drift_period"] = rows.periods.get(name)
+    history = {} if options.light else rows.history.get(name, {})
+    for feature in part["features"]:
+        feature["statistics"] = rows.statistics.get(name, {}).get(feature["name"])
+        feature["history"] = history.get(feature["name"], [])
+        feature["drift"] = rows.drift.get(name, {}).get(feature["name"])
 
 
 def _freshness_part(state: Freshness) -> dict[str, Any]:
@@ -243,15 +285,21 @@ def _refused(graph: Graph, declared: Declared, unique_id: str, said: str) -> dic
 
 
 def _lint(
-    project: Project, manifest: ProjectManifest, registry: Registry, found: _Found
-) -> tuple[list[Finding], str | None]:
+    project: Project, manifest: ProjectManifest, registry: Registry, found: _Found, read: Mapping[str, Read]
+) -> list[Finding]:
     built = [view for view in found.typed if view.reference not in found.problems]
     services = broken(manifest, broken_services(registry, [] if found.warehouse else built))
+    checked = {unique_id: one.checked for unique_id, one in read.items() if one.checked is not None}
     views = registry.all_views()
+    return [*services, *lint(manifest, views, project.folder, len(views) <= MANY_VIEWS, checked)]
+
+
+def _typed(service: FeatureService, views: Mapping[str, FeatureView]) -> FeatureService:
+    """The service with the types of its on-demand features, where these are known."""
     try:
-        return [*services, *lint(manifest, views, project.folder, duplicates=len(views) <= MANY_VIEWS)], None
-    except FeatureStoreError as error:
-        return services, str(error)
+        return typed_service(service, views)
+    except FeatureStoreError:
+        return service
 
 
 def _project(
@@ -274,47 +322,26 @@ def _project(
     }
 
 
-def _checks(
-    found: _Found, views: Sequence[Mapping[str, Any]], models: Sequence[Mapping[str, Any]],
-    columns: Mapping[str, Any], published: Mapping[str, Any] | str, tested_at: str | None, lint_trouble: str | None,
+def _missing(
+    found: _Found, views: Sequence[FeatureView], published: Mapping[str, Any] | str, tested_at: str | None,
     options: Options,
-) -> list[dict[str, Any]]:  # fmt: skip
-    missing = found.rows.missing
-    now = iso(options.built_at)
-    features = [feature for view in views for feature in view["features"]]
-    tests = [test for part in (*views, *models) for test in part["tests"] if test["status"]]
-    off = None if options.statistics else "Statistics were switched off (--no-statistics)."
-    online = [view for view in views if view["online"]["wanted"]]
-    unread = [one for one in columns.values() if one.get("problem")]
-    duplicates = (
-        None if len(views) <= MANY_VIEWS
-        else f"Features that compute the same are looked for among up to {MANY_VIEWS} views: `feature-store lint` does."
-    )  # fmt: skip
-    rows = [
-        ("freshness", "newest event and load against ttl and limits",
-         sum(view["freshness"]["status"] != "unknown" for view in views), now, missing.get("freshness")),
-        ("online", "what Redis has, and how the last run ended",
-         0 if isinstance(published, str) else len(online), now, published if isinstance(published, str) else None),
-        ("lint", "SQL that reads the clock or the future; features that compute the same; services",
-         0 if lint_trouble else len(views), now, lint_trouble or duplicates),
-        ("tests", "data and unit tests of the last dbt command",
-         len(tests), tested_at, None if tested_at else "There is no target/run_results.json: run `dbt build`."),
-        ("drift", f"the newest {DRIFT_PERIOD} against the {DRIFT_PERIOD} before",
-         sum(feature["drift"] is not None for feature in features), now, off or missing.get("drift")),
-        ("statistics", "what the values of features look like",
-         sum(feature["statistics"] is not None for feature in features), now, off or missing.get("statistics")),
-        ("lineage", "every column traced one step back",
-         len(columns) - len(unread), now,
-         f"{len(unread):,} columns could not be followed: each says why." if unread else None),
-        ("build", "models in the manifest that are built and can be read",
-         len(views) + len(models) - sum(bool(one.get("problem")) for one in (*views, *models)), tested_at, None),
-    ]  # fmt: skip
-    asked = ("freshness", "drift", "statistics")
-    return [
-        {"name": name, "what": what, "count": count, "at": at,
-         "problem": (found.warehouse if name in asked else None) or problem}
-        for name, what, count, at, problem in rows
-    ]  # fmt: skip
+) -> dict[str, str]:  # fmt: skip
+    """Why a check could not be made, or not wholly, by its name."""
+    said = dict(found.rows.missing)
+    if found.warehouse:
+        said |= dict.fromkeys(("freshness", "drift", "statistics"), found.warehouse)
+    if not options.statistics:
+        said |= dict.fromkeys(("drift", "statistics"), "Statistics were switched off (--no-statistics).")
+    if isinstance(published, str):
+        said["online"] = published
+    if tested_at is None:
+        said["tests"] = "There is no target/run_results.json: run `dbt build`."
+    if len(views) > MANY_VIEWS:
+        said["lint"] = (
+            f"Features that compute the same are looked for among up to {MANY_VIEWS} views: `feature-store lint` finds "
+            "them among more."
+        )
+    return said
 
 
 def _light(document: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from materializer.catalog.statistics import MUCH
 
 _KINDS = ("build", "service", "online", "freshness", "test", "leak", "duplicate", "drift", "undocumented")
 REMEDIES = {
-    "build": "Build it: `dbt build -s <name>`; where its SQL or its properties are wrong, mend what the sentence names.",
+    "build": "Build it: `dbt build -s <name>`; where its SQL or properties are wrong, mend what the sentence names.",
     "service": "Mend the exposure: it names a view or feature that there is not.",
     "online": "Run `materialize`; `feature-store doctor` looks at everything around it.",
     "freshness": "Look at the last `dbt build`, then at the sources (`dbt source freshness`).",

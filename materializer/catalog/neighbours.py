@@ -105,7 +105,9 @@ class Neighbourhood:
             generic = node.get("test_metadata") or {}
             name = ".".join(filter(None, (generic.get("namespace"), generic.get("name") or node["name"])))
             arguments = {
-                key: value for key, value in (generic.get("kwargs") or {}).items() if key not in ("model", "column_name")
+                key: value
+                for key, value in (generic.get("kwargs") or {}).items()
+                if key not in ("model", "column_name")
             }
             tested = Tested(name, node.get("column_name"), "data", unique_id, arguments)
         else:

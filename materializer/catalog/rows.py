@@ -1,4 +1,4 @@
-"""What the warehouse says for the catalog's document: columns at once, then what rows are like, for as long as is allowed."""
+"""What the warehouse says for the catalog's document: columns at once, then what rows are like, for a limited time."""
 
 from __future__ import annotations
 
@@ -117,11 +117,13 @@ class Asking:
                 self.rows.drift[view.reference] = {one.feature: _drift(one) for one in found.features}
 
     def history(self, graph: Graph, types: Mapping[str, Mapping[str, str]]) -> None:
-        """What models of the project keep of statistics over time (`feature_statistics`, a row a feature and period)."""
+        """What models of the project keep of statistics over time: `feature_statistics`, a row a feature and period."""
         for unique_id in self._in_time("history", list(history_models(graph, types))):
             with self._or_why("history"):
-                columns = ", ".join(map(quoted, _HISTORY)) if self._warehouse.dialect in ("duckdb", "postgres") else (
-                    ", ".join(_HISTORY)
+                columns = (
+                    ", ".join(map(quoted, _HISTORY))
+                    if self._warehouse.dialect in ("duckdb", "postgres")
+                    else (", ".join(_HISTORY))
                 )
                 found = self._warehouse.query(
                     f"select {columns} from {graph.nodes[unique_id]['relation_name']} where period_start is not null"
@@ -152,8 +154,8 @@ class Asking:
         for number, thing in enumerate(things):
             if time.monotonic() > self._until:
                 self.rows.missing[check] = (
-                    f"Of {len(things):,} {number:,} were looked at: the {self._seconds:g} seconds for asking about rows "
-                    "were over; --seconds gives more."
+                    f"Of {len(things):,} {number:,} were looked at: the {self._seconds:g} seconds for asking about "
+                    "rows were over; --seconds gives more."
                 )
                 return
             yield thing
@@ -180,9 +182,9 @@ def history_models(graph: Graph, types: Mapping[str, Mapping[str, str]]) -> Iter
     for unique_id, node in graph.nodes.items():
         macros = (node.get("depends_on") or {}).get("macros") or ()
         columns = {name.lower() for name in types.get(unique_id, ())}
-        if node.get("resource_type") == "model" and f"macro.{PACKAGE}.feature_statistics" in macros:
-            if columns >= set(_HISTORY):
-                yield unique_id
+        keeps = node.get("resource_type") == "model" and f"macro.{PACKAGE}.feature_statistics" in macros
+        if keeps and columns >= set(_HISTORY):
+            yield unique_id
 
 
 def _source_freshness(path: Path) -> dict[str, str]:

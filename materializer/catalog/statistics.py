@@ -277,7 +277,11 @@ def drift_of(
 
 
 def _drift(
-    warehouse: Warehouse, macros: MacroRenderer, view: FeatureView, names: Sequence[str] | None, compared: dict[str, Any]
+    warehouse: Warehouse,
+    macros: MacroRenderer,
+    view: FeatureView,
+    names: Sequence[str] | None,
+    compared: dict[str, Any],
 ) -> tuple[Drift, pa.Table]:
     table = warehouse.query(macros.render("feature_drift_measures", view.reference, names, **compared))
     rows = table.to_pylist()
@@ -348,7 +352,9 @@ def _figures(rows: Sequence[Mapping[str, Any]]) -> tuple[FeatureStatistics, ...]
 
 def _typed(row: Mapping[str, Any]) -> dict[str, Any]:
     """The figures that come as text, as values of the feature's type."""
-    buckets, core, tops = (json.loads(row[name]) if row.get(name) else None for name in ("histogram", "core", "top_values"))
+    buckets, core, tops = (
+        json.loads(row[name]) if row.get(name) else None for name in ("histogram", "core", "top_values")
+    )
     return {
         "minimum": _value(row["minimum"], row["kind"]),
         "maximum": _value(row["maximum"], row["kind"]),

@@ -8,8 +8,8 @@ from typing import Any
 
 
 def run_results(target_folder: Path) -> tuple[dict[str, dict[str, Any]], str | None]:
-    """By unique id: `status`, `failures`, `seconds`, `message` (its first sentence) and `at`, when it was done; and when
-    the command was done. Nothing where there is no such file."""
+    """By unique id: `status`, `failures`, `seconds`, `message` (its first sentence) and `at`, when it was done; and
+    when the command was done. Nothing where there is no such file."""
     try:
         content = json.loads((target_folder / "run_results.json").read_bytes())
         found = {str(one["unique_id"]): _result(one) for one in content["results"]}

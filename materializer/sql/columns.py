@@ -8,16 +8,16 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+from materializer.project.definitions import FeatureView
 from materializer.project.graph import Graph
 from materializer.sql.hops import Hop, hops_of
-from materializer.sql.node import Node
+from materializer.sql.leakage import Checked, check
 from materializer.sql.reader import Reader
 from materializer.sql.steps import Steps
 
@@ -29,55 +29,75 @@ _PORTION = 25
 _READ = (
     "unique_id", "resource_type", "name", "alias", "identifier", "source_name", "package_name", "version",
     "latest_version", "language", "compiled_code", "relation_name", "schema", "columns", "config", "depends_on",
-    "loaded_at_field", "meta",
+    "loaded_at_field", "meta", "original_file_path",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Read:
-    """One node: its columns as they are spelled, the hop of each, and why its SQL could not be read."""
+    """One node: its columns as they are spelled, the hop of each, why its SQL could not be read, what leaks in it."""
 
     columns: Mapping[str, str]
     hops: Mapping[str, Hop]
     problem: str | None
     may_have: str
+    checked: Checked | None = None
 
 
-def read_columns(graph: Graph, workers: int | None = None) -> dict[str, Read]:
+def read_columns(
+    graph: Graph, views: Mapping[str, FeatureView] | None = None, workers: int | None = None
+) -> dict[str, Read]:
     """Every node of a graph by its id, in the graph's order.
 
     Args:
         graph: whose built columns are known, where the processes cannot ask for them.
+        views: the feature views by id, where what leaks is looked for too.
         workers: how many processes read; default one for each core, where there are many models.
     """
-    models = [one for one, node in graph.nodes.items() if node.get("resource_type") in ("model", "snapshot")]
-    if workers is None:
-        workers = (os.cpu_count() or 1) if len(models) >= MANY else 1
+    models = _models(graph)
+    workers = workers or workers_for(graph)
     with _no_garbage():
-        found = _read_apart(graph, models, workers) if workers > 1 else dict(_read(Reader(graph), models))
+        apart = workers > 1
+        found = _read_apart(graph, models, views, workers) if apart else dict(_read(Reader(graph), models, views))
         return {one: found[one] for one in models}
 
 
-def _read(reader: Reader, unique_ids: Sequence[str]) -> Iterator[tuple[str, Read]]:
+def workers_for(graph: Graph) -> int:
+    """How many processes read a graph by default."""
+    return (os.cpu_count() or 1) if len(_models(graph)) >= MANY else 1
+
+
+def _models(graph: Graph) -> list[str]:
+    return [one for one, node in graph.nodes.items() if node.get("resource_type") in ("model", "snapshot")]
+
+
+def _read(
+    reader: Reader, unique_ids: Sequence[str], views: Mapping[str, FeatureView] | None
+) -> Iterator[tuple[str, Read]]:
     steps = Steps(reader)
     for unique_id in unique_ids:
         node = reader.node(unique_id)
         computed = [one.name for one in reader.graph.on_demand(unique_id).values()]
         names = [*node.columns, *computed] if node.scope is not None else computed
         hops = {node.columns.get(name, name): hop for name, hop in hops_of(steps, unique_id, names)}
-        yield unique_id, Read(node.columns, hops, node.problem, node.may_have)
+        sql = node.about.get("resource_type") == "model" and node.about.get("language", "sql") == "sql"
+        leaks = views is not None and sql and bool(node.about.get("compiled_code"))
+        checked = check(node, reader.graph, views.get(unique_id)) if leaks else None
+        yield unique_id, Read(node.columns, hops, node.problem, node.may_have, checked)
 
 
 # In processes of their own.
 
 
-def _read_apart(graph: Graph, models: Sequence[str], workers: int) -> dict[str, Read]:
-    slim = {one: {key: node[key] for key in _READ if key in node} for one, node in graph.nodes.items()
+def _read_apart(
+    graph: Graph, models: Sequence[str], views: Mapping[str, FeatureView] | None, workers: int
+) -> dict[str, Read]:
+    slim = {one: _slim(node) for one, node in graph.nodes.items()
             if node.get("resource_type") in ("model", "snapshot", "source", "seed")}  # fmt: skip
     built = {one: graph.built_columns(node) for one, node in slim.items()}
     found: dict[str, Read] = {}
     spawn = multiprocessing.get_context("spawn")  # a fork would inherit the locks of threads that it does not have
-    begin = (slim, graph.exposures, graph.adapter, graph.project, built)
+    begin = (slim, graph.exposures, graph.adapter, graph.project, built, views)
     with ProcessPoolExecutor(workers, spawn, _begin, begin) as pool:
         for layer in _layers(graph, models):
             portions = [layer[at : at + _PORTION] for at in range(0, len(layer), _PORTION)]
@@ -113,28 +133,37 @@ def _layers(graph: Graph, models: Sequence[str]) -> Iterator[list[str]]:
             del left[one]
 
 
-_reader: Reader | None = None
+def _slim(node: Mapping[str, Any]) -> dict[str, Any]:
+    windows = "_fs_events" in (node.get("compiled_code") or "")  # a finding in these says where in the model's own file
+    return {key: node[key] for key in (*_READ, *(("raw_code",) if windows else ())) if key in node}
+
+
+_graph: Graph | None = None
+_views: Mapping[str, FeatureView] | None = None
 
 
 def _begin(
-    nodes: Mapping[str, Any], exposures: Mapping[str, Any], adapter: str, project: str, built: Mapping[str, list[str]]
+    nodes: Mapping[str, Any],
+    exposures: Mapping[str, Any],
+    adapter: str,
+    project: str,
+    built: Mapping[str, list[str]],
+    views: Mapping[str, FeatureView] | None,
 ) -> None:
-    global _reader
+    global _graph, _views
     gc.disable()
     manifest = {
         "nodes": nodes, "exposures": exposures, "metadata": {"adapter_type": adapter, "project_name": project},
     }  # fmt: skip
-    _reader = Reader(Graph(manifest, lambda node: built.get(node["unique_id"])))
+    _graph, _views = Graph(manifest, lambda node: built.get(node["unique_id"])), views
 
 
-def _read_portion(
-    portion: Sequence[str], above: Mapping[str, tuple[Mapping[str, str], str, str | None]]
-) -> list[Read]:
-    assert _reader is not None
-    reader = Reader(_reader.graph)  # trees of models that were read are let go
+def _read_portion(portion: Sequence[str], above: Mapping[str, tuple[Mapping[str, str], str, str | None]]) -> list[Read]:
+    assert _graph is not None
+    reader = Reader(_graph)  # trees of models that were read are let go
     for unique_id, (columns, may_have, problem) in above.items():
         reader.know(unique_id, dict(columns), may_have, problem)
-    return [read for _, read in _read(reader, portion)]
+    return [read for _, read in _read(reader, portion, _views)]
 
 
 @contextmanager

@@ -1,12 +1,11 @@
-"""Lineage for many columns at once: of each, the columns of other relations one step up, and what is computed on the
-way from there. CTEs and subqueries are folded; what only gives a column on is left out."""
+"""Lineage for many columns at once: of each, the columns one step up, and what is computed on the way from there. CTEs
+and subqueries are folded; what only gives a column on is left out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from materializer.sql.reader import Node
 from materializer.sql.steps import ROWS, Ref, Steps
 
 # Columns of a window macro that only hold the parts of its SQL together.
@@ -18,8 +17,8 @@ _INNER = "_fs_"
 class Hop:
     """What one column is made from, outside of its own relation; each is a dict for its order.
 
-    `steps` are (column, expression, CTE or None), outermost first; `values` the columns whose values get in; `counts` the
-    relations whose rows are counted; `rows` the columns that decide which rows there are. A column is (node, name).
+    `steps` are (column, expression, CTE or None), outermost first; `values` the columns whose values get in; `counts`
+    the relations whose rows are counted; `rows` the columns that decide which rows there are. A column is (node, name).
     """
 
     steps: dict[tuple[str, str, str | None], None] = field(default_factory=dict)
@@ -55,6 +54,7 @@ def _hop(steps: Steps, begin: Ref, known: dict[Ref, Hop]) -> Hop:
 
 def _joined(steps: Steps, ref: Ref, known: dict[Ref, Hop]) -> Hop:
     hop, node = Hop(), ref.node
+    computed = ref.scope is None and ref.name.lower() in steps.reader.graph.on_demand(node.id)
     for step in steps.of(ref):
         hop.problems |= dict.fromkeys(step.problems)
         if ref.name != ROWS and not step.passes:
@@ -62,7 +62,7 @@ def _joined(steps: Steps, ref: Ref, known: dict[Ref, Hop]) -> Hop:
         for one, kind in step.inputs:
             if kind != "value" and one.name in _PLUMBING:
                 continue
-            if one.node is not node:
+            if one.node is not node or computed:  # what is computed on demand reads its own view
                 _add_outside(hop, one, kind)
                 continue
             inner = known.get(one)  # None: a recursive CTE, in itself

@@ -21,7 +21,7 @@ from sqlglot.schema import MappingSchema
 
 from materializer.project.graph import Graph, reference_of
 from materializer.sql.node import Node, Window, is_select
-from materializer.sql.prepare import OPEN, call_files, dotted, each_name_once, parse, prepare
+from materializer.sql.prepare import OPEN, call_files, copied, dotted, each_name_once, parse, prepare
 
 _EPHEMERAL = "__dbt__cte__"
 # What dbt adds to a snapshot, and which setting says from which column it is made.
@@ -74,7 +74,7 @@ class Reading:
     def prepare(self) -> None:
         """Make the tree ready to be qualified, and find its tables."""
         try:
-            self.node.written = self.tree.copy()
+            self.node.written = copied(self.tree)
             if _EPHEMERAL in str(self.about["compiled_code"]):
                 self._take_out_ephemerals(self.tree)
             call_files(self.tree, self.graph.parents(self.about), self.node.dialect)
