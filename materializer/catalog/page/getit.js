@@ -19,7 +19,7 @@ const inKey = (value) => String(value).replace(/[%:{}]/g, (mark) => '%' + mark.c
 const keyOf = (view, values) => ((view.online || {}).key || `${[head.project.namespace, view.name].map(inKey).join(':')}:`) + values.join(':');
 const redisKey = (view, values) => keyOf(view, values.map(inKey));
 const shellWord = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replace(/'/g, "'\\''")}'`);
-const python = (value) => (typeof value === 'number' ? String(value) : JSON.stringify(value));
+const python = (value) => (typeof value === 'number' ? String(value) : typeof value === 'boolean' ? (value ? 'True' : 'False') : JSON.stringify(value));
 const sqlText = (text) => `'${text.replace(/'/g, "''")}'`;
 const sqlName = (text) => (/^[a-z_][a-z0-9_]*$/i.test(text) ? text : `"${text.replace(/"/g, '""')}"`);
 
@@ -35,16 +35,30 @@ function byView(references) {
   return [...groups].map(([name, columns]) => [whole('view', name), columns]);
 }
 
-function pythonParts(references, service, keys, entities) {
+// What the request must bring besides keys, for features that are computed when they are asked for: names with an example.
+const EXAMPLES = [[/int|double|float|decimal|numeric|real/i, 1], [/bool/i, true], [/timestamp/i, '2026-01-01 00:00:00'], [/date/i, '2026-01-01']];
+function requestFields(groups, serviceName) {
+  const computed = [...groups.flatMap(([view, columns]) => view.features.filter((one) => columns.includes(one.name))), ...((serviceName && service(serviceName).on_demand) || [])];
+  const fields = {};
+  for (const one of computed) {
+    for (const [name, type] of Object.entries((one.on_demand || {}).request || {})) fields[name] = (EXAMPLES.find(([pattern]) => pattern.test(type)) || [null, 'a'])[1];
+  }
+  return fields;
+}
+// Of a view's features those that are stored.
+const stored = (view, columns) => columns.filter((name) => !(view.features.find((one) => one.name === name) || {}).on_demand);
+
+function pythonParts(references, service, row, brought) {
   const lines = references.length > 1 ? `[\n${references.map((one) => `        ${python(one)},`).join('\n')}\n    ]` : `[${python(references[0])}]`;
   const asked = service ? python(service) : lines;
-  const row = `{${entities.map((name) => `${python(name)}: ${python(keys[name])}`).join(', ')}}`;
+  const entities = Object.keys(row).filter((name) => !brought.includes(name));
+  const values = `{${Object.entries(row).map(([name, value]) => `${python(name)}: ${python(value)}`).join(', ')}}`;
   return [
     code(`from materializer import FeatureStore
 
 store = FeatureStore(project_dir=".")
 store.get_historical_features(
-    labels,  # ${[...entities, 'event_timestamp'].join(', ')}, ...
+    labels,  # ${[...entities, 'event_timestamp', ...brought].join(', ')}, ...
     ${asked},
 ).to_df()`, 'python', 'Training: as known at each label\u2019s moment'),
     code(`from materializer import FeatureStore
@@ -52,20 +66,22 @@ store.get_historical_features(
 store = FeatureStore(namespace=${python(head.project.namespace)})
 store.get_online_features(
     ${asked},
-    [${row}],
+    [${values}],
 ).to_dict()`, 'python', 'Serving: the newest, from Redis'),
   ];
 }
 
-function sqlParts(references, groups) {
-  const parts = [code(`{{ feature_store.point_in_time_join(
+const refOf = (view) => `{{ ref(${sqlText(view.model || view.name)}${view.versions && view.version !== null ? `, v=${/^\d+$/.test(view.version) ? view.version : sqlText(String(view.version))}` : ''}) }}`;
+function sqlParts(references, groups, service) {
+  const parts = [service ? code(`${groups.map(([view]) => `-- depends_on: ${refOf(view)}`).join('\n')}
+{{ feature_store.point_in_time_join(ref('labels'), ${sqlText(service)}) }}`, 'sql', 'In a dbt model: labels with their features') : code(`{{ feature_store.point_in_time_join(
     ref('labels'),
     [
 ${references.map((one) => `        ${sqlText(one)},`).join('\n')}
     ],
 ) }}`, 'sql', 'In a dbt model: labels with their features')];
   if (groups.length === 1 && groups[0][0].relation && groups[0][0].timestamp) {
-    const [view, columns] = groups[0], keys = view.entities.map(sqlName), time = sqlName(view.timestamp);
+    const [view, all] = groups[0], columns = stored(view, all), keys = view.entities.map(sqlName), time = sqlName(view.timestamp);
     parts.push(code(`select ${[...keys, time, ...columns.map(sqlName)].join(', ')}
 from (
     select *, row_number() over (
@@ -80,7 +96,9 @@ where newest = 1`, 'sql', 'In the warehouse: the newest row of each key'));
 }
 
 function redisParts(groups, keys) {
-  const kept = groups.filter(([view]) => view.online && view.online.wanted);
+  const kept = groups.filter(([view]) => view.online && view.online.wanted).map(([view, columns]) => [view, stored(view, columns)]).filter(([, columns]) => columns.length);
+  const computed = groups.some(([view, columns]) => stored(view, columns).length < columns.length);
+  if (!kept.length && computed) return [empty('Computed when it is asked for: Redis does not hold it.')];
   if (!kept.length) return [empty('Not kept online: the view says ', h('code', null, 'online: false'), '.')];
   const commands = kept.map(([view, columns]) => {
     const key = redisKey(view, view.entities.map((name) => keys[name]));
@@ -90,8 +108,7 @@ function redisParts(groups, keys) {
   return [code(commands.join('\n\n'), 'shell', 'From any client: a feature without a field is NULL')];
 }
 
-function curlPart(references, service, keys, entities) {
-  const row = Object.fromEntries(entities.map((name) => [name, keys[name]]));
+function curlPart(references, service, row) {
   const body = JSON.stringify(service ? { service, entities: [row] } : { features: references, entities: [row] }).replace(/'/g, "'\\''");
   return code(`curl ${head.project.serve || 'http://127.0.0.1:6566'}/v1/features \\
   -H 'content-type: application/json' \\
@@ -104,10 +121,11 @@ function getIt(references, service) {
   const groups = byView(references);
   const entities = distinct(groups.flatMap(([view]) => view.entities));
   const keys = Object.fromEntries(entities.map((name) => [name, exampleKey(name)]));
+  const brought = requestFields(groups, service), row = { ...keys, ...brought };
   const tabs = [
-    ['Python', pythonParts(references, service, keys, entities)],
-    ['SQL', sqlParts(references, groups)],
-    ['curl', curlPart(references, service, keys, entities)],
+    ['Python', pythonParts(references, service, row, Object.keys(brought))],
+    ['SQL', sqlParts(references, groups, service)],
+    ['curl', curlPart(references, service, row)],
     ['redis-cli', redisParts(groups, keys)],
   ];
   const buttons = tabs.map(([title], index) => h('button', {

@@ -107,14 +107,15 @@ function viewTable(rows, sort, set, query, shown) {
     });
   } else if (sort) ordered = sortViews(rows, sort);
   const bodies = [];
-  let last = null, body = null;
+  let last = null, group = null;
   const sizes = new Map();
   if (grouped) ordered.forEach((i) => { const key = head.views[i].entities.join('\u0000'); sizes.set(key, (sizes.get(key) || 0) + 1); });
   for (const i of ordered.slice(0, shown)) {
     const view = head.views[i], key = view.entities.join('\u0000');
-    if (!body || (grouped && key !== last)) {
-      body = h('tbody');
-      bodies.push(body);
+    if (!group || (grouped && key !== last)) {
+      const body = h('tbody');
+      group = { body, rows: [] };
+      bodies.push(group);
       if (grouped) {
         const one = view.entities.length === 1 ? entity(view.entities[0]) : null;
         body.append(h('tr', { class: 'group' }, h('th', { colspan: 6, scope: 'rowgroup' },
@@ -123,12 +124,13 @@ function viewTable(rows, sort, set, query, shown) {
       }
       last = key;
     }
-    body.append(viewRow(view, query));
+    group.rows.push(view);
   }
   const title = (text, key, numeric) => sortable(text, key, sort, set, numeric);
   return h('table', { class: 'tbl stack views' }, h('caption', { class: 'sr' }, 'Feature views'),
     h('thead', null, h('tr', null, title('Feature view', 'name'), title('Owner', 'owner'), title('Features', 'features', true),
-      title('Newest event', 'newest'), title('Online', 'online'), title('Used by', 'used', true))), bodies);
+      title('Newest event', 'newest'), title('Online', 'online'), title('Used by', 'used', true))),
+    bodies.map(({ body, rows }) => rowsOf(rows, (view) => viewRow(view, query), body)));
 }
 
 function noViews() {
@@ -191,7 +193,7 @@ function home(query) {
       const body = !rows.length
         ? nothingFits(text ? `No ${tab === 'views' ? 'feature view' : 'feature'} has every word of \u201c${text}\u201d${facets.some((one) => chosen[one.key].length) ? ' and these facets' : ''}.` : `No ${tab === 'views' ? 'view' : 'feature'} has all of these facets.`)
         : tab === 'views' ? viewTable(rows, sort, sortBy, text, shown)
-          : featureTable(sortFeatures(rows, sort || (text ? '' : 'name')), { sort: sort || (text ? '' : 'name'), set: sortBy, query: text, shown });
+          : featureTable(sortFeatures(rows, sort || (text ? '' : 'name'), shown), { sort: sort || (text ? '' : 'name'), set: sortBy, query: text });
       refill(results, chips, body, moreButton(rows.length, shown, showMore));
     });
   }

@@ -17,15 +17,17 @@ function lookupScreen(query) {
   const references = isService ? service(of).features.filter((one) => featureNumbers().has(one)) : featuresNamed(of);
   const views = distinct(references.map((one) => split(one)[0])), entities = distinct(views.flatMap((name) => head.views[viewNumbers.get(name)].entities));
   const answer = h('div', { 'aria-live': 'polite' });
-  const inputs = entities.map((name) => h('input', { id: `key-${name}`, autocomplete: 'off', spellcheck: 'false', value: query.get(`key.${name}`) ?? String(exampleKey(name)) }));
+  const brought = requestFields(byView(references), isService ? of : null), fields = [...entities, ...Object.keys(brought)];
+  const inputs = fields.map((name) => h('input', { id: `key-${name}`, autocomplete: 'off', spellcheck: 'false', value: query.get(`key.${name}`) ?? String(name in brought ? brought[name] : exampleKey(name)) }));
   const secret = h('input', { id: 'api-key', type: 'password', autocomplete: 'off', value: apiKey, input: (event) => { apiKey = event.target.value; } });
   const secretField = h('label', { hidden: !apiKey }, 'API key', secret);
   const submit = async (event) => {
     event.preventDefault();
-    const keys = Object.fromEntries(entities.map((name, index) => [name, inputs[index].value.trim()]));
-    replaceAddress('#/lookup?' + new URLSearchParams([['of', of], ...entities.map((name) => [`key.${name}`, keys[name]])]));
+    const keys = Object.fromEntries(fields.map((name, index) => [name, inputs[index].value.trim()]));
+    replaceAddress('#/lookup?' + new URLSearchParams([['of', of], ...fields.map((name) => [`key.${name}`, keys[name]])]));
     refill(answer, h('p', { class: 'faint more' }, 'Asking\u2026'));
-    const row = Object.fromEntries(entities.map((name) => [name, numeric(name) && /^-?\d{1,15}$/.test(keys[name]) ? Number(keys[name]) : keys[name]]));
+    const number = (name) => (numeric(name) && /^-?\d{1,15}$/.test(keys[name])) || (typeof brought[name] === 'number' && keys[name] !== '' && Number.isFinite(Number(keys[name])));
+    const row = Object.fromEntries(fields.map((name) => [name, number(name) ? Number(keys[name]) : keys[name]]));
     const result = await ask(isService ? { service: of } : { features: references }, row);
     if (result.status === 401) secretField.hidden = false;
     refill(answer, result.answer ? answered(result.answer, isService ? null : references) : note('error', h('b', null, result.error), result.hint ? ` ${result.hint}` : null));
@@ -34,7 +36,7 @@ function lookupScreen(query) {
   const select = h('select', { id: 'of', change: (event) => { location.hash = '#/lookup?' + new URLSearchParams({ of: event.target.value }); } },
     options.map(([kind, name]) => h('option', { value: name, selected: name === of }, `${kind}: ${name}`)));
   const form = h('form', { submit }, h('fieldset', { class: 'form', disabled: !served }, h('legend', { class: 'sr' }, 'Look an entity up'),
-    h('div', { class: 'two' }, h('label', null, 'What', select), entities.map((name, index) => h('label', null, name, inputs[index])), secretField),
+    h('div', { class: 'two' }, h('label', null, 'What', select), fields.map((name, index) => h('label', null, name, inputs[index])), secretField),
     h('div', null, h('button', { class: 'btn primary', type: 'submit' }, 'Look up'))));
   return ['Lookup', top, served ? null : fromDisk(references, views), h('section', null, form), answer];
 }

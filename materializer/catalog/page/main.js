@@ -19,12 +19,15 @@ function where() {
 function draw(stay = false) {
   const { kind, name, query } = where(), main = byId('main');
   let screen;
+  wholeLists = (stay ? scrollY : scrolls.get(location.hash) || 0) > 0;
   try {
     screen = Object.hasOwn(SCREENS, kind) ? SCREENS[kind](query, name) : missing('page', kind + (name ? '/' + name : ''));
   } catch (error) {
     if (!(error instanceof NotYet)) throw error;
     refill(main, h('p', { class: 'faint', role: 'status' }, 'Reading the catalog\u2026'));
     return;
+  } finally {
+    wholeLists = false;
   }
   const [title, ...body] = screen;
   refill(main, body);
@@ -64,7 +67,7 @@ function drawFrame() {
   const { project } = head;
   refill(byId('brand'),
     s('svg', { width: 18, height: 18, viewBox: '0 0 18 18', 'aria-hidden': 'true' }, s('path', { class: 'mark', d: 'M2 4h6M2 9h9M2 14h5' }), s('circle', { cx: 14, cy: 9, r: 2.6 })),
-    h('b', null, project.name), project.target ? h('span', null, project.target) : null);
+    h('b', null, soft(project.name)), project.target ? h('span', null, project.target) : null);
   const made = ['Made ', moment(project.built_at), ` from ${project.name}`, project.target ? ` (${project.target})` : '', project.revision ? ` at ${String(project.revision).slice(0, 12)}` : ''].join('');
   refill(byId('foot'), h('span', null, made), h('span', null, [project.dbt ? `dbt ${project.dbt}` : null, project.warehouse].filter(Boolean).join(', ')), h('span', null, 'Ages are as of then'),
     h('a', { href: 'catalog.json' }, 'catalog.json'));

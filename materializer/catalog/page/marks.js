@@ -117,9 +117,12 @@ function testList(tests) {
 }
 
 function findingNotes(found, here) {
-  return found.length ? h('div', { class: 'notes' }, found.slice(0, 6).map((finding) =>
+  if (!found.length) return null;
+  const view = split(here)[0], rest = found.length - 4;
+  return h('div', { class: 'notes' }, found.slice(0, rest > 1 ? 4 : 5).map((finding) =>
     note(finding.severity === 'error' ? 'error' : 'warn',
       h('b', null, sentence(finding.kind), finding.ref === here ? null : [' of ', columnLink(finding.ref, split(finding.ref)[1])], '. '), `${sentence(finding.what).replace(/\.$/, '')}. `,
       finding.other && anyAddress(finding.other) ? [h('a', { href: anyAddress(finding.other) }, 'The other one'), '. '] : null,
-      h('a', { href: '#/findings?kind=' + encodeURIComponent(finding.kind) }, 'What to do')))) : null;
+      h('a', { href: '#/findings?kind=' + encodeURIComponent(finding.kind) }, 'What to do'))),
+  rest > 1 ? note('warn', h('a', { href: '#/findings?' + new URLSearchParams({ view }) }, `${number(rest)} more findings`)) : null);
 }

@@ -9,10 +9,11 @@ here, once.
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
+
+import msgspec
 
 PIECE = 200_000  # characters of JSON that are read in one go, at the least
 
@@ -233,6 +234,5 @@ def _script(name: str, text: str) -> str:
 
 
 def _json(value: object) -> str:
-    """JSON that stands in a `script` element: no `<`, so that nothing in it can end the element. Only ASCII, which a
-    browser holds at one byte a character."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    """JSON that stands in a `script` element: no `<`, so that nothing in it can end the element."""
+    return msgspec.json.encode(value).decode().replace("<", "\\u003c")

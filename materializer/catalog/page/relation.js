@@ -44,8 +44,8 @@ function columnsTable(thing, kind, chosen) {
       [h('a', { class: 'ref', href: address(kind, thing.name, { column: column.name }), 'aria-current': column.name === chosen ? 'true' : null }, soft(column.name)),
         column.description ? h('span', { class: 'what' }, column.description) : null],
       column.type || DASH,
-      values.length ? [list(links), values.length > 5 ? h('span', { class: 'faint' }, ` and ${number(values.length - 5)} more`) : null] : h('span', { class: 'faint' }, DASH),
-      deciding.length ? count(deciding.length, 'feature') : h('span', { class: 'faint' }, DASH),
+      values.length ? [list(links), values.length > 5 ? h('span', { class: 'faint' }, ` and ${number(values.length - 5)} more`) : null] : h('span', { class: 'faint none' }, DASH),
+      deciding.length ? count(deciding.length, 'feature') : h('span', { class: 'faint none' }, DASH),
     ];
   });
   return section('Columns, and what would change with them', null,

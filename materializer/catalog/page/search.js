@@ -29,7 +29,7 @@ const searchable = once(() => {
   const viewTexts = head.views.map((view) => `${view.tags.join(' ')} ${ownerKey(view.owner)} ${ownerName(view.owner)} ${view.entities.join(' ')}`);
   head.views.forEach((view, index) => add(0, view.name, view.name, `${view.name} ${view.description} ${viewTexts[index]} ${view.reads.join(' ')}`, index));
   head.entities.forEach((one, index) => add(2, one.name, one.name, `${one.name} ${one.description || ''} ${one.type || ''}`, index));
-  head.services.forEach((one, index) => add(3, one.name, one.name, `${one.name} ${one.label || ''} ${one.description || ''} ${ownerName(one.owner)}`, index));
+  head.services.forEach((one, index) => add(3, one.name, one.name, `${one.name} ${one.label || ''} ${one.description || ''} ${ownerKey(one.owner)} ${ownerName(one.owner)} ${(one.tags || []).join(' ')}`, index));
   sources().forEach((one, index) => add(4, one.name, one.name, `${one.name} ${one.description} ${one.location} ${one.columns.join(' ')}`, index));
   models().forEach((one, index) => add(5, one.name, one.name, `${one.name} ${one.description}`, index));
   const index = features();
@@ -49,6 +49,7 @@ function narrowed(all, i, narrow) {
       if (!kind.startsWith(value)) return false;
       continue;
     }
+    if (what !== 'type' && !all.texts[i].includes(value)) return false;
     const view = kind === 'view' ? head.views[number] : kind === 'feature' ? head.views[features().view[number]] : null;
     const thing = view || (kind === 'service' ? head.services[number] : null);
     if (what === 'owner') {
@@ -70,9 +71,8 @@ function score(all, i, words) {
   const name = all.lower[i], text = all.texts[i];
   let points = WEIGHT[all.kinds[i]] - name.length / 200;
   for (const word of words) {
-    if (!text.includes(word)) return 0;
     const at = name.indexOf(word);
-    if (at < 0) points += all.kinds[i] === 1 && all.names[i].toLowerCase().includes(word) ? 10 : 3;
+    if (at < 0) points += text.indexOf(word) < all.names[i].length ? 10 : 3; // a text begins with the whole name
     else if (name === word) points += 60;
     else points += at === 0 ? 30 : name[at - 1] === '_' || name[at - 1] === '.' ? 22 : 14;
   }

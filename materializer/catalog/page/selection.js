@@ -19,7 +19,7 @@ function selectionScreen(query) {
     h('p', { class: 'lead' }, `${count(known.length, 'feature')} of ${count(views.length, 'view')}. Labels need ${entities.join(', ')} and a time.`),
     gone.length ? note('warn', h('b', null, 'Not in this catalog: '), list(gone.map((one) => h('span', { class: 'ref' }, soft(one)))), '.') : null,
     h('div', { class: 'cols' },
-      h('div', null, section('Features', [mine ? clear : take, copyButton(shared, 'Copy link')], featureTable(rows, { shown: 1000, caption: 'Selected features' }))),
+      h('div', null, section('Features', [mine ? clear : take, copyButton(shared, 'Copy link')], featureTable(rows, { caption: 'Selected features' }))),
       h('aside', { 'aria-label': 'Using them' }, h('div', { class: 'wide' }, section('How to get them', null, getIt(known)))))];
 }
 

@@ -44,7 +44,7 @@ function serviceScreen(query, name) {
     h('div', { class: 'cols' },
       h('div', null, views.length ? views.map(({ view, rows }) => section(link('view', view.name),
         [freshness(view.status, view.newest, view.problem), onlineState(view.online)],
-        featureTable(rows, { view: false, shown: 1000, caption: `Features of ${view.name}` }))) : section('Features', null, empty('It names no feature that there is.')),
+        featureTable(rows, { view: false, caption: `Features of ${view.name}` }))) : section('Features', null, empty('It names no feature that there is.')),
         own.length ? section('Computed on request', `${count(own.length, 'feature')} of its own`, own.map((feature) => [h('h3', { class: 'ref more' }, soft(feature.name)), feature.description ? h('p', { class: 'muted small' }, feature.description) : null, onDemand(feature, derivation(`${name}:${feature.name}`))])) : null),
       h('aside', { 'aria-label': 'Using it' },
         known.length ? h('div', { class: 'wide' }, section('How to get it', null, getIt(known, gone.length ? null : name))) : null,

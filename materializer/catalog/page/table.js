@@ -37,10 +37,10 @@ const FEATURE_SORTS = {
   drift: (index) => index.drift,
   services: (index) => index.services.map((list) => list.length),
 };
-const keysOf = new Map();
-// The place of each feature in an order, worked out once.
+const orders = new Map();
+// All features in an order, and the place of each in it, worked out once.
 function orderOf(sort) {
-  if (!keysOf.has(sort)) {
+  if (!orders.has(sort)) {
     const keys = FEATURE_SORTS[sort](features()), order = keys.map((_, i) => i);
     const empty = (value) => value === null || value === undefined;
     order.sort((a, b) => {
@@ -51,16 +51,37 @@ function orderOf(sort) {
     });
     const ranks = new Int32Array(order.length);
     order.forEach((i, rank) => { ranks[i] = rank; });
-    keysOf.set(sort, ranks);
+    orders.set(sort, { order, ranks });
   }
-  return keysOf.get(sort);
+  return orders.get(sort);
 }
-function sortFeatures(rows, sort) {
-  if (!sort) return rows;
+// The first `most` of some features in an order.
+function sortFeatures(rows, sort, most) {
+  if (!sort) return rows.slice(0, most);
   const down = sort.startsWith('-'), name = down ? sort.slice(1) : sort;
-  if (!FEATURE_SORTS[name]) return rows;
-  const ranks = orderOf(name), sign = down ? -1 : 1;
-  return [...rows].sort((a, b) => sign * (ranks[a] - ranks[b]));
+  if (!FEATURE_SORTS[name]) return rows.slice(0, most);
+  const { order, ranks } = orderOf(name), sign = down ? -1 : 1, size = order.length;
+  if (rows.length < size / 20) return [...rows].sort((a, b) => sign * (ranks[a] - ranks[b])).slice(0, most);
+  const wanted = new Uint8Array(size), out = [];
+  for (const i of rows) wanted[i] = 1;
+  for (let n = 0; n < size && out.length < most; n++) {
+    const i = order[down ? size - 1 - n : n];
+    if (wanted[i]) out.push(i);
+  }
+  return out;
+}
+
+// The rows that fit the window come at once, the others when those are painted: a click answers sooner. All at once where
+// the page goes back to a place further down.
+const AT_ONCE = 30;
+let wholeLists = false;
+function rowsOf(things, make, body = h('tbody')) {
+  const now = wholeLists ? things.length : AT_ONCE;
+  append(body, things.slice(0, now).map(make));
+  if (things.length > now) {
+    setTimeout(() => { if (body.isConnected) append(body, things.slice(now).map(make)); });
+  }
+  return body;
 }
 
 // A column's title that sorts: first up, then down; numbers first down.
@@ -72,10 +93,10 @@ function sortable(title, key, sort, set, numeric) {
 }
 
 // `rows` are numbers in the index. `set(sort)` where it can be sorted; `view` tells whether the view is named.
-function featureTable(rows, { sort = '', set = null, view = true, query = '', shown = PAGE, caption = 'Features' } = {}) {
+function featureTable(rows, { sort = '', set = null, view = true, query = '', caption = 'Features' } = {}) {
   const index = features();
   const title = (text, key, kind) => (set ? sortable(text, key, sort, set, kind === 'num') : h('th', { scope: 'col', class: kind || null }, text));
-  const body = rows.slice(0, shown).map((i) => {
+  const body = rowsOf(rows, (i) => {
     const viewName = head.views[index.view[i]].name, name = index.name[i], reference = `${viewName}:${name}`;
     const services = index.services[i].length;
     return h('tr', { 'data-row': '' },
@@ -94,7 +115,7 @@ function featureTable(rows, { sort = '', set = null, view = true, query = '', sh
     h('thead', null, h('tr', null, title('Feature', 'name'), view ? title('View', 'view') : null, title('Type', 'type'),
       h('th', { scope: 'col' }, 'Meaning'), title('NULL', 'nulls', 'num'), h('th', { scope: 'col' }, 'Values'),
       title('Drift', 'drift'), title('Services', 'services', 'num'), h('th', { scope: 'col' }, h('span', { class: 'sr' }, 'Select')))),
-    h('tbody', null, body));
+    body);
 }
 
 function moreButton(all, shown, more) {

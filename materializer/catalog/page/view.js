@@ -67,7 +67,7 @@ function featuresOf(view, all, query) {
     const sort = query.get('sort') || '';
     tally.textContent = text ? `${number(rows.length)} of ${number(all.length)}` : count(all.length, 'feature');
     refill(place, rows.length
-      ? featureTable(sortFeatures(rows, sort), { sort, set: (next) => put('sort', next), view: false, query: text, shown: 1000 })
+      ? featureTable(sortFeatures(rows, sort, rows.length), { sort, set: (next) => put('sort', next), view: false, query: text })
       : empty(all.length ? `No feature of this view has \u201c${text}\u201d.` : 'The view has keys and times, and no other column: a column besides those is a feature.'));
   });
   update();
