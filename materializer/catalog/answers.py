@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -117,29 +117,47 @@ def training_set(
     request = {name: kind for one in found for name, kind in ((one["on_demand"] or {}).get("request") or {}).items()}
     names = [reference.rpartition(":")[2] for reference in references]
     full = len(set(names)) < len(names)
-    listed = "".join(f"\n        '{one}'," for one in references) if language == "sql" else (
-        "".join(f'\n        "{one}",' for one in references)
-    )  # fmt: skip
-    if language == "sql":
-        more = ",\n    full_feature_names=true" if full else ""
-        code = (
-            "{{ feature_store.point_in_time_join(\n    spine=ref('labels'),\n    features=[" + listed
-            + "\n    ]" + more + "\n) }}\n"
-        )  # fmt: skip
+    if language == "python":
+        code = _in_python(document, references, service, full)
+    elif service:
+        code = _of_service(service, dict.fromkeys(view["name"] for view in views if "entities" in view), document)
+    elif of_service := [one["service"] for one in found if "service" in one]:
+        raise InputError(f"What is computed over several views a dbt model has by its service's name: name the service "
+                         f"'{of_service[0]}'.")  # fmt: skip
     else:
-        target = document["project"]["target"]
-        more = "\n    full_feature_names=True," if full else ""
-        asked = f'"{service}"' if service else f"[{listed}\n    ]"
-        code = (
-            f'from materializer import FeatureStore\n\nstore = FeatureStore(project_dir=".", target="{target}")\n'
-            f"training_set = store.get_historical_features(\n    labels,\n    features={asked},{more}\n).to_df()\n"
-        )
+        listed = "".join(f"\n        '{one}'," for one in references)
+        more = "    full_feature_names=true,\n" if full else ""
+        call = f"    spine=ref('labels'),\n    features=[{listed}\n    ],\n{more}"
+        code = f"{{{{ feature_store.point_in_time_join(\n{call}) }}}}\n"
     return {
         "language": language,
         "code": code,
         "labels": "one row a label: the relation, frame or SELECT called `labels` here",
         "labels_need": {"join_keys": list(keys), "time": "event_timestamp", "request_fields": request},
     }
+
+
+def _in_python(document: Document, references: Sequence[str], service: str | None, full: bool) -> str:
+    asked = f'"{service}"' if service else "[" + "".join(f'\n        "{one}",' for one in references) + "\n    ]"
+    more = "\n    full_feature_names=True," if full else ""
+    return (
+        "from materializer import FeatureStore\n\n"
+        f'store = FeatureStore(project_dir=".", target="{document["project"]["target"]}")\n'
+        f"training_set = store.get_historical_features(\n    labels,\n    features={asked},{more}\n).to_df()\n"
+    )
+
+
+def _of_service(service: str, names: Iterable[str], document: Document) -> str:
+    """dbt knows no exposures while it parses: the views that the service needs are named in comments."""
+    views = {view["name"]: view for view in document["views"]}
+    calls = []
+    for view in (views[name] for name in names):
+        version = f", v={view['version']}" if view["version"] is not None else ""
+        calls.append(f"-- depends_on: {{{{ ref('{view['model']}'{version}) }}}}\n")
+    return (
+        "".join(calls) + "{{ feature_store.point_in_time_join(\n    spine=ref('labels'),\n"
+        f"    features='{service}',\n) }}}}\n"
+    )
 
 
 def _named(document: Document, name: str, wanted: str | None = None) -> tuple[str, Mapping[str, Any]]:

@@ -11,6 +11,7 @@ from materializer.project.graph import Graph
 from materializer.project.relation import PACKAGE
 from materializer.sql.columns import Read
 from materializer.sql.hops import Hop
+from materializer.sql.steps import ROWS
 
 # What a macro of the package calls its own parts.
 _INNER = re.compile(r'(?:"?_fs_\w+"?\.)?"?(_fs_\w+)"?')
@@ -27,6 +28,8 @@ def column_parts(graph: Graph, names: Names, read: Mapping[str, Read]) -> tuple[
             continue
         relation = names[unique_id]
         for name, hop in node.hops.items():
+            if name == ROWS:
+                continue
             rows = tuple(_references(names, hop.rows))
             columns[f"{relation}:{name}"] = {
                 "steps": [list(step) for step in _steps(hop)],

@@ -109,19 +109,23 @@ def build(
     models = [declared.model(one, found.types.get(one, {})) for one in declared.models()]
     for unique_id, part in zip(declared.models(), models, strict=True):
         part["problem"] = _failed(results.get(unique_id)) or (read[unique_id].problem if unique_id in read else None)
-    refused_parts = [_refused(graph, declared, one, said) for one, said in refused.items()]
-    models = sorted([*[m for m in models if m["name"] not in {r["name"] for r in refused_parts}], *refused_parts],
-                    key=lambda one: one["name"])  # fmt: skip
+    models += [
+        {**declared.model(one, found.types.get(one, {})), "problem": said}
+        for one, said in refused.items()
+        if one in manifest["nodes"]
+    ]
+    models.sort(key=lambda one: one["name"])
     ids = {exposure["name"]: one for one, exposure in graph.exposures.items() if exposure.get("type") == "ml"}
     typed = named(registry, [view for view in found.typed if view.reference not in found.problems])
     services = [declared.service(_typed(one, typed), ids[name]) for name, one in sorted(registry.services.items())]
     sources = []
     for unique_id in declared.sources():
         known = found.rows.sources.get(unique_id, {"rows": None, "newest_load": None})
-        sources.append({**declared.source(unique_id, found.types.get(unique_id, {})), **known})
+        part = {**declared.source(unique_id, found.types.get(unique_id, {})), **known}
+        sources.append({**part, "problem": refused.get(unique_id)})
     columns, row_sets = column_parts(graph, declared.names, read)
     linted = _lint(project, manifest, registry, found, read)
-    findings = findings_of(view_parts, [*models, *refused_parts], linted)
+    findings = findings_of(view_parts, [*models, *sources], linted)
     missing = _missing(found, views, published, tested_at, options)
     document = {
         "format": FORMAT,
@@ -275,13 +279,6 @@ def _failed(result: Mapping[str, Any] | None) -> str | None:
     if result["status"] == "skipped":
         return "The last dbt run left it out, because one that it reads failed."
     return f"The last dbt run failed at it: {result['message']}"
-
-
-def _refused(graph: Graph, declared: Declared, unique_id: str, said: str) -> dict[str, Any]:
-    """A model whose declaration as a view is wrong: listed among the models, with the sentence."""
-    if graph.nodes[unique_id].get("resource_type") == "source":
-        return {"name": declared.names[unique_id], "file": None, "tests": [], "problem": said, "owner": None}
-    return {**declared.model(unique_id, {}), "problem": said}
 
 
 def _lint(

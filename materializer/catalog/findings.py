@@ -24,11 +24,11 @@ _FAILED = {"fail": "error", "error": "error", "runtime error": "error", "warn": 
 
 
 def findings_of(
-    views: Sequence[dict[str, Any]], models: Sequence[dict[str, Any]], linted: Iterable[Finding]
+    views: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]], linted: Iterable[Finding]
 ) -> list[dict[str, Any]]:
-    """Everything that is wrong with the document's views and models."""
+    """Everything that is wrong with the document's views, and with its other models and sources."""
     found = [*_of_lint(linted, views)]
-    for part in (*views, *models):
+    for part in (*views, *others):
         owner = (part.get("owner") or {}).get("group")
         found += [{**one, "owner": owner, "file": one.get("file") or part["file"]} for one in _of(part)]
     order = {"error": 0, "warn": 1}
@@ -40,7 +40,7 @@ def _of(part: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     name = part["name"]
     if part.get("problem"):
         yield _finding("error", "build", name, part["problem"])
-    for test in part["tests"]:
+    for test in part.get("tests", ()):
         if test["status"] in _FAILED:
             ref = f"{name}:{test['column']}" if test["column"] else name
             rows = f": {test['failures']:,} rows" if test["failures"] else ""

@@ -97,5 +97,6 @@ def _build(
         f"{number_of(counts['services'], 'service')}; {number_of(counts['errors'], 'error')}, "
         f"{number_of(counts['warnings'], 'warning')}; {time.monotonic() - began:.1f} s.")  # fmt: skip
     for name, why in missing.items():
-        say(f"{name}: {why}", err=True)
+        if not (no_statistics and name in ("drift", "statistics")):
+            say(f"{name}: {why}", err=True)
     return page

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import re
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,7 @@ from materializer.errors import NotFoundError
 from materializer.serve.description import JSON
 
 HTML = "text/html; charset=utf-8"
-_META = re.compile(rb'<meta http-equiv="Content-Security-Policy" content="([^"]*)"')
-# What no page here ever needs; the page's own policy, by hashes of what stands in it, comes on top.
+# Of what is no page; the page has a policy of its own, by the hashes of what stands in it.
 _POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _NOTHING = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Feature server</title>
@@ -89,13 +87,10 @@ class Catalog:
                 raise NotFoundError(
                     "There is no catalog that this server can read: `feature-store catalog build` writes it."
                 ) from None
-            from materializer.catalog.page import html
+            from materializer.catalog.page import html, policy
 
-            page = html(document, served=True)
-            own = _META.search(page)
-            policy = f"{own[1].decode()}; frame-ancestors 'none'" if own else _POLICY
-            policy = policy.replace("&#39;", "'").replace("&quot;", '"')
-            self._document, self._page = _Content.of(body, JSON), _Content.of(page, HTML, policy)
+            page, own = html(document, served=True), f"{policy(served=True)}; frame-ancestors 'none'"
+            self._document, self._page = _Content.of(body, JSON), _Content.of(page, HTML, own)
             self._seen = seen
 
 

@@ -19,7 +19,7 @@ from materializer.project.graph import Graph
 from materializer.sql.hops import Hop, hops_of
 from materializer.sql.leakage import Checked, check
 from materializer.sql.reader import Reader
-from materializer.sql.steps import Steps
+from materializer.sql.steps import ROWS, Steps
 
 # From how many models on other processes pay for their start.
 MANY = 300
@@ -35,7 +35,8 @@ _READ = (
 
 @dataclass(frozen=True)
 class Read:
-    """One node: its columns as they are spelled, the hop of each, why its SQL could not be read, what leaks in it."""
+    """One node: its columns as they are spelled, the hop of each and of its rows (``*``), why its SQL could not be
+    read, and what leaks in it."""
 
     columns: Mapping[str, str]
     hops: Mapping[str, Hop]
@@ -78,7 +79,7 @@ def _read(
     for unique_id in unique_ids:
         node = reader.node(unique_id)
         computed = [one.name for one in reader.graph.on_demand(unique_id).values()]
-        names = [*node.columns, *computed] if node.scope is not None else computed
+        names = [*node.columns, *computed, ROWS] if node.scope is not None else computed
         hops = {node.columns.get(name, name): hop for name, hop in hops_of(steps, unique_id, names)}
         sql = node.about.get("resource_type") == "model" and node.about.get("language", "sql") == "sql"
         leaks = views is not None and sql and bool(node.about.get("compiled_code"))
