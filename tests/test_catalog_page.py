@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,8 +11,12 @@ from typing import Any
 
 import pytest
 
+from materializer import FeatureStore
 from materializer.catalog.page import SCRIPTS, STYLES, html, policy
 from tests.support import catalog_documents as documents
+from tests.support.dbt import copy_of
+from tests.support.serving import serving
+from tests.support.shop import built_shop
 
 FOLDER = Path(__file__).resolve().parents[1] / "materializer/catalog/page"
 CHROMIUM = "/usr/bin/chromium"
@@ -527,3 +533,67 @@ def test_every_page_is_accessible_in_both_themes_and_does_not_scroll_sideways(
                 found[address, theme] = violations
     page.close()
     assert found == {}
+
+
+# Served: the page asks the server that it came from.
+
+
+@pytest.fixture(scope="module")
+def shop_url(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> str:
+    shop = copy_of(built_shop(), tmp_path_factory.mktemp("catalog") / "shop")
+    FeatureStore(shop.folder, redis_url=redis_url, namespace="catalog").materialize("user_features")
+    return redis_url
+
+
+def looked_up(browser: Any, client: Any) -> Any:
+    """The lookup of a page as the server at `client` would send it."""
+    features = [
+        documents.feature(name, dtype) for name, dtype in (("age", "bigint"), ("city", "varchar"), ("score", "double"))
+    ]
+    document = {**documents.in_order(), "views": [documents.view("user_features", features)]}
+    page = browser.new_page()
+    page.set_default_timeout(5000)
+    address = f"{client.base_url}/"
+    page.route(address, lambda route: route.fulfill(body=html(document, served=True), content_type="text/html"))
+    page.goto(f"{address}#/lookup?of=user_features")
+    return page
+
+
+def test_served_the_lookup_shows_values_with_their_status_and_age(browser: Any, shop_url: str) -> None:
+    with serving(shop_url, namespace="catalog") as (client, _):
+        page = looked_up(browser, client)
+        page.locator("#key-user_id").fill("2")
+        page.get_by_role("button", name="Look up").click()
+        page.wait_for_selector(".answer")
+        rows = texts(page, ".answer tr[data-row]")
+        assert rows[0].startswith("age 9007199254740993 present 2024-05-01 12:30 UTC")
+        assert re.fullmatch(r"city \S NULL 2024-05-01 12:30 UTC \d+ d", rows[1])
+        assert "2 of 3 present" in page.locator("main").inner_text()
+        assert page.url.endswith("#/lookup?of=user_features&key.user_id=2")
+        page.locator("#key-user_id").fill("77")
+        page.keyboard.press("Enter")
+        page.get_by_text("0 of 3 present").wait_for()
+        assert texts(page, ".answer .st") == ["not found"] * 3
+        page.locator("#key-user_id").fill("nobody")
+        page.keyboard.press("Enter")
+        page.locator(".note.error").wait_for()
+        assert "user_id" in page.locator(".note.error").inner_text()
+        page.close()
+
+
+def test_a_server_with_api_keys_is_asked_with_one(browser: Any, shop_url: str, tmp_path: Path) -> None:
+    key = "a key of the test's own, long enough"
+    entry = {"name": "browser", "sha256": hashlib.sha256(key.encode()).hexdigest(), "views": ["user_features"]}
+    (tmp_path / "keys.json").write_text(json.dumps({"keys": [entry]}))
+    with serving(shop_url, "--api-keys", str(tmp_path / "keys.json"), namespace="catalog") as (client, _):
+        page = looked_up(browser, client)
+        assert not page.locator("#api-key").is_visible()
+        page.get_by_role("button", name="Look up").click()
+        page.get_by_text("The server asks for an API key.").wait_for()
+        page.locator("#api-key").fill("another")
+        page.keyboard.press("Enter")
+        page.get_by_text("The server does not know this API key.").wait_for()
+        page.locator("#api-key").fill(key)
+        page.keyboard.press("Enter")
+        page.get_by_text("3 of 3 present").wait_for()
+        page.close()

@@ -100,8 +100,8 @@ function featureScreen(query, reference) {
     facts(ownerFact(view.owner),
       [view.entities.length > 1 ? 'Keys' : 'Key', list(view.entities.map((key) => link('entity', key))), ['in ', soft(viewName)]],
       ['Newest event', freshness((view.freshness || {}).status, (view.freshness || {}).newest_event, view.problem), view.ttl_seconds ? `ttl ${duration(view.ttl_seconds)}` : 'no ttl'],
-      ['In Redis', onlineState(view.online), online.last_run ? `materialized ${duration(age(online.last_run))} ago` : online.wanted && online.published === false ? 'never materialized' : null],
-      ['NULL', statistics ? share(statistics.null_fraction) : DASH, statistics ? `of ${count(statistics.row_count, 'row')}` : 'no statistics'],
+      one.on_demand ? ['In Redis', state('off', 'not stored'), 'computed when it is asked for'] : ['In Redis', onlineState(view.online), online.last_run ? `materialized ${duration(age(online.last_run))} ago` : online.wanted && online.published === false ? 'never materialized' : null],
+      ['NULL', statistics ? share(statistics.null_fraction) : DASH, statistics ? `of ${count(statistics.row_count, 'row')}` : one.on_demand ? 'not stored' : 'no statistics'],
       ['Drift in 7 days', state(driftState, driftWord === DASH ? 'not measured' : driftWord), typeof psi === 'number' ? `PSI ${psi.toFixed(3)}` : null]),
     lineageSection(reference),
     h('div', { class: 'cols' },
@@ -111,9 +111,9 @@ function featureScreen(query, reference) {
       h('aside', { 'aria-label': 'Using it' },
         h('div', { class: 'wide' }, section('How to get it', null, getIt([reference]))),
         section('Used by', null, usedList(users)),
-        onlineSection(view, name),
+        one.on_demand ? null : onlineSection(view, name),
         section('Tests', null, tests.length || viewTests.length ? testList([...tests, ...viewTests]) : empty('No test. ', h('code', null, 'not_null'), ' and ', h('code', null, 'feature_store.feature_null_fraction'), ' are the first two to add.')),
         versionsSection(view),
-        h('nav', { class: 'steps-nav', 'aria-label': 'Features of the view' }, step(before, 'prev', ['\u2190 ', '']), step(after, 'next', ['', ' \u2192'])))),
+        before || after ? h('nav', { class: 'steps-nav', 'aria-label': 'Features of the view' }, step(before, 'prev', ['\u2190 ', '']), step(after, 'next', ['', ' \u2192'])) : null)),
   ];
 }
