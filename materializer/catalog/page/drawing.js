@@ -33,6 +33,9 @@ function drawing(boxes, edges, label, tell) {
   const lines = edges.map(([from, to, kind]) => {
     const [x1, y1] = at(from, true), [x2, y2] = at(to, false);
     let d = `M${x1} ${y1}`, x = x1, y = y1;
+    if (owner.get(from) === owner.get(to)) { // one column of a relation made from another of it
+      return s('path', { d: `${d}c16 0 16 ${at(to, true)[1] - y1} 0 ${at(to, true)[1] - y1}`, class: `edge ${kind}`, 'data-from': from, 'data-to': to });
+    }
     const go = (nx, ny) => {
       const half = (nx - x) / 2;
       d += `C${x + half} ${y} ${nx - half} ${ny} ${nx} ${ny}`;

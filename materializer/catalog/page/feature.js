@@ -26,7 +26,7 @@ function computed(reference, problem) {
   if (one && one.on_demand) return onDemand(one, steps);
   if (steps.length) return stepList(steps);
   const found = hop(reference);
-  if (!found || found.problem) return empty(`Not resolved: ${(found && found.problem) || problem || 'the SQL of the view could not be read when this page was made'}.`);
+  if (!found || found.problem) return empty('Not resolved. ', said((found && found.problem) || problem || 'the SQL of the view could not be read when this page was made'));
   const from = ends(walkUp(reference)).filter((one) => !one.endsWith(':*'));
   const origins = from.length ? from : found.values;
   if (!origins.length) return empty('A constant, or a value that no column goes into.');
@@ -57,7 +57,7 @@ function usersOf(view, reference) {
 
 function sqlSection(view, name) {
   if (!view.sql) {
-    return section('SQL', view.file, empty(view.problem ? `${sentence(view.problem)}.` : 'This page was made without SQL: build it without --light to have it here.'));
+    return section('SQL', view.file, empty(view.problem ? said(view.problem) : ['This page was made without SQL: ', h('code', null, 'feature-store catalog build'), ' without ', h('code', null, '--light'), ' has it.']));
   }
   const lines = name ? linesOf(view.sql, name) : null;
   const body = code(view.sql, 'sql', [view.materialized, view.contract ? 'contract enforced' : null].filter(Boolean).join(', ') || view.file, { tall: true, lines });
@@ -84,7 +84,7 @@ function featureScreen(query, reference) {
   const view = whole('view', viewName), statistics = one.statistics, drift = one.drift;
   const at = view.features.indexOf(one), before = view.features[at - 1], after = view.features[at + 1];
   const psi = drift ? drift.population_stability_index : null, [driftState, driftWord] = driftKind(psi, drift && drift.verdict);
-  const found = foundFor().get(reference) || [], viewFound = (foundFor().get(viewName) || []).filter((finding) => finding.ref === viewName);
+  const found = foundFor().get(reference) || [], viewFound = (foundFor().get(viewName) || []).filter((finding) => finding.ref === viewName && finding.severity === 'error' && finding.kind !== 'build');
   const tests = (view.tests || []).filter((test) => test.column === name), viewTests = (view.tests || []).filter((test) => !test.column);
   const users = usersOf(view, reference), online = view.online || {};
   const step = (other, id, text) => (other ? h('a', { id, class: 'ref', href: address('feature', `${viewName}:${other.name}`) }, text[0], soft(other.name), text[1]) : null);
@@ -95,13 +95,13 @@ function featureScreen(query, reference) {
       actions: [copyButton(reference, 'Copy name', 'btn'), pickButton(reference, true)],
       lead: one.description, none: 'No description. One under columns: in the model\u2019s yml is shown here, in dbt\u2019s docs and by feature-store show.',
     }),
-    view.problem ? note('error', h('b', null, 'The view has a problem. '), `${sentence(view.problem)}.`) : null,
-    findingNotes([...found, ...viewFound.filter((finding) => finding.kind !== 'build')], reference),
+    view.problem ? note('error', h('b', null, 'The view is not in order. '), said(view.problem)) : null,
+    findingNotes([...found, ...viewFound], reference),
     facts(ownerFact(view.owner),
       [view.entities.length > 1 ? 'Keys' : 'Key', list(view.entities.map((key) => link('entity', key))), ['in ', soft(viewName)]],
       ['Newest event', freshness((view.freshness || {}).status, (view.freshness || {}).newest_event, view.problem), view.ttl_seconds ? `ttl ${duration(view.ttl_seconds)}` : 'no ttl'],
-      ['In Redis', onlineState(view.online), online.last_run ? `materialized ${duration(age(online.last_run))} ago` : online.wanted && online.published === false ? 'never materialized' : null],
-      ['NULL', statistics ? share(statistics.null_fraction) : DASH, statistics ? `of ${count(statistics.row_count, 'row')}` : 'no statistics'],
+      one.on_demand ? ['In Redis', state('off', 'not stored'), 'computed when it is asked for'] : ['In Redis', onlineState(view.online), online.last_run ? `materialized ${duration(age(online.last_run))} ago` : online.wanted && online.published === false ? 'never materialized' : null],
+      ['NULL', statistics ? share(statistics.null_fraction) : DASH, statistics ? `of ${count(statistics.row_count, 'row')}` : one.on_demand ? 'not stored' : 'no statistics'],
       ['Drift in 7 days', state(driftState, driftWord === DASH ? 'not measured' : driftWord), typeof psi === 'number' ? `PSI ${psi.toFixed(3)}` : null]),
     lineageSection(reference),
     h('div', { class: 'cols' },
@@ -111,9 +111,9 @@ function featureScreen(query, reference) {
       h('aside', { 'aria-label': 'Using it' },
         h('div', { class: 'wide' }, section('How to get it', null, getIt([reference]))),
         section('Used by', null, usedList(users)),
-        onlineSection(view, name),
+        one.on_demand ? null : onlineSection(view, name),
         section('Tests', null, tests.length || viewTests.length ? testList([...tests, ...viewTests]) : empty('No test. ', h('code', null, 'not_null'), ' and ', h('code', null, 'feature_store.feature_null_fraction'), ' are the first two to add.')),
         versionsSection(view),
-        h('nav', { class: 'steps-nav', 'aria-label': 'Features of the view' }, step(before, 'prev', ['\u2190 ', '']), step(after, 'next', ['', ' \u2192'])))),
+        before || after ? h('nav', { class: 'steps-nav', 'aria-label': 'Features of the view' }, step(before, 'prev', ['\u2190 ', '']), step(after, 'next', ['', ' \u2192'])) : null)),
   ];
 }

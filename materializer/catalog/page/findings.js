@@ -15,7 +15,7 @@ function checksTable() {
     const kinds = KINDS_OF_CHECK[check.name] || [check.name], own = findings().filter((finding) => kinds.includes(finding.kind));
     const worst = own.some((finding) => finding.severity === 'error') ? 'error' : 'warn';
     const skipped = check.skipped || check.problem;
-    return [sentence(check.name), skipped ? [check.what, '. ', h('b', null, 'Not checked: '), skipped] : check.what, number(check.count),
+    return [sentence(check.name), skipped ? [check.what, '. ', h('b', null, 'Not checked: '), coded(skipped)] : check.what, number(check.count),
       skipped ? state('unknown', 'not checked') : own.length ? h('a', { href: '#/findings?' + new URLSearchParams(distinct(own.map((one) => one.kind)).map((kind) => ['kind', kind])) }, state(worst, number(own.length)))
         : check.count ? state('pass', 'nothing') : state('off', 'nothing to look at'), moment(check.at)];
   }), 'list checks');
@@ -74,10 +74,10 @@ function findingsTable(list, shown) {
     left -= here.length;
     return h('tbody', null,
       h('tr', { class: 'group' }, h('th', { colspan: 3, scope: 'rowgroup' }, h('h2', null, state(severity === 'error' ? 'error' : 'warn', sentence(kind)),
-        h('span', { class: 'faint' }, `\u2002${number(group.length)}${remedy ? ` \u00b7 ${remedy}` : ''}`)))),
+        h('span', { class: 'faint' }, `\u2002${number(group.length)}${remedy ? ' \u00b7 ' : ''}`, remedy ? coded(remedy) : null)))),
       here.map((finding) => h('tr', { 'data-row': '' },
         h('td', { class: 'name' }, anyAddress(finding.ref) ? h('a', { class: 'ref', href: anyAddress(finding.ref) }, soft(finding.ref)) : h('span', { class: 'ref' }, soft(finding.ref))),
-        h('td', null, finding.what, finding.other && anyAddress(finding.other) ? [' ', h('a', { class: 'u', href: anyAddress(finding.other) }, 'Open the other')] : null,
+        h('td', null, coded(finding.what), finding.other && anyAddress(finding.other) ? [' ', h('a', { class: 'u', href: anyAddress(finding.other) }, 'Open the other')] : null,
           finding.file ? h('span', { class: 'what faint' }, soft(finding.file)) : null),
         h('td', { class: 'muted' }, typeof finding.owner === 'string' ? words(finding.owner) : ownerName(finding.owner)))));
   });

@@ -140,7 +140,8 @@ function derivation(start, most = 60) {
       if (!steps.get(key).texts.includes(sql)) steps.get(key).texts.push(sql);
     }
     const own = [...steps.values()];
-    if (own.length && own[0].name === column) own[0] = { ...own[0], whole: true };
+    // The outermost step is the column itself, whatever it is called inside.
+    if (own.length) own[0] = { ...own[0], name: column, whole: true };
     // One branch that computes, beside others that take a column over as it is.
     if (own.length === 1 && own[0].name === column && own[0].part && found.values.length === 1 && !own[0].texts.some((text) => text.includes(split(found.values[0])[1]))) {
       own[0] = { ...own[0], texts: [...own[0].texts, split(found.values[0])[1]] };

@@ -23,8 +23,11 @@ function draw(stay = false) {
   try {
     screen = Object.hasOwn(SCREENS, kind) ? SCREENS[kind](query, name) : missing('page', kind + (name ? '/' + name : ''));
   } catch (error) {
-    if (!(error instanceof NotYet)) throw error;
-    refill(main, h('p', { class: 'faint', role: 'status' }, 'Reading the catalog\u2026'));
+    if (error instanceof NotYet) refill(main, h('p', { class: 'faint', role: 'status' }, 'Reading the catalog\u2026'));
+    else {
+      refill(main, h('h1', { tabindex: -1 }, 'Not drawn'), note('error', `This page could not be drawn: ${error.message}. The others can: `, h('a', { href: '#/' }, 'everything there is'), '.'));
+      setTimeout(() => { throw error; });
+    }
     return;
   } finally {
     wholeLists = false;

@@ -65,7 +65,7 @@ function ownerFact(owner) {
   const name = owner
     ? h('a', { href: `#/?${new URLSearchParams({ owner: ownerKey(owner) })}` }, ownerName(owner))
     : h('span', { class: 'faint' }, 'nobody');
-  return ['Owner', name, owner && owner.email ? soft(owner.email) : owner ? null : 'a group of the model\u2019s names one'];
+  return ['Owner', name, owner && owner.email ? soft(owner.email) : owner ? null : 'no group of the model\u2019s'];
 }
 
 const crumbs = (...steps) => h('nav', { class: 'crumbs', 'aria-label': 'Where this is' },
@@ -99,6 +99,10 @@ function table(caption, columns, rows, more) {
       h('td', { class: index ? columns[index][1] || null : 'name', 'data-label': index ? columns[index][0] : null }, cell))))));
 }
 
+// A sentence of the document as it is read: what stands in backticks is code; it begins large and ends with one full stop.
+const coded = (text) => String(text).split('`').map((piece, index) => (index % 2 ? h('code', null, soft(piece)) : piece));
+const said = (text) => coded(sentence(String(text)).replace(/\.?$/, '.'));
+
 // Who uses a thing, and which tests it has.
 function usedList(users) {
   if (!users.length) return empty('Nothing that dbt knows of uses it: no exposure and no model.');
@@ -121,7 +125,7 @@ function findingNotes(found, here) {
   const view = split(here)[0], rest = found.length - 4;
   return h('div', { class: 'notes' }, found.slice(0, rest > 1 ? 4 : 5).map((finding) =>
     note(finding.severity === 'error' ? 'error' : 'warn',
-      h('b', null, sentence(finding.kind), finding.ref === here ? null : [' of ', columnLink(finding.ref, split(finding.ref)[1])], '. '), `${sentence(finding.what).replace(/\.$/, '')}. `,
+      h('b', null, sentence(finding.kind), finding.ref === here ? null : [' of ', columnLink(finding.ref, split(finding.ref)[1])], '. '), said(finding.what), ' ',
       finding.other && anyAddress(finding.other) ? [h('a', { href: anyAddress(finding.other) }, 'The other one'), '. '] : null,
       h('a', { href: '#/findings?kind=' + encodeURIComponent(finding.kind) }, 'What to do'))),
   rest > 1 ? note('warn', h('a', { href: '#/findings?' + new URLSearchParams({ view }) }, `${number(rest)} more findings`)) : null);

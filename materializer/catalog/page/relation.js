@@ -16,7 +16,7 @@ function relationScreen(kind) {
         lead: thing.description, none: `No description. One in the ${kind}\u2019s yml is shown here.`,
       }),
       thing.status === 'error' ? note('error', h('b', null, 'Not built'), ' in the last run.') : null,
-      thing.problem ? note('error', `${sentence(thing.problem)}.`) : null,
+      thing.problem ? note('error', said(thing.problem)) : null,
       findingNotes(foundFor().get(name) || [], name),
       kind === 'source'
         ? facts(['Rows', number(thing.rows), soft(thing.location || '')],

@@ -69,7 +69,7 @@ function narrowed(all, i, narrow) {
 const WEIGHT = [3, 2, 1, 1, 1, 1];
 function score(all, i, words) {
   const name = all.lower[i], text = all.texts[i];
-  let points = WEIGHT[all.kinds[i]] - name.length / 200;
+  let points = WEIGHT[all.kinds[i]] - name.length / 200 - all.names[i].length / 5000;
   for (const word of words) {
     const at = name.indexOf(word);
     if (at < 0) points += text.indexOf(word) < all.names[i].length ? 10 : 3; // a text begins with the whole name

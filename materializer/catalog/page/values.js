@@ -70,8 +70,10 @@ function historyPart(view, one) {
 function valuesSection(view, one) {
   const { statistics } = one;
   if (!statistics) {
-    const why = view.problem ? `No statistics: ${view.problem}.` : 'No statistics were computed when this page was made.';
-    return section('Values', null, empty(h('p', null, why), view.problem ? null
+    if (one.on_demand) return section('Values', null, empty('Computed when it is asked for: nothing is stored that could be counted.'));
+    const skipped = (part('findings').checks.find((check) => check.name === 'statistics') || {}).problem;
+    const why = view.problem || skipped || 'No statistics were computed when this page was made';
+    return section('Values', null, empty(h('p', null, h('b', null, 'No statistics. '), said(why)), view.problem || skipped ? null
       : h('p', null, 'Build the view, then make the page again: ', h('code', null, 'dbt build'), ', ', h('code', null, 'feature-store catalog build'), '.')));
   }
   const drawn = statistics.core && statistics.core.counts && statistics.core.counts.length;
@@ -87,31 +89,31 @@ function freshnessSection(view) {
   const limits = [
     ['warn', view.warn_after_seconds], ['error', view.error_after_seconds], ['ttl', view.ttl_seconds],
   ].filter(([, at]) => at).map(([word, at]) => [`${word} ${duration(at)}`, at]);
-  const said = limits.map(([word]) => word).join(', ') || 'none set';
+  const named = limits.map(([word]) => word).join(', ') || 'none set';
   const kind = ['pass', 'warn', 'error'].includes(fresh.status) ? fresh.status : 'unknown';
   const bar = (name, at, ago, mark) => gauge(name, age(at), limits, state(mark, `${duration(age(at))} ${ago}`), moment(at), mark);
   const body = [];
-  if (fresh.reason) body.push(note(kind === 'pass' ? '' : kind, sentence(fresh.reason), '.'));
+  if (fresh.reason) body.push(note(kind === 'pass' ? '' : kind, said(fresh.reason)));
   if (fresh.newest_event) body.push(bar('Newest event', fresh.newest_event, 'old', kind));
   if (fresh.newest_load) body.push(bar('Newest load', fresh.newest_load, 'ago', 'pass'));
   if (online.last_run) body.push(bar('Materialized', online.last_run, 'ago', online.error ? 'error' : 'pass'));
-  if (!body.length) body.push(empty(view.problem ? `Not known: ${view.problem}.` : 'Not known: no row of the view was read when this page was made.'));
+  if (!body.length) body.push(empty('Not known. ', said(view.problem || 'no row of the view was read when this page was made')));
   if (!limits.length) body.push(h('p', { class: 'faint small' }, 'Nothing says how old is too old. Under meta.feature_view: ',
     h('code', null, 'ttl: 30 days'), ', ', h('code', null, 'freshness: {warn_after: 2 hours}'), '.'));
-  return section('Freshness', `limits: ${said}`, h('div', { class: 'gauges' }, body));
+  return section('Freshness', `limits: ${named}`, h('div', { class: 'gauges' }, body));
 }
 
 function onlineSection(view, field) {
   const online = view.online || {}, values = view.entities.map((name) => `<${name}>`);
   if (online.wanted === null || online.wanted === undefined) {
-    return section('Online', null, empty('Not known: Redis was not asked when this page was made. ', online.error ? sentence(online.error) + '.' : null));
+    return section('Online', null, empty('Not known: Redis was not asked when this page was made. ', online.error ? said(online.error) : null));
   }
   if (!online.wanted) return section('Online', null, empty('Not kept online: the view says ', h('code', null, 'online: false'), '.'));
   if (online.published === null || online.published === undefined) {
-    return section('Online', null, empty('Not known: ', online.reason || online.error || 'Redis did not answer when this page was made', '.'));
+    return section('Online', null, empty('Not known. ', said(online.reason || online.error || 'Redis did not answer when this page was made')));
   }
   if (!online.published) {
-    return section('Online', null, note('error', `${sentence(online.error || online.reason || 'Redis has nothing of it')}. A reader gets NOT_FOUND.`),
+    return section('Online', null, note('error', said(online.error || online.reason || 'Redis has nothing of it'), ' A reader gets NOT_FOUND.'),
       code(`materialize ${shellWord(view.name)}`, 'shell', 'Send it'));
   }
   const run = online.last_run ? `${moment(online.last_run)}${online.seconds ? `, ${duration(online.seconds)}` : ''}` : null;

@@ -17,7 +17,7 @@ function viewScreen(query, name) {
       actions: [copyButton(name, 'Copy name', 'btn')],
       lead: view.description, none: 'No description. One in the model\u2019s yml is shown here, in dbt\u2019s docs and by feature-store show.',
     }),
-    view.problem ? note('error', h('b', null, 'Not in order. '), `${sentence(view.problem)}.`) : null,
+    view.problem ? note('error', h('b', null, 'Not in order. '), said(view.problem)) : null,
     findingNotes(found, name),
     facts(ownerFact(view.owner),
       [view.entities.length > 1 ? 'Keys' : 'Key', list(view.entities.map((key) => link('entity', key))), view.timestamp ? ['time: ', soft(view.timestamp)] : 'no time column'],
