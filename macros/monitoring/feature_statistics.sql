@@ -168,8 +168,8 @@ _fs_sums as (
         {%- endfor %},
         sum(case when core < 0 then row_count else 0 end) as core_below,
         sum(case when core = {{ ranges }} then row_count else 0 end) as core_above
-        {%- for range in range(ranges) %},
-        sum(case when core = {{ range }} then row_count else 0 end) as core_{{ range }}
+        {%- for place in range(ranges) %},
+        sum(case when core = {{ place }} then row_count else 0 end) as core_{{ place }}
         {%- endfor %}
     from _fs_shares
     group by feature_no
@@ -278,8 +278,8 @@ select
             || case
                 when k.core_from = k.core_to then ''
                 else ''
-                {%- for range in range(1, ranges) %}
-                || ', ' || cast(s.core_{{ range }} as {{ types.text }})
+                {%- for place in range(1, ranges) %}
+                || ', ' || cast(s.core_{{ place }} as {{ types.text }})
                 {%- endfor %}
             end || ']}'
     end as core,

@@ -27,6 +27,8 @@ from materializer.warehouse.typed import with_columns
 
 # How many of the newest periods of a history are shown.
 PERIODS = 60
+# Views of more values than this are not measured along with all others: there exact quantiles take a minute.
+MOST_VALUES = 20_000_000
 DRIFT_PERIOD = "7 days"
 # A model with the package's statistics of many periods has these columns.
 _HISTORY = ("feature_view", "feature", "period_start", "row_count", "null_fraction", "mean", "distinct_count", "p05",
@@ -101,14 +103,14 @@ class Asking:
     def statistics(self, views: Sequence[FeatureView]) -> None:
         """What the values of features look like."""
         period = {"start": None, "end": figures.moment_text(self._moment)}
-        for view in self._in_time("statistics", [view for view in views if view.features]):
+        for view in self._in_time("statistics", self._small(views)):
             with self._or_why("statistics"):
                 found = figures.measured(self._warehouse, self._macros, view, None, period)
                 self.rows.statistics[view.reference] = {one.feature: _statistics(one) for one in found}
 
     def drift(self, views: Sequence[FeatureView]) -> None:
         """How far the newest days differ from those before."""
-        for view in self._in_time("drift", [view for view in views if view.features]):
+        for view in self._in_time("drift", self._small(views)):
             with self._or_why("drift"):
                 found = figures.drift_of(self._warehouse, self._macros, view, DRIFT_PERIOD, self._moment)
                 self.rows.periods[view.reference] = {
@@ -149,6 +151,22 @@ class Asking:
                 found = self.rows.sources[unique_id]
                 found["rows"] = row["found"]
                 found["newest_load"] = found["newest_load"] or iso(row.get("newest"))
+
+    def _small(self, views: Sequence[FeatureView]) -> list[FeatureView]:
+        """The views that are quickly measured, the smallest first."""
+        sizes: dict[str, int] = {}
+        for view in views:
+            rows = self.rows.of_view[view.reference][1].get("rows")
+            if view.features and rows != 0:
+                sizes[view.reference] = (rows or 1) * len(view.features)
+        large = sorted(name for name, size in sizes.items() if size > MOST_VALUES)
+        if large:
+            self.rows.missing["statistics"] = self.rows.missing["drift"] = (
+                f"{', '.join(large[:3])}{f' and {len(large) - 3:,} more' if len(large) > 3 else ''} hold more than "
+                f"{MOST_VALUES // 10**6} million values: `feature-store stats` measures them one by one."
+            )
+        small = [view for view in views if 0 < sizes.get(view.reference, 0) <= MOST_VALUES]
+        return sorted(small, key=lambda view: (sizes[view.reference], view.reference))
 
     def _in_time(self, check: str, things: Sequence[Any]) -> Iterator[Any]:
         for number, thing in enumerate(things):
