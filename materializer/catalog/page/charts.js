@@ -4,7 +4,10 @@ const narrow = () => matchMedia('(max-width: 720px)').matches;
 
 // A histogram as one path, from letters (`a` nothing, `z` the tallest); or shares of the commonest texts as one bar.
 function smallShape(shape) {
-  if (!shape) return h('span', { class: 'faint' }, 'no statistics');
+  if (shape === 'on demand') return h('span', { class: 'faint' }, shape);
+  if (shape === null) return h('span', { class: 'faint' }, 'no statistics');
+  if (typeof shape === 'number') return h('span', { class: 'faint' }, `norm ${number(shape)}`);
+  if (!shape.length) return h('span', { class: 'faint' }, DASH);
   if (typeof shape === 'string') {
     let d = '';
     for (let i = 0; i < shape.length; i++) {

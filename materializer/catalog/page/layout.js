@@ -1,7 +1,7 @@
 // Where the boxes of a lineage drawing stand: in columns from left to right by the longest way from a source; within a
 // column in an order that crosses few edges, at the height of what they are joined to.
 
-const GAP_X = 46, GAP_Y = 14, ROW = 22, HEAD = 24;
+const GAP_X = 38, GAP_Y = 14, ROW = 22, HEAD = 24;
 
 // `boxes`: [{id, width, height, rows}], `joins`: [[from, to]] between ids. Sets x and y of each box, and returns the size
 // and the bends of the edges that pass a column by: {width, height, bends: Map(from and to -> [[x, y]])}.

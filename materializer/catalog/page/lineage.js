@@ -18,6 +18,24 @@ function boxesOf(columns, current) {
   return [...boxes.values()];
 }
 
+// A box of many columns says how many, and its edges join the box: what is read whole needs no line a column.
+const MOST_ROWS = 12;
+function folded(boxes, edges, current) {
+  const into = new Map();
+  const shown = boxes.map((box) => {
+    if (box.rows.length <= MOST_ROWS || box.rows.some((row) => row.id === current)) return box;
+    box.rows.forEach((row) => into.set(row.id, box.id));
+    const names = box.rows.slice(0, 6).map((row) => row.title).join(', ');
+    return { ...box, rows: [{ id: `${box.id} folded`, title: count(box.rows.length, 'column'), href: box.href, says: `${names}, \u2026` }] };
+  });
+  const joined = new Map();
+  for (const [from, to, kind] of edges) {
+    const edge = [into.get(from) || from, into.get(to) || to, kind];
+    if (edge[0] !== edge[1]) joined.set(edge.join('\n'), edge);
+  }
+  return { boxes: shown, edges: [...joined.values()] };
+}
+
 // What a column's value is, in one line: its outermost step.
 function expression(reference) {
   const [, column] = split(reference);
@@ -39,8 +57,7 @@ function derivationOf(found, column) {
 function columnLineage(start) {
   const up = walkUp(start, { rows: lineageRows }), down = walkDown(start);
   const columns = [...new Set([...up.columns, ...down.columns])];
-  const edges = [...up.edges, ...down.edges];
-  return { up, down, boxes: boxesOf(columns, start), edges, cut: up.cut + down.cut };
+  return { up, down, ...folded(boxesOf(columns, start), [...up.edges, ...down.edges], start), cut: up.cut + down.cut };
 }
 
 // The list: what a column is made of, indented; a column that was listed before is only named.
@@ -99,7 +116,11 @@ function framed(boxes, edges, label, still) {
   const scroll = h('div', { class: 'scroll' }, svg);
   requestAnimationFrame(() => {
     // What the page is about is in sight, however wide the drawing is.
-    const current = svg.querySelector('a.current');
+    const current = svg.querySelector('a.current'), room = scroll.clientWidth - 32, width = Number(svg.getAttribute('width'));
+    if (width > room && width < room * 1.3) { // a little too wide is drawn a little smaller
+      svg.setAttribute('height', Math.ceil((svg.getAttribute('height') * room) / width));
+      svg.setAttribute('width', room);
+    }
     if (current && scroll.scrollWidth > scroll.clientWidth) scroll.scrollLeft = Number(current.querySelector('rect').getAttribute('x')) - scroll.clientWidth * 0.6;
   });
   return h('div', { class: 'lin' }, scroll, still ? null : h('div', { class: 'strip' }, name, says, word));

@@ -48,7 +48,7 @@ function driftKind(psi, verdict) {
 }
 function driftCell(psi, verdict) {
   const [kind, word] = driftKind(psi, verdict);
-  return kind === 'pass' || kind === 'off' ? h('span', { class: 'faint' }, word) : state(kind, word);
+  return kind === 'pass' || kind === 'off' ? h('span', { class: 'faint' }, kind === 'off' ? DASH : word) : state(kind, word);
 }
 
 function chip(text, href, more) {
@@ -76,7 +76,7 @@ function heading(title, { chips, actions, lead, none, plain } = {}) {
     h('div', { class: 'head' },
       h('h1', { tabindex: -1, class: plain ? null : 'ref' }, plain ? title : soft(title)),
       chips, h('span', { class: 'grow' }), actions),
-    lead ? h('p', { class: 'lead' }, lead) : none ? h('p', { class: 'lead none' }, none) : null,
+    lead ? h('p', { class: 'lead' }, coded(lead)) : none ? h('p', { class: 'lead none' }, none) : null,
   ];
 }
 function section(title, right, ...body) {

@@ -106,7 +106,7 @@ def _features(document: Document, asked: dict[str, list[str]]) -> Document:
             columns["family"].append(families.setdefault(_family(feature.get("type")), len(families)))
             columns["description"].append(feature.get("description") or "")
             columns["nulls"].append(None if not statistics else _rounded(statistics.get("null_fraction")))
-            columns["shape"].append(_shape(statistics))
+            columns["shape"].append("on demand" if on_demand else _shape(statistics))
             columns["drift"].append(_rounded(psi))
             columns["verdict"].append(drift.get("verdict"))
             columns["services"].append([services[name] for name in asked.get(reference, ()) if name in services])
@@ -200,19 +200,21 @@ def _pieces(things: Iterable[Document]) -> Iterator[tuple[int, list[str]]]:
         yield start, texts
 
 
-def _shape(statistics: Document | None) -> str | list[float] | None:
+def _shape(statistics: Document | None) -> str | float | list[float] | None:
     """A feature's values, small enough for a row of a list: the heights of a histogram as one letter each (`a` is
-    nothing, `z` the tallest), or the shares of the commonest texts."""
+    nothing, `z` the tallest), the shares of the commonest texts, or the mean norm of lists."""
     if not statistics:
         return None
+    if statistics.get("kind") == "list":
+        return _rounded(statistics.get("mean_norm")) if statistics.get("mean_norm") is not None else ""
     core, top = statistics.get("core"), statistics.get("top_values")
     if core and core.get("counts"):
         tallest = max(core["counts"]) or 1
         return "".join(chr(97 + (0 if not n else max(1, round(25 * n / tallest)))) for n in core["counts"])
     if top:
         rows = (statistics.get("row_count") or 0) - (statistics.get("null_count") or 0)
-        return [round(value[1] / rows, 3) for value in top[:6]] if rows else None
-    return None
+        return [round(value[1] / rows, 3) for value in top[:6]] if rows else ""
+    return ""
 
 
 def _family(dtype: str | None) -> str:

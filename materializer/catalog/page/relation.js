@@ -57,7 +57,7 @@ function columnSection(name, column, columns) {
   if (!columns.some((one) => one.name === column)) return section('Lineage', null, empty(`There is no column \u201c${column}\u201d.`));
   const down = walkDown(start), up = walkUp(start);
   const { values, rows } = reaches(start);
-  const edges = [...up.edges, ...down.edges], boxes = boxesOf([...new Set([...up.columns, ...down.columns])], start);
+  const { boxes, edges } = folded(boxesOf([...new Set([...up.columns, ...down.columns])], start), [...up.edges, ...down.edges], start);
   const small = narrow();
   const link = (reference) => h('a', { class: 'ref', href: address('feature', reference) }, soft(reference));
   return section(['Where ', h('span', { class: 'ref' }, soft(column)), ' goes'], small || boxes.length < 2 ? null : legend(false),

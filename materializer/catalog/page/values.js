@@ -21,10 +21,19 @@ function figures(statistics) {
 
 function chartOf(statistics) {
   if (statistics.row_count === 0) return empty('The view has no row.');
-  if (statistics.core && statistics.core.counts && statistics.core.counts.length) return histogram(statistics);
+  if (statistics.kind === 'list') {
+    const same = statistics.minimum === statistics.maximum && statistics.minimum !== null;
+    return h('p', { class: 'muted small' }, same ? `Each is a list of ${number(Number(statistics.minimum))}. ` : 'Lists of numbers. ',
+      typeof statistics.mean_norm === 'number' ? `Their norm is ${number(statistics.mean_norm)} on average: 1 where they are normalized.` : null);
+  }
+  const core = statistics.core && statistics.core.counts && statistics.core.counts.length ? statistics.core : null;
+  if (core && core.from === core.to) {
+    const beyond = (core.below || 0) + (core.above || 0);
+    return h('p', { class: 'muted small' }, beyond ? `From 1% to 99% every value is ${number(core.from)}; ${number(beyond)} lie beyond.` : `Every value is ${number(core.from)}.`);
+  }
+  if (core) return histogram(statistics);
   if (statistics.top_values && statistics.top_values.length) return commonest(statistics);
   if (statistics.null_count === statistics.row_count) return empty('Every value is NULL.');
-  if (statistics.kind === 'list') return h('p', { class: 'muted small' }, 'A list of numbers. Its length and its mean norm tell whether it is normalized: a norm of 1 is.');
   return h('p', { class: 'muted small' }, 'Values of this kind are counted, and not drawn.');
 }
 
@@ -76,7 +85,7 @@ function valuesSection(view, one) {
     return section('Values', null, empty(h('p', null, h('b', null, 'No statistics. '), said(why)), view.problem || skipped ? null
       : h('p', null, 'Build the view, then make the page again: ', h('code', null, 'dbt build'), ', ', h('code', null, 'feature-store catalog build'), '.')));
   }
-  const drawn = statistics.core && statistics.core.counts && statistics.core.counts.length;
+  const drawn = statistics.kind !== 'list' && statistics.core && statistics.core.from !== statistics.core.to;
   return section('Values', drawn ? 'box: 25% to 75%, mark: median, line: 5% to 95%; grey: beyond 1% and 99%' : null,
     h('div', { class: 'panel' },
       h('div', { class: 'values' }, h('div', null, chartOf(statistics)), figures(statistics)),
