@@ -18,7 +18,8 @@ from materializer.printable import number_of
 def catalog() -> None:
     """Everything that is known of features: one page, and one document for programs.
 
-    feature-store catalog open --project-dir dbt_project
+    \b
+        feature-store catalog open --project-dir dbt_project
     """
 
 
@@ -60,7 +61,8 @@ def build(out: Path | None, output: str, **options: Any) -> None:
 def open_(out: Path | None, **options: Any) -> None:
     """Write the catalog and open it in a browser.
 
-    feature-store catalog open --project-dir dbt_project
+    \b
+        feature-store catalog open --project-dir dbt_project
     """
     page = _build(out, "text", **options)
     if not (at_a_terminal() and webbrowser.open(page.resolve().as_uri())):
