@@ -279,6 +279,23 @@ def test_versions_are_views_of_their_own_and_know_each_other(tmp_path: Path) -> 
     assert found["views"][1]["online"]["key"] == "shop.dev:users.v2:"
 
 
+def test_versions_say_what_changed_between_them(tmp_path: Path) -> None:
+    models = {
+        "users.v1": "select user_id, event_timestamp, spent, spent as kept, 1 as gone from {{ source('raw', 'users') }}",
+        "users.v2": "select user_id, event_timestamp, spent * 2 as spent, spent as kept, 'a' as new from {{ source('raw', 'users') }}",
+        "users.v3": "select user_id, event_timestamp, spent * 2 as spent, spent as kept, 'a' as new from {{ source('raw', 'users') }}",
+    }
+    table = (
+        "create table users_v{} as select 1::bigint as user_id, now() as event_timestamp, 1.5 as spent, 1.5 as kept, {}"
+    )
+    found = hand_made(tmp_path, models, {"users": VIEW}, table.format(1, "1 as gone"), table.format(2, "'a' as new"),
+                      table.format(3, "'a' as new"))  # fmt: skip
+    for view in found["views"]:
+        assert [one["change"] for one in view["versions"]] == [
+            None, "adds new; drops gone; computes otherwise spent", "no feature changed",
+        ]  # fmt: skip
+
+
 def test_what_a_model_is_made_from_and_who_reads_it(tmp_path: Path) -> None:
     models = {
         "stg": {"sql": "select user_id, ts from {{ source('raw', 'users') }}", "columns": {"user_id": "bigint"}},

@@ -22,6 +22,7 @@ from materializer.catalog.findings import REMEDIES, findings_of
 from materializer.catalog.freshness import Freshness, judge, not_asked
 from materializer.catalog.lint import Finding, broken, lint
 from materializer.catalog.rows import Asking, Rows, column_types, iso, with_types
+from materializer.catalog.versions import add_changes
 from materializer.errors import FeatureStoreError, InputError
 from materializer.materialize.log import read_log
 from materializer.materialize.state import state_folder
@@ -97,6 +98,8 @@ def build(
     versions: dict[str, list[FeatureView]] = {}
     for view in found.typed:
         versions.setdefault(view.name, []).append(view)
+    for several in versions.values():
+        several.sort(key=lambda one: (not str(one.version).isdigit(), str(one.version).zfill(20)))
     view_parts = []
     for view, state in zip(found.typed, fresh, strict=True):
         part = declared.view(view, found.types.get(view.unique_id, {}), versions[view.name])
@@ -124,6 +127,7 @@ def build(
         part = {**declared.source(unique_id, found.types.get(unique_id, {})), **known}
         sources.append({**part, "problem": refused.get(unique_id)})
     columns, row_sets = column_parts(graph, declared.names, read)
+    add_changes(view_parts, columns)
     linted = _lint(project, manifest, registry, found, read)
     findings = findings_of(view_parts, [*models, *sources], linted)
     missing = _missing(found, views, published, tested_at, options)
