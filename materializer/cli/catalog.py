@@ -76,7 +76,7 @@ def _build(
 
     began = time.monotonic()
     store = open_store(**where)
-    document = store.get_catalog(light, not no_statistics, seconds=seconds, built_at=built_at)
+    document = store.get_catalog(light, not no_statistics, seconds=seconds, built_at=built_at, workers=None)
     page = out or default_page(store.project)
     beside = write(document, page)
     counts = {

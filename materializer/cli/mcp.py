@@ -104,6 +104,6 @@ class _Document:
                     f"{self._file} is no catalog that can be read: `feature-store catalog build` writes one."
                 ) from None
             if self._known is None:
-                self._known = open_store(**self._where).get_catalog(statistics=False)
+                self._known = open_store(**self._where).get_catalog(statistics=False, workers=None)
         assert self._known is not None
         return self._known
