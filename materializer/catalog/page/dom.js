@@ -34,10 +34,11 @@ function refill(parent, ...children) {
   parent.replaceChildren(fragment);
 }
 
-// A name may break after what joins its words, and is never cut.
+// A name may break after what joins its words, and is never cut. Short ones stay whole: each place to break costs time.
 function soft(text) {
-  const parts = String(text).split(/(?<=[_:./])/);
-  return parts.flatMap((part, index) => (index ? [h('wbr'), part] : [part]));
+  const whole = String(text);
+  if (whole.length <= 16) return whole;
+  return whole.split(/(?<=[_:./])/).flatMap((part, index) => (index ? [h('wbr'), part] : [part]));
 }
 
 function icon(...paths) {

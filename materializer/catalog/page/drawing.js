@@ -95,7 +95,11 @@ function walkable(svg, boxes, edges, stops, lines, owner, tell) {
       const { from, to } = path.dataset;
       path.classList.toggle('on', id !== null && ((above.has(from) && above.has(to)) || (below.has(from) && below.has(to))));
     });
-    stops.forEach((a, one) => a.classList.toggle('on', id !== null && (above.has(one) || below.has(one) || owner.get(one).rows.some((row) => above.has(row.id) || below.has(row.id)) && owner.get(one).id === one)));
+    const on = (one) => above.has(one) || below.has(one);
+    stops.forEach((a, one) => {
+      const box = owner.get(one), ids = one === box.id ? [one, ...box.rows.map((row) => row.id)] : box.folded ? [box.id] : [one];
+      a.classList.toggle('on', id !== null && ids.some(on));
+    });
   };
 
   const current = boxes.flatMap((box) => [box, ...box.rows]).find((thing) => thing.current) || boxes[0];

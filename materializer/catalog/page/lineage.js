@@ -26,7 +26,7 @@ function folded(boxes, edges, current) {
     if (box.rows.length <= MOST_ROWS || box.rows.some((row) => row.id === current)) return box;
     box.rows.forEach((row) => into.set(row.id, box.id));
     const names = box.rows.slice(0, 6).map((row) => row.title).join(', ');
-    return { ...box, rows: [{ id: `${box.id} folded`, title: count(box.rows.length, 'column'), href: box.href, says: `${names}, \u2026` }] };
+    return { ...box, folded: true, rows: [{ id: `${box.id} folded`, title: count(box.rows.length, 'column'), href: box.href, says: `${names}, \u2026` }] };
   });
   const joined = new Map();
   for (const [from, to, kind] of edges) {
@@ -96,7 +96,7 @@ function lineageSection(start, title = 'Where it comes from') {
     refill(right, shown === 'drawing' ? legend(lineageRows) : null, h('label', { class: 'check' }, box, 'Also what decides which rows'),
       h('div', { class: 'segments', role: 'group', 'aria-label': 'Lineage as' }, choose('drawing', 'Drawing'), choose('list', 'List')));
     refill(place, shown === 'drawing' ? framed(boxes, edges, `Lineage of ${start}: arrows walk, Enter opens`) : h('div', { class: 'panel pad' }, tree(start, lineageRows)),
-      cut ? h('p', { class: 'faint small more' }, `${count(cut, 'edge')} more are not drawn.`) : null, origin(start, up));
+      cut ? h('p', { class: 'faint small more' }, `${count(cut, 'edge')} more are not drawn.`) : null, origin(start, lineageRows ? walkUp(start) : up));
   };
   redraw();
   return h('section', { class: 'lineage-section' }, h('header', null, h('h2', null, title), right), place);

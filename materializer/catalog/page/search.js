@@ -104,8 +104,10 @@ function found(query) {
 // The best hits of a query, best first, and how many there are.
 function search(query, most) {
   const { words } = understood(query), all = searchable(), hits = found(query);
+  // Of one word, names that begin with it come before all others: where there are enough, only those are weighed.
+  const first = words.length === 1 ? hits.filter((i) => all.lower[i].startsWith(words[0])) : [];
   const best = [];
-  for (const i of hits) {
+  for (const i of first.length >= most ? first : hits) {
     const points = score(all, i, words);
     if (best.length === most && points <= best[most - 1][0]) continue;
     let at = best.length;
@@ -128,7 +130,7 @@ function hitDescription(i) {
 
 // A text with the words of a query marked in it.
 function marked(text, query, breaks) {
-  const { words } = understood(query), piece = breaks ? soft : (part) => [part];
+  const { words } = understood(query), piece = breaks ? (part) => [soft(part)].flat() : (part) => [part];
   const lower = text.toLowerCase(), out = [];
   let at = 0;
   while (at < text.length && words.length) {
