@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from functools import cached_property
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from materializer.project.manifest import ProjectManifest
     from materializer.project.settings import Project
     from materializer.sql.lineage import Lineage
+    from materializer.stream.push import Pushed
     from materializer.training.join import TrainingSet
     from materializer.training.record import TrainingRecord
     from materializer.training.repeat import Repeated
@@ -374,6 +375,45 @@ class FeatureStore:
         with self._online():
             now = server_time(self._client, self.namespace)
             return prune(self._client, self.namespace, registry, keep, now, new_run_id(), dry_run)
+
+    # Events.
+
+    def push(self, source: str, rows: Any, idempotency_key: str | None = None) -> Pushed:
+        """Land events of a dbt source that says ``meta.stream``: all of them, or none.
+
+        They are rows of the source at once; models have them from the next ``dbt build`` on.
+
+        Args:
+            source: ``shop.purchases``, or the table's name alone where one source has it.
+            rows: a list of dicts, or anything Arrow can read (pandas, polars, pyarrow).
+            idempotency_key: a call that is repeated with it, within a week, lands nothing again.
+
+        Raises:
+            NotFoundError: where no such source is streamed.
+            InputError: naming the first row that is no event of the source; where the landing cannot be written.
+            ProjectError: where the profile does not attach a landing.
+        """
+        from materializer.project.manifest import load_manifest
+        from materializer.stream.landing import write_manifest
+        from materializer.stream.place import landing_of
+        from materializer.stream.push import push
+        from materializer.stream.source import source_named, streamed_sources
+        from materializer.training.join import to_table
+        from materializer.warehouse.moments import to_rows
+
+        sources = streamed_sources(load_manifest(self.project))
+        landing = landing_of(self.project, sources, self.landing_clock())
+        events = rows if isinstance(rows, (list, tuple)) else to_rows(to_table(rows))
+        pushed = push(landing, source_named(sources, source), events, idempotency_key)
+        write_manifest(landing)
+        return pushed
+
+    def landing_clock(self) -> Callable[[], datetime]:
+        """Tells the moment at which events land: the online store's clock, or this machine's where that is away."""
+        from materializer.online.topology import server_time
+        from materializer.stream.clock import StoreClock
+
+        return StoreClock(lambda: server_time(self._client, self.namespace))
 
     # What exists, and whether it can be trusted.
 

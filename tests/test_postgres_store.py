@@ -27,6 +27,7 @@ from materializer.warehouse.moments import to_rows
 from materializer.warehouse.postgres import PostgresWarehouse
 from tests.support.command import assert_one_sentence, run
 from tests.support.kinds import FEATURES, KEYS, START, VIEW, drawn, online
+from tests.support.serving import serving
 from tests.support.two_engines import SCHEMA, Engines, two_engines
 
 FILES = {
@@ -185,6 +186,48 @@ def test_statistics_freshness_and_differences_are_told(engines: Engines, redis_u
     shown = run("feature-store", "doctor", "--project-dir", str(engines.postgres.folder), "--redis-url", redis_url)
     assert "ok    warehouse: postgres 1" in shown.out and "view kinds: 19 features by user_id, shop" in shown.out
     assert "failed" not in shown.out
+
+
+def test_the_values_of_two_builds_are_compared(engines: Engines, tmp_path: Path) -> None:
+    """What was built before, under another name: one value of it differs, and one entity is missing."""
+    with engines.connection.cursor() as cursor:
+        cursor.execute(
+            "drop table if exists built.people_before; create table built.people_before as select * from built.people"
+        )
+        cursor.execute("select count(*), min(user_id) from built.people where user_id is not null")
+        entities, first = cursor.fetchone()
+        cursor.execute(f"update built.people_before set pieces = coalesce(pieces, 0) + 1 where user_id = {first}")
+        cursor.execute("delete from built.people_before where user_id = (select max(user_id) from built.people)")
+    manifest = engines.postgres.manifest()
+    node = manifest["nodes"]["model.shop.people"]
+    node["relation_name"] = node["relation_name"].replace('"people"', '"people_before"')
+    before = tmp_path / "manifest.json"
+    before.write_text(json.dumps(manifest))
+    now = engines.postgres.folder / "target" / "manifest.json"
+    (view,) = [
+        one for one in FeatureStore(engines.postgres.folder).diff(before, now, data=True).views if one.view == "people"
+    ]
+    assert (view.values.entities, view.values.only_old, view.values.only_new) == (entities - 1, 0, 1)
+    assert {one.feature: one.differing for one in view.values.features} == {"dearest": 0, "pieces": 1}
+
+
+def test_what_was_served_is_compared_with_what_was_true(engines: Engines, redis_url: str, tmp_path: Path) -> None:
+    namespace, users = "skew.postgres", [1, 2, 3]
+    store = FeatureStore(engines.postgres.folder, redis_url=redis_url, namespace=namespace)
+    store.materialize(["people"])
+    asked = {"features": ["people:dearest", "people:pieces"], "entities": [{"user_id": user} for user in users]}
+    with serving(redis_url, "--log-features", str(tmp_path / "log"), "--log-sample", "1", namespace=namespace) as (
+        client,
+        _,
+    ):
+        assert client.post("/v1/features", json=asked).status_code == 200
+    found = run("feature-store", "skew", str(tmp_path / "log"), "--project-dir", str(engines.postgres.folder),
+                "--redis-url", redis_url, "--namespace", namespace, "--output", "json")  # fmt: skip
+    assert not found.err, found
+    features = {one["feature"]: one for one in json.loads(found.out)["features"]}
+    assert {name: (one["rows"], one["differ"]) for name, one in features.items()} == dict.fromkeys(
+        asked["features"], (3, 0)
+    ), found
 
 
 def test_a_recorded_training_set_is_made_again_with_the_same_bytes(engines: Engines, tmp_path: Path) -> None:

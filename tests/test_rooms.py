@@ -20,11 +20,12 @@ ROOMS = {
     "online": {"project", "warehouse"},
     "serve": {"project", "warehouse", "online"},
     "materialize": {"project", "warehouse", "online"},
+    "stream": {"project", "warehouse", "online"},
     "diff": {"project", "warehouse", "sql"},
     "catalog": {"project", "warehouse", "sql", "online", "materialize"},
     "skew": {"project", "warehouse", "training", "online", "materialize"},
     "feast": {"project", "warehouse"},
-    "store": {"project", "warehouse", "sql", "training", "online", "materialize", "diff", "catalog"},
+    "store": {"project", "warehouse", "sql", "training", "online", "materialize", "stream", "diff", "catalog"},
 }
 EVERYWHERE = {"errors", "printable"}
 

@@ -19,6 +19,7 @@ COMMANDS = {
         "materialize": "Make the online store equal to the latest rows.",
         "online": "Read features of entities from the online store.",
         "serve": "Serve features over HTTP.",
+        "stream": "Land events of Kafka topics as rows of dbt sources.",
         "training": "Join features to labels, as of each label's moment.",
         "prune": "Remove from Redis what is not declared any more.",
     },

@@ -1,0 +1,76 @@
+"""``feature-store stream``: land the events of Kafka topics as rows of dbt sources."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from materializer.cli.common import open_store, say, store_options
+
+
+@click.command()
+@click.option("--brokers", metavar="HOST:PORT,...", help="Default: FEATURE_STORE_KAFKA, else those of --kafka-config.")
+@click.option("--kafka-config", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="A file of the client's settings, name=value a line, by librdkafka's names.")  # fmt: skip
+@click.option("--batch", "most", default=5000, show_default=True, type=click.IntRange(1, 1_000_000),
+              help="Messages a batch at most.")  # fmt: skip
+@click.option("--linger", default=0.1, show_default=True, type=click.FloatRange(0.001, 60),
+              help="Seconds that a batch is waited for.")  # fmt: skip
+@click.option("--until-idle", type=click.FloatRange(0.1), metavar="SECONDS",
+              help="End when nothing came for so long; without it, run until stopped.")  # fmt: skip
+@click.option("--metrics-port", type=click.IntRange(1, 65535), help="Show metrics for Prometheus on this port.")
+@store_options
+def stream(
+    brokers: str | None,
+    kafka_config: Path | None,
+    most: int,
+    linger: float,
+    until_idle: float | None,
+    metrics_port: int | None,
+    **where: Any,
+) -> None:
+    """Land the events of topics as rows of dbt sources, each exactly once.
+
+    A source's table says what it holds: `config: {meta: {stream: {topic: purchases, key: user_id}}}`. Models select
+    from it as from any other; `dbt build` and `materialize` run beside this, in any order. SIGTERM ends it after its
+    batch.
+
+    \b
+        feature-store stream --brokers localhost:9092 --project-dir dbt_project
+    """
+    from materializer.stream.job import run_stream
+
+    store = open_store(**where)
+    settings = _settings(kafka_config) if kafka_config else {}
+    if named := brokers or os.environ.get("FEATURE_STORE_KAFKA"):
+        settings["bootstrap.servers"] = named
+    if "bootstrap.servers" not in settings:
+        raise click.UsageError("No Kafka broker is named: add --brokers HOST:PORT, or set FEATURE_STORE_KAFKA.")
+    stopped: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda got, _: stopped.append(got))
+    started = time.strftime("%H:%M:%S")
+    counts = run_stream(
+        store.project, store.namespace, store.landing_clock(), settings, most, linger, until_idle, metrics_port,
+        stop=lambda: bool(stopped), say=lambda sentence: say(f"{time.strftime('%H:%M:%S')}  {sentence}", err=True),
+    )  # fmt: skip
+    landed, dead = sum(counts.landed.values()), sum(counts.dead.values())
+    say(f"Since {started} {landed:,} events landed; {dead:,} messages were none and are among the dead letters.")
+
+
+def _settings(path: Path) -> dict[str, str]:
+    """What a file says, a setting a line, as Kafka's own tools read it."""
+    settings = {}
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        text = line.strip()
+        if text and not text.startswith("#"):
+            name, equals, value = text.partition("=")
+            if not equals:
+                raise click.UsageError(f"Line {number} of {path} is not name=value.")
+            settings[name.strip()] = value.strip()
+    return settings

@@ -1,0 +1,219 @@
+"""Topics into the landing: what Kafka keeps, the landing says how far it was read."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+import duckdb
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+
+from materializer.errors import FeatureStoreError, InputError
+from materializer.stream.decode import Decoder, Message, Reader
+from materializer.stream.landing import Covered, Landing
+from materializer.stream.source import StreamedSource
+
+# Kafka's own names, https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md; what the user says beats
+# these. A broker that waits for more messages than there are would add its patience to each batch.
+_DEFAULTS = {
+    "auto.offset.reset": "earliest", "fetch.wait.max.ms": 20, "session.timeout.ms": 6000,
+    "topic.metadata.refresh.interval.ms": 10_000, "allow.auto.create.topics": False,
+}  # fmt: skip
+# Who changes these would lose rows or read them twice.
+_OURS = {"enable.auto.commit": False, "enable.auto.offset.store": False}
+# What the broker is asked to say of itself, at most for so long; in seconds.
+PATIENCE = 10.0
+# How long a landing that cannot be written is left alone, in seconds.
+_PAUSE = 1.0
+# librdkafka writes what it meets to stderr; what matters of it is said here.
+_SILENT = logging.getLogger("materializer.stream.kafka")
+_SILENT.addHandler(logging.NullHandler())
+_SILENT.propagate = False
+# A topic and its partition.
+Place = tuple[str, int]
+
+
+class StreamError(FeatureStoreError):
+    """A broker that does not answer, a topic that is not there, or one whose offsets begin anew."""
+
+
+@dataclass
+class Counts:
+    """What was done since the start: rows and dead letters by source, and how often the landing was waited for."""
+
+    landed: Counter[str] = field(default_factory=Counter)
+    dead: Counter[str] = field(default_factory=Counter)
+    waited: int = 0
+
+
+class Stream:
+    """Reads the topics of some sources and lands what they hold, in order, each message once.
+
+    Several processes share a topic's partitions as one consumer group. What is in is read from the landing at each
+    commit, so neither a rebalance nor a message that comes twice lands anything twice.
+
+    Args:
+        connection: a DuckDB in memory, whose zone is UTC.
+        settings: the consumer's, by librdkafka's names; ``bootstrap.servers`` is among them.
+        say: takes sentences for whoever looks on.
+
+    Raises:
+        StreamError: where no broker answers, or none of the topics is there.
+        InputError: where Kafka's client does not take the settings.
+    """
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        landing: Landing,
+        readers: Mapping[str, Reader],
+        settings: Mapping[str, Any],
+        group: str,
+        say: Callable[[str], None],
+    ) -> None:
+        self._connection, self._landing, self._say = connection, landing, say
+        self._sources = {source.topic: source for source in landing.sources.values()}
+        self._decoders = {
+            source.topic: Decoder(connection, source, readers[source.name]) for source in self._sources.values()
+        }
+        self.counts = Counts()
+        # Where each partition has to begin, until its first message has come.
+        self._begins: dict[Place, int] = {}
+        self._left_alone: set[Place] = set()
+        self._said = ""
+        self.joined = False
+        try:
+            self._consumer = Consumer({**_DEFAULTS, "group.id": group, **settings, **_OURS}, logger=_SILENT)
+        except KafkaException as error:
+            raise InputError(f"Kafka's client does not take these settings: {error.args[0].str()}.") from None
+        self._check_topics(str(settings.get("bootstrap.servers")))
+        self._consumer.subscribe(list(self._sources), on_assign=self._assigned)
+
+    def close(self) -> None:
+        """Leave the group; what was read and has not landed is read again by whoever takes over."""
+        self._consumer.close()
+
+    def batches(self, most: int, linger: float, stop: Callable[[], bool]) -> Iterator[int]:
+        """Land batch after batch until `stop`, and give how many messages each had; 0 where there was nothing to read.
+
+        Args:
+            most: messages a batch at most.
+            linger: how long one is waited for, in seconds.
+        """
+        while not stop():
+            try:
+                taken = self._consumer.consume(most, linger)
+            except KafkaException as error:
+                self._tell(f"Kafka: {error.args[0].str()}")
+                continue
+            for one in taken:
+                if one.error() is not None:
+                    self._tell(f"Kafka: {one.error().str()}")
+            messages = [one for one in taken if one.error() is None]
+            while not self._land(messages):
+                if stop():
+                    return
+                time.sleep(_PAUSE)
+            yield len(messages)
+
+    def lag(self) -> dict[str, int]:
+        """How many messages of each source the broker says it has that were not read yet."""
+        found: dict[str, int] = dict.fromkeys(self._landing.sources, 0)
+        for one in self._consumer.position(self._consumer.assignment()):
+            _, end = self._consumer.get_watermark_offsets(one, cached=True)
+            if end >= 0 and one.offset >= 0:
+                found[self._sources[one.topic].name] += max(end - one.offset, 0)
+        return found
+
+    def _check_topics(self, brokers: str) -> None:
+        try:
+            there = self._consumer.list_topics(timeout=PATIENCE).topics
+        except KafkaException as error:
+            raise StreamError(f"No Kafka broker answers at {brokers}: {error.args[0].str()}.") from None
+        absent = [source for topic, source in self._sources.items() if topic not in there or there[topic].error]
+        known = ", ".join(sorted(name for name in there if not name.startswith("__"))) or "none"
+        for source in absent:
+            said = f"{brokers} has no topic '{source.topic}', which source '{source.name}' names; it has: {known}."
+            if len(absent) == len(self._sources):
+                raise StreamError(said)
+            self._say(f"{said} The others are read, and this one from when it is there.")
+
+    def _land(self, messages: Sequence[Any]) -> bool:
+        """Whether they are in now; False where the landing cannot be written, which may pass."""
+        ordered = sorted(messages, key=lambda one: (one.topic(), one.partition(), one.offset()))
+        for place, group in groupby(ordered, lambda one: (one.topic(), one.partition())):
+            rows = [Message(*place, one.offset(), one.value()) for one in group]
+            if place in self._left_alone or not self._begins_right(place, rows[0].offset):
+                continue
+            try:
+                self._land_partition(self._sources[place[0]], rows)
+            except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
+                self.counts.waited += 1
+                why = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
+                self._tell(f"Events cannot land in {self._landing.folder}: {why}. Trying again until they can.")
+                return False
+        self._said = "" if messages else self._said
+        return True
+
+    def _begins_right(self, place: Place, first: int) -> bool:
+        """Whether the first message of a partition is one that is to be read, and how many before it are gone."""
+        expected = self._begins.pop(place, first)
+        topic, partition = place
+        if first > expected:
+            self._say(
+                f"Topic {topic}, partition {partition}: the broker does not have offsets {expected} to {first - 1} any "
+                "more; what they held has not landed."
+            )
+        if first < expected:
+            self._left_alone.add(place)
+            self._consumer.pause([TopicPartition(topic, partition)])
+            self._say(
+                f"Topic {topic}, partition {partition} begins anew at offset {first}, and {expected} was to come: it "
+                "was made again, and is left alone. Give the new topic a name of its own."
+            )
+        return first >= expected
+
+    def _tell(self, sentence: str) -> None:
+        """Say it once, however often it comes."""
+        if sentence != self._said:
+            self._say(sentence)
+        self._said = sentence
+
+    def _land_partition(self, source: StreamedSource, rows: Sequence[Message]) -> None:
+        topic, partition = rows[0].topic, rows[0].partition
+        self._decoders[topic].rows(rows, "_fs_batch")
+
+        def covered() -> Covered | None:
+            """Of these rows what is not in yet, whoever landed the rest."""
+            after = self._landing.next_offset(source, topic, partition) or 0
+            if after > rows[-1].offset:
+                return None
+            if after > rows[0].offset:
+                self._connection.execute(f"delete from _fs_batch where _offset < {after}")
+            return Covered(0, topic, partition, max(after, rows[0].offset), rows[-1].offset)
+
+        if self._landing.commit(self._connection, source, "_fs_batch", covered):
+            ((rows_in, dead),) = self._connection.execute(
+                "select count(*), count(_fs_reason) from _fs_batch"
+            ).fetchall()
+            self.counts.landed[source.name] += rows_in - dead
+            self.counts.dead[source.name] += dead
+
+    def _assigned(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        """Begin where the landing ends. The group's own offsets are not asked: they know nothing of it."""
+        self.joined = True
+        for one in partitions:
+            place = one.topic, one.partition
+            after = self._landing.next_offset(self._sources[one.topic], *place)
+            self._left_alone.discard(place)
+            self._begins.pop(place, None)
+            if after is None:
+                one.offset = OFFSET_BEGINNING
+            else:
+                self._begins[place] = one.offset = after
+        consumer.assign(list(partitions))

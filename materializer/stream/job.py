@@ -1,0 +1,77 @@
+"""The stream as a process: topics into the landing, and the landing kept, until it is told to stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import duckdb
+
+from materializer.errors import InputError
+from materializer.project.manifest import load_manifest
+from materializer.project.settings import Project
+from materializer.stream.keep import Keeper
+from materializer.stream.landing import write_manifest
+from materializer.stream.place import landing_of
+from materializer.stream.source import streamed_sources
+from materializer.stream.wire import reader_of
+
+# A batch of nothing makes the metrics anew at most so often, in seconds.
+_MEASURED = 1.0
+
+
+def run_stream(
+    project: Project,
+    namespace: str,
+    clock: Callable[[], datetime],
+    settings: Mapping[str, Any],
+    most: int,
+    linger: float,
+    until_idle: float | None,
+    metrics_port: int | None,
+    stop: Callable[[], bool],
+    say: Callable[[str], None],
+) -> Any:
+    """Land events until `stop`, or until none came for `until_idle` seconds, and give the counts.
+
+    Raises:
+        ProjectError, DefinitionError: where the project says too little of its streamed sources.
+        StreamError, InputError: where no broker answers, none of the topics is there, the landing cannot be written, or
+            the extra `kafka` is not installed.
+    """
+    try:
+        from materializer.stream.consume import Stream
+        from materializer.stream.metrics import Metrics
+    except ModuleNotFoundError as error:
+        if error.name not in ("confluent_kafka", "prometheus_client"):
+            raise
+        raise InputError(f"{error.name} is not installed: pip install 'dbt-feature-store[kafka]'.") from None
+    sources = streamed_sources(load_manifest(project))
+    landing = landing_of(project, sources, clock)
+    readers = {name: reader_of(source, project.folder) for name, source in sources.items()}
+    landing.prepare()
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.execute("set timezone = 'UTC'")
+        stream = Stream(connection, landing, readers, settings, f"{namespace}.feature-store", say)
+        metrics = Metrics(metrics_port)
+        write_manifest(landing)
+        keeper = Keeper(landing, say)
+        listed = ", ".join(f"{source.topic} into {name}" for name, source in sources.items())
+        say(f"Reading {listed}; landing in {landing.folder}.")
+        try:
+            last = measured = time.monotonic()
+            for count in stream.batches(most, linger, stop):
+                now = time.monotonic()
+                last = now if count or not stream.joined else last
+                if now - measured > _MEASURED:
+                    metrics.show(stream.counts, stream.lag())
+                    measured = now
+                if until_idle is not None and now - last > until_idle:
+                    break
+        finally:
+            stream.close()
+            keeper.close()
+            metrics.close()
+        return stream.counts
