@@ -42,22 +42,35 @@ function soft(text) {
 }
 
 function icon(...paths) {
-  return s('svg', { width: 18, height: 18, viewBox: '0 0 18 18', 'aria-hidden': 'true', class: 'icon' },
-    paths.map((d) => s('path', { d })));
+  return s(
+    'svg',
+    { width: 18, height: 18, viewBox: '0 0 18 18', 'aria-hidden': 'true', class: 'icon' },
+    paths.map((d) => s('path', { d })),
+  );
 }
 
 let saying;
 function say(text) {
   clearTimeout(saying);
-  saying = setTimeout(() => { byId('live').textContent = text; }, 300);
+  saying = setTimeout(() => {
+    byId('live').textContent = text;
+  }, 300);
 }
 
 // What a browser keeps for this page; from a file some keep nothing.
 const kept = {
   get(name) {
-    try { return localStorage.getItem('feature-catalog-' + name); } catch { return null; }
+    try {
+      return localStorage.getItem('feature-catalog-' + name);
+    } catch {
+      return null;
+    }
   },
   set(name, value) {
-    try { localStorage.setItem('feature-catalog-' + name, value); } catch { /* then it is not kept */ }
+    try {
+      localStorage.setItem('feature-catalog-' + name, value);
+    } catch {
+      /* then it is not kept */
+    }
   },
 };
