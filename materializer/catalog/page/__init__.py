@@ -34,6 +34,7 @@ SCRIPTS = (
     "facets.js",
     "table.js",
     "lists.js",
+    "views.js",
     "home.js",
     "feature.js",
     "view.js",

@@ -2,6 +2,9 @@
 
 const read = (id) => JSON.parse(byId(id).textContent);
 const head = read('head');
+head.views.forEach((view) => {
+  view.owner = head.owners[view.owner];
+});
 const served = document.documentElement.dataset.served === 'yes';
 
 // Thrown by what needs a part that the browser has not come to yet; the page is drawn again when it has.
@@ -26,14 +29,35 @@ function once(make) {
 }
 
 const named = (list) => new Map(list.map((thing, index) => [thing.name, index]));
-const viewNumbers = named(head.views), serviceNumbers = named(head.services), entityNumbers = named(head.entities);
+const viewNumbers = named(head.views),
+  serviceNumbers = named(head.services),
+  entityNumbers = named(head.entities);
 const features = () => part('features');
 
-const models = once(() => part('relations').models.map(([name, description, kind, materialized, file, status]) =>
-  ({ name, description, kind, materialized, file, status })));
-const sources = once(() => part('relations').sources.map(([name, description, location, rows, newest, columns, warn, error]) =>
-  ({ name, description, location, rows, newest, columns, warn, error })));
-const modelNumbers = once(() => named(models())), sourceNumbers = once(() => named(sources()));
+const models = once(() =>
+  part('relations').models.map(([name, description, kind, materialized, file, status]) => ({
+    name,
+    description,
+    kind,
+    materialized,
+    file,
+    status,
+  })),
+);
+const sources = once(() =>
+  part('relations').sources.map(([name, description, location, rows, newest, columns, warn, error]) => ({
+    name,
+    description,
+    location,
+    rows,
+    newest,
+    columns,
+    warn,
+    error,
+  })),
+);
+const modelNumbers = once(() => named(models())),
+  sourceNumbers = once(() => named(sources()));
 
 // A view, model or source with all that is known of it; null where there is none of that name.
 function whole(kind, name) {
@@ -78,13 +102,16 @@ const referenceOf = (index) => `${head.views[features().view[index]].name}:${fea
 // Where the features of a view begin in the index: they stand in the order of the views.
 const firstFeature = once(() => {
   let next = 0;
-  return head.views.map((view) => { next += view.features; return next - view.features; });
+  return head.views.map((view) => {
+    next += view.features;
+    return next - view.features;
+  });
 });
 
 function feature(reference) {
   const [name, column] = split(reference);
   const view = viewNumbers.has(name) ? whole('view', name) : null;
-  return view && view.features.find((one) => one.name === column) || null;
+  return (view && view.features.find((one) => one.name === column)) || null;
 }
 
 const findings = () => part('findings').findings;

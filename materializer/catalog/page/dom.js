@@ -34,29 +34,43 @@ function refill(parent, ...children) {
   parent.replaceChildren(fragment);
 }
 
-// A name may break after what joins its words, and is never cut.
+// A name may break after what joins its words, and is never cut. Short ones stay whole: each place to break costs time.
 function soft(text) {
-  const parts = String(text).split(/(?<=[_:./])/);
-  return parts.flatMap((part, index) => (index ? [h('wbr'), part] : [part]));
+  const whole = String(text);
+  if (whole.length <= 16) return whole;
+  return whole.split(/(?<=[_:./])/).flatMap((part, index) => (index ? [h('wbr'), part] : [part]));
 }
 
 function icon(...paths) {
-  return s('svg', { width: 18, height: 18, viewBox: '0 0 18 18', 'aria-hidden': 'true', class: 'icon' },
-    paths.map((d) => s('path', { d })));
+  return s(
+    'svg',
+    { width: 18, height: 18, viewBox: '0 0 18 18', 'aria-hidden': 'true', class: 'icon' },
+    paths.map((d) => s('path', { d })),
+  );
 }
 
 let saying;
 function say(text) {
   clearTimeout(saying);
-  saying = setTimeout(() => { byId('live').textContent = text; }, 300);
+  saying = setTimeout(() => {
+    byId('live').textContent = text;
+  }, 300);
 }
 
 // What a browser keeps for this page; from a file some keep nothing.
 const kept = {
   get(name) {
-    try { return localStorage.getItem('feature-catalog-' + name); } catch { return null; }
+    try {
+      return localStorage.getItem('feature-catalog-' + name);
+    } catch {
+      return null;
+    }
   },
   set(name, value) {
-    try { localStorage.setItem('feature-catalog-' + name, value); } catch { /* then it is not kept */ }
+    try {
+      localStorage.setItem('feature-catalog-' + name, value);
+    } catch {
+      /* then it is not kept */
+    }
   },
 };

@@ -1,6 +1,8 @@
 // Numbers, shares, moments and ages as they are read. Ages are as of the build: no clock is read here.
 
-const THIN = '\u202f', NBSP = '\u00a0', DASH = '\u2013';
+const THIN = '\u202f',
+  NBSP = '\u00a0',
+  DASH = '\u2013';
 
 function number(value) {
   if (value === null || value === undefined) return DASH;
@@ -26,7 +28,11 @@ const moment = (text) => (text ? `${text.slice(0, 10)} ${text.slice(11, 16)} UTC
 
 function duration(seconds) {
   if (seconds === null || seconds === undefined) return DASH;
-  for (const [size, unit] of [[86400, 'd'], [3600, 'h'], [60, 'min']]) {
+  for (const [size, unit] of [
+    [86400, 'd'],
+    [3600, 'h'],
+    [60, 'min'],
+  ]) {
     if (seconds >= size) return `${Math.round(seconds / size)}${NBSP}${unit}`;
   }
   return `${seconds < 10 ? Number(seconds.toFixed(1)) : Math.round(seconds)}${NBSP}s`;

@@ -5,16 +5,20 @@ function hop(reference) {
   const [name, column] = split(reference);
   const thing = relation(name);
   const found = thing && thing.up && thing.up[column];
-  return found ? { steps: found[0], values: found[1], counts: found[2], rows: rowSet(found[3]), problem: found[4] } : null;
+  return found
+    ? { steps: found[0], values: found[1], counts: found[2], rows: rowSet(found[3]), problem: found[4] }
+    : null;
 }
 // The columns that decide which rows a column has; neighbours share one set.
 const rowSet = (number) => (typeof number === 'number' ? part('row-sets').sets[number] : []);
 const setsOf = once(() => {
   const by = new Map();
-  part('row-sets').sets.forEach((set, number) => set.forEach((reference) => {
-    if (!by.has(reference)) by.set(reference, []);
-    by.get(reference).push(number);
-  }));
+  part('row-sets').sets.forEach((set, number) =>
+    set.forEach((reference) => {
+      if (!by.has(reference)) by.set(reference, []);
+      by.get(reference).push(number);
+    }),
+  );
   return by;
 });
 function hopsDown(reference) {
@@ -28,18 +32,24 @@ const decides = (found) => found.rows.filter((origin) => !found.values.includes(
 // The columns that a column is made of, with theirs, up to a bound: {columns, edges, cut}. With `rows`, what only
 // decides which rows there are as well. An edge is [from, to, kind]; a relation whose rows are counted is `name:*`.
 function walkUp(start, { rows = false, most = 160 } = {}) {
-  const columns = new Set([start]), edges = [], waiting = [start];
+  const columns = new Set([start]),
+    edges = [],
+    waiting = [start];
   let cut = 0;
   const reach = (from, to, kind) => {
     if (!columns.has(from)) {
-      if (columns.size >= most) { cut++; return; }
+      if (columns.size >= most) {
+        cut++;
+        return;
+      }
       columns.add(from);
       waiting.push(from);
     }
     edges.push([from, to, kind]);
   };
   while (waiting.length) {
-    const at = waiting.shift(), [name, column] = split(at);
+    const at = waiting.shift(),
+      [name, column] = split(at);
     if (column === '*') {
       // Rows that are counted are those of what the relation reads.
       const thing = relation(name);
@@ -57,11 +67,16 @@ function walkUp(start, { rows = false, most = 160 } = {}) {
 
 // The columns that hold a column's values, or count its rows, further down; services at the end.
 function walkDown(start, { most = 80, kinds = ['values', 'counts'], services = true } = {}) {
-  const columns = new Set([start]), edges = [], waiting = [start];
+  const columns = new Set([start]),
+    edges = [],
+    waiting = [start];
   let cut = 0;
   const reach = (from, to, kind) => {
     if (!columns.has(to)) {
-      if (columns.size >= most) { cut++; return; }
+      if (columns.size >= most) {
+        cut++;
+        return;
+      }
       columns.add(to);
       waiting.push(to);
     }
@@ -78,10 +93,11 @@ function walkDown(start, { most = 80, kinds = ['values', 'counts'], services = t
 const servicesOf = (() => {
   const by = once(() => {
     const map = new Map();
-    for (const one of head.services) for (const reference of one.features) {
-      if (!map.has(reference)) map.set(reference, []);
-      map.get(reference).push(one.name);
-    }
+    for (const one of head.services)
+      for (const reference of one.features) {
+        if (!map.has(reference)) map.set(reference, []);
+        map.get(reference).push(one.name);
+      }
     return map;
   });
   return (reference) => by().get(reference) || [];
@@ -89,11 +105,16 @@ const servicesOf = (() => {
 
 // Which features hold a column's values, and of how many it only decides the rows, however far down.
 function reaches(start) {
-  const values = new Set(), deciding = new Set();
-  const seen = new Map([[start, 1]]), waiting = [start], done = new Set();
+  const values = new Set(),
+    deciding = new Set();
+  const seen = new Map([[start, 1]]),
+    waiting = [start],
+    done = new Set();
   while (waiting.length) {
-    const at = waiting.pop(), carries = seen.get(at) === 1;
-    if (at !== start && viewNumbers.has(split(at)[0]) && featureNumbers().has(at)) (carries ? values : deciding).add(at);
+    const at = waiting.pop(),
+      carries = seen.get(at) === 1;
+    if (at !== start && viewNumbers.has(split(at)[0]) && featureNumbers().has(at))
+      (carries ? values : deciding).add(at);
     const go = (to, level) => {
       const before = seen.get(to);
       if (before && before <= level) return;
@@ -113,7 +134,8 @@ function reaches(start) {
 
 // Of a relation: the features made of any of its columns or of its rows, and those whose rows only depend on it.
 function reachesOfRelation(thing) {
-  const values = new Set(), rows = new Set();
+  const values = new Set(),
+    rows = new Set();
   const starts = distinct([...Object.keys(thing.down || {}), ...(thing.columns || []).map((column) => column.name)]);
   for (const column of starts) {
     const all = reaches(`${thing.name}:${column}`);
@@ -127,9 +149,12 @@ function reachesOfRelation(thing) {
 
 // How a column is computed, outermost first: only the steps that compute. A step is {reference, name, part, texts}.
 function derivation(start, most = 60) {
-  const out = [], seen = new Set([start]), waiting = [start];
+  const out = [],
+    seen = new Set([start]),
+    waiting = [start];
   while (waiting.length && out.length < most) {
-    const at = waiting.shift(), found = hop(at);
+    const at = waiting.shift(),
+      found = hop(at);
     if (!found) continue;
     const [, column] = split(at);
     // Branches of one UNION give several expressions for one name in one part: they are one step.
@@ -143,11 +168,21 @@ function derivation(start, most = 60) {
     // The outermost step is the column itself, whatever it is called inside.
     if (own.length) own[0] = { ...own[0], name: column, whole: true };
     // One branch that computes, beside others that take a column over as it is.
-    if (own.length === 1 && own[0].name === column && own[0].part && found.values.length === 1 && !own[0].texts.some((text) => text.includes(split(found.values[0])[1]))) {
+    if (
+      own.length === 1 &&
+      own[0].name === column &&
+      own[0].part &&
+      found.values.length === 1 &&
+      !own[0].texts.some((text) => text.includes(split(found.values[0])[1]))
+    ) {
       own[0] = { ...own[0], texts: [...own[0].texts, split(found.values[0])[1]] };
     }
     out.push(...own);
-    for (const from of found.values) if (!seen.has(from)) { seen.add(from); waiting.push(from); }
+    for (const from of found.values)
+      if (!seen.has(from)) {
+        seen.add(from);
+        waiting.push(from);
+      }
   }
   return out;
 }

@@ -1,7 +1,10 @@
 // Where the boxes of a lineage drawing stand: in columns from left to right by the longest way from a source; within a
 // column in an order that crosses few edges, at the height of what they are joined to.
 
-const GAP_X = 38, GAP_Y = 14, ROW = 22, HEAD = 24;
+const GAP_X = 38,
+  GAP_Y = 14,
+  ROW = 22,
+  HEAD = 24;
 
 // `boxes`: [{id, width, height, rows}], `joins`: [[from, to]] between ids. Sets x and y of each box, and returns the size
 // and the bends of the edges that pass a column by: {width, height, bends: Map(from and to -> [[x, y]])}.
@@ -23,7 +26,9 @@ function layout(boxes, joins) {
   boxes.forEach((box) => rankOf(box.id, new Set()));
 
   // An edge over several columns holds a place in each that it passes.
-  const nodes = [...boxes], links = [], bends = new Map();
+  const nodes = [...boxes],
+    links = [],
+    bends = new Map();
   for (const [from, to] of edges) {
     let last = from;
     const passed = [];
@@ -42,18 +47,30 @@ function layout(boxes, joins) {
   const columns = [];
   nodes.forEach((node) => (columns[rank.get(node.id)] ||= []).push(node));
   const all = new Map(nodes.map((node) => [node.id, node]));
-  const left = new Map(nodes.map((node) => [node.id, []])), right = new Map(nodes.map((node) => [node.id, []]));
-  links.forEach(([from, to]) => { right.get(from).push(all.get(to)); left.get(to).push(all.get(from)); });
+  const left = new Map(nodes.map((node) => [node.id, []])),
+    right = new Map(nodes.map((node) => [node.id, []]));
+  links.forEach(([from, to]) => {
+    right.get(from).push(all.get(to));
+    left.get(to).push(all.get(from));
+  });
 
-  const number = () => columns.forEach((column) => column.forEach((node, index) => { node.order = index; }));
-  const mean = (near, key, otherwise) => (near.length ? near.reduce((sum, node) => sum + node[key], 0) / near.length : otherwise);
+  const number = () =>
+    columns.forEach((column) =>
+      column.forEach((node, index) => {
+        node.order = index;
+      }),
+    );
+  const mean = (near, key, otherwise) =>
+    near.length ? near.reduce((sum, node) => sum + node[key], 0) / near.length : otherwise;
   number();
   for (let turn = 0; turn < 8; turn++) {
     const side = turn % 2 ? right : left;
     for (const column of turn % 2 ? [...columns].reverse() : columns) {
       const wish = new Map(column.map((node) => [node.id, mean(side.get(node.id), 'order', node.order)]));
       column.sort((a, b) => wish.get(a.id) - wish.get(b.id) || a.order - b.order);
-      column.forEach((node, index) => { node.order = index; });
+      column.forEach((node, index) => {
+        node.order = index;
+      });
     }
   }
 
@@ -79,8 +96,12 @@ function layout(boxes, joins) {
     }
   }
   const top = Math.min(...nodes.map((node) => node.y));
-  nodes.forEach((node) => { node.y = Math.round(node.y - top); });
-  const places = new Map([...bends].map(([key, passed]) => [key, passed.map((stop) => [stop.x, stop.span, stop.y + stop.height / 2])]));
+  nodes.forEach((node) => {
+    node.y = Math.round(node.y - top);
+  });
+  const places = new Map(
+    [...bends].map(([key, passed]) => [key, passed.map((stop) => [stop.x, stop.span, stop.y + stop.height / 2])]),
+  );
   return { width: x - GAP_X, height: Math.max(...nodes.map((node) => node.y + node.height)), bends: places };
 }
 
@@ -93,7 +114,12 @@ function place(column, wished) {
       const before = groups[groups.length - 1];
       if (before.sum / before.n + before.size <= group.sum / group.n) break;
       groups.pop();
-      group = { from: before.from, size: before.size + group.size, sum: before.sum + group.sum - before.size * group.n, n: before.n + group.n };
+      group = {
+        from: before.from,
+        size: before.size + group.size,
+        sum: before.sum + group.sum - before.size * group.n,
+        n: before.n + group.n,
+      };
     }
     groups.push(group);
   });

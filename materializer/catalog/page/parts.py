@@ -37,10 +37,12 @@ def parts(document: Document) -> tuple[str, list[str]]:
         for start, texts in _pieces({**thing, **lineage.of(thing["name"])} for thing in document.get(kind) or []):
             starts.append(start)
             blocks.append(_script(f"{kind}-{start}", "[" + ",".join(texts) + "]"))
+    owners: list[Document | None] = []
     head = {
         "project": document["project"],
-        "views": [_view_row(view, found, asked) for view in document["views"]],
-        "entities": document.get("entities") or [],
+        "views": [_view_row(view, found, asked, owners) for view in document["views"]],
+        "owners": owners,
+        "entities": [{**entity, "views": len(entity.get("views") or [])} for entity in document.get("entities") or []],
         "services": [{**service, **lineage.of(service["name"])} for service in document.get("services") or []],
         "counts": {
             "features": sum(len(view["features"]) for view in document["views"]),
@@ -54,15 +56,20 @@ def parts(document: Document) -> tuple[str, list[str]]:
     return _json(head), blocks
 
 
-def _view_row(view: Document, found: Counter[str], asked: dict[str, list[str]]) -> Document:
-    """What a list needs of a view."""
+def _view_row(
+    view: Document, found: Counter[str], asked: dict[str, list[str]], owners: list[Document | None]
+) -> Document:
+    """What a list needs of a view; its owner by the number in `owners`."""
+    owner = view.get("owner")
+    if owner not in owners:
+        owners.append(owner)
     freshness, online = view.get("freshness") or {}, view.get("online") or {}
     features = view["features"]
     services = {name for feature in features for name in asked.get(f"{view['name']}:{feature['name']}", ())}
     return {
         "name": view["name"],
         "description": view.get("description") or "",
-        "owner": view.get("owner"),
+        "owner": owners.index(owner),
         "tags": view.get("tags") or [],
         "entities": view["entities"],
         "features": len(features),
@@ -70,11 +77,10 @@ def _view_row(view: Document, found: Counter[str], asked: dict[str, list[str]]) 
         "types": sorted({_family(feature.get("type")) for feature in features}),
         "services": sorted(services),
         "used": len(view.get("used_by") or []),
-        "reads": view.get("reads") or [],
         "status": freshness.get("status"),
         "newest": freshness.get("newest_event"),
         "ttl": view.get("ttl_seconds"),
-        "online": {name: online.get(name) for name in ("wanted", "published", "rows", "last_run", "error")},
+        "online": {name: online.get(name) for name in ("wanted", "published", "rows", "last_run")},
         "problem": view.get("problem"),
         "found": found[view["name"]],
     }
@@ -113,7 +119,8 @@ def _features(document: Document, asked: dict[str, list[str]]) -> Document:
             columns["sql"].append(
                 " ".join([*(step[1] for step in steps), on_demand.get("expression") or ""]).strip()[:300]
             )
-    return {"types": list(types), "families": list(families), **columns}
+    reads = [view.get("reads") or [] for view in document["views"]]
+    return {"types": list(types), "families": list(families), "reads": reads, **columns}
 
 
 def _relations(document: Document) -> Document:

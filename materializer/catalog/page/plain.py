@@ -14,7 +14,7 @@ def plain(document: dict[str, Any]) -> str:
     lines = [
         '<div class="plain">',
         f"<h1>{_text(document['project']['name'])}</h1>",
-        f"<p>{len(views)} feature views, {count} features, as of {_text(document['project']['built_at'])}. With"
+        f"<p>{len(views)} feature views, {count} features, as of {_moment(document['project']['built_at'])}. With"
         " JavaScript this page searches, draws lineage and shows statistics; the list is the same.</p>",
     ]
     if not views:
@@ -47,6 +47,10 @@ def plain(document: dict[str, Any]) -> str:
         lines.append("</dl></section>")
     lines.append("</div>")
     return "\n".join(lines)
+
+
+def _moment(text: str) -> str:
+    return f"{_text(text[:16]).replace('T', ' ')} UTC"
 
 
 def _text(value: object) -> str:
