@@ -45,14 +45,24 @@ SOURCE = {
         }
     ],
 }  # fmt: skip
+# Views beside `spent`, with their join keys.
+VIEWS = {"windows": ["user_id"], "rank": ["user_id"], "still": ["user_id"]}
 FILES = {
     "models/models.yml": {
         "sources": [SOURCE],
-        "models": [{"name": "spent", "config": {"meta": {"feature_view": {
-            "entities": ["user_id"], "created_timestamp": "landed_at"}}}}],
+        "models": [
+            {"name": "spent", "config": {"meta": {"feature_view": {"entities": ["user_id"], "created_timestamp": "landed_at"}}}},
+            *({"name": name, "config": {"meta": {"feature_view": {"entities": entities}}}} for name, entities in VIEWS.items()),
+        ],
     },
     "models/spent.sql": "select user_id, purchased_at as event_timestamp, _landed_at as landed_at, sum(amount) over "
     "(partition by user_id order by purchased_at, purchase_id) as spent from {{ source('shop', 'purchases') }}",
+    "models/windows.sql": "{{ feature_store.window_aggregates(ref('first_of_each'), 'user_id', 'purchased_at', "
+    "[{'name': 'n', 'function': 'count'}, {'name': 'total', 'function': 'sum', 'expression': 'amount'}], ['7 days'], created_timestamp='_landed_at') }}",
+    "models/first_of_each.sql": "select *\nfrom {{ source('shop', 'purchases') }}\n"
+    "qualify row_number() over (partition by purchase_id order by _landed_at, _offset) = 1",
+    "models/rank.sql": "select\n    user_id,\n    event_timestamp,\n    rank() over (order by spent) as place\nfrom {{ ref('spent') }}",
+    "models/still.sql": "select 1 as user_id, timestamp '2026-01-01' as event_timestamp, 2 as age",
 }  # fmt: skip
 
 
@@ -228,7 +238,7 @@ def test_what_lands_is_a_source_like_any_other(project: DbtProject, broker: kafk
     assert landed(project, "count(*), count(distinct _offset), max(_seq)") == [(501, 501, 2)]
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(50, marks=[pytest.mark.soak, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize("kills", [4, pytest.param(50, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
 def test_killed_at_random_moments_it_lands_each_event_once(
     kills: int, project: DbtProject, broker: kafka.Broker, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -539,3 +549,26 @@ def test_what_is_not_there_is_named(project: DbtProject, broker: kafka.Broker) -
     assert "under which target 'dev' attaches no landing.duckdb" in unknown
     nobody = run("feature-store", "stream", "--project-dir", str(project.folder))
     assert nobody.code == 2 and "No Kafka broker is named" in nobody.err
+
+
+def test_it_is_explained_which_views_stream(project: DbtProject) -> None:
+    def explained() -> Ran:
+        return run("feature-store", "stream", "--explain", "--project-dir", str(project.folder))
+
+    said = explained()
+    assert said.out.splitlines() == [
+        "rank: does not stream, as its window is over the rows of all entities.",
+        "    models/rank.sql:4  RANK() OVER (ORDER BY spent)",
+        "spent: streams by user_id, from shop.purchases.",
+        "still: does not stream, as it reads no streamed source.",
+        "windows: does not stream, as its window is over the rows of several entities: 'purchases.user_id' is not among what it goes by.",
+        "    models/first_of_each.sql:3  ROW_NUMBER() OVER (PARTITION BY purchase_id ORDER BY _landed_at, _offset) = 1",
+        "    To mend it: say in source 'shop.purchases' what the id decides, `stream: {determines: {purchase_id: [user_id]}}`, or partition by user_id too.",
+    ], said  # fmt: skip
+    models = project.folder / "models" / "models.yml"
+    models.write_text(
+        models.read_text().replace("key: user_id", "key: user_id\n              determines: {purchase_id: [user_id]}")
+    )
+    project.dbt("parse")
+    said = explained()
+    assert "windows: streams by user_id, from shop.purchases." in said.out, said
