@@ -157,6 +157,7 @@ def _begin(
         "nodes": nodes, "exposures": exposures, "metadata": {"adapter_type": adapter, "project_name": project},
     }  # fmt: skip
     _graph, _views = Graph(manifest, lambda node: built.get(node["unique_id"])), views
+    gc.freeze()
 
 
 def _read_portion(portion: Sequence[str], above: Mapping[str, tuple[Mapping[str, str], str, str | None]]) -> list[Read]:
@@ -164,7 +165,10 @@ def _read_portion(portion: Sequence[str], above: Mapping[str, tuple[Mapping[str,
     reader = Reader(_graph)  # trees of models that were read are let go
     for unique_id, (columns, may_have, problem) in above.items():
         reader.know(unique_id, dict(columns), may_have, problem)
-    return [read for _, read in _read(reader, portion, _views)]
+    reads = [read for _, read in _read(reader, portion, _views)]
+    del reader
+    gc.collect()  # trees are circles
+    return reads
 
 
 @contextmanager
