@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import sync_playwright
 
 from materializer import FeatureStore
 from materializer.catalog.files import write
@@ -21,6 +22,7 @@ from tests.support.serving import serving
 from tests.support.shop import built_shop
 
 NAMESPACE = "catalog-served"
+CHROMIUM = "/usr/bin/chromium"
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +124,24 @@ def test_with_keys_it_is_for_those_who_may_read_every_view(file: Path, redis_url
         asked = {"features": ["user_features:age"], "entities": [{"user_id": 1}]}
         assert client.post("/v1/features", json=asked, headers=basic(some)).json()["rows"] == [[31]]
         assert client.post("/v1/features", json=asked).headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="needs Debian's chromium")
+def test_a_browser_asks_for_the_key_once_and_looks_values_up_with_it(
+    file: Path, redis_url: str, tmp_path: Path
+) -> None:
+    text, key = new_key("people", ["*"], ["*"])
+    entry = {field: getattr(key, field) for field in ("name", "sha256", "services", "views")}
+    (tmp_path / "keys.json").write_text(json.dumps({"keys": [entry]}))
+    options = ("--catalog", str(file), "--api-keys", str(tmp_path / "keys.json"))
+    with serving(redis_url, *options, namespace=NAMESPACE) as (client, _), sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_context(http_credentials={"username": "me", "password": text}).new_page()
+        errors: list[str] = []
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.goto(f"{client.base_url}/#/lookup?of=user_features")
+        page.locator("#key-user_id").fill("2")
+        page.get_by_role("button", name="Look up").click()
+        page.wait_for_selector(".answer")
+        assert "9007199254740993" in page.locator(".answer").inner_text() and errors == []
+        browser.close()
