@@ -635,6 +635,35 @@ class FeatureStore:
         with self._warehouse() as warehouse:
             return get_statistics(warehouse, manifest, registry.view(view), features, start, end, compare)
 
+    def get_catalog(
+        self,
+        light: bool = False,
+        statistics: bool = True,
+        *,
+        seconds: float = 60.0,
+        built_at: datetime | str | None = None,
+        workers: int | None = 1,
+    ) -> dict[str, Any]:
+        """Everything that is known of the project, as one value of dicts and lists (docs/catalog-document.md).
+
+        What cannot be found out does not stop the rest: it is said where it is missing.
+
+        Args:
+            light: without SQL and history.
+            statistics: whether values are looked at.
+            seconds: how long the warehouse is asked about rows; columns, lineage and lint are not counted.
+            built_at: the moment that ages are told against; default ``SOURCE_DATE_EPOCH``, else now.
+            workers: how many processes read SQL; None for one a core where there is much of it. With more than one a
+                script of yours needs ``if __name__ == "__main__":``, as everywhere where Python starts processes.
+
+        Raises:
+            ProjectError: where there is no manifest of this target.
+        """
+        from materializer.catalog.document import Options, build, moment_of_build
+
+        options = Options(moment_of_build(built_at), light, statistics, seconds, workers)
+        return build(self.project, self.namespace, lambda: self._client, self._redis_url, options)
+
     # Parts.
 
     @cached_property

@@ -43,6 +43,8 @@ _file = click.Path(dir_okay=False, path_type=Path)
               help="With --log-features: the share of requests.")  # fmt: skip
 @click.option("--log-seconds", default=60.0, show_default=True, type=click.FloatRange(0, min_open=True),
               help="With --log-features: how long a row waits for its file.")  # fmt: skip
+@click.option("--catalog", "catalog_file", type=_file, metavar="FILE",
+              help="The catalog.json shown at /. Default: the project's, where there is one.")  # fmt: skip
 def serve(
     host: str,
     port: int,
@@ -63,6 +65,7 @@ def serve(
     log_features: Path | None,
     log_sample: float,
     log_seconds: float,
+    catalog_file: Path | None,
 ) -> None:
     """Serve features over HTTP. Needs Redis alone: no dbt project, no warehouse.
 
@@ -97,8 +100,13 @@ def serve(
         )
     limits = Limits(max_body, max_entities, max_features, rate)
     keys_file, audit_file, log_folder = (path and str(path) for path in (api_keys, audit_log, log_features))
-    settings = Settings(namespace, keys_file, limits, audit_file, audit_reads, log_folder, log_sample, log_seconds)
-    url = default_url(redis_url, project_in_reach())
+    folder = project_in_reach()
+    shown = catalog_file or (Path(folder) / "target" / "feature_store" / "catalog.json" if folder else None)
+    settings = Settings(
+        namespace, keys_file, limits, audit_file, audit_reads, log_folder, log_sample, log_seconds,
+        shown and str(shown.resolve()),
+    )  # fmt: skip
+    url = default_url(redis_url, folder)
     os.environ["FEATURE_STORE_REDIS_URL"] = url
     os.environ["FEATURE_STORE_SERVE"] = json.dumps(asdict(settings))
     scheme = "https" if tls_cert else "http"

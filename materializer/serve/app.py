@@ -39,6 +39,7 @@ from materializer.serve.asked import (
     read_rows,
 )
 from materializer.serve.audit import Audit
+from materializer.serve.catalog import Catalog
 from materializer.serve.description import JSON, ROUTES, TEXT
 from materializer.serve.keys import Caller, ForbiddenError, Gate, read_keys
 from materializer.serve.metrics import Metrics
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("materializer")
 _VERSION = version("dbt-feature-store")
 # A caller's own name for a request, where it is one that tells nothing else.
+_IN_A_BROWSER = 'Basic realm="Feature server: the key is the password", charset="UTF-8"'
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
@@ -67,6 +69,7 @@ class Settings:
     log_folder: str | None = None
     log_sample: float = 0.1
     log_seconds: float = 60.0
+    catalog_file: str | None = None
 
 
 def from_environment() -> FastAPI:
@@ -100,6 +103,8 @@ def application(settings: Settings, url: str) -> FastAPI:
         app.get(path, **described[path])(server.route(path, work))
     for path, work in (("/health", server.health), ("/ready", server.ready), ("/metrics", server.metrics_text)):
         app.get(path, **described[path])(server.route(path, work, guarded=False))
+    for path, work in (("/", server.catalog_page), ("/catalog.json", server.catalog_document)):
+        app.get(path, include_in_schema=False)(server.route(path, work))
     app.get("/docs", include_in_schema=False)(lambda: HTMLResponse(_docs()))
     return app
 
@@ -127,6 +132,7 @@ class _Server:
         self._gate = Gate(read_keys(Path(settings.keys_file)) if settings.keys_file else (), settings.limits.rate)
         self._metrics = Metrics()
         self._audit = Audit(settings.audit_file, settings.audit_reads)
+        self._catalog = Catalog(Path(settings.catalog_file) if settings.catalog_file else None)
         self._log: FeatureLog | None = None
         if settings.log_folder:
             from materializer.serve.feature_log import FeatureLog  # Arrow's arrays load pandas, where it is installed
@@ -229,6 +235,16 @@ class _Server:
             raise ForbiddenError(f"The key '{caller.name}' may not read view '{name}'.")
         return encode(view_json((await self._registry()).view(name)))
 
+    async def catalog_page(self, request: Request, caller: Caller) -> Response:
+        """The catalog, for people."""
+        _check_reads_all(caller)
+        return await run_in_threadpool(self._catalog.page, request)
+
+    async def catalog_document(self, request: Request, caller: Caller) -> Response:
+        """The catalog's document."""
+        _check_reads_all(caller)
+        return await run_in_threadpool(self._catalog.document, request)
+
     # Is it well.
 
     async def health(self, request: Request, caller: Caller) -> bytes:
@@ -289,7 +305,7 @@ class _Server:
             except ClientDisconnect:
                 response = Response(status_code=499)  # which nobody sees: the caller left before all had come
             except FeatureStoreError as error:
-                response = refusal(error)
+                response = refusal(error, _IN_A_BROWSER if path in ("/", "/catalog.json") else "Bearer")
                 if guarded:
                     self._audit.refused(path, caller.name if caller else None, response.status_code)
             except Exception:
@@ -314,6 +330,12 @@ def _check_rights(caller: Caller, asked: Asked) -> None:
         view, _ = split_reference(reference)
         if not caller.may_read_view(view):
             raise ForbiddenError(f"The key '{caller.name}' may not read view '{view}'.")
+
+
+def _check_reads_all(caller: Caller) -> None:
+    """The catalog tells of every view: SQL, statistics, values. It is for who may read all of them."""
+    if "*" not in caller.views:
+        raise ForbiddenError(f"The key '{caller.name}' may not read every view, and the catalog tells of all of them.")
 
 
 def _docs() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import secrets
@@ -124,7 +125,9 @@ class Gate:
 
     def _known(self, authorization: str | None) -> Caller:
         scheme, _, text = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not text:
+        if scheme.lower() == "basic":  # a browser's prompt: the key is the password, whatever the name
+            text = _password(text)
+        if scheme.lower() not in ("bearer", "basic") or not text:
             raise UnauthorizedError("No API key came: send one as `Authorization: Bearer <key>`.")
         digest, found = _digest(text.strip()), None
         for known, caller in self._keys:  # all of them, so that the time tells nothing
@@ -133,6 +136,13 @@ class Gate:
         if found is None:
             raise UnauthorizedError("The API key is not known here.")
         return found
+
+
+def _password(text: str) -> str:
+    try:
+        return base64.b64decode(text.strip(), validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def _digest(text: str) -> str:

@@ -28,12 +28,12 @@ _ERRORS: tuple[tuple[type[Exception], int, str], ...] = (
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
-def refusal(error: FeatureStoreError) -> Response:
-    """The answer that an error is."""
+def refusal(error: FeatureStoreError, challenge: str = "Bearer") -> Response:
+    """The answer that an error is. A `challenge` of Basic has a browser ask for the key."""
     status, code = next((status, code) for kind, status, code in _ERRORS if isinstance(error, kind))
     headers = {}
     if isinstance(error, UnauthorizedError):
-        headers["WWW-Authenticate"] = "Bearer"
+        headers["WWW-Authenticate"] = challenge
     if isinstance(error, BusyError):
         headers["Retry-After"] = str(max(1, round(error.retry_after)))
     if isinstance(error, OnlineStoreError):
