@@ -56,7 +56,7 @@ def test_the_names_that_users_import_are_these() -> None:
     assert sorted(materializer.__all__) == materializer.__all__
     assert {
         "DefinitionError", "Entity", "Feature", "FeatureService", "FeatureStore", "FeatureStoreError", "FeatureView",
-        "InputError", "LeaseLostError", "MaterializationError", "NotFoundError", "OnlineResponse", "OnlineStoreError",
+        "InputError", "LandingError", "LeaseLostError", "MaterializationError", "NotFoundError", "OnlineResponse", "OnlineStoreError",
         "ProjectError", "Status", "TrainingSet", "ViewResult", "WarehouseError",
     } == set(materializer.__all__)  # fmt: skip
     for name in materializer.__all__:

@@ -18,7 +18,7 @@ ROOMS = {
     "sql": {"project"},
     "training": {"project", "warehouse"},
     "online": {"project", "warehouse"},
-    "serve": {"project", "warehouse", "online", "catalog"},
+    "serve": {"project", "warehouse", "online", "stream", "catalog"},
     "materialize": {"project", "warehouse", "online"},
     "stream": {"project", "warehouse", "sql", "online"},
     "diff": {"project", "warehouse", "sql"},

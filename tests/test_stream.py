@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
 import pyarrow as pa
 import pytest
 
 from materializer import DefinitionError, FeatureStore, InputError, LandingError, NotFoundError
+from materializer.serve.keys import new_key
 from materializer.stream.decode import Decoder, Message
 from materializer.stream.files import FileLanding
 from materializer.stream.landing import Covered
@@ -32,6 +34,7 @@ from materializer.stream.source import streamed_sources
 from tests.support import kafka
 from tests.support.command import Ran, assert_one_sentence, run
 from tests.support.dbt import DbtProject, copy_of, make_project
+from tests.support.serving import serving
 
 _numbers = itertools.count(1)
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -472,6 +475,41 @@ def test_many_pushes_at_once_are_all_in_and_none_twice(project: DbtProject, redi
     assert landed(project, "purchase_id, _offset") and landed(
         project, "count(*), count(distinct purchase_id), count(distinct _offset)"
     ) == [(12, 12, 12)]
+
+
+def test_a_push_over_http(project: DbtProject, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DBT_PROJECT_DIR", str(project.folder))
+    text, key = new_key("shop", [], [])
+    keys = tmp_path / "keys.json"
+    entries = [msgspec.structs.replace(key, push=("shop.purchases",)), new_key("reader", ["*"], ["*"])[1]]
+    keys.write_bytes(msgspec.json.encode({"keys": entries}))
+    with serving(redis_url, "--push", "--api-keys", str(keys), namespace="stream.http") as (client, _):
+        client.headers["authorization"] = f"Bearer {text}"
+
+        def push(rows: Any, source: str = "shop.purchases", **headers: str) -> tuple[int, Any]:
+            answer = client.post(f"/v1/push/{source}", json=rows, headers=headers)
+            return answer.status_code, answer.json()
+
+        rows = {"rows": [purchase(number) for number in range(3)]}
+        once = {"source": "shop.purchases", "rows": 3, "repeated": False}
+        assert push(rows, **{"idempotency-key": "a"}) == (200, once)
+        assert push(rows, "purchases", **{"idempotency-key": "a"}) == (200, once | {"repeated": True})
+        for body, status, said in (
+            (
+                {"rows": [{"user_id": None}]},
+                422,
+                "Row 0 of a push to 'shop.purchases' is no event of it: user_id is missing.",
+            ),
+            ({"row": []}, 400, "The body is not of the form"),
+        ):
+            found, answer = push(body)
+            assert found == status and answer["error"]["message"].startswith(said), answer
+        assert push(rows, "shop.orders")[0] == 403
+        until = time.monotonic() + 15
+        while not landed(project, "1"):
+            assert time.monotonic() < until, "readers do not see it"
+            time.sleep(0.1)
+        assert landed(project, "purchase_id") == [(0,), (1,), (2,)]
 
 
 # What goes wrong is said, and passes where it can.

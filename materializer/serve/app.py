@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from materializer.online.connect import connect, plain_errors
 from materializer.online.published import Reading, only_namespace
 from materializer.online.reader import OnlineReader
 from materializer.online.response import OnlineResponse
+from materializer.online.topology import server_time
 from materializer.online.urls import public_name, redis_url
 from materializer.project.definitions import Registry, split_reference
 from materializer.serve.answers import columns_answer, rows_answer
@@ -40,7 +41,7 @@ from materializer.serve.asked import (
 )
 from materializer.serve.audit import Audit
 from materializer.serve.catalog import Catalog
-from materializer.serve.description import JSON, ROUTES, TEXT
+from materializer.serve.description import JSON, PUSH, ROUTES, TEXT
 from materializer.serve.keys import Caller, ForbiddenError, Gate, read_keys
 from materializer.serve.metrics import Metrics
 from materializer.serve.refusals import envelope, http_error, refusal
@@ -49,6 +50,7 @@ from materializer.serve.values import encode, json_column, json_values
 
 if TYPE_CHECKING:
     from materializer.serve.feature_log import FeatureLog
+    from materializer.serve.pushes import Pushes
 
 _log = logging.getLogger("materializer")
 _VERSION = version("dbt-feature-store")
@@ -70,6 +72,8 @@ class Settings:
     log_sample: float = 0.1
     log_seconds: float = 60.0
     catalog_file: str | None = None
+    push_dir: str | None = None
+    push_target: str | None = None
 
 
 def from_environment() -> FastAPI:
@@ -101,6 +105,9 @@ def application(settings: Settings, url: str) -> FastAPI:
         ("/v1/views/{name}", server.view),
     ):
         app.get(path, **described[path])(server.route(path, work))
+    if settings.push_dir:
+        endpoint = server.route("/v1/push/{source}", server.pushed)
+        app.post("/v1/push/{source}", openapi_extra=PUSH, response_class=Response)(endpoint)
     for path, work in (("/health", server.health), ("/ready", server.ready), ("/metrics", server.metrics_text)):
         app.get(path, **described[path])(server.route(path, work, guarded=False))
     for path, work in (("/", server.catalog_page), ("/catalog.json", server.catalog_document)):
@@ -141,6 +148,13 @@ class _Server:
                 Path(settings.log_folder), settings.log_sample, settings.log_seconds, self._metrics
             )  # fmt: skip
         self._store = connect(url)
+        self._pushes: Pushes | None = None
+        if settings.push_dir:
+            from materializer.serve.pushes import Pushes
+            from materializer.stream.clock import StoreClock
+
+            clock = StoreClock(lambda: server_time(self._store, self._open().namespace))
+            self._pushes = Pushes(Path(settings.push_dir), settings.push_target, clock)
         self._reader: OnlineReader | None = None
         self._counted: Registry | None = None
 
@@ -152,6 +166,8 @@ class _Server:
         yield
         if self._log:
             await run_in_threadpool(self._log.close)
+        if self._pushes:
+            await run_in_threadpool(self._pushes.close)
 
     # The hot routes.
 
@@ -204,6 +220,15 @@ class _Server:
                 raise TooLargeError(f"The body is larger than {self._limits.body_bytes:,} bytes.")
             parts.append(part)
         return b"".join(parts)
+
+    async def pushed(self, request: Request, caller: Caller) -> bytes:
+        """Events of a source, all of them or none."""
+        source = request.path_params["source"]
+        if not caller.may_push(source):
+            raise ForbiddenError(f"The key '{caller.name}' may not push to source '{source}'.")
+        body, key = await self._body(request), request.headers.get("idempotency-key")
+        assert self._pushes is not None
+        return encode(asdict(await run_in_threadpool(self._pushes.push, source, body, key)))
 
     # What can be asked for.
 
