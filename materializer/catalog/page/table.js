@@ -103,9 +103,10 @@ function rowsOf(things, make, body = h('tbody')) {
   const now = wholeLists ? things.length : AT_ONCE;
   append(body, things.slice(0, now).map(make));
   if (things.length > now) {
-    setTimeout(() => {
+    const later = () => {
       if (body.isConnected) append(body, things.slice(now).map(make));
-    });
+    };
+    requestAnimationFrame(() => setTimeout(later));
   }
   return body;
 }
