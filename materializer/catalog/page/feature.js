@@ -173,7 +173,7 @@ function sqlSection(view, name) {
       const lit = body.querySelector('.hl'),
         pre = body.querySelector('pre');
       if (lit && pre.scrollHeight > pre.clientHeight)
-        pre.scrollTop = lit.offsetTop - pre.offsetTop - pre.clientHeight / 2;
+        pre.scrollTop = lit.offsetTop - pre.clientHeight / 2;
     });
   }
   return section(
