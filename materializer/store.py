@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -390,11 +390,11 @@ class FeatureStore:
 
         Raises:
             NotFoundError: where no such source is streamed.
-            InputError: naming the first row that is no event of the source; where the landing cannot be written.
+            InputError: naming the first row that is no event of the source.
+            LandingError: where the landing cannot be written.
             ProjectError: where the profile does not attach a landing.
         """
         from materializer.project.manifest import load_manifest
-        from materializer.stream.landing import write_manifest
         from materializer.stream.place import landing_of
         from materializer.stream.push import push
         from materializer.stream.source import source_named, streamed_sources
@@ -402,10 +402,11 @@ class FeatureStore:
         from materializer.warehouse.moments import to_rows
 
         sources = streamed_sources(load_manifest(self.project))
-        landing = landing_of(self.project, sources, self.landing_clock())
+        named = source_named(sources, source)
         events = rows if isinstance(rows, (list, tuple)) else to_rows(to_table(rows))
-        pushed = push(landing, source_named(sources, source), events, idempotency_key)
-        write_manifest(landing)
+        with closing(landing_of(self.project, sources, self.landing_clock())) as landing:
+            pushed = push(landing, named, events, idempotency_key)
+            landing.show()
         return pushed
 
     def landing_clock(self) -> Callable[[], datetime]:
