@@ -185,6 +185,10 @@ def test_home_says_the_worst_first_and_lists_views_by_their_keys(opened: Callabl
     assert "not built" in page.locator("tr", has_text="broken_features").inner_text()
 
 
+def test_the_document_is_beside_the_page_by_its_name(opened: Callable[..., Any]) -> None:
+    assert opened().get_by_role("link", name="full.json").get_attribute("href") == "full.json"
+
+
 def test_home_of_a_project_in_order_says_so(opened: Callable[..., Any]) -> None:
     page = opened(which="in_order")
     assert texts(page, ".summary .st") == ["all fresh", "all 1 in Redis", "nothing found"]
