@@ -185,6 +185,10 @@ def test_home_says_the_worst_first_and_lists_views_by_their_keys(opened: Callabl
     assert "not built" in page.locator("tr", has_text="broken_features").inner_text()
 
 
+def test_the_document_is_beside_the_page_by_its_name(opened: Callable[..., Any]) -> None:
+    assert opened().get_by_role("link", name="full.json").get_attribute("href") == "full.json"
+
+
 def test_home_of_a_project_in_order_says_so(opened: Callable[..., Any]) -> None:
     page = opened(which="in_order")
     assert texts(page, ".summary .st") == ["all fresh", "all 1 in Redis", "nothing found"]
@@ -532,6 +536,13 @@ def test_in_forced_colours_states_and_bars_are_still_seen(opened: Callable[..., 
         assert page.evaluate(colour, selector) not in (ground, "none"), selector
 
 
+# What axe-core finds, as texts, and of how many rules something on the page is as it should be.
+AXE = """async (runOnly) => {
+  const found = await axe.run({ runOnly, resultTypes: ['violations'], selectors: false, preload: false });
+  return [found.violations.map((one) => `${one.id}: ${one.nodes[0].html}`), found.passes.length];
+}"""
+
+
 @pytest.mark.parametrize("width", [1440, 390])
 def test_every_page_is_accessible_in_both_themes_and_does_not_scroll_sideways(
     browser: Any, files: dict[str, str], width: int
@@ -551,10 +562,8 @@ def test_every_page_is_accessible_in_both_themes_and_does_not_scroll_sideways(
         # What a theme changes is contrast alone.
         for theme, rules in (("light", wcag), ("dark", {"type": "rule", "values": ["color-contrast"]})):
             page.emulate_media(color_scheme=theme)
-            violations = page.evaluate(
-                "async (runOnly) => (await axe.run({ runOnly, resultTypes: ['violations'] })).violations.map((one) => `${one.id}: ${one.nodes[0].html}`)",
-                rules,
-            )
+            violations, passed = page.evaluate(AXE, rules)
+            assert passed
             if violations:
                 found[address, theme] = violations
     page.close()

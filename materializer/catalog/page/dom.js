@@ -37,7 +37,7 @@ function refill(parent, ...children) {
 // A name may break after what joins its words, and is never cut. Short ones stay whole: each place to break costs time.
 function soft(text) {
   const whole = String(text);
-  if (whole.length <= 16) return whole;
+  if (whole.length <= 12) return whole;
   return whole.split(/(?<=[_:./])/).flatMap((part, index) => (index ? [h('wbr'), part] : [part]));
 }
 

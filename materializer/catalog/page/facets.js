@@ -1,85 +1,76 @@
 // Facets: how many things of a list have each value of each facet, given what is chosen in the others.
 
-// A facet is {key, label, values, single} or {key, label, values, many}: the number of each thing's value in `values`, or
-// the numbers of its values. `pick(i)` gives a text or texts.
+// A facet is {key, label, values, sets, of}: things share few different sets of values, so each set is kept once as
+// numbers in `values`, and `of` holds the set's number of each thing. `pick(i)` gives a thing's text or texts.
 function facet(key, label, length, pick) {
-  const numbers = new Map(),
-    values = [];
-  const idOf = (text) => {
-    let id = numbers.get(text);
-    if (id === undefined) {
-      id = values.length;
-      numbers.set(text, id);
-      values.push(text);
-    }
-    return id;
+  const values = [],
+    sets = [],
+    numbers = new Map(),
+    known = new Map(), // by the text or the list itself
+    alike = new Map(); // by what a list holds
+  const numberOf = (text) => {
+    if (!numbers.has(text)) numbers.set(text, values.push(text) - 1);
+    return numbers.get(text);
   };
-  const first = length ? pick(0) : '';
-  if (Array.isArray(first)) {
-    const many = new Array(length);
-    const same = new Map(); // lists that are one and the same are kept once
-    for (let i = 0; i < length; i++) {
-      const texts = pick(i);
-      let ids = same.get(texts);
-      if (!ids) {
-        ids = texts.map(idOf);
-        same.set(texts, ids);
-      }
-      many[i] = ids;
+  const setOf = (picked) => {
+    const ids = (Array.isArray(picked) ? picked : [picked]).map(numberOf),
+      content = ids.join();
+    if (!alike.has(content)) alike.set(content, sets.push(ids) - 1);
+    return alike.get(content);
+  };
+  const of = new Int32Array(length);
+  for (let i = 0; i < length; i++) {
+    const picked = pick(i);
+    let set = known.get(picked);
+    if (set === undefined) {
+      set = setOf(picked);
+      known.set(picked, set);
     }
-    return { key, label, values, many };
+    of[i] = set;
   }
-  const single = new Int32Array(length);
-  for (let i = 0; i < length; i++) single[i] = idOf(pick(i));
-  return { key, label, values, single };
+  return { key, label, values, sets, of };
 }
 
 // What of `length` things (or of the numbers `among`) has what is chosen, and the counts: {rows, counts by key}.
 function chosenOf(facets, chosen, length, among) {
-  const wanted = facets.map((one) => {
-    const texts = chosen[one.key];
-    if (!texts || !texts.length) return null;
-    const flags = new Uint8Array(one.values.length);
-    texts.forEach((text) => {
-      const id = one.values.indexOf(text);
-      if (id >= 0) flags[id] = 1;
-    });
-    return flags;
-  });
-  const counts = facets.map((one) => new Int32Array(one.values.length));
+  // Of each facet in which something is chosen, the sets that have it.
+  const asked = facets
+    .map((one, f) => {
+      const texts = chosen[one.key] || [];
+      const fits = Uint8Array.from(one.sets, (ids) => (ids.some((id) => texts.includes(one.values[id])) ? 1 : 0));
+      return texts.length ? { f, of: one.of, fits } : null;
+    })
+    .filter(Boolean);
+  // A thing counts for every facet where it has all that is chosen, and for one facet where it lacks that one alone.
+  const tallies = facets.map((one) => new Int32Array(one.sets.length));
   const rows = [],
-    size = among ? among.length : length,
-    width = facets.length;
+    size = among ? among.length : length;
   for (let n = 0; n < size; n++) {
     const i = among ? among[n] : n;
     let missed = -1,
       misses = 0;
-    for (let f = 0; f < width && misses < 2; f++) {
-      const flags = wanted[f];
-      if (!flags) continue;
-      const one = facets[f];
-      let has = 0;
-      if (one.single) has = flags[one.single[i]];
-      else
-        for (const id of one.many[i])
-          if (flags[id]) {
-            has = 1;
-            break;
-          }
-      if (!has) {
+    for (const { f, of, fits } of asked) {
+      if (!fits[of[i]]) {
         missed = f;
-        misses++;
+        if (++misses > 1) break;
       }
     }
-    if (misses > 1) continue;
     if (!misses) rows.push(i);
-    for (let f = misses ? missed : 0; f < (misses ? missed + 1 : width); f++) {
-      const one = facets[f],
-        tally = counts[f];
-      if (one.single) tally[one.single[i]]++;
-      else for (const id of one.many[i]) tally[id]++;
-    }
+    else if (misses === 1) tallies[missed][facets[missed].of[i]]++;
   }
+  facets.forEach(({ of }, f) => {
+    const tally = tallies[f];
+    for (const i of rows) tally[of[i]]++;
+  });
+  const counts = facets.map(({ values, sets }, f) => {
+    const tally = new Int32Array(values.length);
+    sets.forEach((ids, set) =>
+      ids.forEach((id) => {
+        tally[id] += tallies[f][set];
+      }),
+    );
+    return tally;
+  });
   return { rows, counts: Object.fromEntries(facets.map((one, f) => [one.key, counts[f]])) };
 }
 

@@ -172,8 +172,7 @@ function sqlSection(view, name) {
     requestAnimationFrame(() => {
       const lit = body.querySelector('.hl'),
         pre = body.querySelector('pre');
-      if (lit && pre.scrollHeight > pre.clientHeight)
-        pre.scrollTop = lit.offsetTop - pre.offsetTop - pre.clientHeight / 2;
+      if (lit && pre.scrollHeight > pre.clientHeight) pre.scrollTop = lit.offsetTop - pre.clientHeight / 2;
     });
   }
   return section(

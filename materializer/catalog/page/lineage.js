@@ -20,15 +20,13 @@ function boxesOf(columns, current) {
       });
     }
     if (column !== '*') {
-      boxes
-        .get(name)
-        .rows.push({
-          id: reference,
-          title: column,
-          href: columnAddress(reference) || '#/',
-          current: reference === current,
-          says: expression(reference),
-        });
+      boxes.get(name).rows.push({
+        id: reference,
+        title: column,
+        href: columnAddress(reference) || '#/',
+        current: reference === current,
+        says: expression(reference),
+      });
     }
   }
   return [...boxes.values()];

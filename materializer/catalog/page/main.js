@@ -115,6 +115,9 @@ function drawNav() {
 }
 
 function drawFrame() {
+  // The document stands beside the page, by the page's own name; a server has it at /catalog.json.
+  const file = location.pathname.split('/').pop(),
+    beside = /\.html?$/.test(file) ? file.replace(/\.html?$/, '.json') : 'catalog.json';
   const { project } = head;
   refill(
     byId('brand'),
@@ -139,7 +142,7 @@ function drawFrame() {
     h('span', null, made),
     h('span', null, [project.dbt ? `dbt ${project.dbt}` : null, project.warehouse].filter(Boolean).join(', ')),
     h('span', null, 'Ages are as of then'),
-    h('a', { href: 'catalog.json' }, 'catalog.json'),
+    h('a', { href: beside }, decodeURIComponent(beside)),
   );
 }
 

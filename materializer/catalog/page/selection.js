@@ -28,6 +28,7 @@ function selectionScreen(query) {
   const rows = known.map((reference) => numbers.get(reference)),
     views = distinct(rows.map((i) => features().view[i]));
   const entities = distinct(views.flatMap((i) => head.views[i].entities));
+  const needed = [...entities, ...Object.keys(requestFields(byView(known)))];
   const shared = () =>
     location.href.split('#')[0] + '#/selection?' + new URLSearchParams(known.map((reference) => ['f', reference]));
   const mine = known.length === picked.list.length && known.every((reference) => picked.has(reference));
@@ -62,7 +63,7 @@ function selectionScreen(query) {
     h(
       'p',
       { class: 'lead' },
-      `${count(known.length, 'feature')} of ${count(views.length, 'view')}. Labels need ${entities.join(', ')} and a time.`,
+      `${count(known.length, 'feature')} of ${count(views.length, 'view')}. Labels need ${needed.join(', ')} and a time.`,
     ),
     gone.length
       ? note(

@@ -178,12 +178,12 @@ function entityScreen(query, name) {
       ],
       ['In Redis', count(kept.length, 'view'), `of ${number(views.length)}`],
     ),
-    alone.length ? section('By this key alone', null, entityViews(alone)) : null,
+    alone.length ? section('By this key alone', null, entityViews(alone, name)) : null,
     joint.length
       ? section(
           'Together with others',
           null,
-          [...groups].map(([key, rows]) => [h('h3', { class: 'ref more' }, key), entityViews(rows)]),
+          [...groups].map(([key, rows]) => [h('h3', { class: 'ref more' }, key), entityViews(rows, name)]),
         )
       : null,
     section(
@@ -206,31 +206,29 @@ function entityScreen(query, name) {
     ),
   ];
 }
-const entityViews = (rows) =>
-  table(
-    'Feature views',
-    [
-      ['Feature view', ''],
-      ['Means', ''],
-      ['Features', 'num inline'],
-      ['Newest event', 'inline'],
-      ['Online', 'inline'],
-      ['Owner', 'muted opt'],
-    ],
-    [...rows]
-      .sort(
-        (a, b) => trouble(head.views[b]) - trouble(head.views[a]) || (head.views[a].name < head.views[b].name ? -1 : 1),
-      )
-      .map((i) => {
-        const view = head.views[i];
-        return [
-          link('view', view.name),
-          described(view.description),
-          number(view.features),
-          freshness(view.status, view.newest, view.problem),
-          onlineState(view.online),
-          ownerName(view.owner),
-        ];
-      }),
-    'list entity-views',
-  );
+// The worst first; of very many only those, and the way to the list of all.
+function entityViews(rows, name) {
+  const by = (a, b) => trouble(b) - trouble(a) || (a.name < b.name ? -1 : 1);
+  const views = rows.map((i) => head.views[i]).sort(by);
+  const columns = [
+    ['Feature view', ''],
+    ['Means', ''],
+    ['Features', 'num inline'],
+    ['Newest event', 'inline'],
+    ['Online', 'inline'],
+    ['Owner', 'muted opt'],
+  ];
+  const cells = (view) => [
+    link('view', view.name),
+    described(view.description),
+    number(view.features),
+    freshness(view.status, view.newest, view.problem),
+    onlineState(view.online),
+    ownerName(view.owner),
+  ];
+  const all = h('a', { href: `#/?${new URLSearchParams({ entity: name })}` }, `All views with ${name} in the list`);
+  return [
+    table('Feature views', columns, views.slice(0, PAGE).map(cells), 'list entity-views'),
+    views.length > PAGE ? h('p', { class: 'more' }, `${number(views.length - PAGE)} more. `, all) : null,
+  ];
+}

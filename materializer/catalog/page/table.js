@@ -97,15 +97,16 @@ function sortFeatures(rows, sort, most) {
 
 // The rows that fit the window come at once, the others when those are painted: a click answers sooner. All at once where
 // the page goes back to a place further down.
-const AT_ONCE = 30;
+const AT_ONCE = 20;
 let wholeLists = false;
 function rowsOf(things, make, body = h('tbody')) {
   const now = wholeLists ? things.length : AT_ONCE;
   append(body, things.slice(0, now).map(make));
   if (things.length > now) {
-    setTimeout(() => {
+    const later = () => {
       if (body.isConnected) append(body, things.slice(now).map(make));
-    });
+    };
+    requestAnimationFrame(() => setTimeout(later));
   }
   return body;
 }
