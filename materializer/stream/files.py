@@ -166,7 +166,7 @@ def _cannot(error: Exception) -> CannotLand:
 
 @contextmanager
 def engine(file: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB of the stream's own, in memory or in a file: it reads moments in UTC, and leaves the other cores alone."""
+    """A DuckDB of the stream's own, in memory or in a file: moments are in UTC, and other cores are left alone."""
     with duckdb.connect(str(file or ":memory:"), config={"threads": 1}) as connection:
         connection.execute("set timezone = 'UTC'")
         yield connection
