@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from materializer.project.definitions import FeatureView
 from materializer.project.graph import Graph
 from materializer.project.manifest import load_manifest, read_registry
+from materializer.project.render import ProjectManifest
 from materializer.project.revisions import compile_all
 from materializer.project.settings import Project
-from materializer.sql.apart import Mixes, apart
+from materializer.sql.apart import Apart, Mixes, apart
 from materializer.sql.reader import Reader
 from materializer.stream.place import landing_of
-from materializer.stream.source import streamed_sources
+from materializer.stream.source import StreamedSource, streamed_sources
 from materializer.warehouse import open_warehouse
 
 
@@ -41,29 +43,48 @@ class Explained:
     warnings: tuple[str, ...] = ()
 
 
-def explain(project: Project) -> list[Explained]:
-    """Every view of a project, in order of names.
+@dataclass(frozen=True)
+class Decided:
+    """A project as dbt compiles it for full builds, and of each view, in order of names, how it keeps entities apart:
+    None where it reads no streamed source."""
+
+    manifest: ProjectManifest
+    sources: Mapping[str, StreamedSource]
+    views: tuple[tuple[FeatureView, Apart | Mixes | None], ...]
+    errors: tuple[str, ...]
+
+
+def decide(project: Project) -> Decided:
+    """Compile a project and read the SQL of its views.
 
     Raises:
         ProjectError, DefinitionError: where the project cannot be read, dbt is not there, or a source says it wrongly.
     """
-    manifest = load_manifest(project)
-    registry = read_registry(manifest)
-    landing_of(project, streamed_sources(manifest), lambda: datetime.now(timezone.utc)).close()  # dbt has to find it
+    landing_of(
+        project, streamed_sources(load_manifest(project)), lambda: datetime.now(timezone.utc)
+    ).close()  # dbt has to find it
     (compiled,), _ = compile_all(project, [None], open_warehouse)
-    sources = streamed_sources(compiled.manifest)
+    manifest = ProjectManifest(compiled.manifest, project)
+    sources = streamed_sources(manifest)
     streamed = {source.unique_id: source.determines or {} for source in sources.values()}
-    names = {source.unique_id: source.name for source in sources.values()}
-    reader = Reader(Graph(compiled.manifest))
+    reader = Reader(Graph(manifest))
+    views = sorted(read_registry(manifest).all_views(), key=lambda one: one.reference)
+    found = [(one, apart(reader, one.unique_id, [entity.name for entity in one.entities], streamed)) for one in views]
+    return Decided(manifest, sources, tuple(found), compiled.errors)
+
+
+def explain(project: Project) -> list[Explained]:
+    """Every view of a project, in order of names. Raises as `decide`."""
+    decided = decide(project)
+    names = {source.unique_id: source.name for source in decided.sources.values()}
     explained = []
-    for view in sorted(registry.all_views(), key=lambda one: one.reference):
-        found = apart(reader, view.unique_id, [entity.name for entity in view.entities], streamed)
+    for view, found in decided.views:
         if found is None:
             explained.append(Explained(view.reference, why="it reads no streamed source"))
         elif isinstance(found, Mixes):
             why = found.why
-            if compiled.errors and not found.node.about.get("compiled_code"):
-                why = f"dbt does not compile it: {compiled.errors[0]}"
+            if decided.errors and not found.node.about.get("compiled_code"):
+                why = f"dbt does not compile it: {decided.errors[0]}"
             explained.append(
                 Explained(view.reference, why=why.rstrip("."), place=_place(found), text=found.text, mend=found.mend)
             )

@@ -1,0 +1,285 @@
+"""Keeps the rows that streamed views have online abreast of the landing.
+
+Each step takes in what has landed, and computes anew the entities that it touches. A view is taken up once a run of
+`materialize` has published it, by the same definition: then, and whenever something else than an event may have changed
+its rows (a table beside the events, the hour to which rows were sent ahead, what Redis held), all entities are computed
+that were touched since the build which that run sent. So nothing has to be remembered: neither a restart nor a loss
+leaves anything behind.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import redis
+
+from materializer.errors import FeatureStoreError, LeaseLostError, OnlineStoreError, WarehouseError
+from materializer.materialize.bounded import Bounded
+from materializer.materialize.encoded import Encoder
+from materializer.materialize.horizon import DEFAULT, Horizon, horizon_of
+from materializer.materialize.memory import SentRows
+from materializer.online import scripts
+from materializer.online.keys import keys_of_columns
+from materializer.online.published import Published, published_view
+from materializer.online.publish import announce_due
+from materializer.online.stream_record import StreamRecord, held, take
+from materializer.online.topology import OnlineStore, server_time
+from materializer.online.writer import Writer
+from materializer.project.definitions import FeatureView
+from materializer.stream.replica import TOUCHED, Replica, Streamed
+from materializer.warehouse.arrow import to_plain
+from materializer.warehouse.duckdb import DuckDBWarehouse
+from materializer.warehouse.typed import with_columns
+
+# Entities that are computed together at most.
+TOGETHER = 5_000
+# So often views are asked after: whether they may be written, and what changed beside the events; in seconds.
+_ASKED = 2.0
+
+
+@dataclass
+class Counts:
+    """What was done since the start, by view: entities computed, rows that another's newer one kept out, and removed;
+    why views wait that are not kept yet; and up to which commit all is online."""
+
+    computed: Counter[str] = field(default_factory=Counter)
+    kept_out: Counter[str] = field(default_factory=Counter)
+    removed: Counter[str] = field(default_factory=Counter)
+    waiting: dict[str, str] = field(default_factory=dict)
+    seq: int = 0
+
+
+@dataclass
+class _Charge:
+    """A view that is being kept.
+
+    Attributes:
+        seq: what landed up to this commit is online, but for the backlog.
+        since: the commit that the build had seen which the last run sent.
+        until: up to when rows are sent ahead.
+        backlog: how many entities wait to be computed though nothing of theirs has landed; `done` of them are.
+        deadline: until when it may be written, in ms of the server's clock, as asked for at `asked`.
+    """
+
+    view: FeatureView
+    seq: int
+    since: int
+    until: datetime | None
+    deadline: int
+    asked: float
+    backlog: int = 0
+    done: int = 0
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """The right to write a view's rows until a moment; see `materializer.online.lease.Held`."""
+
+    until: int
+
+    def deadline(self) -> int:
+        return self.until
+
+    def check(self) -> None:
+        """The server judges by the moment."""
+
+
+class Online:
+    """Keeps views online with each `step`.
+
+    Args:
+        tables: where what is not an event changes: a file whose time says so, or nothing.
+        open_warehouse: opens it.
+        say: takes sentences for whoever looks on.
+    """
+
+    def __init__(
+        self, client: OnlineStore, namespace: str, name: str, replica: Replica, views: Sequence[Streamed],
+        open_warehouse: Callable[[], AbstractContextManager[DuckDBWarehouse]], tables: Path | None, say: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self._client, self._namespace, self._mark = client, namespace, scripts.STREAM + name
+        self._replica, self._views, self._say = replica, views, say
+        self._open_warehouse, self._tables = open_warehouse, tables
+        self._copied: float | None = None
+        self._charges: dict[str, _Charge] = {}
+        self._said: dict[str, str] = {}
+        self._asked = 0.0
+        self._bounded = Bounded(replica.warehouse, None)
+        self.counts = Counts()
+        self.outdated = False
+
+    def step(self) -> int:
+        """Bring online what has landed, and give the number of the last commit that is. Raises redis.RedisError where
+        Redis is away or does not take it: what was not written then is computed anew."""
+        seq = self._replica.events.sync()
+        try:
+            if time.monotonic() - self._asked > _ASKED:
+                self._look_around(seq)
+                self._asked = time.monotonic()
+            for one in self._kept:
+                self._bring(one, self._charges[one.view.reference], seq)
+            for one in self._kept:
+                self._catch_up(one, self._charges[one.view.reference], seq)
+        except BaseException:
+            self._charges.clear()
+            self._asked = 0.0
+            raise
+        self.counts.seq = seq
+        return seq
+
+    @property
+    def idle(self) -> bool:
+        """Whether every view that can be kept is, and nothing waits to be computed."""
+        return bool(self._asked) and all(one.done >= one.backlog for one in self._charges.values())
+
+    @property
+    def _kept(self) -> list[Streamed]:
+        return [one for one in self._views if one.view.reference in self._charges]
+
+    # Which views there are to keep.
+
+    def _look_around(self, seq: int) -> None:
+        changed = self._copy_tables()
+        now = server_time(self._client, self._namespace)
+        for one in self._views:
+            charge = self._charges.get(one.view.reference)
+            if charge is not None and not self._renew(one, charge):
+                charge = self._charges.pop(one.view.reference, None) and None
+            if charge is None:
+                self._take_up(one, seq, now)
+            elif changed or self._until(one, now) != charge.until:
+                self._look_back(one, charge, now)
+
+    def _take_up(self, one: Streamed, seq: int, now: datetime) -> None:
+        name = one.view.reference
+        published = published_view(self._client, self._namespace, name)
+        try:
+            view = self._to_keep(one, published)
+        except FeatureStoreError as error:
+            if self.counts.waiting.get(name) != str(error):
+                self._say(f"'{name}' is not kept online: {error}")
+            self.counts.waiting[name] = str(error)
+            return
+        announce_due(self._client, self._namespace, name)
+        charge = _Charge(view, seq, published.seen or 0, None, 0, 0.0)
+        if not self._renew(one, charge):
+            return
+        self._look_back(one, charge, now)
+        self._charges[name] = charge
+        self._say(
+            f"'{name}' is kept online by {' and '.join(one.keys)}; {charge.backlog:,} entities are computed first."
+        )
+        self.counts.waiting.pop(name, None)
+
+    def _to_keep(self, one: Streamed, published: Published | None) -> FeatureView:
+        """The view with its types. Raises FeatureStoreError saying why it cannot be kept now."""
+        name = one.view.reference
+        if published is None or published.build is None:
+            raise OnlineStoreError("there is no row of it yet: run `materialize`.")
+        if published.build != one.definition:
+            self.outdated = True
+            raise OnlineStoreError("it is defined otherwise than when it was materialized: run `materialize`.")
+        view = with_columns(one.view, self._replica.warehouse)
+        for part, before in zip(view.schema, published.view.schema, strict=False):
+            if (part.name, part.dtype) != (before.name, before.dtype):
+                raise OnlineStoreError(
+                    f"online it has {before.name} of {before.dtype}, and by its SQL {part.name} of {part.dtype}."
+                )
+        if not take(self._client, self._namespace, name, StreamRecord(one.definition, True, one.keys, one.filters)):
+            raise OnlineStoreError("a run is sending a new definition of it.")
+        return view
+
+    def _renew(self, one: Streamed, charge: _Charge) -> bool:
+        """Whether the view may be written on."""
+        deadline = held(self._client, self._namespace, one.view.reference, one.definition)
+        charge.deadline, charge.asked = deadline or 0, time.monotonic()
+        return deadline is not None
+
+    def _look_back(self, one: Streamed, charge: _Charge, now: datetime) -> None:
+        """Have all entities computed anew that the last run may not have right."""
+        charge.backlog, charge.done = self._replica.backlog(one, charge.since), 0
+        charge.until = self._until(one, now)
+
+    def _copy_tables(self) -> bool:
+        """Take what reads no stream as it is by now, and say whether it may have changed; while dbt writes it, it stays
+        as it was."""
+        changed = _changed_at(self._tables) if self._tables and self._replica.reads_tables else 0.0
+        if changed == self._copied:
+            return False
+        try:
+            if self._replica.reads_tables:
+                with self._open_warehouse() as warehouse:
+                    self._replica.copy_tables(warehouse)
+            self._replica.make_models()
+        except WarehouseError as error:
+            if self._copied is None:
+                raise
+            self._say(f"What is not streamed stays as it was: {error}")
+            return False
+        again, self._copied = self._copied is not None, changed
+        return again
+
+    # The rows.
+
+    def _until(self, one: Streamed, now: datetime) -> datetime | None:
+        horizon = _ahead(one, now)
+        return horizon and horizon.until
+
+    def _bring(self, one: Streamed, charge: _Charge, seq: int) -> None:
+        """What has landed since."""
+        if seq > charge.seq:
+            total = self._replica.touched(one, charge.seq)
+            for first in range(0, total, TOGETHER):
+                self._replica.ask(one, TOUCHED, first, TOGETHER)
+                self._write(one, charge, seq)
+            charge.seq = seq
+
+    def _catch_up(self, one: Streamed, charge: _Charge, seq: int) -> None:
+        """Some of the backlog, so that what lands meanwhile need not wait for all of it."""
+        if charge.done < charge.backlog:
+            self._replica.ask(one, self._replica.backlog_of(one), charge.done, TOGETHER)
+            self._write(one, charge, seq)
+            charge.done += TOGETHER
+
+    def _write(self, one: Streamed, charge: _Charge, seq: int) -> None:
+        """The rows of the entities that are asked for."""
+        if time.monotonic() - charge.asked > _ASKED and not self._renew(one, charge):
+            raise LeaseLostError(f"'{one.view.reference}' is being materialized by a new definition.")
+        view, name = charge.view, one.view.reference
+        now = server_time(self._client, self._namespace)
+        current = self._replica.current(one, view, now, _ahead(one, now))
+        sent = []
+        with Writer(self._client, Deadline(charge.deadline)) as writer, SentRows(None) as nowhere:
+            encoder = Encoder(self._bounded, current, self._namespace, self._mark, nowhere, seen=seq)
+            for rows, keys in (*encoder.rows(None), *(encoder.steps(None) if current.horizon else ())):
+                writer.send(rows, keys)
+                sent.append(keys)
+            writer.finish()
+            gone = self._replica.missing(one, view, pa.concat_tables(sent) if sent else None)
+            if gone.num_rows:
+                columns = {key: to_plain(gone.column(key)) for key in view.join_keys}
+                keys = keys_of_columns(self._namespace, view, columns).to_pylist()
+                self.counts.removed[name] += writer.remove(keys, seq, self._mark)
+        self.counts.computed[name] += sum(table.num_rows for table in sent)
+        self.counts.kept_out[name] += sum(table.num_rows for table in writer.refused)
+
+
+def _ahead(one: Streamed, now: datetime) -> Horizon | None:
+    ahead = DEFAULT if one.view.ahead is None else one.view.ahead
+    return horizon_of(one.view.reference, now, ahead) if ahead else None
+
+
+def _changed_at(path: Path) -> float:
+    """When a DuckDB file was written last, its log of changes counted."""
+    times = []
+    for one in (path, path.with_name(f"{path.name}.wal")):
+        with suppress(OSError):
+            times.append(one.stat().st_mtime)
+    return max(times, default=0.0)
