@@ -17,6 +17,8 @@ from materializer.warehouse.arrow import table_of_duckdb, to_plain
 from materializer.warehouse.join_keys import OutOfRangeError, as_key, key_text, refused
 
 EVENT, CREATED, EXPIRES, WRITER, DUE = "_fs_event", "_fs_created", "_fs_expires", "_fs_writer", "_fs_due"
+# The landing's number that a row's build, or its evaluation by a stream, had seen.
+SEEN = "_fs_seen"
 _SPECIAL = re.compile(r"[%:{}]")
 
 
@@ -87,6 +89,11 @@ def lease_key(namespace: str, view: str) -> str:
 def marker_key(namespace: str, view: str) -> str:
     """Names the last run that wrote to the view: the materializer's memory counts only where it names the same."""
     return f"{escape(namespace)}:_fs_marker:{escape(view)}"
+
+
+def stream_key(namespace: str, view: str) -> str:
+    """Says of which definition streams may write the view's rows now. See `materializer.online.stream_record`."""
+    return f"{escape(namespace)}:_fs_stream:{escape(view)}"
 
 
 def bulk_strings(*texts: bytes) -> bytes:

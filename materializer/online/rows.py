@@ -54,22 +54,27 @@ def keep_for(ttl: timedelta) -> timedelta:
     return max(2 * min(ttl, ALL_TIME), _DAY)
 
 
-def encode_rows(batch: pa.RecordBatch, view: FeatureView, namespace: str, writer: str, expiring: bool = True) -> Rows:
+def encode_rows(
+    batch: pa.RecordBatch, view: FeatureView, namespace: str, writer: str, expiring: bool = True,
+    seen: int | None = None, over: bool = False,
+) -> Rows:  # fmt: skip
     """Encode rows of a view: its join keys (none NULL), timestamps and features, in any column order.
 
-    Rows that are not `expiring` stay in Redis until they are removed.
+    Rows that are not `expiring` stay in Redis until they are removed. `seen` is the landing's number that they were
+    computed from, None for a view that reads no stream; `over` begins an epoch: greater numbers of before do not count.
     """
     columns = {name: to_plain(batch.column(name)) for name in batch.schema.names}
     fields, drop_at = _fields(columns, batch.num_rows, view, expiring)
-    return _rows(keys_of_columns(namespace, view, columns), fields, drop_at, writer)
+    return _rows(keys_of_columns(namespace, view, columns), fields, drop_at, _head(writer, seen, over))
 
 
 def encode_steps(
     batch: pa.Table, view: FeatureView, namespace: str, writer: str, *, firsts: Sequence[int], moments: Sequence[int],
-    now: int, expiring: bool = True,
+    now: int, expiring: bool = True, seen: int | None = None, over: bool = False,
 ) -> Rows:  # fmt: skip
     """Encode entities with the rows that fall due. `batch` has all rows of each, in order, which begin at the places
-    `firsts`; `moments` says since when each is in force: the first may be so at `now`, the others come after it."""
+    `firsts`; `moments` says since when each is in force: the first may be so at `now`, the others come after it. Else
+    as `encode_rows`."""
     columns = {name: to_plain(batch.column(name)).combine_chunks() for name in batch.schema.names}
     fields, drop_at = _fields(columns, batch.num_rows, view, expiring)
     blobs = {feature.name for feature in view.features if codec(feature.dtype, feature.name).blob}
@@ -85,7 +90,8 @@ def encode_steps(
     fields = [(name, pc.if_else(begun, column.take(heads), None)) for name, column in fields]
     return _rows(
         keys_of_columns(namespace, view, {name: columns[name].take(heads) for name in view.join_keys}),
-        [*fields, (DUE, pa.array(due, pa.binary()))], drop_at.take(pa.array(lasts, pa.int64())), writer,
+        [*fields, (DUE, pa.array(due, pa.binary()))], drop_at.take(pa.array(lasts, pa.int64())),
+        _head(writer, seen, over),
     )  # fmt: skip
 
 
@@ -107,15 +113,19 @@ def _fields(
     return fields, drop_at
 
 
-def _rows(keys: pa.Array, fields: Sequence[tuple[str, pa.Array]], drop_at: pa.Array, writer: str) -> Rows:
+def _head(writer: str, seen: int | None, over: bool) -> list[bytes]:
+    return [writer.encode(), b"" if seen is None else b"%d" % seen, b"1" if over else b""]
+
+
+def _rows(keys: pa.Array, fields: Sequence[tuple[str, pa.Array]], drop_at: pa.Array, head: list[bytes]) -> Rows:
     names = [name.encode() for name, _ in fields]
-    head = bulk_strings(writer.encode(), b"%d" % len(names), *names)
+    head = [*head, b"%d" % len(names), *names]
     has = _constant(b"", len(keys))
     if any(texts.null_count for _, texts in fields):
         marks = [pc.if_else(pc.is_valid(texts), b"1", b"0") for _, texts in fields]
         has = pc.binary_join_element_wise(*marks, b"")
     parts: list[pa.Array] = [has] + [pc.fill_null(texts, b"") for _, texts in fields]
-    return Rows(head, 2 + len(names), _bulk(keys), _bulk(drop_at, *parts), 2 + len(names))
+    return Rows(bulk_strings(*head), len(head), _bulk(keys), _bulk(drop_at, *parts), 2 + len(names))
 
 
 def _timestamps(column: pa.Array) -> pa.Array:
