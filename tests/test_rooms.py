@@ -20,7 +20,7 @@ ROOMS = {
     "online": {"project", "warehouse"},
     "serve": {"project", "warehouse", "online", "stream", "catalog"},
     "materialize": {"project", "warehouse", "online"},
-    "stream": {"project", "warehouse", "sql", "online"},
+    "stream": {"materialize", "project", "warehouse", "sql", "online"},
     "diff": {"project", "warehouse", "sql"},
     "catalog": {"project", "warehouse", "sql", "online", "materialize"},
     "skew": {"project", "warehouse", "training", "online", "materialize"},

@@ -25,6 +25,7 @@ from materializer.cli.common import open_store, output_option, print_json, say, 
 @click.option("--until-idle", type=click.FloatRange(0.1), metavar="SECONDS",
               help="End when nothing came for so long; without it, run until stopped.")  # fmt: skip
 @click.option("--metrics-port", type=click.IntRange(1, 65535), help="Show metrics for Prometheus on this port.")
+@click.option("--land-only", is_flag=True, help="Land events, and leave it to `materialize` to bring them online.")
 @click.option("--explain", is_flag=True, help="Say of each view whether it streams, or why not; and end.")
 @output_option
 @store_options
@@ -35,11 +36,12 @@ def stream(
     linger: float,
     until_idle: float | None,
     metrics_port: int | None,
+    land_only: bool,
     explain: bool,
     output: str,
     **where: Any,
 ) -> None:
-    """Land the events of topics as rows of dbt sources, each exactly once.
+    """Land the events of topics as rows of dbt sources, each exactly once, and keep the views that stream online.
 
     A source's table says what it holds: `config: {meta: {stream: {topic: purchases, key: user_id}}}`. Models select
     from it as from any other; `dbt build` and `materialize` run beside this, in any order. SIGTERM ends it after its
@@ -65,7 +67,8 @@ def stream(
     started = time.strftime("%H:%M:%S")
     counts = run_stream(
         store.project, store.namespace, store.landing_clock(), settings, most, linger, until_idle, metrics_port,
-        stop=lambda: bool(stopped), say=lambda sentence: say(f"{time.strftime('%H:%M:%S')}  {sentence}", err=True),
+        None if land_only else store.online_store, stop=lambda: bool(stopped),
+        say=lambda sentence: say(f"{time.strftime('%H:%M:%S')}  {sentence}", err=True),
     )  # fmt: skip
     landed, dead = sum(counts.landed.values()), sum(counts.dead.values())
     if output == "json":

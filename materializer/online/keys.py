@@ -91,6 +91,11 @@ def marker_key(namespace: str, view: str) -> str:
     return f"{escape(namespace)}:_fs_marker:{escape(view)}"
 
 
+def streamer_key(namespace: str) -> str:
+    """The process that keeps the streamed views of a namespace online now."""
+    return f"{escape(namespace)}:_fs_streamer"
+
+
 def stream_key(namespace: str, view: str) -> str:
     """Says of which definition streams may write the view's rows now. See `materializer.online.stream_record`."""
     return f"{escape(namespace)}:_fs_stream:{escape(view)}"

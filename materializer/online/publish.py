@@ -51,6 +51,22 @@ def publish_view(
     write(announced=True)
 
 
+def announce_due(store: OnlineStore, namespace: str, reference: str) -> None:
+    """Have the readers of a published view ask for rows that fall due."""
+    key = registry_key(namespace)
+    client = node_of(store, key)
+    while text := client.hget(key, reference):
+        entry = json.loads(text)
+        if entry.get("due") and entry.get("announced"):
+            return
+        unannounced = json.dumps({**entry, "due": True, "announced": False}, ensure_ascii=False).encode()
+        if not client.eval(scripts.REPLACE_VIEW, 1, key, reference, text, unannounced):
+            continue  # a run has just published it
+        _renew_revision(store, namespace)
+        announced = json.dumps({**entry, "due": True, "announced": True}, ensure_ascii=False).encode()
+        client.eval(scripts.REPLACE_VIEW, 1, key, reference, unannounced, announced)
+
+
 def withdraw_view(store: OnlineStore, namespace: str, reference: str) -> None:
     """Take a view out of the registry."""
     key = registry_key(namespace)

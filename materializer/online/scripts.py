@@ -227,6 +227,13 @@ return 1
 """
 )
 
+# KEYS: the registry. ARGV: view, its JSON as it was read, its new one. Gives 1, or 0 where it was another.
+REPLACE_VIEW = """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+return 1
+"""
+
 # KEYS: the registry. ARGV: deadline ms, view, its JSON.
 PUBLISH_VIEW = _UNDER_LEASE + "return redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])"
 

@@ -35,19 +35,25 @@ class Background:
     """A thread that keeps the views of a project online, until it is closed.
 
     Args:
+        store: gives the online store.
         say: takes sentences for whoever looks on.
     """
 
     def __init__(
-        self, project: Project, namespace: str, client: OnlineStore, landing: FileLanding, say: Callable[[str], None]
+        self,
+        project: Project,
+        namespace: str,
+        store: Callable[[], OnlineStore],
+        landing: FileLanding,
+        say: Callable[[str], None],
     ) -> None:
-        self._project, self._namespace, self._client = project, namespace, client
+        self._project, self._namespace, self._store = project, namespace, store
         self._landing, self._say = landing, say
         self._name = new_run_id()
         self._news, self._end = threading.Event(), threading.Event()
         self._settled = threading.Event()
         self._said = ""
-        self._asked = 0.0
+        self._taken, self._asked = False, 0.0
         self.counts = Counts()
         self._thread = threading.Thread(target=self._keep, name="online", daemon=True)
         self._thread.start()
@@ -70,6 +76,7 @@ class Background:
     def _keep(self) -> None:
         while not self._end.is_set():
             try:
+                self._client = self._store()
                 compiled = _written(self._project)
                 decided = decide(self._project)
                 if not (views := streamed_views(decided)):

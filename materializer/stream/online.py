@@ -18,7 +18,6 @@ from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
-import redis
 
 from materializer.errors import FeatureStoreError, LeaseLostError, OnlineStoreError, WarehouseError
 from materializer.materialize.bounded import Bounded
@@ -27,10 +26,10 @@ from materializer.materialize.horizon import DEFAULT, Horizon, horizon_of
 from materializer.materialize.memory import SentRows
 from materializer.online import scripts
 from materializer.online.keys import keys_of_columns
-from materializer.online.published import Published, published_view
 from materializer.online.publish import announce_due
+from materializer.online.published import Published, published_view
 from materializer.online.stream_record import StreamRecord, held, take
-from materializer.online.topology import OnlineStore, server_time
+from materializer.online.topology import OnlineStore, identities, server_time
 from materializer.online.writer import Writer
 from materializer.project.definitions import FeatureView
 from materializer.stream.replica import TOUCHED, Replica, Streamed
@@ -102,12 +101,14 @@ class Online:
 
     def __init__(
         self, client: OnlineStore, namespace: str, name: str, replica: Replica, views: Sequence[Streamed],
-        open_warehouse: Callable[[], AbstractContextManager[DuckDBWarehouse]], tables: Path | None, say: Callable[[str], None],
+        open_warehouse: Callable[[], AbstractContextManager[DuckDBWarehouse]], tables: Path | None,
+        say: Callable[[str], None],
     ) -> None:  # fmt: skip
         self._client, self._namespace, self._mark = client, namespace, scripts.STREAM + name
         self._replica, self._views, self._say = replica, views, say
         self._open_warehouse, self._tables = open_warehouse, tables
         self._copied: float | None = None
+        self._servers: list[str] = []
         self._charges: dict[str, _Charge] = {}
         self._said: dict[str, str] = {}
         self._asked = 0.0
@@ -123,10 +124,10 @@ class Online:
             if time.monotonic() - self._asked > _ASKED:
                 self._look_around(seq)
                 self._asked = time.monotonic()
-            for one in self._kept:
-                self._bring(one, self._charges[one.view.reference], seq)
-            for one in self._kept:
-                self._catch_up(one, self._charges[one.view.reference], seq)
+            for work in (self._bring, self._catch_up):
+                for one in self._views:
+                    if charge := self._charges.get(one.view.reference):
+                        self._safely(work, one, charge, seq)
         except BaseException:
             self._charges.clear()
             self._asked = 0.0
@@ -134,27 +135,47 @@ class Online:
         self.counts.seq = seq
         return seq
 
-    @property
-    def idle(self) -> bool:
-        """Whether every view that can be kept is, and nothing waits to be computed."""
-        return bool(self._asked) and all(one.done >= one.backlog for one in self._charges.values())
+    def look_on(self) -> None:
+        """Keep nothing, and be ready to."""
+        self._charges.clear()
+        self._copy_tables()
+        self.counts.seq = self._replica.events.sync()
 
     @property
-    def _kept(self) -> list[Streamed]:
-        return [one for one in self._views if one.view.reference in self._charges]
+    def behind(self) -> bool:
+        """Whether entities wait to be computed."""
+        return any(one.done < one.backlog for one in self._charges.values())
+
+    def _safely(self, work: Callable[..., None], one: Streamed, charge: _Charge, seq: int) -> None:
+        """What stops one view stops no other."""
+        try:
+            work(one, charge, seq)
+        except (LeaseLostError, WarehouseError) as error:
+            self._charges.pop(one.view.reference, None)
+            self._wait(one, error)
+
+    def _wait(self, one: Streamed, error: FeatureStoreError) -> None:
+        if self.counts.waiting.get(one.view.reference) != str(error):
+            self._say(f"'{one.view.reference}' is not kept online: {error}")
+        self.counts.waiting[one.view.reference] = str(error)
 
     # Which views there are to keep.
 
     def _look_around(self, seq: int) -> None:
         changed = self._copy_tables()
         now = server_time(self._client, self._namespace)
+        servers = identities(self._client)
+        if servers != self._servers:  # what was written last may not be there
+            self._charges.clear()
+        self._servers = servers
         for one in self._views:
-            charge = self._charges.get(one.view.reference)
-            if charge is not None and not self._renew(one, charge):
-                charge = self._charges.pop(one.view.reference, None) and None
-            if charge is None:
+            charge = self._charges.pop(one.view.reference, None)
+            if charge is None or not self._renew(one, charge):
                 self._take_up(one, seq, now)
-            elif changed or self._until(one, now) != charge.until:
+                continue
+            self._charges[one.view.reference] = charge
+            announce_due(self._client, self._namespace, one.view.reference)
+            if changed or self._until(one, now) != charge.until:
                 self._look_back(one, charge, now)
 
     def _take_up(self, one: Streamed, seq: int, now: datetime) -> None:
@@ -163,27 +184,24 @@ class Online:
         try:
             view = self._to_keep(one, published)
         except FeatureStoreError as error:
-            if self.counts.waiting.get(name) != str(error):
-                self._say(f"'{name}' is not kept online: {error}")
-            self.counts.waiting[name] = str(error)
-            return
-        announce_due(self._client, self._namespace, name)
-        charge = _Charge(view, seq, published.seen or 0, None, 0, 0.0)
+            return self._wait(one, error)
+        charge = _Charge(view, seq, 0, None, 0, 0.0)
         if not self._renew(one, charge):
-            return
+            return None
+        announce_due(self._client, self._namespace, name)
         self._look_back(one, charge, now)
         self._charges[name] = charge
-        self._say(
-            f"'{name}' is kept online by {' and '.join(one.keys)}; {charge.backlog:,} entities are computed first."
-        )
+        first = f"; {charge.backlog:,} entities are computed first" if charge.backlog else ""
+        self._say(f"'{name}' is kept online by {' and '.join(one.keys)}{first}.")
         self.counts.waiting.pop(name, None)
+        return None
 
     def _to_keep(self, one: Streamed, published: Published | None) -> FeatureView:
         """The view with its types. Raises FeatureStoreError saying why it cannot be kept now."""
         name = one.view.reference
-        if published is None or published.build is None:
+        if published is None:
             raise OnlineStoreError("there is no row of it yet: run `materialize`.")
-        if published.build != one.definition:
+        if published.checksum != one.definition:
             self.outdated = True
             raise OnlineStoreError("it is defined otherwise than when it was materialized: run `materialize`.")
         view = with_columns(one.view, self._replica.warehouse)
@@ -204,6 +222,8 @@ class Online:
 
     def _look_back(self, one: Streamed, charge: _Charge, now: datetime) -> None:
         """Have all entities computed anew that the last run may not have right."""
+        published = published_view(self._client, self._namespace, one.view.reference)
+        charge.since = (published and published.seen) or 0
         charge.backlog, charge.done = self._replica.backlog(one, charge.since), 0
         charge.until = self._until(one, now)
 

@@ -1,9 +1,9 @@
 """What streamed views are computed from, in a DuckDB of the stream's own.
 
-Landed events are tables there. A model that reads them is a view of its own SQL, compiled as for a full build, under its
-own name; what reads no stream is a copy of what dbt built. So all that reads a feature view reads it there as in the
-warehouse: the macros ``latest`` and ``_rows_ahead``, and what `materialize` makes of them. A streamed source is a view
-as well: of the events of those entities that are asked for, by the filters that `materializer.sql.apart` found.
+Landed events are tables there. A model that reads them is a view of its own SQL, compiled as for a full build, under
+its own name; what reads no stream is a copy of what dbt built. So all that reads a feature view reads it there as in
+the warehouse: the macros ``latest`` and ``_rows_ahead``, and what `materialize` makes of them. A streamed source is a
+view as well: of the events of those entities that are asked for, by the filters that `materializer.sql.apart` found.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from materializer.project.duration import macro_moment
 from materializer.project.graph import Graph
 from materializer.project.relation import Relation
 from materializer.project.render import MacroRenderer
+from materializer.project.settings import Project
 from materializer.stream.events import Events
 from materializer.stream.files import FileLanding
 from materializer.stream.source import StreamedSource
 from materializer.warehouse import quoted
 from materializer.warehouse.duckdb import DuckDBWarehouse, in_memory_as
-from materializer.project.settings import Project
 
 # The database of what is the stream's own; the entities that are asked for, and the rows of a view that they have.
 _OWN = "_fs"
