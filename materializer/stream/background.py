@@ -16,13 +16,13 @@ from materializer.online import scripts
 from materializer.online.keys import streamer_key
 from materializer.online.topology import OnlineStore, node_of
 from materializer.project.checksums import Checksums
-from materializer.project.render import MacroRenderer
 from materializer.project.settings import Project
 from materializer.sql.apart import Apart
+from materializer.stream.evaluate import Streamed
 from materializer.stream.explain import Decided, decide
 from materializer.stream.files import FileLanding
 from materializer.stream.online import Counts, Online
-from materializer.stream.replica import Streamed, replica
+from materializer.stream.replica import replica
 from materializer.warehouse import open_warehouse
 
 # One process keeps the views of a namespace; when it is gone another takes over after so long, in ms.
@@ -92,11 +92,10 @@ class Background:
 
     def _keep_these(self, decided: Decided, views: list[Streamed], compiled: float) -> None:
         """Keep views until the end, or until dbt has others."""
-        macros = MacroRenderer(decided.manifest, lambda relation: [])
-        with replica(self._project, decided.manifest, self._landing, views, macros) as copy:
+        with replica(self._project, decided.manifest, self._landing, [one.view for one in views]) as copy:
             online = Online(
-                self._client, self._namespace, self._name, copy, views, lambda: open_warehouse(self._project),
-                self._project.database_file, self._say,
+                self._client, self._namespace, self._name, copy, views, decided.manifest,
+                lambda: open_warehouse(self._project), self._project.database_file, self._say,
             )  # fmt: skip
             online.counts = self.counts
             while not self._end.is_set():

@@ -20,7 +20,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from materializer.errors import FeatureStoreError, LeaseLostError, OnlineStoreError, WarehouseError
-from materializer.materialize.bounded import Bounded
+from materializer.materialize.bounded import Bounded, machine_memory
 from materializer.materialize.encoded import Encoder
 from materializer.materialize.horizon import DEFAULT, Horizon, horizon_of
 from materializer.materialize.memory import SentRows
@@ -31,11 +31,11 @@ from materializer.online.published import Published, published_view
 from materializer.online.stream_record import StreamRecord, held, take
 from materializer.online.topology import OnlineStore, identities, server_time
 from materializer.online.writer import Writer
-from materializer.project.definitions import FeatureView
-from materializer.stream.replica import TOUCHED, Replica, Streamed
+from materializer.project.render import ProjectManifest
+from materializer.stream.evaluate import Evaluation, Streamed
+from materializer.stream.replica import Replica
 from materializer.warehouse.arrow import to_plain
 from materializer.warehouse.duckdb import DuckDBWarehouse
-from materializer.warehouse.typed import with_columns
 
 # Entities that are computed together at most.
 TOGETHER = 5_000
@@ -60,6 +60,7 @@ class _Charge:
     """A view that is being kept.
 
     Attributes:
+        evaluation: computes its rows.
         seq: what landed up to this commit is online, but for the backlog.
         since: the commit that the build had seen which the last run sent.
         until: up to when rows are sent ahead.
@@ -67,7 +68,7 @@ class _Charge:
         deadline: until when it may be written, in ms of the server's clock, as asked for at `asked`.
     """
 
-    view: FeatureView
+    evaluation: Evaluation
     seq: int
     since: int
     until: datetime | None
@@ -101,18 +102,18 @@ class Online:
 
     def __init__(
         self, client: OnlineStore, namespace: str, name: str, replica: Replica, views: Sequence[Streamed],
+        manifest: ProjectManifest,
         open_warehouse: Callable[[], AbstractContextManager[DuckDBWarehouse]], tables: Path | None,
         say: Callable[[str], None],
     ) -> None:  # fmt: skip
         self._client, self._namespace, self._mark = client, namespace, scripts.STREAM + name
-        self._replica, self._views, self._say = replica, views, say
+        self._replica, self._views, self._manifest, self._say = replica, views, manifest, say
         self._open_warehouse, self._tables = open_warehouse, tables
         self._copied: float | None = None
         self._servers: list[str] = []
         self._charges: dict[str, _Charge] = {}
-        self._said: dict[str, str] = {}
         self._asked = 0.0
-        self._bounded = Bounded(replica.warehouse, None)
+        self._bounded = Bounded(replica.warehouse, machine_memory() // 2)
         self.counts = Counts()
         self.outdated = False
 
@@ -162,10 +163,9 @@ class Online:
     # Which views there are to keep.
 
     def _look_around(self, seq: int) -> None:
-        changed = self._copy_tables()
         now = server_time(self._client, self._namespace)
         servers = identities(self._client)
-        if servers != self._servers:  # what was written last may not be there
+        if self._copy_tables() or servers != self._servers:  # another server may lack what was written last
             self._charges.clear()
         self._servers = servers
         for one in self._views:
@@ -175,17 +175,17 @@ class Online:
                 continue
             self._charges[one.view.reference] = charge
             announce_due(self._client, self._namespace, one.view.reference)
-            if changed or self._until(one, now) != charge.until:
+            if self._until(one, now) != charge.until:
                 self._look_back(one, charge, now)
 
     def _take_up(self, one: Streamed, seq: int, now: datetime) -> None:
         name = one.view.reference
         published = published_view(self._client, self._namespace, name)
         try:
-            view = self._to_keep(one, published)
+            evaluation = self._to_keep(one, published)
         except FeatureStoreError as error:
             return self._wait(one, error)
-        charge = _Charge(view, seq, 0, None, 0, 0.0)
+        charge = _Charge(evaluation, seq, 0, None, 0, 0.0)
         if not self._renew(one, charge):
             return None
         announce_due(self._client, self._namespace, name)
@@ -196,23 +196,23 @@ class Online:
         self.counts.waiting.pop(name, None)
         return None
 
-    def _to_keep(self, one: Streamed, published: Published | None) -> FeatureView:
-        """The view with its types. Raises FeatureStoreError saying why it cannot be kept now."""
+    def _to_keep(self, one: Streamed, published: Published | None) -> Evaluation:
+        """What computes the view. Raises FeatureStoreError saying why it cannot be kept now."""
         name = one.view.reference
         if published is None:
             raise OnlineStoreError("there is no row of it yet: run `materialize`.")
         if published.checksum != one.definition:
             self.outdated = True
             raise OnlineStoreError("it is defined otherwise than when it was materialized: run `materialize`.")
-        view = with_columns(one.view, self._replica.warehouse)
-        for part, before in zip(view.schema, published.view.schema, strict=False):
+        evaluation = Evaluation(self._replica, one, self._manifest, self._views.index(one))
+        for part, before in zip(evaluation.view.schema, published.view.schema, strict=False):
             if (part.name, part.dtype) != (before.name, before.dtype):
                 raise OnlineStoreError(
                     f"online it has {before.name} of {before.dtype}, and by its SQL {part.name} of {part.dtype}."
                 )
         if not take(self._client, self._namespace, name, StreamRecord(one.definition, True, one.keys, one.filters)):
             raise OnlineStoreError("a run is sending a new definition of it.")
-        return view
+        return evaluation
 
     def _renew(self, one: Streamed, charge: _Charge) -> bool:
         """Whether the view may be written on."""
@@ -224,7 +224,7 @@ class Online:
         """Have all entities computed anew that the last run may not have right."""
         published = published_view(self._client, self._namespace, one.view.reference)
         charge.since = (published and published.seen) or 0
-        charge.backlog, charge.done = self._replica.backlog(one, charge.since), 0
+        charge.backlog, charge.done = charge.evaluation.backlog(charge.since), 0
         charge.until = self._until(one, now)
 
     def _copy_tables(self) -> bool:
@@ -255,16 +255,16 @@ class Online:
     def _bring(self, one: Streamed, charge: _Charge, seq: int) -> None:
         """What has landed since."""
         if seq > charge.seq:
-            total = self._replica.touched(one, charge.seq)
+            total = charge.evaluation.touched(charge.seq)
             for first in range(0, total, TOGETHER):
-                self._replica.ask(one, TOUCHED, first, TOGETHER)
+                charge.evaluation.ask(first, TOGETHER)
                 self._write(one, charge, seq)
             charge.seq = seq
 
     def _catch_up(self, one: Streamed, charge: _Charge, seq: int) -> None:
         """Some of the backlog, so that what lands meanwhile need not wait for all of it."""
         if charge.done < charge.backlog:
-            self._replica.ask(one, self._replica.backlog_of(one), charge.done, TOGETHER)
+            charge.evaluation.ask(charge.done, TOGETHER, backlog=True)
             self._write(one, charge, seq)
             charge.done += TOGETHER
 
@@ -272,9 +272,9 @@ class Online:
         """The rows of the entities that are asked for."""
         if time.monotonic() - charge.asked > _ASKED and not self._renew(one, charge):
             raise LeaseLostError(f"'{one.view.reference}' is being materialized by a new definition.")
-        view, name = charge.view, one.view.reference
+        view, name = charge.evaluation.view, one.view.reference
         now = server_time(self._client, self._namespace)
-        current = self._replica.current(one, view, now, _ahead(one, now))
+        current = charge.evaluation.current(now, _ahead(one, now))
         sent = []
         with Writer(self._client, Deadline(charge.deadline)) as writer, SentRows(None) as nowhere:
             encoder = Encoder(self._bounded, current, self._namespace, self._mark, nowhere, seen=seq)
@@ -282,7 +282,7 @@ class Online:
                 writer.send(rows, keys)
                 sent.append(keys)
             writer.finish()
-            gone = self._replica.missing(one, view, pa.concat_tables(sent) if sent else None)
+            gone = charge.evaluation.missing(pa.concat_tables(sent) if sent else None)
             if gone.num_rows:
                 columns = {key: to_plain(gone.column(key)) for key in view.join_keys}
                 keys = keys_of_columns(self._namespace, view, columns).to_pylist()
