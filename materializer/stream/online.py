@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -27,12 +27,14 @@ from materializer.materialize.memory import SentRows
 from materializer.online import scripts
 from materializer.online.keys import keys_of_columns
 from materializer.online.publish import announce_due
-from materializer.online.published import Published, published_view
+from materializer.online.published import Published, published_texts, published_view
 from materializer.online.stream_record import StreamRecord, held, take
 from materializer.online.topology import OnlineStore, identities, server_time
-from materializer.online.writer import Writer
+from materializer.online.writer import Writer, other_rows
+from materializer.project.definitions import FeatureView
 from materializer.project.render import ProjectManifest
 from materializer.stream.evaluate import Evaluation, Streamed
+from materializer.stream.known import Known
 from materializer.stream.replica import Replica
 from materializer.warehouse.arrow import to_plain
 from materializer.warehouse.duckdb import DuckDBWarehouse
@@ -61,6 +63,8 @@ class _Charge:
 
     Attributes:
         evaluation: computes its rows.
+        known: its entities online, where it streams by some of its join keys only; so they were after the run that
+            `published` is of.
         seq: what landed up to this commit is online, but for the backlog.
         since: the commit that the build had seen which the last run sent.
         until: up to when rows are sent ahead.
@@ -69,6 +73,8 @@ class _Charge:
     """
 
     evaluation: Evaluation
+    known: Known | None
+    published: bytes
     seq: int
     since: int
     until: datetime | None
@@ -136,6 +142,10 @@ class Online:
         self.counts.seq = seq
         return seq
 
+    def look_around_now(self) -> None:
+        """Ask at the next step what changed beside the events."""
+        self._asked = 0.0
+
     def look_on(self) -> None:
         """Keep nothing, and be ready to."""
         self._charges.clear()
@@ -170,7 +180,7 @@ class Online:
         self._servers = servers
         for one in self._views:
             charge = self._charges.pop(one.view.reference, None)
-            if charge is None or not self._renew(one, charge):
+            if charge is None or not self._renew(one, charge) or self._is_news(charge):
                 self._take_up(one, seq, now)
                 continue
             self._charges[one.view.reference] = charge
@@ -185,10 +195,12 @@ class Online:
             evaluation = self._to_keep(one, published)
         except FeatureStoreError as error:
             return self._wait(one, error)
-        charge = _Charge(evaluation, seq, 0, None, 0, 0.0)
+        charge = _Charge(evaluation, None, b"", seq, 0, None, 0, 0.0)
         if not self._renew(one, charge):
             return None
         announce_due(self._client, self._namespace, name)
+        charge.published = published_texts(self._client, self._namespace).get(name, b"")
+        charge.known = self._known(evaluation)
         self._look_back(one, charge, now)
         self._charges[name] = charge
         first = f"; {charge.backlog:,} entities are computed first" if charge.backlog else ""
@@ -272,7 +284,7 @@ class Online:
         """The rows of the entities that are asked for."""
         if time.monotonic() - charge.asked > _ASKED and not self._renew(one, charge):
             raise LeaseLostError(f"'{one.view.reference}' is being materialized by a new definition.")
-        view, name = charge.evaluation.view, one.view.reference
+        name = one.view.reference
         now = server_time(self._client, self._namespace)
         current = charge.evaluation.current(now, _ahead(one, now))
         sent = []
@@ -282,13 +294,39 @@ class Online:
                 writer.send(rows, keys)
                 sent.append(keys)
             writer.finish()
-            gone = charge.evaluation.missing(pa.concat_tables(sent) if sent else None)
-            if gone.num_rows:
-                columns = {key: to_plain(gone.column(key)) for key in view.join_keys}
-                keys = keys_of_columns(self._namespace, view, columns).to_pylist()
-                self.counts.removed[name] += writer.remove(keys, seq, self._mark)
+            if gone := self._gone(charge, pa.concat_tables(sent) if sent else None):
+                self.counts.removed[name] += writer.remove(gone, seq, self._mark)
         self.counts.computed[name] += sum(table.num_rows for table in sent)
         self.counts.kept_out[name] += sum(table.num_rows for table in writer.refused)
+
+    def _gone(self, charge: _Charge, sent: pa.Table | None) -> list[bytes]:
+        """The keys of the entities asked for that have no row."""
+        view = charge.evaluation.view
+        if charge.known is None:
+            return self._names(view, charge.evaluation.missing(sent))
+        asked = charge.evaluation.missing(None)
+        apart = replace(view, entities=tuple(one for one in view.entities if one.name in asked.schema.names))
+        return charge.known.replace(self._names(apart, asked), self._names(view, sent) if sent is not None else [])
+
+    def _names(self, view: FeatureView, keys: pa.Table) -> list[bytes]:
+        columns = {key: to_plain(keys.column(key)).combine_chunks() for key in view.join_keys}
+        return keys_of_columns(self._namespace, view, columns).to_pylist()
+
+    def _is_news(self, charge: _Charge) -> bool:
+        """Whether a run may have written entities that are not known, and of which nothing is there any more."""
+        name = charge.evaluation.view.reference
+        return charge.known is not None and (
+            published_texts(self._client, self._namespace).get(name) != charge.published
+        )
+
+    def _known(self, evaluation: Evaluation) -> Known | None:
+        view, keys = evaluation.view, evaluation.streamed.keys
+        if len(keys) == len(view.join_keys):
+            return None
+        known = Known(self._namespace, view, keys)
+        for names, _ in other_rows(self._client, self._namespace, view.reference, ""):
+            known.learn(names)
+        return known
 
 
 def _ahead(one: Streamed, now: datetime) -> Horizon | None:
