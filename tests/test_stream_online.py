@@ -75,6 +75,8 @@ FILES: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[DbtProject, Decided]:
     project = streamed(tmp_path_factory.mktemp("online") / "shop", FILES)
+    settings = project.folder / "dbt_project.yml"
+    settings.write_text(settings.read_text() + '\non-run-end: ["{{ feature_store.record_builds() }}"]\n')
     profiles = project.folder / "profiles.yml"
     profiles.write_text(profiles.read_text().replace("landing/landing.duckdb", f"{project.folder}/landing/landing.duckdb"))
     store = FeatureStore(project.folder, redis_url="redis://localhost:1")
@@ -130,25 +132,10 @@ class World:
         self.project.dbt("seed")
 
     def build(self) -> None:
-        self.seen = self.landing_seq()
         self.project.dbt("build")
 
-    def landing_seq(self) -> int:
-        import duckdb
-        with duckdb.connect(str(self.project.folder / "landing" / "landing.duckdb"), read_only=True) as c:
-            return c.execute("select seq from _fs_landing").fetchall()[0][0]
-
     def materialize(self) -> None:
-        now = self.landing_seq()
         self.store.materialize(allow_shrink=True)
-        from materializer.project.checksums import Checksums
-        from materializer.project.manifest import load_manifest
-        check = Checksums(load_manifest(self.store.project))
-        for name, text in self.client.hgetall(f"{self.store.namespace}:registry").items():
-            entry = json.loads(text)
-            if "seen" not in entry:
-                entry |= {"seen": now if name == b"pairs" else self.seen, "checksum": check.of(f"model.shop.{name.decode()}")}
-                self.client.hset(f"{self.store.namespace}:registry", name, json.dumps(entry))
 
     def rows(self, namespace: str, view: str) -> dict[str, dict[bytes, bytes]]:
         """What there is of a view, as it stands in Redis."""

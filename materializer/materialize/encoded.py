@@ -27,12 +27,12 @@ _END = object()
 
 
 class Encoder:
-    """Encodes the rows of a view for one run, `writer`; what is to be remembered of them goes to `sent`. For `seen` and
-    `over` see `materializer.online.rows.encode_rows`."""
+    """Encodes the rows of a view for one run, `writer`; what is to be remembered of them goes to `sent`. `seen` and
+    `over` are as of `encode_rows`."""
 
     def __init__(
-        self, bounded: Bounded, current: Current, namespace: str, writer: str, sent: SentRows, seen: int | None = None,
-        over: bool = False,
+        self, bounded: Bounded, current: Current, namespace: str, writer: str, sent: SentRows,
+        seen: int | None = None, over: bool = False,
     ) -> None:  # fmt: skip
         self._bounded, self._current = bounded, current
         self._namespace, self._writer, self._sent = namespace, writer, sent

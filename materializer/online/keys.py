@@ -14,7 +14,7 @@ from materializer.errors import InputError
 from materializer.online.values import encode
 from materializer.project.definitions import FeatureView
 from materializer.warehouse.arrow import table_of_duckdb, to_plain
-from materializer.warehouse.join_keys import OutOfRangeError, as_key, key_text, refused
+from materializer.warehouse.join_keys import UUID, OutOfRangeError, as_key, key_text, refused
 
 EVENT, CREATED, EXPIRES, WRITER, DUE = "_fs_event", "_fs_created", "_fs_expires", "_fs_writer", "_fs_due"
 # The landing's number that a row's build, or its evaluation by a stream, had seen.
@@ -64,6 +64,25 @@ def keys_of_columns(namespace: str, view: FeatureView, columns: Mapping[str, pa.
         parts.append(text)
     joined = pc.binary_join_element_wise(*parts, b":")
     return pc.binary_join_element_wise(pa.scalar(view_prefix(namespace, view.reference).encode()), joined, b"")
+
+
+def stored_keys_of(namespace: str, view: FeatureView, keys: Sequence[bytes]) -> pa.Table:
+    """The inverse of `keys_of_columns`, with decimals as text; without keys that are none of this view's."""
+    prefix = view_prefix(namespace, view.reference).encode()
+    parts = [key[len(prefix) :].split(b":") for key in keys]
+    columns: dict[str, pa.Array] = {}
+    for place, entity in enumerate(view.entities):
+        texts = [part[place] for part in parts if len(part) == len(view.entities)]
+        dtype = entity.dtype
+        if pa.types.is_binary(dtype):
+            columns[entity.name] = pa.array(texts, dtype)
+            continue
+        column = pa.array([unescape(text.decode()) for text in texts], pa.string())
+        if pa.types.is_timestamp(dtype):
+            column = column.cast(pa.timestamp("us", "UTC"))
+        plain = pa.types.is_decimal(dtype) or dtype == UUID
+        columns[entity.name] = column if plain else column.cast(dtype)
+    return pa.table(columns)
 
 
 def registry_key(namespace: str) -> str:

@@ -180,15 +180,16 @@ return answer
 """
 )
 
-# KEYS: row keys. ARGV: the mark of a run. Gives key, writer, ... of those that another materialization wrote, or a
-# stream. A tombstone is no row.
+# KEYS: row keys. ARGV: the mark of a run, the greatest number of the landing that counts ('' for any). Gives key,
+# writer, ... of those that another materialization wrote, or a stream. A tombstone is no row.
 OTHER_ROWS = f"""
 local found = {{}}
 for _, key in ipairs(KEYS) do
   local writer = redis.pcall('HGET', key, '_fs_writer')
   if type(writer) == 'string' and writer ~= ARGV[1]
       and (string.sub(writer, 1, {len(RUN)}) == '{RUN}' or string.sub(writer, 1, {len(STREAM)}) == '{STREAM}')
-      and redis.call('HLEN', key) - redis.call('HEXISTS', key, '_fs_seen') > 1 then
+      and redis.call('HLEN', key) - redis.call('HEXISTS', key, '_fs_seen') > 1
+      and (ARGV[2] == '' or tonumber(redis.call('HGET', key, '_fs_seen') or 0) <= tonumber(ARGV[2])) then
     found[#found + 1] = key
     found[#found + 1] = writer
   end

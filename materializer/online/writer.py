@@ -208,26 +208,30 @@ def _ask(connection: Any, *command: bytes) -> Any:
     return connection.read_response()
 
 
-def other_rows(store: OnlineStore, namespace: str, view: str, run: str) -> Iterator[tuple[list[bytes], list[bytes]]]:
-    """The view's rows that an earlier run or a stream wrote, and `run` did not, in pages of (keys, their writers)."""
+def other_rows(
+    store: OnlineStore, namespace: str, view: str, run: str, most: int | None = None
+) -> Iterator[tuple[list[bytes], list[bytes]]]:
+    """The view's rows that an earlier run or a stream wrote, and `run` did not, in pages of (keys, their writers).
+    Without those that have seen a greater number of the landing than `most`."""
+    greatest = "" if most is None else str(most)
     pattern = glob_literal(view_prefix(namespace, view)) + "*"
     for node in masters(store):
         cursor = None
         while cursor != 0:
             cursor, keys = node.scan(cursor or 0, match=pattern, count=_SCAN_PAGE, _type="hash")
             if isinstance(store, Cluster):  # which takes no script over rows of several slots
-                found = _others_one_by_one(node, keys, run)
+                found = _others_one_by_one(node, keys, run, greatest)
             else:
-                found = node.eval(scripts.OTHER_ROWS, len(keys), *keys, run) if keys else []
+                found = node.eval(scripts.OTHER_ROWS, len(keys), *keys, run, greatest) if keys else []
             if found:
                 yield found[::2], found[1::2]
 
 
-def _others_one_by_one(node: redis.Redis, keys: list[bytes], run: str) -> list[bytes]:
+def _others_one_by_one(node: redis.Redis, keys: list[bytes], run: str, greatest: str) -> list[bytes]:
     script = node.script_load(scripts.OTHER_ROWS)
     pipeline = node.pipeline(transaction=False)
     for key in keys:
-        pipeline.evalsha(script, 1, key, run)
+        pipeline.evalsha(script, 1, key, run, greatest)
     return [text for one in pipeline.execute() for text in one]
 
 
