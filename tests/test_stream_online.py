@@ -7,7 +7,6 @@ import itertools
 import json
 import random
 import shutil
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any

@@ -115,6 +115,11 @@ def streamer_key(namespace: str) -> str:
     return f"{escape(namespace)}:_fs_streamer"
 
 
+def heartbeat_key(namespace: str) -> str:
+    """What the process that keeps streamed views online said last of itself."""
+    return f"{escape(namespace)}:_fs_streaming"
+
+
 def stream_key(namespace: str, view: str) -> str:
     """Says of which definition streams may write the view's rows now. See `materializer.online.stream_record`."""
     return f"{escape(namespace)}:_fs_stream:{escape(view)}"

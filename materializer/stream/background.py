@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import redis
@@ -13,8 +14,9 @@ import redis
 from materializer.errors import FeatureStoreError
 from materializer.materialize.run import new_run_id
 from materializer.online import scripts
+from materializer.online.heartbeat import Heartbeat, beat
 from materializer.online.keys import streamer_key
-from materializer.online.topology import OnlineStore, node_of
+from materializer.online.topology import OnlineStore, node_of, server_time
 from materializer.project.checksums import Checksums
 from materializer.project.settings import Project
 from materializer.sql.apart import Apart
@@ -53,8 +55,12 @@ class Background:
         self._news, self._end = threading.Event(), threading.Event()
         self._settled = threading.Event()
         self._said = ""
-        self._taken, self._asked = False, 0.0
+        self._taken, self._asked, self._beaten = False, 0.0, 0.0
+        # How many messages of each source were not read yet, as far as is known here.
+        self.lag: dict[str, int] = {}
         self.counts = Counts()
+        # The same as it was a moment ago, for other threads.
+        self.shown = Counts()
         self._thread = threading.Thread(target=self._keep, name="online", daemon=True)
         self._thread.start()
 
@@ -111,6 +117,7 @@ class Background:
         try:
             if self._in_charge():
                 online.step()
+                self._beat(online)
                 self._said = ""
             else:
                 online.look_on()
@@ -118,6 +125,19 @@ class Background:
         except (redis.RedisError, FeatureStoreError) as error:
             self._tell(f"What has landed is not online yet, and is tried again: {error}")
             self._end.wait(_PAUSE)
+
+    def _beat(self, online: Online) -> None:
+        """Say now and then how it is."""
+        if time.monotonic() - self._beaten > _PAUSE:
+            counts = self.counts
+            views = {name: counts.waiting.get(name, "") for name in online.views}
+            at = server_time(self._client, self._namespace).timestamp()
+            beat(
+                self._client, self._namespace,
+                Heartbeat(at, self._name, counts.seq, counts.delay, views, self.lag, counts.broken),
+            )  # fmt: skip
+            self._beaten = time.monotonic()
+            self.shown = deepcopy(counts)
 
     def _in_charge(self) -> bool:
         """Whether this process keeps the views, as one at a time does."""

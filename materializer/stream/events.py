@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timezone
 
 import duckdb
 
@@ -26,6 +27,8 @@ class Events:
             for number, source in enumerate(landing.sources.values())
         }
         self.seq = 0
+        # When the oldest of the rows landed that the last `sync` brought; None where it brought none.
+        self.landed_at: datetime | None = None
         # The last offset of each topic's partition that is in.
         self._ends: dict[tuple[str, str, int], int] = {}
         self.broken = dict.fromkeys(landing.sources, 0)
@@ -43,6 +46,7 @@ class Events:
         with self._landing.locked():
             seq = self._landing.seq()
             files = {source.unique_id: self._landing.live(source) for source in self._landing.sources.values()}
+        self.landed_at = None
         if seq == self.seq:
             return seq
         for source in self._landing.sources.values():
@@ -50,8 +54,18 @@ class Events:
             if new:
                 self._add(source, new)
                 self._find_broken(source)
+                self._tell_age(source)
         self.seq = seq
         return seq
+
+    def _tell_age(self, source: StreamedSource) -> None:
+        table = self.table(source.unique_id)
+        ((first,),) = self._connection.execute(
+            f"select epoch(min(_landed_at)) from {table} where _seq > {self.seq}"
+        ).fetchall()
+        if first is not None:
+            landed = datetime.fromtimestamp(first, timezone.utc)
+            self.landed_at = min(landed, self.landed_at or landed)
 
     def doubts(self, unique_id: str) -> str:
         """A condition for rows whose id does not decide what it should, '' where there are none: they are looked at

@@ -74,7 +74,11 @@ def run_stream(
                     keeping.landed()
                 last = now if count or not stream.joined else last
                 if now - measured > _MEASURED:
-                    metrics.show(stream.counts, stream.lag())
+                    lag = stream.lag()
+                    metrics.show(stream.counts, lag)
+                    if keeping is not None:
+                        keeping.lag = lag
+                        metrics.show_online(keeping.shown)
                     measured = now
                 if until_idle is not None and now - last > until_idle:
                     if keeping is not None:

@@ -48,13 +48,16 @@ _ASKED = 2.0
 @dataclass
 class Counts:
     """What was done since the start, by view: entities computed, rows that another's newer one kept out, and removed;
-    why views wait that are not kept yet; and up to which commit all is online."""
+    why views wait that are not kept yet; how many ids of a source did not decide what they should; up to which commit
+    all is online, and how long it took the last events to be, from their landing, in seconds."""
 
     computed: Counter[str] = field(default_factory=Counter)
     kept_out: Counter[str] = field(default_factory=Counter)
     removed: Counter[str] = field(default_factory=Counter)
     waiting: dict[str, str] = field(default_factory=dict)
+    broken: dict[str, int] = field(default_factory=dict)
     seq: int = 0
+    delay: float | None = None
 
 
 @dataclass
@@ -139,7 +142,10 @@ class Online:
             self._charges.clear()
             self._asked = 0.0
             raise
-        self.counts.seq = seq
+        landed = self._replica.events.landed_at
+        if landed is not None and self._asked:
+            self.counts.delay = (server_time(self._client, self._namespace) - landed).total_seconds()
+        self.counts.seq, self.counts.broken = seq, self._replica.events.broken
         return seq
 
     def look_around_now(self) -> None:
@@ -151,6 +157,11 @@ class Online:
         self._charges.clear()
         self._copy_tables()
         self.counts.seq = self._replica.events.sync()
+
+    @property
+    def views(self) -> list[str]:
+        """The names of the views that there are to keep."""
+        return [one.view.reference for one in self._views]
 
     @property
     def behind(self) -> bool:
