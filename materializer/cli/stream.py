@@ -27,6 +27,8 @@ from materializer.cli.common import open_store, output_option, print_json, say, 
 @click.option("--metrics-port", type=click.IntRange(1, 65535), help="Show metrics for Prometheus on this port.")
 @click.option("--land-only", is_flag=True, help="Land events, and leave it to `materialize` to bring them online.")
 @click.option("--explain", is_flag=True, help="Say of each view whether it streams, or why not; and end.")
+@click.option("--verify", is_flag=True,
+              help="Compare what is online with a full build of all that has landed; and end.")  # fmt: skip
 @output_option
 @store_options
 def stream(
@@ -38,6 +40,7 @@ def stream(
     metrics_port: int | None,
     land_only: bool,
     explain: bool,
+    verify: bool,
     output: str,
     **where: Any,
 ) -> None:
@@ -53,6 +56,8 @@ def stream(
     store = open_store(**where)
     if explain:
         return _explain(store, output)
+    if verify:
+        return _verify(store, output)
 
     from materializer.stream.job import run_stream
 
@@ -91,6 +96,26 @@ def _explain(store: Any, output: str) -> None:
             if line:
                 say(f"    {line}")
     return None
+
+
+def _verify(store: Any, output: str) -> None:
+    from materializer.stream.verify import verify
+
+    found = verify(store.project, store.namespace, store.online_store())
+    if output == "json":
+        print_json({"views": [asdict(one) for one in found]})
+    else:
+        for one in found:
+            said = f"{one.entities:,} entities, {one.values:,} values compared; {one.different:,} entities differ"
+            say(f"{one.view}: {f'not compared, as {one.problem}' if one.problem else said}.")
+            for name, count in sorted(one.close.items()):
+                say(f"    {count:,} values of {name} are equal to 1e-9, not to the bit.")
+            for sentence in one.shown:
+                say(f"    {sentence}")
+    if not found:
+        say("No view of this project streams: `feature-store stream --explain` says why.")
+    if any(one.different or one.problem for one in found):
+        raise SystemExit(1)
 
 
 def _settings(path: Path) -> dict[str, str]:

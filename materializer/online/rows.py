@@ -18,6 +18,8 @@ from materializer.warehouse.arrow import to_plain
 from materializer.warehouse.moments import SINCE_EVER, SINCE_EVER_DATE, STATED
 
 _DAY = timedelta(days=1)
+# How many arguments of WRITE_ROWS stand before the number of fields.
+HEAD_STRINGS = 3
 # No two moments that the format can state are this far apart.
 ALL_TIME = timedelta(days=3_652_059)
 
@@ -35,6 +37,14 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def as_fields(self) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
+        """Each row's key, and the fields that its hash would have, but for who wrote it."""
+        names = _unpacked(self.head)[HEAD_STRINGS + 1 :]
+        for key, packed in zip(self.keys.to_pylist(), self.arguments.to_pylist(), strict=True):
+            _, has, *texts = _unpacked(packed)
+            there = zip(names, texts, has or b"1" * len(names), strict=True)
+            yield _unpacked(key)[0], {name: text for name, text, mark in there if mark == ord("1")}
 
     def calls(self, rows: int) -> Iterator[tuple[int, bytes, memoryview]]:
         """Cut into calls of at most `rows` rows: (number of rows, keys, arguments)."""
@@ -158,6 +168,17 @@ def _bulk(*columns: pa.Array) -> pa.Array:
         length = pc.binary_length(texts).cast(pa.string()).cast(pa.binary())
         pieces += [between if pieces else pa.scalar(b"$"), length, end, texts]
     return pc.binary_join_element_wise(*pieces, end, b"")
+
+
+def _unpacked(bulk: bytes) -> list[bytes]:
+    """The texts of RESP bulk strings, one after the other."""
+    texts, at = [], 0
+    while at < len(bulk):
+        end = bulk.index(b"\r\n", at)
+        length = int(bulk[at + 1 : end])
+        texts.append(bulk[end + 2 : end + 2 + length])
+        at = end + 4 + length
+    return texts
 
 
 def _constant(value: int | bytes, count: int) -> pa.Array:

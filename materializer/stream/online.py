@@ -272,7 +272,7 @@ class Online:
     # The rows.
 
     def _until(self, one: Streamed, now: datetime) -> datetime | None:
-        horizon = _ahead(one, now)
+        horizon = ahead_of(one, now)
         return horizon and horizon.until
 
     def _bring(self, one: Streamed, charge: _Charge, seq: int) -> None:
@@ -297,7 +297,7 @@ class Online:
             raise LeaseLostError(f"'{one.view.reference}' is being materialized by a new definition.")
         name = one.view.reference
         now = server_time(self._client, self._namespace)
-        current = charge.evaluation.current(now, _ahead(one, now))
+        current = charge.evaluation.current(now, ahead_of(one, now))
         sent = []
         with Writer(self._client, Deadline(charge.deadline)) as writer, SentRows(None) as nowhere:
             encoder = Encoder(self._bounded, current, self._namespace, self._mark, nowhere, seen=seq)
@@ -340,7 +340,8 @@ class Online:
         return known
 
 
-def _ahead(one: Streamed, now: datetime) -> Horizon | None:
+def ahead_of(one: Streamed, now: datetime) -> Horizon | None:
+    """Up to when rows of a view are sent ahead; None for not at all."""
     ahead = DEFAULT if one.view.ahead is None else one.view.ahead
     return horizon_of(one.view.reference, now, ahead) if ahead else None
 
