@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
@@ -13,7 +15,16 @@ from materializer.online import stream_record
 from materializer.online.keys import stream_key
 from materializer.online.stream_record import read_record
 from materializer.online.topology import node_of
+from tests.support.forked import Process
+from tests.support.redis_servers import ClusterOfSix
 from tests.support.streamed import Streamed
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterOfSix]:
+    cluster = ClusterOfSix(tmp_path_factory.mktemp("cluster"))
+    yield cluster
+    cluster.close()
 
 
 @pytest.fixture
@@ -210,6 +221,71 @@ def test_a_flushed_server_gets_all_rows_and_the_stream_comes_on_top(world: Strea
     assert world.take()
     world.stream(user_id=1)
     assert world.online(1) == (15, 0)
+
+
+# Killed, and on a cluster.
+
+# A run that kills itself before or after one of its steps.
+KILLED = """
+import os, signal, sys
+from materializer import FeatureStore
+from materializer.materialize.run import Run
+from materializer.online import lease
+
+folder, url, namespace, step, when = sys.argv[1:]
+lease.LENGTH_MS, lease.MARGIN_MS = 1_000, 100
+first = getattr(Run, step)
+
+def killed(self, *args):
+    if when == "after":
+        first(self, *args)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+setattr(Run, step, killed)
+FeatureStore(folder, redis_url=url, namespace=namespace).materialize(["spent"])
+"""
+
+
+@pytest.mark.parametrize("step", ["_start", "_write", "_remove", "_publish", "_finish"])
+def test_a_run_that_was_killed_between_its_steps_leaves_nothing_wrong(world: Streamed, step: str) -> None:
+    for when in ("before", "after"):
+        for user in (1, 3):
+            world.land(user, amount=10)
+        world.build()
+        world.run()
+        world.take()
+        world.land(1, amount=5)
+        bought = world.land(2)
+        world.stream(user_id=1)
+        world.stream(user_id=2)
+        world.land(2, undo=bought)
+        world.land(3, amount=7)
+        world.build()
+        late = world.evaluated(user_id=1)
+        world.land(1, amount=1)
+        newer = world.evaluated(user_id=1)
+        process = Process(KILLED, str(world.project.folder), world.url, world.namespace, step, when)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        world.write(*newer)
+        world.run()
+        world.write(*late)
+        with duckdb.connect(str(world.landing), read_only=True) as connection:
+            sums = connection.execute("select user_id, sum(amount) from purchases where user_id <> 2 group by 1")
+            expected = dict(sums.fetchall())
+        assert [world.online(user) for user in (1, 2, 3)] == [(expected[1], 0), None, (expected[3], 0)], when
+        assert world.run().rows_written == 0, when
+
+
+@pytest.mark.parametrize("sequence", [
+    test_an_event_that_is_taken_back_leaves_the_row_of_before,
+    test_an_entity_that_only_a_stream_wrote_goes_with_a_tombstone,
+    test_a_full_run_removes_what_a_stream_left_and_remembers_what_it_kept,
+], ids=lambda one: one.__name__)  # fmt: skip
+def test_it_is_the_same_on_a_cluster(
+    cluster: ClusterOfSix, tmp_path: Path, namespace: str, sequence: Callable[[Streamed], None]
+) -> None:
+    sequence(Streamed.made(tmp_path / "shop", cluster.url, namespace))
 
 
 # What is not written down.

@@ -60,3 +60,9 @@
 {% macro postgres___fs_landing(source) %}
     {%- do return(adapter.quote(source.schema) ~ '._fs_landing') -%}
 {% endmacro %}
+
+
+{#-- Which takes PostgreSQL's macros else. --#}
+{% macro redshift___fs_landing(source) %}
+    {%- do return(none) -%}
+{% endmacro %}
