@@ -9,12 +9,16 @@ from typing import Any
 
 import duckdb
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from materializer.project.render import MacroRenderer
 from materializer.project.settings import load_project
 from materializer.stream.place import landing_of
 from materializer.stream.push import push
 from materializer.stream.source import streamed_sources
 from tests.support.dbt import DbtFailed, DbtProject, copy_of, make_project
+from tests.support.manifests import manifest
 
 COLUMNS = {"user_id": "bigint", "amount": "double", "purchased_at": "timestamptz"}
 SOURCE = {
@@ -124,6 +128,52 @@ def test_a_run_records_what_its_models_had_and_not_what_landed_meanwhile(project
         assert connection.execute("select max(_seq) from cleaned").fetchall() == [(1,)]
     project.dbt("run", "-s", "cleaned")
     assert records(project) == {"cleaned": 2}
+
+
+@given(st.data())
+def test_what_a_model_reads_is_found_in_any_graph(data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, 12))
+    kinds = [data.draw(st.sampled_from(["view", "table", "ephemeral", "incremental"])) for _ in range(count)]
+    parents = [
+        [f"model.shop.m{one}" for one in range(number) if data.draw(st.booleans())]
+        + [f"source.shop.raw.{one}" for one in ("s", "t", "plain") if data.draw(st.integers(0, 3)) == 0]
+        for number in range(count)
+    ]
+    models = {
+        f"m{number}": {"sql": "", "config": {"materialized": kind}} for number, kind in enumerate(kinds)
+    }  # fmt: skip
+    content = manifest(
+        {**models, "last": "{{ source('raw', 's') }}{{ source('raw', 't') }}{{ source('raw', 'plain') }}"}
+    )
+    for number, above in enumerate(parents):
+        content["nodes"][f"model.shop.m{number}"]["depends_on"]["nodes"] = above
+    for name in ("s", "t"):
+        content["sources"][f"source.shop.raw.{name}"] |= {
+            "config": {"meta": {"stream": {"topic": name}}}, "database": "landing", "schema": "main",
+        }  # fmt: skip
+
+    def above(unique_id: str) -> set[str]:
+        near = content["nodes"][unique_id]["depends_on"]["nodes"] if unique_id in content["nodes"] else []
+        return set(near).union(*map(above, near))
+
+    streamed = {"source.shop.raw.s", "source.shop.raw.t"}
+
+    def nearest(unique_id: str) -> set[str]:
+        found = set()
+        for parent in content["nodes"][unique_id]["depends_on"]["nodes"]:
+            if parent in streamed:
+                found.add("direct")
+            elif above(parent) & streamed:
+                table = content["nodes"][parent]["config"]["materialized"] in ("table", "incremental")
+                found |= {parent} if table else nearest(parent)
+        return found
+
+    asked = f"model.shop.m{count - 1}"
+    found = MacroRenderer(content, lambda relation: []).ask("_streams_above", asked)
+    assert set(found["sources"]) == above(asked) & streamed
+    assert {*found["tables"], *(["direct"] if found["direct"] else [])} == nearest(asked)
+    assert len(found["tables"]) == len(set(found["tables"]))
+    assert found["landing"] == ('"landing"."main"."_fs_landing"' if found["sources"] else None)
 
 
 def test_an_empty_run_has_seen_nothing(project: DbtProject) -> None:

@@ -2,41 +2,56 @@
      unique id; `direct` says whether it reads one without a table in between; `tables` are the unique ids of the nearest tables that read
      one; `landing` is the relation that has the landing's number, none where there is none. --#}
 {% macro _streams_above(unique_id) %}
-    {%- set sources = {} -%}
-    {%- set found = feature_store._streams_from(unique_id, sources, [], {}, {}) -%}
-    {%- set landing = adapter.dispatch('_fs_landing', 'feature_store')(sources.values() | first) if sources else none -%}
-    {%- do return({'sources': sources, 'direct': found.direct, 'tables': found.tables, 'landing': landing}) -%}
-{% endmacro %}
-
-
-{#-- Goes up from a node; past tables (`past`) only to see whether they read a stream, through all else (`seen`) to the nearest tables. --#}
-{% macro _streams_from(unique_id, sources, tables, seen, past) %}
-    {%- set found = namespace(direct=false, any=false) -%}
-    {%- set node = graph.nodes.get(unique_id) or {} -%}
-    {%- for parent in (node.get('depends_on') or {}).get('nodes') or [] -%}
-        {%- set source = graph.sources.get(parent) -%}
-        {%- set above = graph.nodes.get(parent) -%}
-        {%- if source and 'stream' in ((source.get('config') or {}).get('meta') or source.get('meta') or {}) -%}
-            {%- do sources.update({parent: source}) -%}
-            {%- set found.direct = true -%}
-            {%- set found.any = true -%}
-        {%- elif above and feature_store._is_table(above) -%}
-            {%- if parent not in past -%}
-                {%- do past.update({parent: feature_store._streams_from(parent, sources, [], {}, past).any}) -%}
-            {%- endif -%}
-            {%- if past[parent] -%}
-                {%- set found.any = true -%}
-                {%- do tables.append(parent) if parent not in tables -%}
-            {%- endif -%}
-        {%- elif above -%}
-            {%- if parent not in seen -%}
-                {%- do seen.update({parent: feature_store._streams_from(parent, sources, tables, seen, past)}) -%}
-            {%- endif -%}
-            {%- set found.direct = found.direct or seen[parent].direct -%}
-            {%- set found.any = found.any or seen[parent].any -%}
-        {%- endif -%}
+    {%- set found = {'sources': {}, 'direct': false, 'tables': [], 'landing': none} -%}
+    {%- set streamed = {} -%}
+    {%- for source in graph.sources.values() if 'stream' in ((source.get('config') or {}).get('meta') or source.get('meta') or {}) -%}
+        {%- do streamed.update({source.unique_id: source}) -%}
     {%- endfor -%}
-    {%- do return({'direct': found.direct, 'any': found.any, 'tables': tables}) -%}
+    {%- if not streamed -%}
+        {%- do return(found) -%}
+    {%- endif -%}
+    {#- Lists that grow while they are gone through: up from the node to all that it is made from, down again from the streamed sources to all
+        that reads them, and up once more through these alone, to the nearest tables. -#}
+    {%- set parents = {} -%}
+    {%- set children = {} -%}
+    {%- set upwards = [unique_id] -%}
+    {%- for one in upwards -%}
+        {%- do parents.update({one: ((graph.nodes.get(one) or {}).get('depends_on') or {}).get('nodes') or []}) -%}
+        {%- for parent in parents[one] -%}
+            {%- do upwards.append(parent) if parent not in children -%}
+            {%- do children.setdefault(parent, []).append(one) -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {%- set reading = {} -%}
+    {%- for source in streamed if source in children -%}
+        {%- do found.sources.update({source: streamed[source]}) -%}
+        {%- do reading.update({source: true}) -%}
+    {%- endfor -%}
+    {%- set downwards = found.sources | list -%}
+    {%- for one in downwards -%}
+        {%- for child in children.get(one, []) if child not in reading -%}
+            {%- do reading.update({child: true}) -%}
+            {%- do downwards.append(child) -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {%- set near = [unique_id] -%}
+    {%- set seen = {} -%}
+    {%- for one in near -%}
+        {%- for parent in parents[one] if parent in reading and parent not in seen -%}
+            {%- do seen.update({parent: true}) -%}
+            {%- if parent in streamed -%}
+                {%- do found.update({'direct': true}) -%}
+            {%- elif feature_store._is_table(graph.nodes[parent]) -%}
+                {%- do found.tables.append(parent) -%}
+            {%- else -%}
+                {%- do near.append(parent) -%}
+            {%- endif -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {%- if found.sources -%}
+        {%- do found.update({'landing': adapter.dispatch('_fs_landing', 'feature_store')(found.sources.values() | first)}) -%}
+    {%- endif -%}
+    {%- do return(found) -%}
 {% endmacro %}
 
 
@@ -59,6 +74,12 @@
 
 {% macro postgres___fs_landing(source) %}
     {%- do return(adapter.quote(source.schema) ~ '._fs_landing') -%}
+{% endmacro %}
+
+
+{#-- Which takes PostgreSQL's macros else. --#}
+{% macro redshift___fs_landing(source) %}
+    {%- do return(none) -%}
 {% endmacro %}
 
 

@@ -19,7 +19,7 @@ from materializer.materialize.difference import Known
 from materializer.materialize.engine import Engine
 from materializer.materialize.horizon import DEFAULT, Horizon, horizon_of
 from materializer.materialize.memory import Memory, ViewMemory
-from materializer.materialize.seen import NO_HOOK, Standing, save_touched, seen_by, standing
+from materializer.materialize.seen import NO_HOOK, Standing, seen_by, standing, with_doubt
 from materializer.materialize.trust import eviction, why_not
 from materializer.materialize.unstorable import Unstorable, find_unstorable
 from materializer.online.keys import marker_key
@@ -268,15 +268,18 @@ def make_plan(
     pending = folder.path(name) if folder else Path(tempfile.gettempdir()) / f"feature-store-{name}"
     try:
         with tempfile.TemporaryDirectory(prefix="feature-store-") as beside:
-            if not why_full and record and seen:
-                known = _with_touched(warehouse, streams, bounded, current, known, remembered, Path(beside))
+            if not why_full:
+                known = with_doubt(known, streams, remembered.seen, warehouse, bounded, current, Path(beside))
             bounded.save(difference.changes(current, known), pending)
             (before,) = engine.duckdb.query(difference.known_count(view, known)).column("n").to_pylist()
-    except (WarehouseError, ValueError):
+    except (WarehouseError, ValueError) as error:
         if known.sent is None:
             raise
         # Perhaps what is remembered cannot be read; where it is the view itself, it fails again.
-        why_full, known, before = "what is remembered of an earlier run cannot be read", Known(), 0
+        why_full = (
+            str(error) if isinstance(error, ValueError) else "what is remembered of an earlier run cannot be read"
+        )
+        known, before = Known(), 0
         bounded.save(difference.changes(current, known), pending)
     (count,) = engine.duckdb.query(difference.counts(pending)).to_pylist()
     count["newest"] = max((one for one in (count["newest"], newest) if one is not None), default=None)
@@ -289,19 +292,6 @@ def make_plan(
     if not options.allow_shrink:
         _check_shrink(plan)
     return plan
-
-
-def _with_touched(
-    warehouse: Warehouse, streams: Standing, bounded: Bounded, current: Current, known: Known, remembered: Memory,
-    folder: Path,
-) -> Known:  # fmt: skip
-    """What is known, with the entities in doubt of which events have landed since what the last run had seen."""
-    found, touched = folder / "found.parquet", folder / "touched.parquet"
-    names = save_touched(warehouse, streams, remembered.seen or 0, found)
-    if not names:
-        return known
-    bounded.save(difference.touched_entities(current, known, found, names), touched)
-    return replace(known, touched=touched)
 
 
 def _horizon(view: FeatureView, options: Options, now: datetime) -> Horizon | None:

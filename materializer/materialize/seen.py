@@ -11,6 +11,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from materializer.materialize import difference
+from materializer.materialize.bounded import Bounded
+from materializer.materialize.current import Current
+from materializer.materialize.difference import Known
 from materializer.online import scripts, stream_record
 from materializer.online.keys import stream_key
 from materializer.online.published import Published
@@ -124,36 +128,52 @@ def _milliseconds(store: OnlineStore, key: str) -> int:
     return seconds * 1000 + micros // 1000
 
 
-def save_touched(warehouse: Warehouse, standing: Standing, since: int, path: Path) -> tuple[str, ...]:
-    """Write the entities that rows name which landed after the commit `since`, to a Parquet file. Returns the join keys
-    that it has; none, and no file, where no stream has written.
+def with_doubt(
+    known: Known, standing: Standing, since: int | None, warehouse: Warehouse, bounded: Bounded, current: Current,
+    folder: Path,
+) -> Known:  # fmt: skip
+    """What is known, and in doubt those entities of which events have landed after the commit `since`: a stream may
+    have written rows of them. Files of it go into `folder`.
 
     Raises:
-        ValueError: where the record does not say it in a form that can be asked.
+        ValueError: where the streams' record does not say which they are in a form that can be asked.
         WarehouseError: where the warehouse does not answer it.
     """
     record, seen = standing.record, standing.seen
-    if record is None or seen is None or not record.filters:
-        return ()
-    if not record.keys or record.filters.keys() != seen.sources.keys():
-        raise ValueError("it names other sources than the view has")
+    if record is None or seen is None or not record.filters:  # no stream has written yet
+        return known
+    widths = {len(way) for ways in record.filters.values() for way in ways}
+    known_keys = record.keys and set(record.keys) <= set(current.view.join_keys) and widths == {len(record.keys)}
+    if not known_keys or record.filters.keys() != seen.sources.keys():
+        raise ValueError("the streams' record is of other sources or join keys than the view's")
+    found, touched = folder / "found.parquet", folder / "touched.parquet"
+    if not _save(warehouse, _touched(record, seen, since or 0, warehouse.dialect), found):
+        return known
+    bounded.save(difference.touched_entities(current, known, found, record.keys), touched)
+    return replace(known, touched=touched)
+
+
+def _touched(record: StreamRecord, seen: Seen, since: int, dialect: str) -> str:
     names = [quoted(name) for name in record.keys]
     selects = []
     for unique_id, ways in record.filters.items():
         for way in ways:
-            columns = [f"{_checked(sql, warehouse.dialect)} as {name}" for sql, name in zip(way, names, strict=True)]
+            columns = [f"{_checked(sql, dialect)} as {name}" for sql, name in zip(way, names, strict=True)]
             selects.append(f"select {', '.join(columns)} from {seen.sources[unique_id]} where _seq > {since}")
     there = " and ".join(f"{name} is not null" for name in names)
-    sql = f"select distinct {', '.join(names)} from ({' union all '.join(selects)}) as touched where {there}"
+    return f"select distinct {', '.join(names)} from ({' union all '.join(selects)}) as touched where {there}"
+
+
+def _save(warehouse: Warehouse, sql: str, path: Path) -> bool:
+    """Write the answer to a Parquet file; False, and no file, where there is none."""
     writer = None
     for batch in warehouse.stream(sql, _BATCH_ROWS):
         table = pa.table({name: to_plain(batch.column(name)) for name in batch.schema.names})
         writer = writer or pq.ParquetWriter(path, table.schema)
         writer.write_table(table)
-    if writer is None:
-        return ()
-    writer.close()
-    return record.keys
+    if writer is not None:
+        writer.close()
+    return writer is not None
 
 
 def _checked(sql: str, dialect: str) -> str:
@@ -163,11 +183,9 @@ def _checked(sql: str, dialect: str) -> str:
     from sqlglot import exp
 
     try:
-        (parsed,) = sqlglot.parse(sql, dialect=dialect)
+        parsed = sqlglot.parse(sql, dialect=dialect)
     except sqlglot.errors.SqlglotError:
-        raise ValueError(f"{sql!r} is no expression") from None
-    if not isinstance(parsed, exp.Expression) or list(
-        parsed.find_all(exp.Query, exp.Table, exp.Anonymous, exp.Command)
-    ):
-        raise ValueError(f"{sql!r} is no expression over a row")
-    return parsed.sql(dialect=dialect)
+        parsed = []
+    if len(parsed) != 1 or parsed[0] is None or parsed[0].find(exp.Query, exp.Table, exp.Anonymous, exp.Command):
+        raise ValueError(f"the streams' record has {sql!r}, which is no expression over one row's columns")
+    return parsed[0].sql(dialect=dialect)
