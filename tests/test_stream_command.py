@@ -141,13 +141,23 @@ def test_a_feature_follows_its_event_and_a_window_runs_empty_by_itself(
         assert streamer.said == before, "nothing was done for that"
         broker.send(topic, [b"no JSON", json.dumps(purchase(2, 6)).encode()])
         until(lambda: spent(store, 6) == 1.0)
-        done = run("feature-store", "doctor", "--project-dir", str(project.folder), "--redis-url", redis_url, "--namespace", topic)
+        done = run(
+            "feature-store",
+            "doctor",
+            "--project-dir",
+            str(project.folder),
+            "--redis-url",
+            redis_url,
+            "--namespace",
+            topic,
+        )
         assert "keeps 3 views online" in done.out and "1 in the last day" in done.out, done.out
         streamer.process.send_signal(signal.SIGTERM)
         assert streamer.process.wait(30) == 0
     assert verified(store) == {"pairs": 3, "spent": 3, "windows": 3}
 
 
+@pytest.mark.timeout(1200)
 def test_whatever_happens_to_streams_and_redis_the_end_is_a_full_builds(
     built: DbtProject, broker: kafka.Broker, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

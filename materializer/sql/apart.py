@@ -43,7 +43,7 @@ def apart(
     Args:
         streamed: by the ids of the sources, what an id decides in their rows: ``{"purchase_id": ["user_id"]}``.
     """
-    reading = _Reading(reader, streamed)
+    reading = Streams(reader, streamed)
     if not reading.reads(unique_id):
         return None
     failed: Mixes | None = None
@@ -61,7 +61,7 @@ def apart(
     return failed
 
 
-class _Reading:
+class Streams:
     def __init__(self, reader: Reader, streamed: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
         self.reader, self.streamed = reader, streamed
         self._reads: dict[str, bool] = {}

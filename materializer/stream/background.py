@@ -158,7 +158,7 @@ def streamed_views(decided: Decided) -> list[Streamed]:
     """Those views of a project that stream and are online."""
     checksums = Checksums(decided.manifest)
     return [
-        Streamed(view, checksums.of(view.unique_id), found.keys, found.filters)
+        Streamed(view, checksums.of(view.unique_id), found.keys, found.filters, decided.reaches.get(view.unique_id))
         for view, found in decided.views
         if isinstance(found, Apart) and view.online
     ]

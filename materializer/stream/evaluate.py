@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pyarrow as pa
 
-from materializer.materialize.current import Current, stored
+from materializer.materialize.current import Current, micros, stored
 from materializer.materialize.horizon import Horizon
 from materializer.materialize.unstorable import find_unstorable
+from materializer.online.served_log import epoch_micros
 from materializer.project.definitions import FeatureView
 from materializer.project.duration import macro_moment
 from materializer.project.relation import Relation
 from materializer.project.render import MacroRenderer, ProjectManifest
+from materializer.sql.reach import Reach
 from materializer.stream.replica import OWN, Replica
 from materializer.warehouse import quoted
 from materializer.warehouse.typed import with_columns
 
+# How long ago the newest row of an entity may be for its newer events to tell all of it.
+_SLACK = timedelta(days=1)
 # After so many queries tables are made anew, for DuckDB keeps the place of deleted rows.
 _WORN = 500
 # Stand in SQL that was rendered once for the moments of each query.
@@ -34,12 +38,14 @@ class Streamed:
         keys: the join keys that it streams by.
         filters: by the streamed sources' ids, what names the entities of a row: SQL over its columns, in the order of
             `keys`; several where it is read in several ways.
+        reach: how far back it reads; None where that is not known.
     """
 
     view: FeatureView
     definition: str
     keys: tuple[str, ...]
     filters: Mapping[str, tuple[tuple[str, ...], ...]]
+    reach: Reach | None = None
 
 
 class Evaluation:
@@ -54,10 +60,11 @@ class Evaluation:
     def __init__(self, replica: Replica, one: Streamed, manifest: ProjectManifest, place: int) -> None:
         self._replica, self.streamed = replica, one
         self._warehouse = replica.warehouse
-        self._touched, self._backlog, self._asked, self._rows = (
-            f"{OWN}.main.{name}_{place}" for name in ("touched", "backlog", "asked", "rows")
+        self._touched, self._backlog, self._asked, self._all, self._rows = (
+            f"{OWN}.main.{name}_{place}" for name in ("touched", "backlog", "asked", "all", "rows")
         )
-        self._prepared = f"view_{place}"
+        self._place = place
+        self._whole, self._newer = f"whole_{place}", f"newer_{place}"
         self._keys = [f"k{number}" for number in range(len(one.keys))]
         self._queries = 0
         self._make_tables()
@@ -74,6 +81,9 @@ class Evaluation:
             f"{stored(named[key]).replace(quoted(key), f'cast(k{number} as {types[key.lower()]})')} as {quoted(key)}"
             for number, key in enumerate(one.keys)
         )
+        self._same = " and ".join(
+            f"there.{quoted(key)} = cast(k{number} as {types[key.lower()]})" for number, key in enumerate(one.keys)
+        )
 
     def touched(self, after: int) -> int:
         """List the entities that rows touch which landed after a commit, and say how many they are."""
@@ -86,8 +96,9 @@ class Evaluation:
     def ask(self, first: int, most: int, backlog: bool = False) -> None:
         """Ask for some of the entities of a list."""
         listed = self._backlog if backlog else self._touched
-        self._warehouse.execute(f"delete from {self._asked}")
-        self._warehouse.execute(f"insert into {self._asked} select * from {listed} limit {most} offset {first}")
+        for table in (self._asked, self._all):
+            self._warehouse.execute(f"delete from {table}")
+            self._warehouse.execute(f"insert into {table} select * from {listed} limit {most} offset {first}")
         for unique_id, ways in self.streamed.filters.items():
             self._replica.show(unique_id, " or ".join(map(self._among, ways)))
 
@@ -97,11 +108,10 @@ class Evaluation:
         if self._queries > _WORN:
             self._queries = 0
             self._make_tables(keep=True)
-        self._warehouse.execute(f"delete from {self._rows}")
-        self._warehouse.execute(f"execute {self._prepared}")
+        self._work_out(now)
         if any(self._replica.events.doubts(name) for name in self.streamed.filters):
-            others = self._among(tuple(map(quoted, self.streamed.keys)))
-            self._warehouse.execute(f"delete from {self._rows} where not ({others})")
+            asked = f"select 1 from {self._all} where {self._same}"
+            self._warehouse.execute(f"delete from {self._rows} as there where not exists ({asked})")
         if horizon:
             sql = self._ahead.replace(_SINCE, macro_moment(horizon.since)).replace(_UNTIL, macro_moment(horizon.until))
         else:
@@ -112,12 +122,33 @@ class Evaluation:
 
     def missing(self, sent: pa.Table | None) -> pa.Table:
         """The entities asked for that are not among those `sent`: join keys, as they are remembered."""
-        asked = f"select {self._asked_keys} from {self._asked}"
+        asked = f"select {self._asked_keys} from {self._all}"
         if sent is None or not sent.num_rows:
             return self._warehouse.query(asked)
         on = ", ".join(map(quoted, self.streamed.keys))
         with self._replica.seeing("_fs_sent", sent):
             return self._warehouse.query(f"select * from ({asked}) as asked anti join _fs_sent using ({on})")
+
+    def _work_out(self, now: datetime) -> None:
+        """The rows of the entities that are asked for. Where it is known how far the view reaches back, of newer events
+        first: that gives all rows from a moment on, so it is all of an entity that has one of them by now."""
+        run = self._warehouse.execute
+        run(f"delete from {self._rows}")
+        if self.streamed.reach is None:
+            return run(f"execute {self._whole}")
+        begins = now - _SLACK
+        self._replica.reach_from(begins - self.streamed.reach.longest)
+        run(f"execute {self._newer}")
+        event = micros(self.view.timestamp)
+        run(f"delete from {self._rows} where {event} is null or {event} < {epoch_micros(begins)}")
+        run(
+            f"delete from {self._asked} where exists (select 1 from {self._rows} as there "
+            f"where {self._same} and {event} <= {epoch_micros(now)})"
+        )
+        if self._warehouse.query(f"select count(*) as n from {self._asked}")["n"][0].as_py():
+            run(f"delete from {self._rows} as there where exists (select 1 from {self._asked} where {self._same})")
+            run(f"execute {self._whole}")
+        return None
 
     def _list(self, after: int, into: str) -> int:
         self._warehouse.execute(f"delete from {into}")
@@ -144,10 +175,15 @@ class Evaluation:
     def _make_tables(self, keep: bool = False) -> None:
         run = self._warehouse.execute
         nobody = self._touching("false", 0)
-        for name in (self._touched, self._backlog, self._asked):
+        for name in (self._touched, self._backlog, self._asked, self._all):
             run(f"create or replace table {name} as {f'select * from {name}' if keep else nobody}")
         relation = self.streamed.view.relation
         run(f"create or replace table {self._rows} as select * from {relation} limit 0")
-        if keep:
-            run(f"deallocate {self._prepared}")
-        run(f"prepare {self._prepared} as insert into {self._rows} select * from {relation}")
+        reads = {self._whole: relation}
+        if self.streamed.reach is not None:
+            self._replica.make_reached(self.streamed.reach.models, self._place)
+            reads[self._newer] = self._replica.reached_name(self.streamed.view.unique_id, self._place)
+        for name, read in reads.items():
+            if keep:
+                run(f"deallocate {name}")
+            run(f"prepare {name} as insert into {self._rows} select * from {read}")

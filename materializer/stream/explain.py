@@ -14,10 +14,14 @@ from materializer.project.render import ProjectManifest
 from materializer.project.revisions import compile_all
 from materializer.project.settings import Project
 from materializer.sql.apart import Apart, Mixes, apart
+from materializer.sql.reach import Reach, reach
 from materializer.sql.reader import Reader
 from materializer.stream.place import landing_of
 from materializer.stream.source import StreamedSource, streamed_sources
 from materializer.warehouse import open_warehouse
+
+# In the SQL of views that reach back a known time: the moment from which on events are taken.
+REACHED = "(select since from _fs.main.reached)"
 
 
 @dataclass(frozen=True)
@@ -45,13 +49,14 @@ class Explained:
 
 @dataclass(frozen=True)
 class Decided:
-    """A project as dbt compiles it for full builds, and of each view, in order of names, how it keeps entities apart:
-    None where it reads no streamed source."""
+    """A project as dbt compiles it for full builds; of each view, in order of names, how it keeps entities apart (None
+    where it reads no streamed source); and how far those reach back of which that is known, by unique id."""
 
     manifest: ProjectManifest
     sources: Mapping[str, StreamedSource]
     views: tuple[tuple[FeatureView, Apart | Mixes | None], ...]
     errors: tuple[str, ...]
+    reaches: Mapping[str, Reach]
 
 
 def decide(project: Project) -> Decided:
@@ -70,7 +75,13 @@ def decide(project: Project) -> Decided:
     reader = Reader(Graph(manifest))
     views = sorted(read_registry(manifest).all_views(), key=lambda one: one.reference)
     found = [(one, apart(reader, one.unique_id, [entity.name for entity in one.entities], streamed)) for one in views]
-    return Decided(manifest, sources, tuple(found), compiled.errors)
+    reaches = {
+        one.unique_id: reaching
+        for one, how in found
+        if isinstance(how, Apart) and not one.created_timestamp and not one.available_after
+        and (reaching := reach(reader, one.unique_id, one.timestamp, streamed, REACHED))
+    }  # fmt: skip
+    return Decided(manifest, sources, tuple(found), compiled.errors, reaches)
 
 
 def explain(project: Project) -> list[Explained]:

@@ -8,8 +8,9 @@ view as well: of the events of those entities that are asked for, by the filters
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from datetime import datetime
 from typing import Any
 
 import duckdb
@@ -52,6 +53,7 @@ class Replica:
         self._models, self._static = self._relations([one.unique_id for one in views])
         for node in (*self._sources.values(), *map(self._graph.nodes.get, (*self._models, *self._static))):
             self._make_room(node)
+        connection.execute(f"create table {OWN}.main.reached as select cast(null as timestamp) as since")
         for source in self._sources.values():
             self.show(source.unique_id, "true")
 
@@ -133,6 +135,22 @@ class Replica:
             self.warehouse.execute(f"attach if not exists ':memory:' as {quoted(database)}")
         where = ".".join(quoted(part) for part in (database, schema) if part)
         self.warehouse.execute(f"create schema if not exists {where}")
+
+    def make_reached(self, models: Mapping[str, str], place: int) -> None:
+        """Make these models once more, of events from `reach_from` on, under names of their own: `reached_name`."""
+        for unique_id, code in models.items():
+            for other in models:
+                name = self._graph.nodes[other]["relation_name"]
+                code = code.replace(name, self.reached_name(other, place))
+            self.warehouse.execute(f"create or replace view {self.reached_name(unique_id, place)} as {code}")
+
+    def reached_name(self, unique_id: str, place: int) -> str:
+        """The relation of a model that reads events from `reach_from` on alone."""
+        return f"{OWN}.main.{quoted(f'{unique_id}_{place}')}"
+
+    def reach_from(self, moment: datetime) -> None:
+        """Take events from a moment on, where it is known how far models reach back."""
+        self.warehouse.execute(f"update {OWN}.main.reached set since = timestamp '{moment.replace(tzinfo=None)}'")
 
     def show(self, unique_id: str, condition: str) -> None:
         """Make a source a view of its events, of those that a condition is true for, and of those whose id decides too
