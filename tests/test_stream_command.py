@@ -23,7 +23,7 @@ from tests.support.command import run
 from tests.support.dbt import DbtProject, copy_of
 from tests.support.redis_servers import Server
 from tests.test_stream import declare, streamed
-from tests.test_stream_online import FILES
+from tests.test_stream_online import FILES, VIEWS
 
 HOOK = '\non-run-end: ["{{ feature_store.record_builds() }}"]\n'
 _numbers = itertools.count(1)
@@ -125,7 +125,7 @@ def test_a_feature_follows_its_event_and_a_window_runs_empty_by_itself(
     store = FeatureStore(project.folder, redis_url=redis_url, namespace=topic)
     store.materialize()
     with streaming(store, broker, tmp_path) as streamer:
-        streamer.hear("is kept online", 3)
+        streamer.hear("is kept online", len(VIEWS))
         # It leaves the window of ten minutes in a few seconds.
         broker.send(topic, [purchase(1, 5, "2.50", ago=590)])
         until(lambda: spent(store, 5) == 2.5)
@@ -151,10 +151,10 @@ def test_a_feature_follows_its_event_and_a_window_runs_empty_by_itself(
             "--namespace",
             topic,
         )
-        assert "keeps 3 views online" in done.out and "1 in the last day" in done.out, done.out
+        assert f"keeps {len(VIEWS)} views online" in done.out and "1 in the last day" in done.out, done.out
         streamer.process.send_signal(signal.SIGTERM)
         assert streamer.process.wait(30) == 0
-    assert verified(store) == {"pairs": 3, "spent": 3, "windows": 3}
+    assert verified(store) == {"pairs": 3, "profile": 3, "spent": 3, "windows": 3}
 
 
 @pytest.mark.timeout(1200)
@@ -177,24 +177,24 @@ def test_whatever_happens_to_streams_and_redis_the_end_is_a_full_builds(
 
     with ExitStack() as stack:
         first = stack.enter_context(streaming(store, broker, tmp_path))
-        first.hear("is kept online", 3)
+        first.hear("is kept online", len(VIEWS))
         second = stack.enter_context(streaming(store, broker, tmp_path))
         second.hear("Another process keeps the views")
         for _ in range(5):  # ended in the middle of what it does
             send(300)
             time.sleep(draw.random())
         first.process.kill()
-        second.hear("is kept online", 3)  # the other takes over, and what the first had in hand
+        second.hear("is kept online", len(VIEWS))  # the other takes over, and what the first had in hand
         send(300)
         assert verified(store)["spent"] == 40
         # Redis is killed and comes back with nothing; a run brings back what was built, the stream the rest.
         server.kill()
         send(100)
         server.start()
-        second.hear("there is no row of it yet", 3)
+        second.hear("there is no row of it yet", len(VIEWS))
         send(100)
         store.materialize()
-        second.hear("is kept online", 6)
+        second.hear("is kept online", 2 * len(VIEWS))
         assert verified(store)["spent"] == 40
         # The definition changes: until a run has brought it, nothing is written by either.
         path = project.folder / "models" / "spent.sql"

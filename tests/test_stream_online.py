@@ -39,6 +39,7 @@ VIEWS = {
     "spent": {"entities": ["user_id"], "created_timestamp": "known_at"},
     "windows": {"entities": ["user_id"], "ttl": "8 days"},
     "pairs": {"entities": ["user_id", "item"]},
+    "profile": {"entities": ["user_id"]},
 }
 FILES: dict[str, Any] = {
     "models/models.yml": {
@@ -69,6 +70,12 @@ FILES: dict[str, Any] = {
     "{{ feature_store.window_aggregates(ref('purchases'), 'user_id', 'purchased_at', [{'name': 'n', 'function': 'count'}, "
     "{'name': 'total', 'function': 'sum', 'expression': 'amount'}, {'name': 'top', 'function': 'max', 'expression': 'amount'}], "
     "['10 minutes', '1 hour', '7 days'], created_timestamp='_landed_at') }}",
+    "models/profile.sql": "with rows_of_windows as (\n"
+    "    select windows.user_id, windows.event_timestamp as at, users.country, windows.n_1h\n"
+    "    from {{ ref('windows') }} as windows left join {{ ref('users') }} as users on users.user_id = windows.user_id\n"
+    ")\n"
+    "select user_id, at as event_timestamp, country, n_1h from rows_of_windows\n"
+    "union all select user_id, timestamptz '2026-01-01', country, 0 from {{ ref('users') }}",
     # Of a user's pairs each depends on all of her purchases, so it streams by the user.
     "models/pairs.sql": "select user_id, item, purchased_at as event_timestamp,\n"
     "    row_number() over (partition by user_id order by purchased_at, purchase_id) as nth\nfrom {{ ref('purchases') }}\n"
