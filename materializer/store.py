@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from materializer.errors import InputError, NotFoundError, ProjectError
+from materializer.errors import InputError, NotFoundError, ProjectError, worded
 from materializer.project.definitions import Entity, FeatureService, FeatureView, Registry, entities_of, has_tags
 from materializer.project.locate import project_in_reach
 
@@ -288,6 +288,7 @@ class FeatureStore:
         as_of: datetime | str | None = None,
         dry_run: bool = False,
         memory_limit: str | None = None,
+        from_executors: bool = False,
         progress: Progress | None = None,
     ) -> list[ViewResult]:
         """Make the online store equal to each view's latest rows, sending only what differs from the last run.
@@ -306,6 +307,8 @@ class FeatureStore:
             dry_run: change nothing; the results say how many rows would move, and why.
             memory_limit: how much memory the warehouse may take for this, ``"2 GB"``; beyond it spills to disk. Default
                 600 MB, and more by itself where single rows are too large for that.
+            from_executors: let Spark's executors write the rows to Redis, which they must reach as this machine does;
+                rows do not pass this process then. For a Spark target of dbt's method ``session``.
             progress: called with a view's name, its rows so far and their total.
 
         Returns:
@@ -334,6 +337,15 @@ class FeatureStore:
                 "A past moment needs a namespace of its own, so that today's readers do not see it: "
                 "pass another with --namespace."
             )
+        kind, method = (self.project.connection.get(name) for name in ("type", "method"))
+        if from_executors and (kind, method) != ("spark", "session"):
+            raise worded(
+                InputError,
+                lambda words: (
+                    f"{words.from_executors} is for a Spark target of dbt's method session, and target "
+                    f"'{self.project.target}' is {' '.join(filter(None, (kind, method)))}: leave it out."
+                ),
+            )
         manifest, registry = self._declared()
         views = chosen_views(self.project, manifest, registry, names, tags, selection)
         if not views and (select or selector):
@@ -342,7 +354,7 @@ class FeatureStore:
             raise NotFoundError("The project declares no online feature view: add config.meta.feature_view to a model.")
         with self._online():
             make_ready(self._client)
-        options = Options(full, allow_shrink, allow_retype, dry_run, moment, memory_bytes)
+        options = Options(full, allow_shrink, allow_retype, dry_run, moment, memory_bytes, from_executors)
         checksums = Checksums(manifest)
         macros = MacroRenderer(manifest, lambda relation: [])
         job = Job(

@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from materializer.materialize.difference import _digests
+from materializer.materialize.difference import digests_of
 from materializer.project.definitions import Entity, Feature, FeatureView
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, None, float("nan"), float("inf")]
@@ -20,14 +20,14 @@ def digests(values: list[Any], dtype: pa.DataType) -> set[tuple[int, int]]:
     view = FeatureView("v", (Entity("k", dtype=pa.int64()),), (Feature("x", dtype=dtype),))
     moments = pa.array([0] * len(values), pa.timestamp("us", "UTC"))
     table = pa.table({"k": range(len(values)), "x": pa.array(values, dtype), "event_timestamp": moments})
-    first, second = _digests(view)
+    first, second = digests_of(view)
     with duckdb.connect() as connection:
         connection.register("rows_given", table)
         return set(connection.sql(f"select {first}, {second} from rows_given").fetchall())
 
 
 @pytest.mark.parametrize("dtype", [pa.list_(pa.float32()), pa.list_(pa.float64())], ids=str)
-def test_lists_of_floats_that_differ_in_any_way_have_digests_of_their_own(dtype: pa.DataType) -> None:
+def test_lists_of_floats_that_differ_in_any_way_havedigests_of_of_their_own(dtype: pa.DataType) -> None:
     assert len(digests(LISTS, dtype)) == len(LISTS) == 401
 
 

@@ -633,8 +633,9 @@ def test_a_column_of_any_name_is_a_column_to_materialize(name: str, tmp_path: Pa
         def save(sql: str, path: Path) -> None:
             connection.execute(f"copy ({sql}) to '{str(path).replace(chr(39), chr(39) * 2)}'")
 
-        save(difference.changes(view, "select * from v", difference.Known(), now), pending)
-        rows = difference.rows_to_send(view, "select * from v", pending)
+        digests = difference.digests_of(view)
+        save(difference.changes(view, "select * from v", digests, difference.Known(), now), pending)
+        rows = difference.rows_to_send(view, "select * from v", digests, pending)
         assert len(connection.sql(rows).fetchall()) == 1
         save(rows, sent)
         assert connection.sql(difference.keys_gone(view, pending)).fetchall() == []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +24,8 @@ from materializer.warehouse.join_keys import UUID
 # Changes when the online format does: every row is sent again then.
 _FORMAT = "2"
 DIGESTS = ("_fs_digest", "_fs_digest_2")
+# SQL for the two of a row.
+Digests = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -70,14 +73,16 @@ def _kept(view: FeatureView, now: datetime, expiring: bool) -> str | None:
     return f"{micros(view.timestamp)} + {seconds * 1_000_000} > epoch_us({_moment(now)})"
 
 
-def changes(view: FeatureView, latest: str, known: Known, now: datetime, expiring: bool = True) -> str:
+def changes(
+    view: FeatureView, latest: str, digests: Digests, known: Known, now: datetime, expiring: bool = True
+) -> str:
     """The list of changes: join keys, digests, event time, and `op`: new, changed or gone. A row in doubt is in it.
 
     A row that is too old to be kept has an event time but no digests: it is `gone` where it is known, else `aged`.
     """
     both = ", ".join(f"coalesce(now.{key}, known.{key}) as {key}" for key in map(quoted, view.join_keys))
     kept = _kept(view, now, expiring)
-    first, second = (f"case when {kept} then {digest} end" if kept else digest for digest in _digests(view))
+    first, second = (f"case when {kept} then {digest} end" if kept else digest for digest in digests)
     return f"""
 with now as (
     select {_stored_keys(view)}, {micros(view.timestamp)} as _fs_event, {first} as _fs_digest, {second} as _fs_digest_2
@@ -100,21 +105,19 @@ where known._fs_known is null or now._fs_digest is null
 """
 
 
-def rows_to_send(view: FeatureView, rows: str, pending: Path | None) -> str:
+def rows_to_send(view: FeatureView, rows: str, digests: Digests, pending: Path | None) -> str:
     """The whole rows to write, each with what is to be remembered of it: `sent_keys` and `DIGESTS` of these values.
 
     `pending` None where that is all of them.
     """
-    first, second = _digests(view)
+    first, second = digests
+    whole = f"current_rows.* exclude ({', '.join(DIGESTS)})" if digests == DIGESTS else "current_rows.*"
     texts = "".join(
         f"{_stored(entity, 'current_rows.')} as {quoted(column)}, "
         for entity, column in zip(view.entities, sent_keys(view).values(), strict=True)
         if column != entity.name
     )
-    sending = (
-        f"select current_rows.*, {texts}{first} as {DIGESTS[0]}, {second} as {DIGESTS[1]}\n"
-        f"from ({rows}) as current_rows"
-    )
+    sending = f"select {whole}, {texts}{first} as {DIGESTS[0]}, {second} as {DIGESTS[1]}\nfrom ({rows}) as current_rows"
     if pending is None:
         return sending
     on = " and ".join(f"pending.{quoted(e.name)} = {_stored(e, 'current_rows.')}" for e in view.entities)
@@ -127,6 +130,12 @@ def sent_keys(view: FeatureView) -> dict[str, str]:
         entity.name: f"_fs_key_{place}" if pa.types.is_decimal(entity.dtype) else entity.name
         for place, entity in enumerate(view.entities)
     }
+
+
+def keys_at(view: FeatureView, places: str, columns: Sequence[str]) -> str:
+    """The join keys, as they are remembered, of the rows of a view at the places in a relation."""
+    on = " and ".join(f"given.{quoted(name)} = places.{quoted(name)}" for name in columns)
+    return f"select {_stored_keys(view)} from {view.relation} as given semi join {places} as places on {on}"
 
 
 def keys_gone(view: FeatureView, pending: Path) -> str:
@@ -213,7 +222,7 @@ def _stored(entity: Entity, prefix: str = "") -> str:
     return f"cast({column} as varchar)" if text else column
 
 
-def _digests(view: FeatureView) -> tuple[str, str]:
+def digests_of(view: FeatureView) -> Digests:
     """Two 64-bit hashes of a row, over its columns in two orders.
 
     DuckDB hashes 0.0 and -0.0 alike, so signs count (but not of NaN, which is one); NULL and an empty list, so lengths

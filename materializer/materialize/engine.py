@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from materializer.errors import WarehouseError
-from materializer.materialize.difference import file_sql
+from materializer.materialize import executors
+from materializer.materialize.difference import DIGESTS, Digests, digests_of, file_sql
+from materializer.materialize.unstorable import Conditions, conditions_of
 from materializer.project.definitions import FeatureView
 from materializer.project.relation import Relation
 from materializer.warehouse import Warehouse
@@ -24,30 +26,51 @@ BATCH_ROWS = 20_000
 
 
 @dataclass(frozen=True)
+class Latest:
+    """A view and SQL for its latest rows, as the engine's DuckDB sees them, and SQL for what is calculated of each.
+
+    `snapshot` is where the rows lie, if the DuckDB has only their keys, moments and what was calculated of them there.
+    """
+
+    view: FeatureView
+    rows: str
+    digests: Digests
+    unstorable: Conditions
+    snapshot: executors.Snapshot | None = None
+
+
+@dataclass(frozen=True)
 class Engine:
     """A DuckDB, and the folder for the rows of another warehouse; None where the DuckDB is the warehouse."""
 
     duckdb: DuckDBWarehouse
     folder: Path | None
 
-    def rows(self, warehouse: Warehouse, view: FeatureView, latest: str) -> tuple[FeatureView, str]:
-        """The view as the DuckDB sees it, and SQL there for the rows that `latest` gives in the warehouse.
+    def latest(self, warehouse: Warehouse, view: FeatureView, sql: str, from_executors: bool = False) -> Latest:
+        """The rows that `sql` gives in the warehouse; with `from_executors` they stay on Spark's.
 
         Raises:
             WarehouseError: where they do not fit on the disk; and as `Warehouse.stream`.
         """
+        digests, unstorable, snapshot = digests_of(view), conditions_of(view), None
         if self.folder is None:
-            return view, latest
+            return Latest(view, sql, digests, unstorable)
         path = self.folder / "latest.parquet"
         given = warehouse.schema(Relation(view.relation))
         moments = (view.timestamp, view.created_timestamp) if view.created_timestamp else (view.timestamp,)
-        names = [*view.join_keys, *moments, *(feature.name for feature in view.features)]
-        schema = pa.schema([(name, plain_type(given.field(name).type)) for name in names])
+        features = () if from_executors else tuple(feature.name for feature in view.features)
+        types = {name: plain_type(given.field(name).type) for name in (*view.join_keys, *moments, *features)}
         try:
-            with pq.ParquetWriter(path, schema) as writer:
-                for batch in warehouse.stream(latest, BATCH_ROWS):
-                    columns = {name: to_plain(batch.column(name)) for name in names}
-                    writer.write_table(pa.table(columns).cast(schema))
+            if from_executors:
+                snapshot, calculated, unstorable = executors.take_snapshot(warehouse, view, sql, digests, unstorable)
+                types, digests = types | calculated, DIGESTS
+                batches = executors.brought(snapshot, tuple(types))
+            else:
+                batches = warehouse.stream(sql, BATCH_ROWS)
+            with pq.ParquetWriter(path, pa.schema(types)) as writer:
+                for batch in batches:
+                    columns = {name: to_plain(batch.column(name)) for name in types}
+                    writer.write_table(pa.table(columns).cast(pa.schema(types)))
         except pa.ArrowInvalid as error:
             raise WarehouseError(
                 f"Feature view '{view.reference}' gives other types than it had a moment ago ({error}): run it again "
@@ -59,7 +82,7 @@ class Engine:
                 f"compared: {error.strerror or error}. Name another folder with TMPDIR."
             ) from None
         staged = file_sql(path)
-        return replace(view, relation=staged), f"select * from {staged}"
+        return Latest(replace(view, relation=staged), f"select * from {staged}", digests, unstorable, snapshot)
 
 
 @contextmanager

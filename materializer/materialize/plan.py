@@ -15,7 +15,7 @@ import redis
 from materializer.errors import DefinitionError, OnlineStoreError, WarehouseError
 from materializer.materialize import difference
 from materializer.materialize.bounded import Bounded
-from materializer.materialize.difference import Known
+from materializer.materialize.difference import Digests, Known
 from materializer.materialize.engine import Engine
 from materializer.materialize.memory import Memory, ViewMemory
 from materializer.materialize.unstorable import Unstorable, find_unstorable
@@ -30,6 +30,7 @@ from materializer.project.duration import format_duration, macro_moment
 from materializer.project.render import MacroRenderer
 from materializer.project.storage import Remote
 from materializer.warehouse import Warehouse
+from materializer.warehouse.spark import Snapshot
 from materializer.warehouse.typed import with_columns
 
 # Removing more than half of a view of more entities than this is taken for a mistake upstream.
@@ -48,6 +49,7 @@ class Options:
     dry_run: bool = False
     as_of: datetime | None = None
     memory_limit: int | None = None
+    from_executors: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,14 +99,17 @@ class ViewResult:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the run `run_id` will do to a view: `rows` (SQL) are those that belong online, the file `pending` lists the
-    changes. `new`, `changed` and `gone` are to be moved, `aged` were too old to be kept, and `gone_aged` of those that
-    are gone; `newest` is the newest event to be sent, in microseconds. The rows are as of `read_at`, by the online
-    store's clock, when the newest created time of the view was `newest_load`."""
+    """What the run `run_id` will do to a view: `rows` (SQL) are those that belong online, with these `digests`, and lie
+    in `snapshot`, if anywhere else than in the engine's DuckDB. The file `pending` lists the changes: `new`, `changed`
+    and `gone` are to be moved, `aged` were too old to be kept, and `gone_aged` of those that are gone; `newest` is the
+    newest event to be sent, in microseconds. The rows are as of `read_at`, by the online store's clock, when the newest
+    created time of the view was `newest_load`."""
 
     run_id: str
     view: FeatureView
     rows: str
+    digests: Digests
+    snapshot: Snapshot | None
     pending: Path
     folder: ViewMemory | None
     remembered: Memory | None
@@ -213,9 +218,12 @@ def make_plan(
     macros = job.macros.over(warehouse.columns)
     unseen = warehouse.query(macros.render("_unseen", view.reference, as_of=moment))
     read_from = f"{view.relation} of {warehouse.place}"
-    view, latest = engine.rows(warehouse, view, macros.render("latest", view.reference, as_of=moment))
-    expiring = options.as_of is None
-    unstorable = find_unstorable(engine.duckdb, view, difference.current_rows(view, latest, now, expiring))
+    sql = macros.render("latest", view.reference, as_of=moment)
+    found = engine.latest(warehouse, view, sql, options.from_executors)
+    view, latest, expiring = found.view, found.rows, options.as_of is None
+    unstorable = find_unstorable(
+        engine.duckdb, view, difference.current_rows(view, latest, now, expiring), found.unstorable
+    )
     if unstorable.rows:
         latest = difference.without(latest, unstorable.condition)
     remembered = folder.load() if folder else None
@@ -230,18 +238,18 @@ def make_plan(
     name = f"pending-{run_id}.parquet"
     pending = folder.path(name) if folder else Path(tempfile.gettempdir()) / f"feature-store-{name}"
     try:
-        bounded.save(difference.changes(view, latest, known, now, expiring), pending)
+        bounded.save(difference.changes(view, latest, found.digests, known, now, expiring), pending)
     except WarehouseError:
         if known.sent is None:
             raise
         # Perhaps what is remembered cannot be read; where it is the view itself, it fails again.
         why_full, known = "what is remembered of an earlier run cannot be read", Known()
-        bounded.save(difference.changes(view, latest, known, now, expiring), pending)
+        bounded.save(difference.changes(view, latest, found.digests, known, now, expiring), pending)
     (count,) = engine.duckdb.query(difference.counts(pending)).to_pylist()
     (before,) = engine.duckdb.query(difference.known_count(view, known)).column("n").to_pylist()
     plan = Plan(
-        run_id, view, difference.current_rows(view, latest, now, expiring), pending, folder,
-        None if why_full else remembered, known, fingerprint, why_full, policy, published, tuple(markers),
+        run_id, view, difference.current_rows(view, latest, now, expiring), found.digests, found.snapshot, pending,
+        folder, None if why_full else remembered, known, fingerprint, why_full, policy, published, tuple(markers),
         read_from, now, _newest_load(unseen.column("newest_load")),
         unstorable, unseen.column("null_keys")[0].as_py(), before - count["changed"] - count["gone"],
         **count,

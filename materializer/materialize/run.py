@@ -7,7 +7,7 @@ import socket
 import time
 import uuid
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict
@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from materializer.errors import OnlineStoreError, WarehouseError
-from materializer.materialize import difference, log, memory
+from materializer.materialize import difference, executors, log, memory
 from materializer.materialize.bounded import Bounded
 from materializer.materialize.engine import Engine, beside
+from materializer.materialize.executors import pieces
 from materializer.materialize.memory import Memory, SentRows, ViewMemory
 from materializer.materialize.plan import (
     SHRINK_FROM,
@@ -41,12 +42,10 @@ from materializer.online.rows import Rows, encode_rows
 from materializer.online.writer import Writer, other_rows
 from materializer.project.definitions import FeatureView
 from materializer.warehouse import Warehouse
-from materializer.warehouse.arrow import plain_type, to_plain
+from materializer.warehouse.arrow import to_plain
 from materializer.warehouse.duckdb import DuckDBWarehouse
-from materializer.warehouse.join_keys import UUID
+from materializer.warehouse.typed import check_types
 
-# Encoding takes a few times a batch's own size: wide rows go in smaller ones.
-BATCH_BYTES = 32 * 1024 * 1024
 BATCHES_AHEAD = 2
 ROWS_LOST = (
     "Redis lost what this run had written (was it flushed, or did another server take its place?): nothing was "
@@ -150,7 +149,7 @@ class Run:
                 self._start(plan, writer)
                 # Nobody but the run under this lease writes such rows: where there is none now, none is left later.
                 leftovers = plan.why_full and any(self._other_rows(""))
-                self._write(plan, writer, sent)
+                self._write(plan, lease, writer, sent)
                 if leftovers:
                     deleted = self._remove_others(plan, writer, sent.rows)
                 elif plan.gone and not plan.why_full:
@@ -174,22 +173,26 @@ class Run:
         for key in plan.markers:
             writer.call(scripts.SET_VALUE, key, open_(self.run_id))
 
-    def _write(self, plan: Plan, writer: Writer, sent: SentRows) -> None:
+    def _write(self, plan: Plan, lease: Lease, writer: Writer, sent: SentRows) -> None:
         view, total = plan.view, plan.new + plan.changed
-        sql = difference.rows_to_send(view, plan.rows, None if plan.why_full else plan.pending)
+        pending = None if plan.why_full else plan.pending
+        sql = difference.rows_to_send(view, plan.rows, plan.digests, pending)
         remembered = {**difference.sent_keys(view), **{name: name for name in difference.DIGESTS}}
+        if plan.snapshot:
+            if total:
+                lease.let_run_out()
+                self._write_from_executors(plan, writer, sent, sql, remembered)
+            return
         done = 0
 
         def encoded() -> Iterator[tuple[Rows, pa.Table]]:
             mark, expiring = scripts.RUN + self.run_id, self._job.options.as_of is None
             for whole in self._bounded.stream(sql) if total else ():
-                _check_types(whole.schema, view)
+                check_types(whole.schema, view)
                 # A view may give other rows by now than when they were compared: what is sent is what is remembered.
                 known = pa.table({name: to_plain(whole.column(column)) for name, column in remembered.items()})
                 sent.add(known)
-                rows_a_piece = max(1, BATCH_BYTES * whole.num_rows // max(whole.nbytes, 1))
-                for start in range(0, whole.num_rows, rows_a_piece):
-                    piece = whole.slice(start, rows_a_piece)
+                for start, piece in pieces(whole):
                     rows = encode_rows(piece, view, self._job.namespace, mark, expiring)
                     yield rows, known.slice(start, len(rows)).select(list(view.join_keys))
 
@@ -201,6 +204,35 @@ class Run:
                 if self._job.progress:
                     self._job.progress(view.reference, done, total)
         writer.finish()
+
+    def _write_from_executors(
+        self, plan: Plan, writer: Writer, sent: SentRows, sql: str, remembered: Mapping[str, str]
+    ) -> None:
+        """As `_write`; of the rows in the DuckDB that `sql` gives there are only keys and places here."""
+        view, total, engine = plan.view, plan.new + plan.changed, self._engine
+        sizes = engine.query(executors.sizes(view)).to_pylist()
+        chosen = executors.Chosen({row[executors.COPY]: row["size"] for row in sizes})
+        for batch in self._bounded.stream(sql):
+            sent.add(pa.table({name: to_plain(batch.column(column)) for name, column in remembered.items()}))
+            chosen.add(pa.table(batch.select(list(executors.PLACE))))
+        sending = executors.Sending(
+            executors.versions(), self._job.url, self._job.namespace, view, self.run_id, open_(self.run_id),
+            scripts.RUN + self.run_id, self._job.options.as_of is None, chosen.bits(),
+        )  # fmt: skip
+        done = 0
+
+        def progress(rows: int) -> None:
+            nonlocal done
+            done += rows
+            if self._job.progress:
+                self._job.progress(view.reference, done, total)
+
+        def keys_at(places: pa.Table) -> pa.Table:
+            name = f"_fs_places_{uuid.uuid4().hex}"
+            engine.spine(name, places)
+            return engine.query(difference.keys_at(view, name, list(executors.PLACE)))
+
+        executors.send_chosen(plan.snapshot, sending, chosen, writer, keys_at, progress)
 
     def _remove(self, plan: Plan, writer: Writer) -> int:
         deleted = 0
@@ -286,19 +318,6 @@ def prefetched(items: Iterator[Item], most: int) -> Generator[Item, None, None]:
     finally:
         pool.shutdown(cancel_futures=True)
         items.close()
-
-
-def _check_types(schema: pa.Schema, view: FeatureView) -> None:
-    """Stop with a WarehouseError where rows are not of the types that the view had when they were compared."""
-    for part in view.schema:
-        found = plain_type(schema.field(part.name).type)
-        # A UUID is one as a join key, and arrives as its text.
-        expected = pa.string() if part.dtype == UUID else part.dtype
-        if not found.equals(expected):
-            raise WarehouseError(
-                f"Column '{part.name}' of feature view '{view.reference}' was {part.dtype} and became {found} while it "
-                "was read: run it again when what builds it is done."
-            )
 
 
 def _mended(view: FeatureView, keys: list[pa.Table]) -> tuple[str, ...]:
