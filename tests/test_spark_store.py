@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pytest
 import redis
 
-from materializer import FeatureStore, WarehouseError
+from materializer import FeatureStore, MaterializationError, WarehouseError
 from materializer.project.relation import Relation
 from materializer.project.settings import load_project
 from materializer.warehouse import open_warehouse
@@ -86,6 +87,61 @@ def test_the_same_rows_go_online(
         assert (first.rows_written, again.rows_written) == (18, 0), (first, again)
     assert online(client, "spark.ours") == online(client, "spark.theirs")
     assert len(online(client, "spark.theirs")) == 18
+
+
+# What the view holds from run to run: corrections, entities that are gone and come back, moments that cannot be stated online.
+STATES = (
+    "select * from {first}",
+    "select * from {second} union all select * from {first} where user_id = 5",
+    f"select {', '.join(COLUMNS)} from (select * except (naive), case when user_id = 4 then timestamp_ntz'+12000-01-01 00:00:00' "
+    "else naive end as naive from {second}) where user_id <> 2",
+    "select * from {first} where shop <> 'a' or shop is null",
+)
+
+
+def test_executors_write_what_one_process_writes(
+    folders: tuple[Path, Path, Spark], remote: Spark, redis_url: str, client: redis.Redis
+) -> None:
+    """Byte for byte, with the same counts, over changes, removals, corrections, what a push wrote and what is no row; and what the
+    one remembers is what the other does."""
+    first = kinds.drawn(1, 200, FEATURES)
+    remote.create("first", COLUMNS, [*first, first[0] | {"shop": None}])
+    remote.create("second", COLUMNS, kinds.drawn(2, 150, FEATURES))
+    spaces = ("spark.process", "spark.executors")
+    seen = []
+    for number, state in enumerate(STATES):
+        remote.session.sql("drop table built.kinds")
+        remote.session.sql(f"create table built.kinds as {state.format(first='public.first', second='public.second')}")
+        said = []
+        for place, namespace in enumerate(spaces):
+            if number == 1:  # newer than all that is to come, and something that is no hash
+                pushed = {"_fs_writer": "push:1", "_fs_event": "2030-01-01T00:00:00.000000Z", "quantity": "8"}
+                client.hset(f"{namespace}:kinds:1:a", mapping=pushed)
+                client.delete(f"{namespace}:kinds:1:É")
+                client.set(f"{namespace}:kinds:1:É", "no row")
+            store = FeatureStore(folders[1], redis_url=redis_url, namespace=namespace)
+            options = {"from_executors": True} if place else {}
+            try:
+                (result,) = store.materialize(**options, allow_shrink=True)
+            except MaterializationError as error:
+                (result,) = error.results
+            said.append(replace(result, run_id="", seconds=0.0))
+        assert said[0] == said[1]
+        one, other = (online(client, namespace) for namespace in spaces)
+        assert one == other and len(one) > 5
+        seen.append(said[1])
+    written, deleted = ([getattr(one, name) for one in seen] for name in ("rows_written", "rows_deleted"))
+    assert written[0] == 18 and all(0 < count < 18 for count in written[1:]), seen
+    assert deleted[:2] == [0, 0] and deleted[2] > 0 and deleted[3] > 0, seen
+    assert not any("every row" in one.why for one in seen[1:]), seen
+    assert "1 rows of 'kinds' have a NULL join key" in str(seen[0].warnings)
+    assert "were not hashes" in str(seen[1].warnings) and "12000" not in str(seen)
+    assert "cannot be stated online" in seen[2].error
+    # What the one wrote is nothing new to the other.
+    for namespace, options in zip(spaces, ({"from_executors": True}, {}), strict=True):
+        store = FeatureStore(folders[1], redis_url=redis_url, namespace=namespace)
+        (result,) = store.materialize(**options)
+        assert (result.rows_written, result.why) == (0, "0 new, 0 changed, 0 gone")
 
 
 def test_a_training_set_is_the_same_whatever_its_labels_come_as(

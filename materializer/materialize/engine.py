@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +22,9 @@ from materializer.project.relation import Relation
 from materializer.warehouse import Warehouse
 from materializer.warehouse.arrow import plain_type, to_plain
 from materializer.warehouse.duckdb import DuckDBWarehouse, open_in_memory
+
+if TYPE_CHECKING:
+    from materializer.warehouse.spark import Snapshot
 
 BATCH_ROWS = 20_000
 
@@ -36,7 +40,7 @@ class Latest:
     rows: str
     digests: Digests
     unstorable: Conditions
-    snapshot: executors.Snapshot | None = None
+    snapshot: Snapshot | None = None
 
 
 @dataclass(frozen=True)

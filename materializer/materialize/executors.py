@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,8 +34,10 @@ from materializer.project.definitions import FeatureView
 from materializer.warehouse import quoted
 from materializer.warehouse.arrow import to_plain
 from materializer.warehouse.duckdb import open_in_memory
-from materializer.warehouse.spark import Snapshot, SparkWarehouse
 from materializer.warehouse.typed import check_types
+
+if TYPE_CHECKING:
+    from materializer.warehouse.spark import Snapshot, SparkWarehouse
 
 # Encoding takes a few times a batch's own size: wide rows go in smaller ones.
 BATCH_BYTES = 32 * 1024 * 1024
@@ -207,7 +210,6 @@ def _sent(sending: Sending, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Re
     with plain_errors(sending.url):
         store = connect(sending.url)
         lease = LeaseOfAnother(store, sending.namespace, view.reference, sending.run_id)
-        lease.deadline()
         for key in on_every_master(store, marker_key(sending.namespace, view.reference)):
             if node_of(store, key).get(key) != sending.marker.encode():
                 raise OnlineStoreError(

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import redis
@@ -30,8 +31,10 @@ from materializer.project.duration import format_duration, macro_moment
 from materializer.project.render import MacroRenderer
 from materializer.project.storage import Remote
 from materializer.warehouse import Warehouse
-from materializer.warehouse.spark import Snapshot
 from materializer.warehouse.typed import with_columns
+
+if TYPE_CHECKING:
+    from materializer.warehouse.spark import Snapshot
 
 # Removing more than half of a view of more entities than this is taken for a mistake upstream.
 SHRINK_FROM = 1_000

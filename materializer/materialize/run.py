@@ -85,8 +85,8 @@ class Run:
             plan = self._plan(warehouse, engine, folder)
             try:
                 return self._carry_out(plan, lease)
-            except WarehouseError:
-                lease.check()  # with the lease its files may be gone: the run that has it now clears up
+            except (WarehouseError, OnlineStoreError):
+                lease.check()  # without it what went wrong is another run's doing: its files, for one, may be gone
                 raise
             finally:
                 plan.clean_up()

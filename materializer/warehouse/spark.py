@@ -144,6 +144,11 @@ def _session_of(project: Project) -> Iterator[SparkWarehouse]:
             builder = builder.config(name, value)
         # A session a call: another thread's has its own zone and its own temporary views, under the same names.
         session = builder.remote(remote).create() if remote else builder.getOrCreate().newSession()
+        if remote:
+            from pyspark.sql.connect.client.retries import DefaultPolicy
+
+            # Its own way would be to ask a server that died again for ten minutes.
+            session.client.set_retry_policies([DefaultPolicy(max_retries=6, max_backoff=5_000)])
         session.conf.set("spark.sql.session.timeZone", "UTC")
     try:
         yield SparkWarehouse(session, remote.partition(";")[0] if remote else "a session of its own")
