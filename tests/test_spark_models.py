@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import redis
 
-from materializer import FeatureStore
+from materializer import FeatureStore, InputError
 from materializer.training.repeat import TrainingSetChangedError
 from materializer.warehouse.moments import to_rows
 from tests.support import spark as servers
@@ -250,6 +250,10 @@ def test_a_recorded_training_set_is_made_again_with_the_same_bytes(remote: Built
     assert [repr(row) for row in to_rows(ours)] == [
         repr(row) for row in to_rows(store.get_historical_features(table, references).to_arrow())
     ]
+    select = "select user_id, happened_at as event_timestamp from built.scored where pieces = 1"
+    store.save_training_set(tmp_path / "select.parquet", select, ["scored:price"])
+    with pytest.raises(InputError, match="On spark nothing keeps it to that. If you trust it, pass it with"):
+        store.repeat_training_set(tmp_path / "select.parquet.json", tmp_path / "third.parquet")
     with changed(remote), pytest.raises(TrainingSetChangedError, match="data of feature view 'scored' has changed"):
         store.repeat_training_set(tmp_path / "set.parquet.json", tmp_path / "third.parquet")
     assert not (tmp_path / "third.parquet").exists()
