@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from support import alternate, machine, median, note, print_table, private_redis, rows_sql
+from support import alternate, median, note, print_table, private_redis, rows_sql
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.support.spark import hand_made
@@ -76,7 +76,7 @@ def measure(folder: Path, server: Any, rows: int, rounds: int) -> None:
         [name, f"{median(times):.1f} s", f"{rows / median(times):,.0f}" if "all" in name else ""]
         for name, times in took.items()
     ]
-    print_table(f"{rows:,} rows x 6 features, end to end ({machine()})", ["written by", "took", "rows/s"], table)
+    print_table(f"{rows:,} rows x 6 features, end to end", ["written by", "took", "rows/s"], table)
 
 
 if __name__ == "__main__":
