@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,11 +61,7 @@ def pieces(batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
 
 def versions() -> dict[str, str]:
     """On which the bytes of rows and digests depend."""
-    import duckdb
-
-    from materializer import __version__
-
-    return {"dbt-feature-store": __version__, "duckdb": duckdb.__version__, "pyarrow": pa.__version__}
+    return {name: metadata.version(name) for name in ("dbt-feature-store", "duckdb", "pyarrow")}
 
 
 def _check_versions(expected: Mapping[str, str]) -> None:
