@@ -211,8 +211,9 @@ def test_spark_killed_while_it_is_read_is_one_sentence(world: SparkWorld, runnin
     """Last in this file: Spark is gone then."""
     running.session.sql("drop table main.readings")
     running.session.sql(
-        "create view main.readings as select id as user_id, current_timestamp() as event_timestamp, current_timestamp() as created_at, "
-        "id + (select count(*) from range(1000000) as a join range(10000000) as b on a.id * b.id % 7 = 3) as value, id as twice, 'ours' as tenant from range(2)"
+        "create view main.readings as select id as user_id, timestamp'2026-01-01' as event_timestamp, timestamp'2026-01-01' as created_at, "
+        "id + (select count(*) from range(1000000) as a join range(10000000) as b on a.id * b.id % 7 = 3) as value, id as twice, 'ours' as tenant "
+        "from range(2)"
     )
     process = start_materialize(world.project, world.server.url, "readings", *world.flags)
     time.sleep(12)
