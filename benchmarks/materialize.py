@@ -1,6 +1,7 @@
 """How fast `materialize` is, against Feast, redis-py pipelines and what the same Redis takes at most.
 
 Run: python benchmarks/materialize.py [--quick] [--memory-rows 10000000]
+     python benchmarks/materialize.py --due [--quick]     views in which rows fall due, and nothing else
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ EXPIRES_MS = (int(time.time()) + 2 * TTL_DAYS * 86400) * 1000
 
 def main() -> None:
     options = arguments()
+    if options.due:
+        return due(options)
     promises = Promises()
     with (
         tempfile.TemporaryDirectory(prefix="bench-materialize-", dir=options.folder) as name,
@@ -288,8 +291,11 @@ def one_run(folder: Path, server: Any, view: str) -> dict[str, Any]:
         support.PEAK_MIB + "import json, sys\n"
         "from dataclasses import asdict\n"
         "from materializer import FeatureStore\n"
-        "(result,) = FeatureStore(sys.argv[1], redis_url=sys.argv[2]).materialize(feature_views=[sys.argv[3]])\n"
-        "print(json.dumps(asdict(result) | {'peak_mib': peak_mib()}))\n"
+        "import time\n"
+        "store, cpu = FeatureStore(sys.argv[1], redis_url=sys.argv[2]), time.process_time()\n"
+        "(result,) = store.materialize(feature_views=[sys.argv[3]])\n"
+        "cpu = time.process_time() - cpu\n"
+        "print(json.dumps(asdict(result) | {'peak_mib': peak_mib(), 'cpu': cpu}))\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(folder), server.url, view], capture_output=True, text=True)
     if done.returncode:
@@ -300,6 +306,53 @@ def one_run(folder: Path, server: Any, view: str) -> dict[str, Any]:
 def forget(folder: Path) -> None:
     """Remove what `materialize` remembers, so that the next run is a first one."""
     shutil.rmtree(folder / "warehouse.duckdb.feature_store", ignore_errors=True)
+
+
+# Rows that fall due.
+
+
+def due(options: argparse.Namespace) -> None:
+    """First loads of views in which none, one, 5% and all of the entities have two rows that fall due."""
+    models = support.due_models(options.rows)
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-materialize-", dir=options.folder) as name,
+        support.private_redis() as server,
+    ):
+        folder = Path(name)
+        note(f"dbt builds {len(models)} views of {options.rows:,} entities")
+        support.make_project(folder, models, [support.view_properties(view) for view in models])
+        note(f"{options.rounds} rounds and a warm-up")
+        client, used = server.client(), {}
+
+        def load(view: str) -> tuple[float, float, float]:
+            """Seconds, CPU seconds of the run, CPU seconds of Redis."""
+            server.flush()
+            forget(folder)
+            before = client.info("memory")["used_memory"], redis_cpu(client)
+            result = one_run(folder, server, view)
+            used[view] = client.info("memory")["used_memory"] - before[0]
+            return result["seconds"], result["cpu"], redis_cpu(client) - before[1]
+
+        loads = alternate({view: (lambda view=view: load(view)) for view in models}, options.rounds)
+        rows, count = [], options.rows + 1
+        for view, found in loads.items():
+            load(view)
+            key = f"bench.dev:{view}:0"
+            idle = one_run(folder, server, view)
+            seconds, cpu, of_redis = (median([one[place] for one in found]) for place in range(3))
+            rows.append(
+                [view, f"{count / seconds:,.0f}", f"{cpu / count * 1e6:.1f}", f"{of_redis / count * 1e6:.1f}",
+                 f"{used[view] / count:,.0f}", f"{client.memory_usage(key, samples=0):,}",
+                 f"{client.hstrlen(key, '_fs_due'):,}", f"{idle['cpu']:.2f}", f"{idle['rows_written']:,}"]
+            )  # fmt: skip
+    head = ["view", "entities/s", "CPU us an entity", "of Redis", "bytes an entity", "of number 0", "its list",
+            "next run, CPU s", "its rows"]  # fmt: skip
+    support.print_table(f"Views of {options.rows:,} entities, two rows due each for none, one, 5%, all", head, rows)
+
+
+def redis_cpu(client: Any) -> float:
+    found = client.info("cpu")
+    return found["used_cpu_user"] + found["used_cpu_sys"]
 
 
 # Memory of the process.
@@ -336,6 +389,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--feast-rows", type=int, default=100_000, help="rows for Feast (default 100,000)")
     parser.add_argument("--client-rows", type=int, default=100_000, help="rows for redis-py (default 100,000)")
     parser.add_argument("--memory-rows", type=int, default=0, help="also measure peak memory with so many rows (slow)")
+    parser.add_argument("--due", action="store_true", help="views in which rows fall due, and nothing else")
     parser.add_argument("--rounds", type=int, default=3, help="rounds after the warm-up (default 3)")
     parser.add_argument("--quick", action="store_true", help="50,000 rows, one round")
     parser.add_argument("--folder", help="where to build the warehouses (default: the system's temporary folder)")

@@ -2,6 +2,7 @@
 
 Run: python benchmarks/online.py [--quick]
      python benchmarks/online.py --border     whether fields of a wide view are read one by one, or its hashes whole
+     python benchmarks/online.py --due        what rows that fall due cost a read
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ def main() -> None:
     options = arguments()
     if options.border:
         return border()
+    if options.due:
+        return due(options)
     with support.private_redis() as server, tempfile.TemporaryDirectory(prefix="bench-online-") as name:
         folder = Path(name)
         note(f"{len(VIEWS)} views of {options.rows:,} rows: dbt, materialize")
@@ -95,9 +98,53 @@ def main() -> None:
     promises.print()
 
 
+def due(options: argparse.Namespace) -> None:
+    """Reads of 500 entities x 6 features: of a view without rows that fall due, of one that is marked for a single
+    entity that nobody reads, and of ones where 5% and all have some, before and after the first of two is due."""
+    models = support.due_models(options.rows)
+    with support.private_redis() as server, tempfile.TemporaryDirectory(prefix="bench-online-") as name:
+        folder = Path(name)
+        note(f"{len(models)} views of {options.rows:,} entities: dbt, materialize")
+        support.make_project(folder, models, [support.view_properties(view) for view in models])
+        built = time.time()
+        code = "import sys; from materializer import FeatureStore; FeatureStore(sys.argv[1], redis_url=sys.argv[2])"
+        subprocess.run([sys.executable, "-c", code + ".materialize()", str(folder), server.url], check=True)
+        from materializer import FeatureStore
+
+        reader, chance = FeatureStore(redis_url=server.url), random.Random(1)
+        asked = {view: [f"{view}:{feature}" for feature in FEATURES] for view in models}
+        times: dict[tuple[str, str], list[tuple[float, float]]] = {}
+
+        def read(view: str) -> tuple[float, float]:
+            entity_rows = [{"user_id": chance.randrange(options.rows)} for _ in range(500)]
+            cpu, begin = time.process_time(), time.perf_counter()
+            reader.get_online_features(asked[view], entity_rows).to_dict()
+            return time.perf_counter() - begin, time.process_time() - cpu
+
+        for when in ("nothing due yet", "the first has come"):
+            if when == "the first has come":
+                note("waiting until the first rows are due")
+                time.sleep(max(0.0, built + 125 - time.time()))
+            note(when)
+            for turn in range(-WARM, options.requests):
+                for view in models:
+                    found = read(view)
+                    if turn >= 0:
+                        times.setdefault((view, when), []).append(found)
+            assert when != "nothing due yet" or time.time() < built + 110, "too slow: take fewer requests"
+    rows = []
+    for (view, when), found in times.items():
+        wall, cpu = ([one[place] for one in found] for place in (0, 1))
+        base = percentile([one[1] for one in times["still", when]], 0.5)
+        rows.append([view, when, f"{percentile(wall, 0.5) * 1e3:.2f}", f"{percentile(wall, 0.99) * 1e3:.2f}",
+                     f"{percentile(cpu, 0.5) * 1e3:.2f}", f"{percentile(cpu, 0.5) / base:.2f}"])  # fmt: skip
+    head = ["view", "", "p50 ms", "p99 ms", "CPU ms (p50)", "CPU / still"]
+    support.print_table(f"500 entities x 6 features, {options.requests} requests each, in turns", head, rows)
+
+
 def border() -> None:
     """Rows of 100 entities, by HMGET and by HGETALL with the fields picked from it, until they stand in columns."""
-    from materializer.online.request import _picked
+    from materializer.online.table import picked
 
     widths, shares = (20, 30, 50, 100, 200), (0.1, 0.25, 0.5, 0.65, 0.8, 1.0)
     with support.private_redis() as server:
@@ -119,7 +166,7 @@ def border() -> None:
                 sides = {
                     "fields": lambda packed=packed: list(zip(*bare.ask(packed, 100), strict=True)),
                     "whole": lambda fields=fields, whole=whole: list(
-                        zip(*_picked(fields, bare.ask(whole, 100)), strict=True)
+                        zip(*picked(fields, bare.ask(whole, 100)), strict=True)
                     ),
                 }
                 runs = {name: (lambda side=side: support.seconds_of(side)) for name, side in sides.items()}
@@ -226,6 +273,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--requests", type=int, default=500, help="requests a cell (default 500)")
     parser.add_argument("--quick", action="store_true", help="2,000 entities, 60 requests")
     parser.add_argument("--border", action="store_true", help="HMGET against HGETALL, and nothing else")
+    parser.add_argument("--due", action="store_true", help="views in which rows fall due, and nothing else")
     parser.add_argument("--no-feast", action="store_true", help="leave Feast out")
     parser.add_argument("--feast-env", type=Path, help=f"environment with {support.FEAST}")
     options = parser.parse_args()

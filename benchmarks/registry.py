@@ -99,8 +99,9 @@ def seconds_of_json(path: Path) -> float:
 # The project.
 
 
-def write_project(folder: Path, count: int) -> tuple[list[str], str]:
-    """Build two models with the real dbt, then write a manifest, files and tables of `count` of them.
+def write_project(folder: Path, count: int, columns: int = COLUMNS, all_views: bool = False) -> tuple[list[str], str]:
+    """Build two models with the real dbt, then write a manifest, files and tables of `count` of them, each of so many
+    columns beside its time; with `all_views` every one is a feature view, not the last fifth alone.
 
     Returns:
         the names of the feature views, and a source that models read.
@@ -118,7 +119,7 @@ def write_project(folder: Path, count: int) -> tuple[list[str], str]:
     plain, view = (manifest["nodes"].pop(f"model.bench.{name}") for name in ("stg", "view"))
     for file in ("stg.sql", "view.sql", "models.yml"):
         (folder / "models" / file).unlink()
-    sources = source_nodes(max(count // 25, 8))
+    sources = source_nodes(max(count // 25, 8), columns)
     manifest["sources"] = {node["unique_id"]: node for node in sources}
     chosen = random.Random(7)
     sizes = [count // LAYERS] * (LAYERS - 1)
@@ -134,7 +135,8 @@ def write_project(folder: Path, count: int) -> tuple[list[str], str]:
             if depth:
                 parents += [chosen.choice(chosen.choice(layers[1:])) for _ in range(chosen.randint(1, 2))]
             name = f"{'features' if last else 'layer'}_{depth}_{number:04d}"
-            layer.append(model_node(copy.deepcopy(view if last else plain), name, parents, chosen))
+            base = copy.deepcopy(view if last or all_views else plain)
+            layer.append(model_node(base, name, parents, chosen, columns))
         layers.append(layer)
     nodes = [node for layer in layers[1:] for node in layer]
     manifest["nodes"] |= {node["unique_id"]: node for node in nodes}
@@ -144,8 +146,8 @@ def write_project(folder: Path, count: int) -> tuple[list[str], str]:
     with duckdb.connect(str(folder / "warehouse.duckdb")) as warehouse:
         warehouse.execute("create schema if not exists raw; begin")
         for node in (*sources, *nodes):
-            columns = ", ".join(f"c{i} {'double' if i > 1 else 'bigint'}" for i in range(COLUMNS))
-            warehouse.execute(f"create table {node['relation_name']} ({columns}, event_timestamp timestamptz)")
+            listed = ", ".join(f"c{i} {'double' if i > 1 else 'bigint'}" for i in range(columns))
+            warehouse.execute(f"create table {node['relation_name']} ({listed}, event_timestamp timestamptz)")
         warehouse.execute("commit")
     time.sleep(0.01)
     path.write_text(json.dumps(manifest))
@@ -153,8 +155,8 @@ def write_project(folder: Path, count: int) -> tuple[list[str], str]:
     return [node["name"] for node in layers[-1]], source.removeprefix("source.bench.")
 
 
-def source_nodes(count: int) -> list[dict[str, Any]]:
-    columns = {f"c{i}": {"name": f"c{i}", "description": f"The column c{i} of the shop."} for i in range(COLUMNS)}
+def source_nodes(count: int, width: int) -> list[dict[str, Any]]:
+    columns = {f"c{i}": {"name": f"c{i}", "description": f"The column c{i} of the shop."} for i in range(width)}
     columns["event_timestamp"] = {"name": "event_timestamp", "description": "When it happened."}
     return [
         {
@@ -169,15 +171,17 @@ def source_nodes(count: int) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def model_node(node: dict[str, Any], name: str, parents: list[dict[str, Any]], chosen: random.Random) -> dict[str, Any]:
+def model_node(
+    node: dict[str, Any], name: str, parents: list[dict[str, Any]], chosen: random.Random, width: int
+) -> dict[str, Any]:
     """A node of dbt's under another name, with other SQL."""
-    sql = model_sql(parents, chosen)
+    sql = model_sql(parents, chosen, width)
     raw = sql
     for parent in parents:
         call = "source('raw', " if parent["resource_type"] == "source" else "ref("
         raw = raw.replace(parent["relation_name"], f"{{{{ {call}'{parent['name']}') }}}}")
     columns = {}
-    for column in (*(f"c{i}" for i in range(COLUMNS)), "event_timestamp"):
+    for column in (*(f"c{i}" for i in range(width)), "event_timestamp"):
         columns[column] = {
             "name": column, "description": f"What {column} means in {name}, in a sentence.", "meta": {}, "tags": [],
             "data_type": None, "constraints": [], "quote": None, "config": {"meta": {}, "tags": []},
@@ -197,9 +201,9 @@ def model_node(node: dict[str, Any], name: str, parents: list[dict[str, Any]], c
     return node
 
 
-def model_sql(parents: list[dict[str, Any]], chosen: random.Random) -> str:
+def model_sql(parents: list[dict[str, Any]], chosen: random.Random, width: int) -> str:
     """What an analyst writes: imports, a step or three, and a last SELECT with every column named."""
-    names = [f"c{i}" for i in range(COLUMNS)]
+    names = [f"c{i}" for i in range(width)]
     ctes = [
         f"p{place} as (\n\n    select * from {parent['relation_name']}\n\n)" for place, parent in enumerate(parents)
     ]

@@ -170,6 +170,22 @@ def rows_sql(
 from range({rows}) as r(i)"""
 
 
+def due_models(rows: int) -> dict[str, str]:
+    """Views of the same rows, by which share of their entities has two more that fall due, 2 and 40 minutes after the
+    build: none, one entity beyond those that are read, 5%, all."""
+    shares = {"still": "false", "marked": f"user_id = {rows}", "some": "user_id % 20 = 0", "whole": "true"}
+    base = rows_sql(rows + 1)
+    return {
+        view: f"select * from ({base})"
+        + "".join(
+            f"\nunion all select * replace (now() + interval {minutes} minute as event_timestamp, "
+            f"purchases + {minutes} as purchases, spend + {minutes} as spend) from ({base}) where {share}"
+            for minutes in (2, 40)
+        )
+        for view, share in shares.items()
+    }
+
+
 def view_properties(name: str, ttl: str | None = "3650 days", **more: Any) -> dict[str, Any]:
     """The properties of a feature view over the columns of `rows_sql`."""
     view: dict[str, Any] = {"entities": ["user_id"], "timestamp": "event_timestamp", **more}

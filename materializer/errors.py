@@ -76,6 +76,10 @@ class OnlineStoreError(FeatureStoreError):
     """Redis is down, refused the password or a command, or holds something else than expected."""
 
 
+class LandingError(FeatureStoreError):
+    """Events cannot land: a disk is full, a folder cannot be written, a server is away. Nothing has landed then."""
+
+
 class LeaseLostError(OnlineStoreError):
     """Another run materializes the view, or this one held it for too long; nothing more is written."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -288,10 +288,12 @@ class FeatureStore:
         as_of: datetime | str | None = None,
         dry_run: bool = False,
         memory_limit: str | None = None,
+        ahead: str | int | None = None,
         from_executors: bool = False,
         progress: Progress | None = None,
     ) -> list[ViewResult]:
-        """Make the online store equal to each view's latest rows, sending only what differs from the last run.
+        """Make the online store equal to each view's latest rows, sending only what differs from the last run; with
+        them go the rows that fall due soon, which readers see from their moment on.
 
         Args:
             start_date, end_date: taken so that code written for Feast runs; what lands is always the latest rows.
@@ -307,6 +309,8 @@ class FeatureStore:
             dry_run: change nothing; the results say how many rows would move, and why.
             memory_limit: how much memory the warehouse may take for this, ``"2 GB"``; beyond it spills to disk. Default
                 600 MB, and more by itself where single rows are too large for that.
+            ahead: how long before their moment rows are sent at least, ``"30 minutes"``, 0 for never; default what
+                each view declares, or an hour.
             from_executors: let Spark's executors write the rows to Redis, which they must reach as this machine does;
                 rows do not pass this process then. For a Spark target of dbt's method ``session``.
             progress: called with a view's name, its rows so far and their total.
@@ -323,6 +327,7 @@ class FeatureStore:
         from materializer.online.topology import make_ready
         from materializer.project.checksums import Checksums
         from materializer.project.duration import parse_moment
+        from materializer.project.meta import ahead_of
         from materializer.project.render import MacroRenderer
         from materializer.project.selection import Selection, chosen_views
 
@@ -332,6 +337,7 @@ class FeatureStore:
         selection = Selection.of(select, exclude, selector, state)
         moment = parse_moment(as_of) if as_of is not None else None
         memory_bytes = parse_size(memory_limit, "memory_limit")
+        horizon = ahead_of(ahead, "ahead") if ahead is not None else None
         if moment and self.namespace == self.project.namespace:
             raise InputError(
                 "A past moment needs a namespace of its own, so that today's readers do not see it: "
@@ -354,7 +360,9 @@ class FeatureStore:
             raise NotFoundError("The project declares no online feature view: add config.meta.feature_view to a model.")
         with self._online():
             make_ready(self._client)
-        options = Options(full, allow_shrink, allow_retype, dry_run, moment, memory_bytes, from_executors)
+        options = Options(
+            full, allow_shrink, allow_retype, dry_run, moment, memory_bytes, horizon, from_executors
+        )  # fmt: skip
         checksums = Checksums(manifest)
         macros = MacroRenderer(manifest, lambda relation: [])
         job = Job(
@@ -402,11 +410,11 @@ class FeatureStore:
 
         Raises:
             NotFoundError: where no such source is streamed.
-            InputError: naming the first row that is no event of the source; where the landing cannot be written.
+            InputError: naming the first row that is no event of the source.
+            LandingError: where the landing cannot be written.
             ProjectError: where the profile does not attach a landing.
         """
         from materializer.project.manifest import load_manifest
-        from materializer.stream.landing import write_manifest
         from materializer.stream.place import landing_of
         from materializer.stream.push import push
         from materializer.stream.source import source_named, streamed_sources
@@ -414,10 +422,11 @@ class FeatureStore:
         from materializer.warehouse.moments import to_rows
 
         sources = streamed_sources(load_manifest(self.project))
-        landing = landing_of(self.project, sources, self.landing_clock())
+        named = source_named(sources, source)
         events = rows if isinstance(rows, (list, tuple)) else to_rows(to_table(rows))
-        pushed = push(landing, source_named(sources, source), events, idempotency_key)
-        write_manifest(landing)
+        with closing(landing_of(self.project, sources, self.landing_clock())) as landing:
+            pushed = push(landing, named, events, idempotency_key)
+            landing.show()
         return pushed
 
     def landing_clock(self) -> Callable[[], datetime]:
@@ -639,6 +648,35 @@ class FeatureStore:
         manifest, registry = self._declared()
         with self._warehouse() as warehouse:
             return get_statistics(warehouse, manifest, registry.view(view), features, start, end, compare)
+
+    def get_catalog(
+        self,
+        light: bool = False,
+        statistics: bool = True,
+        *,
+        seconds: float = 60.0,
+        built_at: datetime | str | None = None,
+        workers: int | None = 1,
+    ) -> dict[str, Any]:
+        """Everything that is known of the project, as one value of dicts and lists (docs/catalog-document.md).
+
+        What cannot be found out does not stop the rest: it is said where it is missing.
+
+        Args:
+            light: without SQL and history.
+            statistics: whether values are looked at.
+            seconds: how long the warehouse is asked about rows; columns, lineage and lint are not counted.
+            built_at: the moment that ages are told against; default ``SOURCE_DATE_EPOCH``, else now.
+            workers: how many processes read SQL; None for one a core where there is much of it. With more than one a
+                script of yours needs ``if __name__ == "__main__":``, as everywhere where Python starts processes.
+
+        Raises:
+            ProjectError: where there is no manifest of this target.
+        """
+        from materializer.catalog.document import Options, build, moment_of_build
+
+        options = Options(moment_of_build(built_at), light, statistics, seconds, workers)
+        return build(self.project, self.namespace, lambda: self._client, self._redis_url, options)
 
     # Parts.
 

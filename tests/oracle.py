@@ -95,7 +95,11 @@ def online_value(
     view: View, rows: Iterable[Row], keys: tuple[Any, ...], now: int, feature: str
 ) -> tuple[Any, str, int | None]:
     """What a reader gets for a feature now, rows having been materialized now: its value, status and event time."""
-    row = row_in_force(view, rows, keys, now)
+    return read_online(view, row_in_force(view, rows, keys, now), now, feature)
+
+
+def read_online(view: View, row: Row | None, now: int, feature: str) -> tuple[Any, str, int | None]:
+    """The same, of the row that is in force now."""
     if row is None:
         return None, "NOT_FOUND", None
     if too_old(view, row, now):

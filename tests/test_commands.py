@@ -56,7 +56,7 @@ def test_the_names_that_users_import_are_these() -> None:
     assert sorted(materializer.__all__) == materializer.__all__
     assert {
         "DefinitionError", "Entity", "Feature", "FeatureService", "FeatureStore", "FeatureStoreError", "FeatureView",
-        "InputError", "LeaseLostError", "MaterializationError", "NotFoundError", "OnlineResponse", "OnlineStoreError",
+        "InputError", "LandingError", "LeaseLostError", "MaterializationError", "NotFoundError", "OnlineResponse", "OnlineStoreError",
         "ProjectError", "Status", "TrainingSet", "ViewResult", "WarehouseError",
     } == set(materializer.__all__)  # fmt: skip
     for name in materializer.__all__:
@@ -70,10 +70,10 @@ def test_the_names_that_users_import_are_these() -> None:
 def test_the_store_has_these_methods() -> None:
     public = {name for name in dir(materializer.FeatureStore) if not name.startswith("_")}
     assert public == {
-        "diff", "get_entity", "get_feature_service", "get_feature_view", "get_freshness", "get_historical_features",
+        "diff", "get_catalog", "get_entity", "get_feature_service", "get_feature_view", "get_freshness", "get_historical_features",
         "get_lineage", "get_neighbours", "get_online_features", "get_online_features_async", "get_statistics",
-        "has_project", "lint", "list_entities", "list_feature_services", "list_feature_views", "materialize",
-        "materialize_incremental", "namespace", "project", "prune", "repeat_training_set", "save_training_set", "search",
+        "has_project", "landing_clock", "lint", "list_entities", "list_feature_services", "list_feature_views", "materialize",
+        "materialize_incremental", "namespace", "project", "prune", "push", "repeat_training_set", "save_training_set", "search",
     }  # fmt: skip
     for name in public:
         assert getattr(materializer.FeatureStore, name).__doc__, name
@@ -82,7 +82,7 @@ def test_the_store_has_these_methods() -> None:
 def test_the_commands_are_these() -> None:
     assert set(COMMANDS) == {
         "init", "list", "show", "search", "lineage", "diff", "lint", "stats", "freshness", "materialize", "online", "training",
-        "prune", "redis", "doctor", "serve", "skew",
+        "prune", "redis", "doctor", "serve", "skew", "catalog", "mcp", "stream",
     }  # fmt: skip
     assert COMMANDS["materialize"] is cli.command("materialize")
 

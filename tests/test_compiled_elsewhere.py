@@ -74,6 +74,16 @@ READS: Calls = {
     ),
     "latest": lambda macros: macros.render("latest", "known"),
     "latest, later": lambda macros: macros.render("latest", "later", as_of="2026-03-29 12:00:00"),
+    **{
+        f"{what}, {view}": lambda macros, macro=macro, view=view, now=now: macros.render(
+            macro, view, **now, since="2026-03-29 11:00:00", until="2026-03-29 13:00:00"
+        )
+        for what, macro, now in (
+            ("ahead", "_rows_ahead", {}),
+            ("unseen", "_unseen", {"as_of": "2026-03-29 12:00:00"}),
+        )
+        for view in ("plain", "known", "later")
+    },
     "freshness": lambda macros: macros.render("feature_freshness", ["plain", "known", "later"]),
     "test of a view": lambda macros: macros.render(
         "_test_feature_view", EVENTS, macros.ask("_feature_view", "known"), "7 days", EVENTS, None, package="shop"
@@ -308,6 +318,7 @@ create macro getdate() as timezone('UTC', now());
 KEYS = {
     "training": ["no"], "training, strict": ["no"], "as of, strict": ["no"], "change, late": ["user_id", "event_timestamp"],
     "every, late": ["user_id", "event_timestamp"], "latest": ["user_id", "shop"],
+    "ahead, known": ["user_id", "shop", "happened_at", "loaded_at", "_fs_visible"],
 }  # fmt: skip
 # DuckDB knows no FLATTEN. Windows take seconds each.
 TRANSLATED = [

@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from materializer.materialize.difference import digests_of
+from materializer.materialize.current import digests_of
 from materializer.project.definitions import Entity, Feature, FeatureView
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, None, float("nan"), float("inf")]
@@ -27,7 +27,7 @@ def digests(values: list[Any], dtype: pa.DataType) -> set[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("dtype", [pa.list_(pa.float32()), pa.list_(pa.float64())], ids=str)
-def test_lists_of_floats_that_differ_in_any_way_havedigests_of_of_their_own(dtype: pa.DataType) -> None:
+def test_lists_of_floats_that_differ_in_any_way_have_digests_of_their_own(dtype: pa.DataType) -> None:
     assert len(digests(LISTS, dtype)) == len(LISTS) == 401
 
 

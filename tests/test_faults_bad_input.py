@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from materializer import FeatureStore, MaterializationError
-from materializer.materialize import executors
+from materializer.materialize import encoded
 from materializer.materialize.plan import ViewResult
 from tests.support.dbt import DbtProject
 from tests.support.faults import Server, new_project, online, sql
@@ -97,7 +97,7 @@ def test_a_view_with_a_thousand_features_is_served_whole(
     assert run(store).rows_written == 1
 
 
-@pytest.mark.parametrize("batch_bytes", [executors.BATCH_BYTES, 100_000])
+@pytest.mark.parametrize("batch_bytes", [encoded.BATCH_BYTES, 100_000])
 def test_an_embedding_of_four_thousand_floats_is_served_exactly(
     project: DbtProject,
     store: FeatureStore,
@@ -107,7 +107,7 @@ def test_an_embedding_of_four_thousand_floats_is_served_exactly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also where such rows are too large to be encoded many at a time."""
-    monkeypatch.setattr(executors, "BATCH_BYTES", batch_bytes)
+    monkeypatch.setattr(encoded, "BATCH_BYTES", batch_bytes)
     sql(project, f"""create table kinds as select range as user_id, {MOMENT}, range || ':' as label,
         list_transform(range(4096), lambda i: ((i * 37 + range) % 1000 / 7.0)::float)::float[4096] as embedding
         from range(300)""")  # fmt: skip

@@ -276,12 +276,22 @@ def test_one_sign_in_a_long_embedding_is_noticed_wherever_it_stands(work: Work) 
     assert work.run("kinds").rows_written == 0
 
 
-def test_a_row_that_falls_due_moves_with_the_next_run_and_no_dbt_run_in_between(sent: Work) -> None:
+def test_a_row_that_falls_due_is_there_before_its_moment_and_no_run_is_needed_then(sent: Work) -> None:
     due = datetime.now(UTC) + timedelta(seconds=4)
     sent.sql(INSERT.format(1, due.isoformat(), "2024-05-02 00:00+00", 12, "'due'"))
-    assert sent.moved() == (0, 0)
+    assert sent.moved(ahead="52 weeks") == (1, 0)
+    assert sent.client.hget(f"{sent.namespace}:readings:1", "city") == b"b"
     time.sleep(max(0.0, (due - datetime.now(UTC)).total_seconds()) + 0.1)
-    assert sent.moved() == (1, 0)
+    assert sent.wrong_rows() == 0
+    assert sent.moved(ahead="52 weeks") == (0, 0)
+
+
+def test_without_rows_ahead_it_moves_with_the_next_run_and_no_dbt_run_in_between(sent: Work) -> None:
+    due = datetime.now(UTC) + timedelta(seconds=4)
+    sent.sql(INSERT.format(1, due.isoformat(), "2024-05-02 00:00+00", 12, "'due'"))
+    assert sent.moved(ahead=0) == (0, 0)
+    time.sleep(max(0.0, (due - datetime.now(UTC)).total_seconds()) + 0.1)
+    assert sent.moved(ahead=0) == (1, 0)
     assert sent.client.hget(f"{sent.namespace}:readings:1", "city") == b"due"
 
 

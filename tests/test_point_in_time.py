@@ -6,6 +6,7 @@ set as a model of its own with the public macro; the SDK and a real Redis are as
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pytest
 
 from materializer import FeatureStore
+from materializer.online import request as online_request
 from materializer.warehouse.arrow import to_plain
 from tests import oracle
 from tests.support.cases import (
@@ -24,6 +26,8 @@ from tests.support.cases import (
     FEATURES,
     NAMES_IN_ORDER,
     NASTY_PAIRS,
+    STEP,
+    STEPS_PASSED,
     UTC,
     Case,
     draw_cases,
@@ -292,6 +296,15 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     yield World(cases, start, microseconds(datetime.now(UTC).replace(tzinfo=None)), project, store)
 
 
+@pytest.fixture(scope="module")
+def ahead(world: World) -> FeatureStore:
+    """All that falls due in the cases is sent ahead, into a namespace of its own."""
+    namespace = f"{world.store.namespace}.ahead"
+    store = FeatureStore(world.project.folder, redis_url=world.store._redis_url, namespace=namespace)
+    store.materialize(ahead="24 hours")
+    return store
+
+
 def features_of(rows: list[oracle.Row | None]) -> dict[str, list[str]]:
     """Each feature's values as texts, by way of its Arrow type."""
     return {
@@ -427,6 +440,41 @@ def test_an_online_row_is_the_training_row_of_this_moment(world: World, view: Vi
     for name in FEATURES:
         assert offline.column(name).type == online.column(name).type
         assert shown(offline.column(name)) == shown(online.column(name))
+
+
+@each_view
+def test_at_later_moments_an_online_row_is_what_the_rule_says_of_them_with_no_run_in_between(
+    world: World, ahead: FeatureStore, view: ViewKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the reader's clock moves: to a microsecond before, at and after the steps of the grid that are ahead, by
+    when rows have come into force, grown too old, or were taken over by others."""
+    entities = [(number, key) for number in range(len(world.cases)) for key in (0, 1, 2)]
+    keys = [view.keys(*entity) for entity in entities]
+    asked = [dict(zip(view.join_keys, key, strict=True)) for key in keys]
+    tables = [world.rows(view, number) for number in range(len(world.cases))]
+    borders = [world.start + step * STEP + past for step in range(STEPS_PASSED, 8) for past in (-1, 0, 1)]
+    borders = [border for border in borders if border > world.now]
+    changed = 0
+    for moment in random.Random(view.name).sample(borders, 4):
+        clock = (EPOCH + timedelta(microseconds=moment)).replace(tzinfo=UTC)
+        monkeypatch.setattr(online_request, "clock_of", lambda _, clock=clock: clock)
+        response = ahead.get_online_features([f"{view.name}:{name}" for name in FEATURES], asked)
+        assert response.problems == ()
+        given = response.to_dict(include_statuses=True, include_event_timestamps=True)
+        now, then = (
+            [oracle.row_in_force(view.rule, tables[n], key, at) for (n, _), key in zip(entities, keys, strict=True)]
+            for at in (world.now, moment)
+        )
+        changed += sum(one is not other for one, other in zip(now, then, strict=True))
+        for name, kind in FEATURES.items():
+            right = [oracle.read_online(view.rule, row, moment, name) for row in then]
+            assert given[f"{name}__status"] == [status for _, status, _ in right]
+            assert given[f"{name}__event_timestamp"] == [
+                None if event is None else (EPOCH + timedelta(microseconds=event)).replace(tzinfo=UTC)
+                for _, _, event in right
+            ]
+            assert shown(given[name]) == shown(pa.array([value for value, _, _ in right], kind.arrow))
+    report(f"online later {view.name}", changed)
 
 
 def test_the_cases_meet_every_border_and_ties_decided_by_every_feature(world: World) -> None:

@@ -19,6 +19,8 @@ import redis
 import yaml
 
 from materializer import FeatureStore, InputError, WarehouseError
+from materializer.materialize import plan
+from materializer.online import request as online_request
 from materializer.project.relation import Relation
 from materializer.project.settings import load_project
 from materializer.training.repeat import TrainingSetChangedError
@@ -171,6 +173,36 @@ def test_a_uuid_is_a_key_in_every_form(stores: tuple[FeatureStore, FeatureStore]
         )
         online = store.get_online_features(["tagged:tag"], [{"code": shouted}, {"code": code}]).to_dict()["tag"]
         assert joined == online == [code[-1]] * 2, key
+
+
+def test_what_falls_due_goes_online_alike_and_is_read_as_it_is_joined(
+    engines: Engines, redis_url: str, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {"duckdb": engines.duckdb, "postgres": engines.postgres}
+    stores = [FeatureStore(one.folder, redis_url=redis_url, namespace=f"due.{name}") for name, one in names.items()]
+    now = START + timedelta(days=5)
+    monkeypatch.setattr(plan, "server_time", lambda *_: now)
+    for expected in (18, 0):
+        written = [store.materialize(["kinds"], ahead="7 days")[0].rows_written for store in stores]
+        assert written in ([18, 18], [15, 15], [0, 0]) and (written[0] > 0) == (expected > 0)
+    ours, theirs = (online(client, f"due.{name}", "kinds") for name in names)
+    assert ours == theirs
+    assert sum(b"_fs_due" in row for row in ours.values()) > 10
+    entities = [{"user_id": user, "shop": shop} for user in (1, 2, 3, 4) for shop in ("a", "b:c", "É")]
+    features = [f"kinds:{name}" for name in FEATURES]
+    compared = 0
+    for hours in (0, 5, 30, 77, 120, 160):
+        moment = now + timedelta(hours=hours)
+        monkeypatch.setattr(online_request, "clock_of", lambda _, moment=moment: moment)
+        spine = pa.Table.from_pylist([{**entity, "asked_at": moment} for entity in entities])
+        for store in stores:
+            joined = to_rows(
+                store.get_historical_features(spine, features, timestamp="asked_at").to_arrow().select(list(FEATURES))
+            )
+            answer = to_rows(store.get_online_features(features, entities).to_arrow().select(list(FEATURES)))
+            assert repr(answer) == repr(joined)
+            compared += sum(row["small"] is not None for row in answer)
+    assert compared > 50
 
 
 def test_statistics_freshness_and_differences_are_told(engines: Engines, redis_url: str) -> None:

@@ -18,9 +18,9 @@ ROOMS = {
     "sql": {"project"},
     "training": {"project", "warehouse"},
     "online": {"project", "warehouse"},
-    "serve": {"project", "warehouse", "online"},
+    "serve": {"project", "warehouse", "online", "stream", "catalog"},
     "materialize": {"project", "warehouse", "online"},
-    "stream": {"project", "warehouse", "online"},
+    "stream": {"project", "warehouse", "sql", "online"},
     "diff": {"project", "warehouse", "sql"},
     "catalog": {"project", "warehouse", "sql", "online", "materialize"},
     "skew": {"project", "warehouse", "training", "online", "materialize"},
@@ -72,6 +72,14 @@ def test_a_room_knows_only_those_below_it(name: str) -> None:
     assert inside, "there is no such room"
     known = {room(module) for path in inside for module in imports(path)} - {name} - EVERYWHERE
     assert known <= ROOMS[name]
+
+
+def test_the_server_knows_no_more_of_the_catalog_than_its_page() -> None:
+    inside = [path for module, path in modules().items() if room(module) == "serve"]
+    known = {module for path in inside for module in imports(path) if room(module) == "catalog"}
+    assert known == {"catalog.page"}
+    page = [path for module, path in modules().items() if module.startswith("catalog.page")]
+    assert {room(module) for path in page for module in imports(path)} <= {"catalog"}
 
 
 def test_every_module_is_in_a_room() -> None:

@@ -617,6 +617,7 @@ ODD = ['a"b', "x\") as y; copy (select 1) to 'OUT'; --", "a'b", "a\nb", "a -- b"
 @pytest.mark.parametrize("name", ODD)
 def test_a_column_of_any_name_is_a_column_to_materialize(name: str, tmp_path: Path) -> None:
     from materializer.materialize import difference
+    from materializer.materialize.current import Current
 
     key, feature = f"k{name}".replace("OUT", str(tmp_path / "out")), name.replace("OUT", str(tmp_path / "out"))
     view = FeatureView(
@@ -633,9 +634,9 @@ def test_a_column_of_any_name_is_a_column_to_materialize(name: str, tmp_path: Pa
         def save(sql: str, path: Path) -> None:
             connection.execute(f"copy ({sql}) to '{str(path).replace(chr(39), chr(39) * 2)}'")
 
-        digests = difference.digests_of(view)
-        save(difference.changes(view, "select * from v", digests, difference.Known(), now), pending)
-        rows = difference.rows_to_send(view, "select * from v", digests, pending)
+        current = Current(view, "select * from v", now)
+        save(difference.changes(current, difference.Known()), pending)
+        rows = current.rows(difference.keys_to_send(pending))
         assert len(connection.sql(rows).fetchall()) == 1
         save(rows, sent)
         assert connection.sql(difference.keys_gone(view, pending)).fetchall() == []

@@ -38,6 +38,7 @@ VIEWS: dict[str, dict[str, Any]] = {
     "corrected": CREATED,
     "waiting": CREATED,
     "falling_due": {**CREATED, "available_after": "2 hours"},
+    "sent_ahead": CREATED,
     "aged": {**CREATED, "ttl": "30 days"},
     "redefined": CREATED,
     "planted": CREATED,
@@ -67,8 +68,9 @@ class World:
     def sql(self, *statements: str) -> None:
         sql(self.project, "create or replace macro ago(age) as now() - cast(age as interval)", *statements)
 
-    def materialize(self, view: str) -> None:
-        FeatureStore(self.project.folder, redis_url=self.url, namespace=NAMESPACE).materialize(feature_views=[view])
+    def materialize(self, view: str, **options: Any) -> None:
+        store = FeatureStore(self.project.folder, redis_url=self.url, namespace=NAMESPACE)
+        store.materialize(feature_views=[view], **options)
 
     def serve(self, view: str, *users: int, feature: str = "value") -> list[Any]:
         """The values that the server gives, once they are in the log."""
@@ -175,10 +177,23 @@ def test_an_event_after_the_last_run_is_not_materialized_yet(world: World) -> No
 
 def test_a_row_that_falls_due_after_the_last_run_is_not_materialized_yet(world: World) -> None:
     world.table("falling_due", *TWO, "(1, ago('2 hours') + interval 5 second, ago('1 hour'), 11)")
-    world.materialize("falling_due")
+    world.materialize("falling_due", ahead=0)
     time.sleep(5.5)
     assert world.serve("falling_due", 1, 2) == [10, 20]
     assert world.reasons("falling_due") == (2, {"not materialized yet": 1})
+
+
+def test_a_row_that_was_sent_ahead_is_served_from_its_moment_on_and_does_not_differ(world: World) -> None:
+    """Corrected after the run it is what was known by then."""
+    world.table("sent_ahead", *TWO, "(1, now() + interval 4 second, ago('1 hour'), 11)")
+    world.materialize("sent_ahead", ahead="52 weeks")
+    assert world.serve("sent_ahead", 1, 2) == [10, 20]
+    time.sleep(4.5)
+    assert world.serve("sent_ahead", 1, 2) == [11, 20]
+    assert world.reasons("sent_ahead") == (4, {})
+    world.sql("insert into sent_ahead select user_id, event_timestamp, now(), 12 from sent_ahead where value = 11")
+    assert world.serve("sent_ahead", 1, 2) == [11, 20]
+    assert world.reasons("sent_ahead") == (6, {"a correction": 1})
 
 
 def test_another_ttl_than_the_one_it_was_served_by_is_the_ttl(world: World) -> None:

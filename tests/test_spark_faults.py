@@ -125,7 +125,8 @@ def begun(
     server.whole = True
     monkeypatch.setenv("SPARK_REMOTE", running.url)
     project = new_project(folder)
-    servers.hand_made(folder, VIEWS)
+    # Where rows fall due, as in these, no executor writes.
+    servers.hand_made(folder, VIEWS | {"readings": VIEWS["readings"] | ({"ahead": 0} if flags else {})})
     monkeypatch.setenv("FEATURE_STORE_STATE", f"{project.warehouse}.feature_store")
     readings = SparkReadings(project, ROWS, session=running.session)
     readings.become(1)

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import pytest
 import redis
 
 from materializer import FeatureStore, MaterializationError, WarehouseError
+from materializer.materialize import executors
 from materializer.project.relation import Relation
 from materializer.project.settings import load_project
 from materializer.warehouse import open_warehouse
@@ -142,6 +143,34 @@ def test_executors_write_what_one_process_writes(
         store = FeatureStore(folders[1], redis_url=redis_url, namespace=namespace)
         (result,) = store.materialize(**options)
         assert (result.rows_written, result.why) == (0, "0 new, 0 changed, 0 gone")
+
+
+def test_rows_that_fall_due_are_written_by_one_process_and_by_executors_again_once_none_does(
+    folders: tuple[Path, Path, Spark],
+    remote: Spark,
+    redis_url: str,
+    client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What stands in Redis is the same either way, whoever wrote it before."""
+    snapshots = []
+    take = executors.take_snapshot
+    monkeypatch.setattr(executors, "take_snapshot", lambda *given: snapshots.append(1) or take(*given))
+    first, ahead = kinds.drawn(1, 200, FEATURES), datetime.now(timezone.utc) + timedelta(minutes=30)
+    coming = [{"user_id": 1, "shop": "a", "happened_at": ahead}, {"user_id": 77, "shop": "É", "happened_at": ahead}]
+    remote.create("settled", COLUMNS, first)
+    remote.create("coming", COLUMNS, [*first, *(first[0] | row for row in coming)])
+    said = []
+    for table in ("settled", "coming", "settled"):
+        remote.session.sql("drop table built.kinds")
+        remote.session.sql(f"create table built.kinds as select * from public.{table}")
+        for namespace, options in (("due.process", {}), ("due.executors", {"from_executors": True})):
+            store = FeatureStore(folders[1], redis_url=redis_url, namespace=namespace)
+            (result,) = store.materialize(**options)
+            said.append((len(snapshots), result.rows_written, result.rows_deleted))
+        one, other = (online(client, namespace) for namespace in ("due.process", "due.executors"))
+        assert one == other and any(b"_fs_due" in row for row in other.values()) == (table == "coming")
+    assert said == [(0, 18, 0), (1, 18, 0), (1, 2, 0), (1, 2, 0), (1, 1, 1), (2, 1, 1)]
 
 
 def test_a_training_set_is_the_same_whatever_its_labels_come_as(

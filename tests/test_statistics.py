@@ -167,7 +167,7 @@ def check_tops(row: dict[str, Any], there: list[Any]) -> None:
 def check_numbers(row: dict[str, Any], exact: list[Fraction]) -> None:
     """Mean, deviation, quantiles and histogram, as close as doubles of this size can be."""
     if not exact:
-        assert {row[name] for name in ("mean", "stddev", "histogram", *QUANTILES)} == {None}
+        assert {row[name] for name in ("mean", "stddev", "histogram", "core", *QUANTILES)} == {None}
         return
     numbers = [float(number) for number in exact]
     largest = max(map(abs, numbers))
@@ -185,8 +185,9 @@ def check_numbers(row: dict[str, Any], exact: list[Fraction]) -> None:
         assert row[name] == pytest.approx(expected, rel=1e-12, abs=1e-12 * largest), name
     if math.isfinite(spread):
         check_histogram(json.loads(row["histogram"]), numbers)
+        check_core(json.loads(row["core"]), row, numbers)
     else:
-        assert row["histogram"] is None
+        assert row["histogram"] is row["core"] is None
 
 
 def deviation(exact: list[Fraction]) -> float:
@@ -214,6 +215,17 @@ def check_histogram(buckets: list[dict[str, Any]], numbers: list[float]) -> None
         assert sum(n < edge - slack for n in numbers) <= so_far <= sum(n < edge + slack for n in numbers)
 
 
+def check_core(core: dict[str, Any], row: dict[str, Any], numbers: list[float]) -> None:
+    assert (core["from"], core["to"]) == (row["p01"], row["p99"])
+    assert core["below"] + core["above"] + sum(core["counts"]) == len(numbers)
+    width, so_far = core["to"] - core["from"], core["below"]
+    assert len(core["counts"]) == (1 if width == 0 else 24)
+    for number, count in enumerate([0, *core["counts"][:-1]]):
+        edge, so_far = core["from"] + width * (number / 24), so_far + count
+        slack = 1e-9 * width + 1e-12 * abs(edge)
+        assert sum(n < edge - slack for n in numbers) <= so_far <= sum(n < edge + slack for n in numbers)
+
+
 def test_a_larger_table_agrees_with_numpy_in_every_bucket(views: Views) -> None:
     values = np.random.default_rng(3).normal(50, 12, 20_000).tolist() + [math.nan] * 30 + [math.inf] * 5
     views.connection.register("normal_rows", pa.table({"user_id": range(len(values)), "x": values}))
@@ -224,6 +236,9 @@ def test_a_larger_table_agrees_with_numpy_in_every_bucket(views: Views) -> None:
     buckets = json.loads(row["histogram"])
     assert [bucket["count"] for bucket in buckets] == counts.tolist()
     assert [bucket["from"] for bucket in buckets] == pytest.approx(edges[:-1].tolist())
+    core = json.loads(row["core"])
+    counts, _ = np.histogram(finite, bins=24, range=(core["from"], core["to"]))
+    assert core["counts"] == counts.tolist() and (core["below"], core["above"]) == (200, 200)
     assert row["mean"] == pytest.approx(finite.mean()) and row["stddev"] == pytest.approx(finite.std(ddof=1))
     assert [row[name] for name in QUANTILES] == pytest.approx(np.quantile(finite, list(QUANTILES.values())).tolist())
     assert (row["nan_count"], row["infinite_count"], row["row_count"]) == (30, 5, 20_035)

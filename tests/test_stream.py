@@ -19,18 +19,22 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
 import pyarrow as pa
 import pytest
 
-from materializer import DefinitionError, FeatureStore, InputError, NotFoundError
+from materializer import DefinitionError, FeatureStore, InputError, LandingError, NotFoundError
+from materializer.serve.keys import new_key
 from materializer.stream.decode import Decoder, Message
-from materializer.stream.landing import Covered, Landing
+from materializer.stream.files import FileLanding
+from materializer.stream.landing import Covered
 from materializer.stream.merge import merge
 from materializer.stream.place import landing_of
 from materializer.stream.source import streamed_sources
 from tests.support import kafka
 from tests.support.command import Ran, assert_one_sentence, run
 from tests.support.dbt import DbtProject, copy_of, make_project
+from tests.support.serving import serving
 
 _numbers = itertools.count(1)
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -45,14 +49,24 @@ SOURCE = {
         }
     ],
 }  # fmt: skip
+# Views beside `spent`, with their join keys.
+VIEWS = {"windows": ["user_id"], "rank": ["user_id"], "still": ["user_id"]}
 FILES = {
     "models/models.yml": {
         "sources": [SOURCE],
-        "models": [{"name": "spent", "config": {"meta": {"feature_view": {
-            "entities": ["user_id"], "created_timestamp": "landed_at"}}}}],
+        "models": [
+            {"name": "spent", "config": {"meta": {"feature_view": {"entities": ["user_id"], "created_timestamp": "landed_at"}}}},
+            *({"name": name, "config": {"meta": {"feature_view": {"entities": entities}}}} for name, entities in VIEWS.items()),
+        ],
     },
     "models/spent.sql": "select user_id, purchased_at as event_timestamp, _landed_at as landed_at, sum(amount) over "
     "(partition by user_id order by purchased_at, purchase_id) as spent from {{ source('shop', 'purchases') }}",
+    "models/windows.sql": "{{ feature_store.window_aggregates(ref('first_of_each'), 'user_id', 'purchased_at', "
+    "[{'name': 'n', 'function': 'count'}, {'name': 'total', 'function': 'sum', 'expression': 'amount'}], ['7 days'], created_timestamp='_landed_at') }}",
+    "models/first_of_each.sql": "select *\nfrom {{ source('shop', 'purchases') }}\n"
+    "qualify row_number() over (partition by purchase_id order by _landed_at, _offset) = 1",
+    "models/rank.sql": "select\n    user_id,\n    event_timestamp,\n    rank() over (order by spent) as place\nfrom {{ ref('spent') }}",
+    "models/still.sql": "select 1 as user_id, timestamp '2026-01-01' as event_timestamp, 2 as age",
 }  # fmt: skip
 
 
@@ -123,19 +137,19 @@ def stream(project: DbtProject, broker: kafka.Broker, *options: str) -> Ran:
 # The command with its patience shortened, so that a test sees what takes minutes; and a disk that is full until it is told.
 DRIVER = """
 import errno, pathlib, sys
-from materializer.stream import keep, landing, merge
+from materializer.stream import files, keep, merge
 quick, full = sys.argv[1:3]
 if quick:
     keep._MANIFEST, keep._MERGE, keep._SWEEP, keep.KEPT, merge.TOGETHER = 0.05, 0.2, 0.5, 20.0, 4
     keep.merge = lambda connection, landing: merge.merge(connection, landing, 4)
 if full:
-    write = landing.write_parquet
+    write = files.write_parquet
     def refused(connection, query, path):
         if path.parent == pathlib.Path(full) and not (path.parent / "room").exists() and "_fs_batch" in query:
             (path.parent / "refused").touch()
             raise OSError(errno.ENOSPC, "No space left on device")
         write(connection, query, path)
-    landing.write_parquet = refused
+    files.write_parquet = refused
 sys.argv[1:] = sys.argv[3:]
 from materializer.cli import main
 main()
@@ -228,7 +242,7 @@ def test_what_lands_is_a_source_like_any_other(project: DbtProject, broker: kafk
     assert landed(project, "count(*), count(distinct _offset), max(_seq)") == [(501, 501, 2)]
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(50, marks=[pytest.mark.soak, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize("kills", [4, pytest.param(50, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
 def test_killed_at_random_moments_it_lands_each_event_once(
     kills: int, project: DbtProject, broker: kafka.Broker, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -433,8 +447,10 @@ def test_a_push_that_is_repeated_with_its_key_lands_once(
     rows = [purchase(number) for number in range(4)]
     # Its process ends between the key and the rows: nothing is in, so the next call lands it, whoever pushes meanwhile.
     with monkeypatch.context() as broken:
-        broken.setattr(Landing, "make_live", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-        with pytest.raises(InputError, match="No space left on device"):
+        broken.setattr(
+            FileLanding, "make_live", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+        )
+        with pytest.raises(LandingError, match="No space left on device"):
             store.push("purchases", rows, idempotency_key="order-17")
     assert store.push("purchases", rows[:2], idempotency_key="another").rows == 2
     assert not store.push("purchases", rows, idempotency_key="order-17").repeated
@@ -459,6 +475,41 @@ def test_many_pushes_at_once_are_all_in_and_none_twice(project: DbtProject, redi
     assert landed(project, "purchase_id, _offset") and landed(
         project, "count(*), count(distinct purchase_id), count(distinct _offset)"
     ) == [(12, 12, 12)]
+
+
+def test_a_push_over_http(project: DbtProject, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DBT_PROJECT_DIR", str(project.folder))
+    text, key = new_key("shop", [], [])
+    keys = tmp_path / "keys.json"
+    entries = [msgspec.structs.replace(key, push=("shop.purchases",)), new_key("reader", ["*"], ["*"])[1]]
+    keys.write_bytes(msgspec.json.encode({"keys": entries}))
+    with serving(redis_url, "--push", "--api-keys", str(keys), namespace="stream.http") as (client, _):
+        client.headers["authorization"] = f"Bearer {text}"
+
+        def push(rows: Any, source: str = "shop.purchases", **headers: str) -> tuple[int, Any]:
+            answer = client.post(f"/v1/push/{source}", json=rows, headers=headers)
+            return answer.status_code, answer.json()
+
+        rows = {"rows": [purchase(number) for number in range(3)]}
+        once = {"source": "shop.purchases", "rows": 3, "repeated": False}
+        assert push(rows, **{"idempotency-key": "a"}) == (200, once)
+        assert push(rows, "purchases", **{"idempotency-key": "a"}) == (200, once | {"repeated": True})
+        for body, status, said in (
+            (
+                {"rows": [{"user_id": None}]},
+                422,
+                "Row 0 of a push to 'shop.purchases' is no event of it: user_id is missing.",
+            ),
+            ({"row": []}, 400, "The body is not of the form"),
+        ):
+            found, answer = push(body)
+            assert found == status and answer["error"]["message"].startswith(said), answer
+        assert push(rows, "shop.orders")[0] == 403
+        until = time.monotonic() + 15
+        while not landed(project, "1"):
+            assert time.monotonic() < until, "readers do not see it"
+            time.sleep(0.1)
+        assert landed(project, "purchase_id") == [(0,), (1,), (2,)]
 
 
 # What goes wrong is said, and passes where it can.
@@ -491,7 +542,6 @@ def test_a_topic_that_was_made_again_is_left_alone(project: DbtProject) -> None:
     declare(project, topic=topic)
     store = FeatureStore(project.folder)
     landing = landing_of(store.project, streamed_sources(project.manifest()), lambda: START)
-    landing.prepare()
     with duckdb.connect() as connection:
         source = landing.sources["shop.purchases"]
         Decoder(connection, source).rows([Message(topic, 0, 9_999, json.dumps(purchase(1)).encode())], "before")
@@ -539,3 +589,26 @@ def test_what_is_not_there_is_named(project: DbtProject, broker: kafka.Broker) -
     assert "under which target 'dev' attaches no landing.duckdb" in unknown
     nobody = run("feature-store", "stream", "--project-dir", str(project.folder))
     assert nobody.code == 2 and "No Kafka broker is named" in nobody.err
+
+
+def test_it_is_explained_which_views_stream(project: DbtProject) -> None:
+    def explained() -> Ran:
+        return run("feature-store", "stream", "--explain", "--project-dir", str(project.folder))
+
+    said = explained()
+    assert said.out.splitlines() == [
+        "rank: does not stream, as its window is over the rows of all entities.",
+        "    models/rank.sql:4  RANK() OVER (ORDER BY spent)",
+        "spent: streams by user_id, from shop.purchases.",
+        "still: does not stream, as it reads no streamed source.",
+        "windows: does not stream, as its window is over the rows of several entities: 'purchases.user_id' is not among what it goes by.",
+        "    models/first_of_each.sql:3  ROW_NUMBER() OVER (PARTITION BY purchase_id ORDER BY _landed_at, _offset) = 1",
+        "    To mend it: say in source 'shop.purchases' what the id decides, `stream: {determines: {purchase_id: [user_id]}}`, or partition by user_id too.",
+    ], said  # fmt: skip
+    models = project.folder / "models" / "models.yml"
+    models.write_text(
+        models.read_text().replace("key: user_id", "key: user_id\n          determines: {purchase_id: [user_id]}")
+    )
+    project.dbt("parse")
+    said = explained()
+    assert "windows: streams by user_id, from shop.purchases." in said.out, said

@@ -72,7 +72,7 @@
 
 {#-- Stops with one sentence where `meta.feature_view` is not what a feature view may say; dbt itself checks no meta. --#}
 {% macro _check_feature_view(name, meta, kind='model') %}
-    {%- set known = ['entities', 'timestamp', 'created_timestamp', 'available_after', 'ttl', 'freshness', 'online', 'tags', 'on_demand'] -%}
+    {%- set known = ['entities', 'timestamp', 'created_timestamp', 'available_after', 'ttl', 'freshness', 'online', 'ahead', 'tags', 'on_demand'] -%}
     {%- set problem = namespace(text=none) -%}
     {%- if meta is not mapping -%}
         {%- set problem.text = 'is not a mapping: write `feature_view: {entities: [...]}`' -%}
@@ -104,6 +104,8 @@
                 {%- do feature_store._duration(value, kind | capitalize ~ " '" ~ name ~ "': meta.feature_view." ~ key) -%}
             {%- elif key == 'freshness' -%}
                 {%- do feature_store._freshness_limits(value, kind | capitalize ~ " '" ~ name ~ "': meta.feature_view.freshness") -%}
+            {%- elif key == 'ahead' -%}
+                {%- do feature_store._ahead(value, kind | capitalize ~ " '" ~ name ~ "': meta.feature_view.ahead") -%}
             {%- elif key == 'on_demand' -%}
                 {%- do feature_store._on_demand_of_view(name, meta, kind) -%}
             {%- elif key == 'online' and value is not boolean -%}

@@ -28,6 +28,7 @@
 {% macro default___fs_feature_statistics(view, features, start, end, buckets, top) -%}
     {%- set types = feature_store._types() -%}
 {%- set quantiles = [1, 5, 25, 50, 75, 95, 99] -%}
+{%- set ranges = 24 -%}
 {%- set number = feature_store._cell_number('v.whole', 'v.number', 'f.scale') -%}
 {%- set is_null = 'v.whole is null and v.number is null and v.label is null' -%}
 {%- set infinity = "cast('infinity' as " ~ feature_store._double() ~ ')' -%}
@@ -109,8 +110,18 @@ _fs_places as (
     group by feature_no, finite_count
 ),
 
+-- where the hundredth and the ninety-ninth percent lie: what is outside is counted apart, or ten buckets of a value that a few
+-- rows have a thousandfold would be one bar
+_fs_cores as (
+    select
+        feature_no,
+        {{ feature_store._between('p01') | indent(8) }} as core_from,
+        {{ feature_store._between('p99') | indent(8) }} as core_to
+    from _fs_places
+),
+
 -- how far each number lies from the mean, in shares of the range, and its bucket: there are {{ buckets }} of one width from the
--- least number to the greatest, each with its lower edge, the last one with both
+-- least number to the greatest, each with its lower edge, the last one with both; and {{ ranges }} ranges of the core
 _fs_shares as {{ adapter.dispatch('_materialized', 'feature_store')() }}(
     select
         feature_no,
@@ -119,17 +130,28 @@ _fs_shares as {{ adapter.dispatch('_materialized', 'feature_store')() }}(
         least(
             floor({{ feature_store._share('from_lowest', 'width') }} * {{ buckets }}),
             {{ buckets - 1 }}
-        ) as bucket
+        ) as bucket,
+        case
+            when from_core < 0 then -1
+            when past_core > 0 then {{ ranges }}
+            when core_width = 0 then 0
+            else least(floor({{ feature_store._share('from_core', 'core_width') }} * {{ ranges }}), {{ ranges - 1 }})
+        end as core
     from (
         select
             n.feature_no,
             n.row_count,
             p.width,
             n.x - p.mean as from_mean,
-            n.x - p.lowest as from_lowest
+            n.x - p.lowest as from_lowest,
+            c.core_to - c.core_from as core_width,
+            n.x - c.core_from as from_core,
+            n.x - c.core_to as past_core
         from _fs_numbers as n
         join _fs_places as p
             on p.feature_no = n.feature_no
+        join _fs_cores as c
+            on c.feature_no = n.feature_no
         where p.width < {{ infinity }}
     ) as distances
 ),
@@ -143,6 +165,11 @@ _fs_sums as (
         sum(row_count * power(greatest(abs(share), 1e-150), 2)) as squares
         {%- for bucket in range(buckets) %},
         sum(case when bucket = {{ bucket }} then row_count else 0 end) as bucket_{{ bucket }}
+        {%- endfor %},
+        sum(case when core < 0 then row_count else 0 end) as core_below,
+        sum(case when core = {{ ranges }} then row_count else 0 end) as core_above
+        {%- for place in range(ranges) %},
+        sum(case when core = {{ place }} then row_count else 0 end) as core_{{ place }}
         {%- endfor %}
     from _fs_shares
     group by feature_no
@@ -241,6 +268,21 @@ select
             {%- endfor %}
             || ']'
     end as histogram,
+    case
+        when p.width < {{ infinity }} then
+            '{"from": ' || {{ feature_store._double_text('k.core_from') }}
+            || ', "to": ' || {{ feature_store._double_text('k.core_to') }}
+            || ', "below": ' || cast(s.core_below as {{ types.text }})
+            || ', "above": ' || cast(s.core_above as {{ types.text }})
+            || ', "counts": [' || cast(s.core_0 as {{ types.text }})
+            || case
+                when k.core_from = k.core_to then ''
+                else ''
+                {%- for place in range(1, ranges) %}
+                || ', ' || cast(s.core_{{ place }} as {{ types.text }})
+                {%- endfor %}
+            end || ']}'
+    end as core,
     t.top_values
 from _fs_features as f
 left join _fs_counts as c
@@ -249,6 +291,8 @@ left join _fs_places as p
     on p.feature_no = f.feature_no
 left join _fs_shapes as s
     on s.feature_no = f.feature_no
+left join _fs_cores as k
+    on k.feature_no = f.feature_no
 left join _fs_tops as t
     on t.feature_no = f.feature_no
 order by f.feature_no asc nulls last

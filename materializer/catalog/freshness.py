@@ -21,6 +21,8 @@ from materializer.warehouse.moments import to_rows
 from materializer.warehouse.typed import with_columns
 
 STATUSES = ("pass", "warn", "error")
+# How bad each is; of what could not be asked nothing is known.
+_RANKS = ("pass", "unknown", "warn", "error")
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,11 @@ class Freshness:
     `status` is ``pass``, ``warn`` or ``error``, and `reasons` say why it is not better, the worst first. Rows,
     entities, `newest_event` and `newest_load` are of what a reader can see at `checked_at`, None for a view that cannot
     be read; `expired_entities` are those whose latest row is older than the ttl, None without one. `last_materialized`
-    is the last run that succeeded and `last_run_error` what the last run failed with; both are of online views only.
-    `published` says whether Redis has the view, None where Redis was not reached or not asked. Moments are UTC.
+    is the last run that succeeded, `last_run_error` what the last run failed with and `last_run_seconds` how long it
+    took; these are of online views only.
+    `published` says whether Redis has the view, None where Redis was not reached or not asked. `of_rows` and `of_runs`
+    are the status and the reasons by the warehouse's rows alone, and by what is online alone (None for a view that is
+    not). Moments are UTC.
     """
 
     view: str
@@ -46,10 +51,13 @@ class Freshness:
     newest_load: datetime | None = None
     last_materialized: datetime | None = None
     last_run_error: str | None = None
+    last_run_seconds: float | None = None
     published: bool | None = None
     ttl: timedelta | None = None
     warn_after: timedelta | None = None
     error_after: timedelta | None = None
+    of_rows: tuple[str, str] = ("pass", "")
+    of_runs: tuple[str, str] | None = None
 
     @property
     def reason(self) -> str:
@@ -81,6 +89,10 @@ class _Finding:
     reason: str
 
 
+# What is found of a view's rows, and the facts of `Freshness` behind it.
+OfRows = tuple[_Finding, dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class _Online:
     """What Redis has published, by view; None where it cannot be asked, and then `trouble` says why."""
@@ -100,18 +112,38 @@ def get_freshness(
 ) -> list[Freshness]:
     """See `materializer.FeatureStore.get_freshness`; `log` is the log of runs."""
     moment = datetime.now(timezone.utc)
+    macros = MacroRenderer(manifest, warehouse.columns)
+
+    def ask(view: FeatureView) -> OfRows:
+        return of_rows(view, warehouse, macros, moment)
+
+    return judge(views, ask, log, namespace, client, url, moment)
+
+
+def judge(
+    views: Sequence[FeatureView],
+    ask: Callable[[FeatureView], OfRows],
+    log: Sequence[Mapping[str, Any]],
+    namespace: str,
+    client: Callable[[], OnlineStore],
+    url: str,
+    moment: datetime,
+) -> list[Freshness]:
+    """The freshness of views at a moment; `ask` says what the rows of one are like (`of_rows`, or `not_asked`)."""
     # Redis is asked once, and only where there is something to ask for.
     online = _published(client, url, namespace) if any(view.online for view in views) else _Online(None)
-    macros = MacroRenderer(manifest, warehouse.columns)
+    runs: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in log:
+        runs.setdefault(str(entry.get("view")), []).append(entry)
     results = []
     for view in views:
-        found, facts = _offline(view, warehouse, macros, moment)
+        found, facts = ask(view)
         findings = [found]
         if view.online:
-            runs = [entry for entry in log if entry.get("view") == view.reference]
-            said, more = _materialized(view, runs, online, namespace, public_name(url), moment)
+            known = runs.get(view.reference, ())
+            said, more = _materialized(view, known, online, namespace, public_name(url), moment)
             findings += said
-            facts |= more
+            facts = facts | more
         results.append(_judged(view, findings, facts, moment))
     return results
 
@@ -159,12 +191,19 @@ def summary(results: Sequence[Freshness]) -> str:
     return f"{number_of(len(results), 'feature view')}: {counts or 'none'}{said}"
 
 
-def _offline(
-    view: FeatureView, warehouse: Warehouse, macros: MacroRenderer, moment: datetime
-) -> tuple[_Finding, dict[str, Any]]:
-    """What the warehouse says of one view. One that cannot be read does not keep the others from being judged."""
+def not_asked(why: str) -> OfRows:
+    """What is known of the rows of a view that nobody asked about."""
+    return _Finding("unknown", why.rstrip(".")), {}
+
+
+def of_rows(
+    view: FeatureView, warehouse: Warehouse, macros: MacroRenderer, moment: datetime, known: bool = False
+) -> OfRows:
+    """What the warehouse says of one view. One that cannot be read does not keep the others from being judged.
+    `known`: its columns were looked up already."""
     try:
-        with_columns(view, warehouse)
+        if not known:
+            with_columns(view, warehouse)
         sql = macros.render("feature_freshness", view.reference, as_of=macro_moment(moment))
         (row,) = to_rows(warehouse.query(sql))
     except FeatureStoreError as error:
@@ -197,6 +236,7 @@ def _materialized(
     facts = {
         "last_materialized": last,
         "last_run_error": error,
+        "last_run_seconds": runs[-1].get("seconds") if runs else None,
         "published": None if online.moments is None else at is not None,
     }
     findings = []
@@ -228,11 +268,19 @@ def _too_old(view: FeatureView, age: timedelta) -> list[_Finding]:
 
 def _judged(view: FeatureView, findings: Sequence[_Finding], facts: dict[str, Any], moment: datetime) -> Freshness:
     """The worst status of all that was found, and every reason, the worst first."""
-    ranked = sorted(findings, key=lambda finding: -STATUSES.index(finding.status))
+    status, reasons = _worst(findings)
+    rows, runs = _worst(findings[:1]), _worst(findings[1:]) if view.online else None
     return Freshness(
-        view.reference, ranked[0].status, tuple(f.reason for f in ranked if f.reason), moment, view.online,
-        ttl=view.ttl, warn_after=view.warn_after, error_after=view.error_after, **facts,
+        view.reference, status, reasons, moment, view.online,
+        ttl=view.ttl, warn_after=view.warn_after, error_after=view.error_after,
+        of_rows=(rows[0], "; ".join(rows[1])), of_runs=runs and (runs[0], "; ".join(runs[1])), **facts,
     )  # fmt: skip
+
+
+def _worst(findings: Sequence[_Finding]) -> tuple[str, tuple[str, ...]]:
+    """The worst status, and all reasons, the worst first."""
+    ranked = sorted(findings, key=lambda finding: -_RANKS.index(finding.status))
+    return ranked[0].status if ranked else "pass", tuple(one.reason for one in ranked if one.reason)
 
 
 def _published(client: Callable[[], OnlineStore], url: str, namespace: str) -> _Online:

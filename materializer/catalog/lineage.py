@@ -49,7 +49,7 @@ def built_columns(project: Project) -> Iterator[Callable[[Mapping[str, Any]], Se
 
         def columns(node: Mapping[str, Any]) -> Sequence[str] | None:
             header = _header(project, node) if node.get("resource_type") == "seed" else None
-            relation = _relation(project, node)
+            relation = relation_of(project, node)
             try:
                 if not header and not asked:
                     asked.append(None)
@@ -63,7 +63,7 @@ def built_columns(project: Project) -> Iterator[Callable[[Mapping[str, Any]], Se
         yield columns
 
 
-def _relation(project: Project, node: Mapping[str, Any]) -> str:
+def relation_of(project: Project, node: Mapping[str, Any]) -> str:
     """A node's relation. Of a file that dbt-duckdb reads in its place, the path is taken from the project's folder."""
     relation = str(node.get("relation_name") or "")
     path = relation.strip("'")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-from sqlglot.optimizer.scope import Scope
 
 from materializer.errors import ProjectError
 from materializer.project.definitions import FeatureView
 from materializer.project.graph import Graph
 from materializer.project.manifest import read_registry
-from materializer.sql.leakage import Spot, calls_without_load_time, check_model, check_output
+from materializer.sql.leakage import Checked, Spot, check
 from materializer.sql.meaning import UNKNOWN, Column, UnreadableError
 from materializer.sql.reader import Reader
 from materializer.sql.signature import Followed
@@ -24,7 +23,8 @@ Named = tuple[FeatureView, str]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to mend, in a view or service. `line` and `column` count from 1, in `file` of the dbt project."""
+    """One thing to mend, in a view or service. `line` and `column` count from 1, in `file` of the dbt project. Where it
+    is about one feature, `feature` is its reference; `other` is that of the one that computes the same."""
 
     rule: str
     severity: str
@@ -33,39 +33,83 @@ class Finding:
     line: int
     column: int
     message: str
+    feature: str | None = None
+    other: str | None = None
 
 
-def lint(manifest: Mapping[str, Any], views: Sequence[FeatureView], folder: Path) -> list[Finding]:
-    """Check feature views, and every model of the project in `folder` that they are made from.
+def lint(
+    manifest: Mapping[str, Any],
+    views: Sequence[FeatureView],
+    folder: Path,
+    duplicates: bool = True,
+    checked: Mapping[str, Checked] | None = None,
+) -> list[Finding]:
+    """Check feature views, and every model of the project in `folder` that they are made from; with `duplicates`,
+    compare their features with each other and with those of all other views.
 
     A model that several views use is reported once, under the first. What the package's own macros wrote
-    (CTEs whose names begin with ``_fs_``) is taken as right.
+    (CTEs whose names begin with ``_fs_``) is taken as right. `checked` is what was found in each model, where they were
+    all read already.
 
     Raises:
         ProjectError: where a model was not compiled.
     """
     graph = Graph(manifest)
-    reader = Reader(graph)
+    reader, places = Reader(graph), _Properties(folder)
+    if checked is None:
+        checked = _check_all(reader, views)
     findings: list[Finding] = []
-    checked: dict[str, tuple[list[Spot], Scope | None]] = {}
+    for view, model in _first_users(graph, views):
+        found = checked.get(model["unique_id"])
+        findings += [_finding(spot, model, view, places) for spot in found.model] if found else []
+    for view, model in _first_users(graph, [view for view in views if not view.available_after]):
+        found = checked.get(model["unique_id"])
+        findings += [_finding(spot, model, view, places) for spot in found.load_time] if found else []
     for view in views:
-        for model in graph.upstream_models(view.unique_id):
-            if not model.get("compiled_code"):
-                raise ProjectError(
-                    f"There is no compiled SQL of model '{model['name']}': run `dbt build` or `dbt compile`."
-                )
-            if model["unique_id"] not in checked:
-                checked[model["unique_id"]] = check_model(model, graph)
-            known, scope = checked[model["unique_id"]]
-            spots = list(known)
-            if not view.available_after and "_fs_events" in model["compiled_code"]:
-                spots += calls_without_load_time(reader.node(model["unique_id"]), graph)
-            if model["unique_id"] == view.unique_id:
-                spots += (check_output(scope, model, view) if scope is not None else []) + _undocumented(model, view)
-            findings += [_finding(spot, model, view, folder) for spot in spots]
-    findings += _duplicates(reader, read_registry(manifest).all_views(), views, folder)
+        model, found = graph.nodes[view.unique_id], checked.get(view.unique_id)
+        spots = [*(found.output if found else ()), *(_undocumented(model, view) if _is_own(model, graph) else ())]
+        findings += [_finding(spot, model, view, places) for spot in spots]
+    if duplicates:
+        findings += _duplicates(reader, read_registry(manifest, {}).all_views(), views, places)
     first = {(f.rule, f.file, f.line, f.column, f.message): f for f in reversed(findings)}
     return sorted(first.values(), key=lambda f: (f.view, f.file, f.line, f.column, f.rule))
+
+
+def _check_all(reader: Reader, views: Sequence[FeatureView]) -> dict[str, Checked]:
+    own = {view.unique_id: view for view in views}
+    checked = {}
+    for _, model in _first_users(reader.graph, views):
+        if not model.get("compiled_code"):
+            raise ProjectError(
+                f"There is no compiled SQL of model '{model['name']}': run `dbt build` or `dbt compile`."
+            )
+        unique_id = model["unique_id"]
+        checked[unique_id] = check(reader.node(unique_id), reader.graph, own.get(unique_id))
+    return checked
+
+
+def _first_users(graph: Graph, views: Sequence[FeatureView]) -> Iterator[tuple[FeatureView, Mapping[str, Any]]]:
+    """Every SQL model of the project that the views are made from, once, with the first of them that is."""
+    seen: set[str] = set()
+    for view in views:
+        waiting = deque([graph.nodes[view.unique_id]])
+        while waiting:
+            node = waiting.popleft()
+            if node["unique_id"] in seen:
+                continue
+            seen.add(node["unique_id"])
+            waiting += graph.parents(node)
+            if _is_own(node, graph):
+                yield view, node
+
+
+def _is_own(node: Mapping[str, Any], graph: Graph) -> bool:
+    """Whether a node is a SQL model of the project itself."""
+    return (
+        node["resource_type"] == "model"
+        and node.get("language", "sql") == "sql"
+        and node["package_name"] == graph.project
+    )
 
 
 def broken(manifest: Mapping[str, Any], services: Mapping[str, str]) -> list[Finding]:
@@ -78,7 +122,7 @@ def broken(manifest: Mapping[str, Any], services: Mapping[str, str]) -> list[Fin
 
 
 def _duplicates(
-    reader: Reader, views: Sequence[FeatureView], chosen: Sequence[FeatureView], folder: Path
+    reader: Reader, views: Sequence[FeatureView], chosen: Sequence[FeatureView], places: _Properties
 ) -> Iterator[Finding]:
     """Features that two views compute alike, of which at least one was asked for: which of them is right, once one is
     changed? Of two chosen views the later one is reported.
@@ -101,7 +145,8 @@ def _duplicates(
                     f"Feature '{view.reference}:{feature}' computes the same as '{other.reference}:{same}': keep one "
                     "of them, and read it from there."
                 )
-                yield _finding(Spot("duplicate", "warning", 1, 1, message, file, token), model, view, folder)
+                found = _finding(Spot("duplicate", "warning", 1, 1, message, file, token), model, view, places)
+                yield replace(found, feature=f"{view.reference}:{feature}", other=f"{other.reference}:{same}")
 
 
 def _comparable(graph: Graph, views: Sequence[FeatureView], names: set[str]) -> list[FeatureView]:
@@ -165,12 +210,12 @@ def _undocumented(model: Mapping[str, Any], view: FeatureView) -> list[Spot]:
     return spots
 
 
-def _finding(spot: Spot, model: Mapping[str, Any], view: FeatureView, folder: Path) -> Finding:
+def _finding(spot: Spot, model: Mapping[str, Any], view: FeatureView, places: _Properties) -> Finding:
     file, line, column = spot.file, spot.line, spot.column
     if file is None:
         file, line, column = _in_source(spot, model)
     elif spot.token:
-        line, column = _in_properties(folder, file, model, spot.token)
+        line, column = places.of(file, model["name"], spot.token)
     return Finding(spot.rule, spot.severity, view.reference, file, line, column, spot.message)
 
 
@@ -194,19 +239,33 @@ def _in_source(spot: Spot, model: Mapping[str, Any]) -> tuple[str, int, int]:
     return model.get("compiled_path") or model["original_file_path"], spot.line, spot.column
 
 
-def _in_properties(folder: Path, file: str, model: Mapping[str, Any], name: str) -> tuple[int, int]:
-    """Where a properties file of the project names a column of the model."""
-    try:
-        path = (folder / file).resolve()
-        lines = path.read_text().splitlines() if path.is_relative_to(folder.resolve()) and path.is_file() else []
-    except (OSError, ValueError):
-        return 1, 1
-    seen_model = False
-    for number, line in enumerate(lines, 1):
-        words = line.replace("{", " ").replace(",", " ").split()
-        if "name:" in words:
-            named = words[words.index("name:") + 1 : words.index("name:") + 2]
-            seen_model = seen_model or named == [model["name"]]
-            if seen_model and named == [name]:
-                return number, line.index("name:") + 1
-    return 1, 1
+class _Properties:
+    """Where properties files of the project in `folder` name models and their columns; each is read once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+        self._files: dict[str, dict[str, list[tuple[int, int]]]] = {}
+
+    def of(self, file: str, model: str, name: str) -> tuple[int, int]:
+        """The line and column where a name stands, behind the model's."""
+        if file not in self._files:
+            self._files[file] = self._read(file)
+        named = self._files[file]
+        begin = named.get(model, [(0, 0)])[0]
+        after = [place for place in named.get(name, ()) if place >= begin]
+        return after[0] if model in named and after else (1, 1)
+
+    def _read(self, file: str) -> dict[str, list[tuple[int, int]]]:
+        """The places of all that is named in a file, in order."""
+        named: dict[str, list[tuple[int, int]]] = {}
+        try:
+            path = (self._folder / file).resolve()
+            lines = path.read_text().splitlines() if path.is_relative_to(self._folder) and path.is_file() else []
+        except (OSError, ValueError):
+            return named
+        for number, line in enumerate(lines, 1):
+            words = line.replace("{", " ").replace(",", " ").split()
+            if "name:" in words and words.index("name:") + 1 < len(words):
+                name = words[words.index("name:") + 1]
+                named.setdefault(name, []).append((number, line.index("name:") + 1))
+        return named

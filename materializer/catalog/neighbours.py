@@ -1,13 +1,16 @@
-"""The neighbours of a feature view in dbt's graph: what it is made from, who uses it, and what tests it."""
+"""The neighbours of models in dbt's graph: what they are made from, who uses them, and what tests them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from materializer.project.definitions import FeatureView
-from materializer.project.graph import Graph
+from materializer.project.graph import Graph, reference_of
+
+# Models that call one of these are training sets.
+_TRAINING = ("macro.feature_store.point_in_time_join", "macro.feature_store.aggregate_as_of")
 
 
 @dataclass(frozen=True)
@@ -17,11 +20,13 @@ class Tested:
     name: str
     column: str | None
     kind: str
+    unique_id: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The neighbours of a view in dbt's graph, by name, sources as ``source.table``."""
+    """The neighbours of a node in dbt's graph, by name, sources as ``source.table``."""
 
     made_from: tuple[str, ...]
     used_by: tuple[str, ...]
@@ -33,40 +38,83 @@ class Neighbours:
 
 def neighbours(manifest: Mapping[str, Any], view: FeatureView) -> Neighbours:
     """The neighbours of `view`, which is of this manifest."""
-    graph = Graph(manifest)
-    node = graph.nodes[view.unique_id]
-    services: dict[str, list[str]] = {}
-    for exposure in graph.exposures.values():
-        for model, feature in graph.listed_features(exposure).values():
-            if model == view.unique_id:
-                services.setdefault(feature, []).append(exposure["name"])
-    above = [
-        f"{parent['source_name']}.{parent['name']}" if parent["resource_type"] == "source" else parent["name"]
-        for parent in graph.parents(node)
-    ]
-    below = [graph.nodes.get(i) or graph.exposures[i] for i in graph.children(view.unique_id)]
-    users = {one["name"] for one in below if one["resource_type"] not in ("test", "unit_test")}
-    listing = {name for names in services.values() for name in names}
-    return Neighbours(
-        tuple(sorted(above)),
-        tuple(sorted(users | listing)),
-        {feature: tuple(sorted(names)) for feature, names in services.items()},
-        tuple(_tests(manifest, view.unique_id)),
-        node["original_file_path"],
-    )
+    return Neighbourhood(Graph(manifest), manifest).of(view.unique_id)
 
 
-def _tests(manifest: Mapping[str, Any], unique_id: str) -> list[Tested]:
-    found = []
-    for node in manifest["nodes"].values():
-        if node["resource_type"] == "test" and unique_id in (node.get("depends_on") or {}).get("nodes", ()):
-            if node.get("attached_node") == unique_id:
-                generic = node.get("test_metadata") or {}
-                parts = (generic.get("namespace"), generic.get("name") or node["name"])
-                found.append(Tested(".".join(filter(None, parts)), node.get("column_name"), "data"))
-            elif not node.get("attached_node"):
-                found.append(Tested(node["name"], None, "data"))
-    for node in (manifest.get("unit_tests") or {}).values():
-        if unique_id in (node.get("depends_on") or {}).get("nodes", ()):
-            found.append(Tested(node["name"], None, "unit"))
-    return sorted(found, key=lambda test: (test.column or "", test.kind, test.name))
+class Neighbourhood:
+    """The neighbours of every node of a manifest, whose tests and services are gone through once."""
+
+    def __init__(self, graph: Graph, manifest: Mapping[str, Any]) -> None:
+        self.graph = graph
+        self._tests: dict[str, list[Tested]] = {}
+        # By model and feature the ids of the services that list it.
+        self._services: dict[str, dict[str, dict[str, None]]] = {}
+        for unique_id, exposure in graph.exposures.items():
+            for model, feature in graph.listed_features(exposure).values():
+                self._services.setdefault(model, {}).setdefault(feature, {})[unique_id] = None
+        for unique_id, node in manifest["nodes"].items():
+            if node["resource_type"] == "test":
+                self._add_test(unique_id, node)
+        for unique_id, node in (manifest.get("unit_tests") or {}).items():
+            for tested in dict.fromkeys((node.get("depends_on") or {}).get("nodes", ())):
+                self._tests.setdefault(tested, []).append(Tested(node["name"], None, "unit", unique_id))
+
+    def of(self, unique_id: str) -> Neighbours:
+        """The neighbours of a node."""
+        graph, node = self.graph, self.graph.nodes[unique_id]
+        users = [graph.nodes.get(one) or graph.exposures[one] for one in self.users(unique_id)]
+        return Neighbours(
+            tuple(sorted(_called(parent) for parent in graph.parents(node))),
+            tuple(sorted({one["name"] for one in users})),
+            {
+                feature: tuple(sorted(graph.exposures[one]["name"] for one in ids))
+                for feature, ids in self._services.get(unique_id, {}).items()
+            },
+            tuple(self.tests(unique_id)),
+            node["original_file_path"],
+        )
+
+    def users(self, unique_id: str) -> list[str]:
+        """The ids of the nodes and exposures that read a node, or list a feature of it; tests are no users."""
+        listing = [one for ids in self._services.get(unique_id, {}).values() for one in ids]
+        below = [
+            one
+            for one in self.graph.children(unique_id)
+            if (self.graph.nodes.get(one) or self.graph.exposures[one])["resource_type"] not in ("test", "unit_test")
+        ]
+        return list(dict.fromkeys((*listing, *below)))
+
+    def tests(self, unique_id: str) -> list[Tested]:
+        """The tests of a node, by column."""
+        return sorted(self._tests.get(unique_id, ()), key=lambda one: (one.column or "", one.kind, one.name))
+
+    def kind_of(self, unique_id: str) -> str:
+        """What a node is called: view, training set, service, exposure, or as dbt calls it."""
+        if unique_id in self.graph.feature_views:
+            return "view"
+        exposure = self.graph.exposures.get(unique_id)
+        if exposure is not None:
+            return "service" if exposure.get("type") == "ml" else "exposure"
+        node = self.graph.nodes[unique_id]
+        macros = (node.get("depends_on") or {}).get("macros") or ()
+        return "training set" if any(one in macros for one in _TRAINING) else str(node["resource_type"])
+
+    def _add_test(self, unique_id: str, node: Mapping[str, Any]) -> None:
+        attached = node.get("attached_node")
+        if attached:
+            generic = node.get("test_metadata") or {}
+            name = ".".join(filter(None, (generic.get("namespace"), generic.get("name") or node["name"])))
+            arguments = {
+                key: value
+                for key, value in (generic.get("kwargs") or {}).items()
+                if key not in ("model", "column_name")
+            }
+            tested = Tested(name, node.get("column_name"), "data", unique_id, arguments)
+        else:
+            tested = Tested(node["name"], None, "data", unique_id)
+        for one in [attached] if attached else dict.fromkeys((node.get("depends_on") or {}).get("nodes", ())):
+            self._tests.setdefault(one, []).append(tested)
+
+
+def _called(node: Mapping[str, Any]) -> str:
+    return reference_of(node) if node["resource_type"] == "source" else node["name"]

@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
-from materializer.project.definitions import FeatureService, FeatureView, entities_of
-from materializer.warehouse.join_keys import type_name
+from materializer.catalog.declared import entity_parts, service_part, view_part
+from materializer.project.definitions import FeatureService, FeatureView
 
 # What a word counts where it is found; a name says more about a thing than a sentence on it.
 _WEIGHTS = {
@@ -71,10 +72,29 @@ def search(
             has it in it (``float``).
         kind: only one of ``feature``, ``view``, ``entity``, ``service``.
     """
+    views = list(views)
+    document = {
+        "views": [view_part(view) for view in views],
+        "services": [service_part(service) for service in services],
+        "entities": entity_parts(views),
+    }
+    return search_document(document, text, entity=entity, owner=owner, type=type, kind=kind)
+
+
+def search_document(
+    document: Mapping[str, Any],
+    text: str = "",
+    *,
+    entity: str | None = None,
+    owner: str | None = None,
+    type: str | None = None,
+    kind: str | None = None,
+) -> list[Match]:
+    """As `search`, over the views, services and entities of a catalog's document."""
     words = list(dict.fromkeys(_words(text)))
     things = [
         (thing, texts, keys)
-        for thing, texts, keys in _things(views, services)
+        for thing, texts, keys in _things(document)
         if (not kind or thing.kind == kind)
         and (not entity or entity.lower() in {name.lower() for name in keys})
         and (not owner or owner.lower() == (thing.owner or "").lower())
@@ -96,36 +116,46 @@ def _matches(words: Sequence[str], things: Iterable[_Thing], slips: bool) -> lis
     return matches
 
 
-def _things(views: Sequence[FeatureView], services: Iterable[FeatureService]) -> Iterator[_Thing]:
-    for view in views:
-        tags = " ".join(f"{key} {value}" for key, value in view.tags.items())
-        shared = {"tag": tags, "owner": view.owner or "", "entity": " ".join(view.join_keys)}
-        texts = {"name": view.reference, "description": view.description, **shared,
-                 "feature": " ".join(feature.name for feature in view.all_features)}  # fmt: skip
-        yield Match("view", view.reference, None, view.owner, view.description), texts, view.join_keys
-        for feature in view.all_features:
-            dtype = str(feature.dtype) if feature.dtype else None
-            texts = {"name": feature.name, "view": view.reference, "type": _type_words(dtype), **shared,
-                     "description": feature.description}  # fmt: skip
-            found = Match("feature", f"{view.reference}:{feature.name}", dtype, view.owner, feature.description)
-            yield found, texts, view.join_keys
-    for entity in entities_of(views):
-        dtype = type_name(entity.dtype) if entity.dtype else None
-        texts = {"name": entity.name, "description": entity.description, "type": _type_words(dtype)}
-        yield Match("entity", entity.name, dtype, None, entity.description), texts, [entity.name]
-    by_reference = {view.reference: view for view in views} | {view.name: view for view in views if view.latest}
-    for service in services:
-        used = {reference.split(":")[0] for reference in service.features}
-        keys = {key for name in used if name in by_reference for key in by_reference[name].join_keys}
+def _things(document: Mapping[str, Any]) -> Iterator[_Thing]:
+    keys_of: dict[str, list[str]] = {}
+    for view in document["views"]:
+        name, owner, keys = view["name"], _owner(view), view["entities"]
+        keys_of[name] = keys
+        if view["latest"]:
+            keys_of[view["model"]] = keys
+        shared = {"tag": _tags(view), "owner": owner or "", "entity": " ".join(keys)}
+        texts = {"name": name, "description": view["description"], **shared,
+                 "feature": " ".join(feature["name"] for feature in view["features"])}  # fmt: skip
+        yield Match("view", name, None, owner, view["description"]), texts, keys
+        for feature in view["features"]:
+            dtype = feature["arrow_type"]
+            texts = {"name": feature["name"], "view": name, "type": _type_words(dtype), **shared,
+                     "description": feature["description"]}  # fmt: skip
+            yield Match("feature", f"{name}:{feature['name']}", dtype, owner, feature["description"]), texts, keys
+    for entity in document["entities"]:
+        texts = {"name": entity["name"], "description": entity["description"], "type": _type_words(entity["type"])}
+        found = Match("entity", entity["name"], entity["type"], None, entity["description"])
+        yield found, texts, [entity["name"]]
+    for service in document["services"]:
+        keys = {key for one in service["features"] for key in keys_of.get(one.split(":")[0], ())}
         texts = {
-            "name": service.name,
-            "description": service.description,
-            "owner": service.owner or "",
-            "tag": " ".join(f"{key} {value}" for key, value in service.tags.items()),
-            "feature": " ".join(service.references),
+            "name": service["name"],
+            "description": service["description"],
+            "owner": _owner(service) or "",
+            "tag": _tags(service),
+            "feature": " ".join(service["features"]),
             "entity": " ".join(sorted(keys)),
         }
-        yield Match("service", service.name, None, service.owner, service.description), texts, keys
+        yield Match("service", service["name"], None, _owner(service), service["description"]), texts, keys
+
+
+def _owner(part: Mapping[str, Any]) -> str | None:
+    owner = part["owner"] or {}
+    return owner.get("group") or owner.get("name")
+
+
+def _tags(part: Mapping[str, Any]) -> str:
+    return " ".join(tag.replace("=", " ", 1) for tag in part["tags"])
 
 
 def _place(word: str, texts: Mapping[str, str], slips: bool) -> tuple[float, str] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
 from typing import Any
@@ -35,6 +35,18 @@ class Bucket:
 
 
 @dataclass(frozen=True)
+class Core:
+    """The numbers between `lower` and `upper`, the 1st and the 99th percentile, in `counts` of ranges of one width (one
+    where both are the same); `below` and `above` are the rows outside."""
+
+    lower: float
+    upper: float
+    below: int
+    above: int
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class TopValue:
     """A value and the number of rows that have it. Texts are cut at 200 characters."""
 
@@ -47,7 +59,7 @@ class FeatureStatistics:
     """The figures of one feature. None where there is no such figure: no values, or not for this kind of type.
 
     `kind` is integer, decimal, float, boolean, text, date, timestamp, list or other. `minimum`, `maximum` and
-    `top_values` have the feature's own type. The figures from `mean` to `histogram` are doubles of the finite values:
+    `top_values` have the feature's own type. The figures from `mean` to `core` are doubles of the finite values:
     of a boolean as 0 or 1, of a time as seconds since 1970 (UTC), of a list's length. `distinct_count` is none for
     lists; `mean_norm` is the mean Euclidean norm of lists of numbers, `nan_count` and `infinite_count` are the norm's.
     """
@@ -74,6 +86,7 @@ class FeatureStatistics:
     p99: float | None
     mean_norm: float | None
     histogram: tuple[Bucket, ...] | None
+    core: Core | None
     top_values: tuple[TopValue, ...] | None
 
 
@@ -111,6 +124,17 @@ class FeatureDrift:
         if self.population_stability_index < LITTLE:
             return "stable"
         return "moved" if self.population_stability_index <= MUCH else "drifted"
+
+
+@dataclass(frozen=True)
+class Drift:
+    """The drift of a view's features from one period to another, in UTC."""
+
+    features: tuple[FeatureDrift, ...]
+    baseline_start: datetime | None
+    baseline_end: datetime | None
+    start: datetime | None
+    end: datetime | None
 
 
 @dataclass(frozen=True)
@@ -215,33 +239,57 @@ def get_statistics(
     """See `materializer.FeatureStore.get_statistics`."""
     view = with_columns(view, warehouse)
     names = _names(view, features)
-    renderer = MacroRenderer(manifest, warehouse.columns)
-    period = {"start": _moment(start), "end": _moment(end)}
-    drift: list[dict[str, Any]] | None = None
-    if compare is not None:
-        compared = _compared(compare, period)
-        drifted = warehouse.query(renderer.render("feature_drift_measures", view.reference, names, **compared))
-        drift = drifted.to_pylist()
-        if drift and drift[0]["period_end"] is not None:
-            period = {"start": _moment(drift[0]["period_start"]), "end": _moment(drift[0]["period_end"])}
-    sql = renderer.render("feature_statistics", view.reference, names, **period)
-    table = warehouse.query(sql)
-    rows = table.to_pylist()
-    if drift is None:
-        return Statistics(view.reference, *_bounds(rows), _figures(rows), sql=sql, table=table)
+    macros = MacroRenderer(manifest, warehouse.columns)
+    period = {"start": moment_text(start), "end": moment_text(end)}
+    if compare is None:
+        return measured(warehouse, macros, view, names, period)
+    drift, drifted = _drift(warehouse, macros, view, names, _compared(compare, period))
+    if drift.end is not None:
+        period = {"start": moment_text(drift.start), "end": moment_text(drift.end)}
+    found = measured(warehouse, macros, view, names, period)
+    table = found.table
     for place, column in enumerate(drifted.column_names):
         if column not in table.column_names:
             table = table.append_column(drifted.schema.field(place), drifted.column(place))
+    before = {"baseline_start": drift.baseline_start, "baseline_end": drift.baseline_end}
+    return replace(found, drift=drift.features, **before, table=table)
+
+
+def measured(
+    warehouse: Warehouse,
+    macros: MacroRenderer,
+    view: FeatureView,
+    names: Sequence[str] | None = None,
+    period: Mapping[str, str | None] | None = None,
+) -> Statistics:
+    """The figures of a view that has the warehouse's columns already: one query, whatever the number of features."""
+    sql = macros.render("feature_statistics", view.reference, names, **(period or {}))
+    table = warehouse.query(sql)
+    rows = table.to_pylist()
+    return Statistics(view.reference, *_bounds(rows), _figures(rows), sql=sql, table=table)
+
+
+def drift_of(
+    warehouse: Warehouse, macros: MacroRenderer, view: FeatureView, period: str, end: datetime | None = None
+) -> Drift:
+    """How far the newest period of this length, ended by the newest row before `end`, differs from the one before."""
+    return _drift(warehouse, macros, view, None, {"period": period, "end": moment_text(end)})[0]
+
+
+def _drift(
+    warehouse: Warehouse,
+    macros: MacroRenderer,
+    view: FeatureView,
+    names: Sequence[str] | None,
+    compared: dict[str, Any],
+) -> tuple[Drift, pa.Table]:
+    table = warehouse.query(macros.render("feature_drift_measures", view.reference, names, **compared))
+    rows = table.to_pylist()
     wanted = {item.name for item in fields(FeatureDrift)}
-    return Statistics(
-        view.reference,
-        *_bounds(rows),
-        _figures(rows),
-        tuple(FeatureDrift(**{key: value for key, value in row.items() if key in wanted}) for row in drift),
-        *((_utc(drift[0]["baseline_start"]), _utc(drift[0]["baseline_end"])) if drift else (None, None)),
-        sql=sql,
-        table=table,
-    )
+    bounds = [_utc(rows[0][name]) if rows else None for name in
+              ("baseline_start", "baseline_end", "period_start", "period_end")]  # fmt: skip
+    found = tuple(FeatureDrift(**{key: value for key, value in row.items() if key in wanted}) for row in rows)
+    return Drift(found, *bounds), table
 
 
 def _names(view: FeatureView, features: Sequence[str] | str | None) -> list[str]:
@@ -274,10 +322,10 @@ def _compared(compare: str | tuple[Any, Any], period: Mapping[str, str | None]) 
             f"compare is {compare!r}: give a duration such as '7 days', or the baseline's start and end, "
             "for example '2026-01-01..2026-01-08'."
         )
-    return {"baseline_start": _moment(bounds[0]), "baseline_end": _moment(bounds[1]), **period}
+    return {"baseline_start": moment_text(bounds[0]), "baseline_end": moment_text(bounds[1]), **period}
 
 
-def _moment(moment: datetime | date | str | None) -> str | None:
+def moment_text(moment: datetime | date | str | None) -> str | None:
     """A moment as the macros read it: UTC, without a zone."""
     if moment is None:
         return None
@@ -304,11 +352,14 @@ def _figures(rows: Sequence[Mapping[str, Any]]) -> tuple[FeatureStatistics, ...]
 
 def _typed(row: Mapping[str, Any]) -> dict[str, Any]:
     """The figures that come as text, as values of the feature's type."""
-    buckets, tops = (json.loads(row[name]) if row[name] else None for name in ("histogram", "top_values"))
+    buckets, core, tops = (
+        json.loads(row[name]) if row.get(name) else None for name in ("histogram", "core", "top_values")
+    )
     return {
         "minimum": _value(row["minimum"], row["kind"]),
         "maximum": _value(row["maximum"], row["kind"]),
         "histogram": buckets and tuple(Bucket(bucket["from"], bucket["to"], bucket["count"]) for bucket in buckets),
+        "core": core and Core(core["from"], core["to"], core["below"], core["above"], tuple(core["counts"])),
         "top_values": tops and tuple(TopValue(_value(top["value"], row["kind"]), top["count"]) for top in tops),
     }
 

@@ -29,6 +29,8 @@ COMMANDS = {
         "search": "Find them by name, tag, owner, type, description.",
         "lineage": "Trace a feature to its source columns, or onwards.",
         "stats": "What the values look like, and how they drift.",
+        "catalog": "All of it as one page, for people and programs.",
+        "mcp": "All of it for an agent: read-only tools over stdio.",
     },
     "Trust": {
         "freshness": "Compare the newest rows and runs with their limits.",

@@ -25,7 +25,8 @@ def lint(context: click.Context, views: tuple[str, ...], output: str, **where: A
     """
     findings = open_store(**where).lint(views)
     if output == "json":
-        print_json({"findings": [asdict(finding) for finding in findings]})
+        known = [{key: value for key, value in asdict(one).items() if value is not None} for one in findings]
+        print_json({"findings": known})
     else:
         for f in findings:
             say(f"{f.file}:{f.line}:{f.column}: {f.severity}: {f.message} [{f.rule}]")

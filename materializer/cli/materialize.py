@@ -51,6 +51,9 @@ class _LikeDbt(click.Command):
 @click.option(
     "--memory-limit", metavar="SIZE", help="Memory for the warehouse, as '2 GB'. Default: 600 MB, or what fits."
 )
+@click.option(
+    "--ahead", metavar="DURATION", help="Send rows this long before they fall due; 0: never. Default: 1 hour."
+)
 @click.option("--from-executors", is_flag=True, help="On Spark: let its executors write, not this machine.")
 @store_options
 @output_option
@@ -69,6 +72,7 @@ def materialize(
     allow_shrink: bool,
     allow_retype: bool,
     memory_limit: str | None,
+    ahead: str | None,
     from_executors: bool,
     output: str,
     **where: Any,
@@ -92,7 +96,7 @@ def materialize(
             results = store.materialize(
                 feature_views=views, full=full, tags=tags, select=select, exclude=exclude, selector=selector,
                 state=state, allow_shrink=allow_shrink, allow_retype=allow_retype, as_of=as_of, dry_run=dry_run,
-                memory_limit=memory_limit, from_executors=from_executors, progress=progress,
+                memory_limit=memory_limit, ahead=ahead, from_executors=from_executors, progress=progress,
             )  # fmt: skip
         except MaterializationError as error:
             results, failure = error.results, error

@@ -43,6 +43,10 @@ _file = click.Path(dir_okay=False, path_type=Path)
               help="With --log-features: the share of requests.")  # fmt: skip
 @click.option("--log-seconds", default=60.0, show_default=True, type=click.FloatRange(0, min_open=True),
               help="With --log-features: how long a row waits for its file.")  # fmt: skip
+@click.option("--catalog", "catalog_file", type=_file, metavar="FILE",
+              help="The catalog.json shown at /. Default: the project's, where there is one.")  # fmt: skip
+@click.option("--push", is_flag=True, help="Take events too (POST /v1/push/SOURCE), into the project's landing.")
+@click.option("--target", "-t", help="With --push: the target of the dbt profile. Default: the profile's own.")
 def serve(
     host: str,
     port: int,
@@ -63,6 +67,9 @@ def serve(
     log_features: Path | None,
     log_sample: float,
     log_seconds: float,
+    catalog_file: Path | None,
+    push: bool,
+    target: str | None,
 ) -> None:
     """Serve features over HTTP. Needs Redis alone: no dbt project, no warehouse.
 
@@ -97,8 +104,15 @@ def serve(
         )
     limits = Limits(max_body, max_entities, max_features, rate)
     keys_file, audit_file, log_folder = (path and str(path) for path in (api_keys, audit_log, log_features))
-    settings = Settings(namespace, keys_file, limits, audit_file, audit_reads, log_folder, log_sample, log_seconds)
-    url = default_url(redis_url, project_in_reach())
+    folder = project_in_reach()
+    if push and not folder:
+        raise click.UsageError("--push lands events for a dbt project, and there is none here: set DBT_PROJECT_DIR.")
+    shown = catalog_file or (Path(folder) / "target" / "feature_store" / "catalog.json" if folder else None)
+    settings = Settings(
+        namespace, keys_file, limits, audit_file, audit_reads, log_folder, log_sample, log_seconds,
+        shown and str(shown.resolve()), str(Path(folder).resolve()) if push and folder else None, target,
+    )  # fmt: skip
+    url = default_url(redis_url, folder)
     os.environ["FEATURE_STORE_REDIS_URL"] = url
     os.environ["FEATURE_STORE_SERVE"] = json.dumps(asdict(settings))
     scheme = "https" if tls_cert else "http"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import click
@@ -149,7 +148,7 @@ def _around_json(around: Neighbours) -> dict[str, Any]:
         "file": around.file,
         "made_from": list(around.made_from),
         "used_by": list(around.used_by),
-        "tests": [asdict(test) for test in around.tests],
+        "tests": [{"name": one.name, "column": one.column, "kind": one.kind} for one in around.tests],
     }
 
 

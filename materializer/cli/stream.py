@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from materializer.cli.common import open_store, say, store_options
+from materializer.cli.common import open_store, output_option, print_json, say, store_options
 
 
 @click.command()
@@ -24,6 +25,8 @@ from materializer.cli.common import open_store, say, store_options
 @click.option("--until-idle", type=click.FloatRange(0.1), metavar="SECONDS",
               help="End when nothing came for so long; without it, run until stopped.")  # fmt: skip
 @click.option("--metrics-port", type=click.IntRange(1, 65535), help="Show metrics for Prometheus on this port.")
+@click.option("--explain", is_flag=True, help="Say of each view whether it streams, or why not; and end.")
+@output_option
 @store_options
 def stream(
     brokers: str | None,
@@ -32,6 +35,8 @@ def stream(
     linger: float,
     until_idle: float | None,
     metrics_port: int | None,
+    explain: bool,
+    output: str,
     **where: Any,
 ) -> None:
     """Land the events of topics as rows of dbt sources, each exactly once.
@@ -43,9 +48,12 @@ def stream(
     \b
         feature-store stream --brokers localhost:9092 --project-dir dbt_project
     """
+    store = open_store(**where)
+    if explain:
+        return _explain(store, output)
+
     from materializer.stream.job import run_stream
 
-    store = open_store(**where)
     settings = _settings(kafka_config) if kafka_config else {}
     if named := brokers or os.environ.get("FEATURE_STORE_KAFKA"):
         settings["bootstrap.servers"] = named
@@ -60,7 +68,26 @@ def stream(
         stop=lambda: bool(stopped), say=lambda sentence: say(f"{time.strftime('%H:%M:%S')}  {sentence}", err=True),
     )  # fmt: skip
     landed, dead = sum(counts.landed.values()), sum(counts.dead.values())
-    say(f"Since {started} {landed:,} events landed; {dead:,} messages were none and are among the dead letters.")
+    if output == "json":
+        return print_json({"landed": counts.landed, "dead_letters": counts.dead})
+    return say(f"Since {started} {landed:,} events landed; {dead:,} messages were none and are among the dead letters.")
+
+
+def _explain(store: Any, output: str) -> None:
+    from materializer.stream.explain import explain
+
+    views = explain(store.project)
+    if output == "json":
+        return print_json({"views": [asdict(one) for one in views]})
+    for one in views:
+        if one.keys:
+            say(f"{one.view}: streams by {' and '.join(one.keys)}, from {' and '.join(one.sources or ())}.")
+        else:
+            say(f"{one.view}: does not stream, as {one.why}.")
+        for line in (one.place and f"{one.place}  {one.text}", one.mend and f"To mend it: {one.mend}.", *one.warnings):
+            if line:
+                say(f"    {line}")
+    return None
 
 
 def _settings(path: Path) -> dict[str, str]:

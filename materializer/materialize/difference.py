@@ -10,22 +10,14 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
-import pyarrow as pa
-
-from materializer.online.rows import keep_for
-from materializer.project.definitions import Entity, FeatureView
+from materializer.materialize.current import Current, stored_keys
+from materializer.project.definitions import FeatureView
 from materializer.warehouse import quoted
-from materializer.warehouse.arrow import is_list
-from materializer.warehouse.join_keys import UUID
 
 # Changes when the online format does: every row is sent again then.
 _FORMAT = "2"
-DIGESTS = ("_fs_digest", "_fs_digest_2")
-# SQL for the two of a row.
-Digests = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -46,11 +38,6 @@ def fingerprint(view: FeatureView, expiring: bool) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def without(rows: str, condition: str) -> str:
-    """The rows for which a condition is false."""
-    return f"select * from ({rows}) as all_rows\nwhere not ({condition})"
-
-
 def _keys(view: FeatureView) -> str:
     return ", ".join(map(quoted, view.join_keys))
 
@@ -59,39 +46,22 @@ def _equal_keys(view: FeatureView, one: str, other: str) -> str:
     return " and ".join(f"{one}.{key} = {other}.{key}" for key in map(quoted, view.join_keys))
 
 
-def current_rows(view: FeatureView, latest: str, now: datetime, expiring: bool = True) -> str:
-    """The rows that belong online: those of `latest` (SQL) that Redis would not drop at once."""
-    kept = _kept(view, now, expiring)
-    return f"select * from ({latest}) as latest" + (f"\nwhere {kept}" if kept else "")
-
-
-def _kept(view: FeatureView, now: datetime, expiring: bool) -> str | None:
-    """The condition on a row of `latest` that it is young enough to be kept; None where all are."""
-    if not view.ttl or not expiring:
-        return None
-    seconds = int(keep_for(view.ttl).total_seconds())
-    return f"{micros(view.timestamp)} + {seconds * 1_000_000} > epoch_us({_moment(now)})"
-
-
-def changes(
-    view: FeatureView, latest: str, digests: Digests, known: Known, now: datetime, expiring: bool = True
-) -> str:
-    """The list of changes: join keys, digests, event time, and `op`: new, changed or gone. A row in doubt is in it.
+def changes(current: Current, known: Known) -> str:
+    """The list of changes: join keys, digests, event time, whether the entity moves, and `op`: new, changed or gone. A
+    row in doubt is in it.
 
     A row that is too old to be kept has an event time but no digests: it is `gone` where it is known, else `aged`.
     """
+    view = current.view
     both = ", ".join(f"coalesce(now.{key}, known.{key}) as {key}" for key in map(quoted, view.join_keys))
-    kept = _kept(view, now, expiring)
-    first, second = (f"case when {kept} then {digest} end" if kept else digest for digest in digests)
     return f"""
 with now as (
-    select {_stored_keys(view)}, {micros(view.timestamp)} as _fs_event, {first} as _fs_digest, {second} as _fs_digest_2
-    from ({latest}) as latest
+{current.entities}
 ),
 known as (
 {_known_rows(view, known)}
 )
-select {both}, now._fs_event, now._fs_digest, now._fs_digest_2,
+select {both}, now._fs_event, now._fs_digest, now._fs_digest_2, now._fs_moving,
     case
         when known._fs_known is not null and now._fs_digest is null then 'gone'
         when known._fs_known is not null then 'changed'
@@ -105,37 +75,15 @@ where known._fs_known is null or now._fs_digest is null
 """
 
 
-def rows_to_send(view: FeatureView, rows: str, digests: Digests, pending: Path | None) -> str:
-    """The whole rows to write, each with what is to be remembered of it: `sent_keys` and `DIGESTS` of these values.
-
-    `pending` None where that is all of them.
-    """
-    first, second = digests
-    whole = f"current_rows.* exclude ({', '.join(DIGESTS)})" if digests == DIGESTS else "current_rows.*"
-    texts = "".join(
-        f"{_stored(entity, 'current_rows.')} as {quoted(column)}, "
-        for entity, column in zip(view.entities, sent_keys(view).values(), strict=True)
-        if column != entity.name
-    )
-    sending = f"select {whole}, {texts}{first} as {DIGESTS[0]}, {second} as {DIGESTS[1]}\nfrom ({rows}) as current_rows"
-    if pending is None:
-        return sending
-    on = " and ".join(f"pending.{quoted(e.name)} = {_stored(e, 'current_rows.')}" for e in view.entities)
-    return f"{sending}\nsemi join (select * from {_listed(pending)} where _fs_op <> 'gone') as pending on {on}"
-
-
-def sent_keys(view: FeatureView) -> dict[str, str]:
-    """For each join key the column of `rows_to_send` that has it as it is remembered."""
-    return {
-        entity.name: f"_fs_key_{place}" if pa.types.is_decimal(entity.dtype) else entity.name
-        for place, entity in enumerate(view.entities)
-    }
+def keys_to_send(pending: Path) -> str:
+    """The join keys of the entities that are new or changed."""
+    return f"select * from {_listed(pending)} where _fs_op <> 'gone'"
 
 
 def keys_at(view: FeatureView, places: str, columns: Sequence[str]) -> str:
     """The join keys, as they are remembered, of the rows of a view at the places in a relation."""
     on = " and ".join(f"given.{quoted(name)} = places.{quoted(name)}" for name in columns)
-    return f"select {_stored_keys(view)} from {view.relation} as given semi join {places} as places on {on}"
+    return f"select {stored_keys(view)} from {view.relation} as given semi join {places} as places on {on}"
 
 
 def keys_gone(view: FeatureView, pending: Path) -> str:
@@ -174,7 +122,7 @@ def folded(view: FeatureView, known: Known, pending: Path, sent: Path | None, re
 
 def counts(pending: Path) -> str:
     """One row: how many are new, changed and gone, how many were too old to be kept and how many of these are gone for
-    that alone, and the newest event among those to send (microseconds)."""
+    that alone, and of those to send how many move and the newest event (microseconds)."""
 
     def number(op: str) -> str:
         return f"count(*) filter (where _fs_op = '{op}') as {op}"
@@ -183,6 +131,7 @@ def counts(pending: Path) -> str:
         f"select {number('new')}, {number('changed')}, {number('gone')},\n"
         "    count(*) filter (where _fs_op in ('gone', 'aged') and _fs_event is not null) as aged,\n"
         "    count(*) filter (where _fs_op = 'gone' and _fs_event is not null) as gone_aged,\n"
+        "    count(*) filter (where _fs_op in ('new', 'changed') and _fs_moving) as moving,\n"
         f"    max(_fs_event) filter (where _fs_op in ('new', 'changed')) as newest\nfrom {file_sql(pending)}"
     )
 
@@ -196,7 +145,7 @@ def _known_rows(view: FeatureView, known: Known) -> str:
     keys, nothing = _keys(view), "cast(null as ubigint)"
     if known.sent is None:
         return (
-            f"    select {_stored_keys(view)}, {nothing} as _fs_digest, {nothing} as _fs_digest_2, true as _fs_known "
+            f"    select {stored_keys(view)}, {nothing} as _fs_digest, {nothing} as _fs_digest_2, true as _fs_known "
             f"from {view.relation} where false"
         )
     digests = "_fs_digest, _fs_digest_2" if known.comparable else f"{nothing} as _fs_digest, {nothing} as _fs_digest_2"
@@ -208,58 +157,6 @@ def _known_rows(view: FeatureView, known: Known) -> str:
             f"    select {keys}, {nothing} as _fs_digest, {nothing} as _fs_digest_2, true as _fs_known from ({doubted})"
         )
     return "\n    union all\n".join(parts)
-
-
-def _stored_keys(view: FeatureView) -> str:
-    return ", ".join(f"{_stored(entity)} as {quoted(entity.name)}" for entity in view.entities)
-
-
-def _stored(entity: Entity, prefix: str = "") -> str:
-    """A join key as it is remembered. Parquet has no integers of 128 bits and would round them, so they count as text,
-    as decimals do; and what Arrow hands over as text (an enum, a UUID) is text here too."""
-    column = prefix + quoted(entity.name)
-    text = pa.types.is_decimal(entity.dtype) or pa.types.is_string(entity.dtype) or entity.dtype == UUID
-    return f"cast({column} as varchar)" if text else column
-
-
-def digests_of(view: FeatureView) -> Digests:
-    """Two 64-bit hashes of a row, over its columns in two orders.
-
-    DuckDB hashes 0.0 and -0.0 alike, so signs count (but not of NaN, which is one); NULL and an empty list, so lengths
-    do; and some integers of 128 bits (0 and 2**64 + 1), so what may be stored as one (a wide decimal, a UUID, which
-    arrives as text) counts as text.
-    """
-    terms = [micros(view.timestamp)]
-    if view.created_timestamp:
-        terms.append(micros(view.created_timestamp))
-    for feature in view.features:
-        name = quoted(feature.name)
-        terms.append(name)
-        if pa.types.is_floating(feature.dtype):
-            terms.append(_sign(name))
-        elif is_list(feature.dtype) and pa.types.is_floating(feature.dtype.value_type):
-            # Most lists hold no zero, and the sign of each element costs more than everything else here.
-            signs = f"list_transform({name}, lambda item: {_sign('item')})"
-            terms.append(f"case when list_contains({name}, 0.0) then {signs} end")
-            terms.append(f"len({name})")
-        elif pa.types.is_nested(feature.dtype) or pa.types.is_decimal(feature.dtype) or pa.types.is_string(
-            feature.dtype
-        ):  # fmt: skip
-            text = f"cast({name} as varchar)"
-            terms.append(f"replace({text}, '-nan', 'nan')" if pa.types.is_nested(feature.dtype) else text)
-    return f"hash({', '.join(terms)})", f"hash({', '.join(['1', *reversed(terms)])})"
-
-
-def _sign(number: str) -> str:
-    return f"(signbit({number}) and not isnan({number}))"
-
-
-def micros(column: str) -> str:
-    return f"epoch_us(cast({quoted(column)} as timestamptz))"
-
-
-def _moment(moment: datetime) -> str:
-    return f"timestamptz '{moment.isoformat()}'"
 
 
 def _listed(pending: Path) -> str:

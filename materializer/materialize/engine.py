@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from materializer.errors import WarehouseError
 from materializer.materialize import executors
-from materializer.materialize.difference import DIGESTS, Digests, digests_of, file_sql
+from materializer.materialize.current import DIGESTS, MOVING, VISIBLE, Digests, digests_of
+from materializer.materialize.difference import file_sql
 from materializer.materialize.unstorable import Conditions, conditions_of
 from materializer.project.definitions import FeatureView
 from materializer.project.relation import Relation
@@ -27,11 +28,13 @@ if TYPE_CHECKING:
     from materializer.warehouse.spark import Snapshot
 
 BATCH_ROWS = 20_000
+# The columns that the macro `_rows_ahead` adds.
+_STEPS = {VISIBLE: pa.timestamp("us"), MOVING: pa.bool_()}
 
 
 @dataclass(frozen=True)
 class Latest:
-    """A view and SQL for its latest rows, as the engine's DuckDB sees them, and SQL for what is calculated of each.
+    """A view and SQL for its rows, as the engine's DuckDB sees them, and SQL for what is calculated of each.
 
     `snapshot` is where the rows lie, if the DuckDB has only their keys, moments and what was calculated of them there.
     """
@@ -50,8 +53,11 @@ class Engine:
     duckdb: DuckDBWarehouse
     folder: Path | None
 
-    def latest(self, warehouse: Warehouse, view: FeatureView, sql: str, from_executors: bool = False) -> Latest:
-        """The rows that `sql` gives in the warehouse; with `from_executors` they stay on Spark's.
+    def latest(
+        self, warehouse: Warehouse, view: FeatureView, sql: str, steps: bool, from_executors: bool = False
+    ) -> Latest:
+        """The rows that `sql` gives in the warehouse: of the macro ``latest`` or, where `steps`, of ``_rows_ahead``;
+        with `from_executors`, which those of ``latest`` alone may, they stay on Spark's.
 
         Raises:
             WarehouseError: where they do not fit on the disk; and as `Warehouse.stream`.
@@ -64,6 +70,7 @@ class Engine:
         moments = (view.timestamp, view.created_timestamp) if view.created_timestamp else (view.timestamp,)
         features = () if from_executors else tuple(feature.name for feature in view.features)
         types = {name: plain_type(given.field(name).type) for name in (*view.join_keys, *moments, *features)}
+        types |= _STEPS if steps else {}
         try:
             if from_executors:
                 snapshot, calculated, unstorable = executors.take_snapshot(warehouse, view, sql, digests, unstorable)

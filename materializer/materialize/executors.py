@@ -22,7 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from materializer.errors import OnlineStoreError, WarehouseError
-from materializer.materialize.difference import DIGESTS, Digests
+from materializer.materialize.current import DIGESTS, Digests
+from materializer.materialize.encoded import pieces
 from materializer.materialize.unstorable import Conditions
 from materializer.online.connect import connect, plain_errors
 from materializer.online.keys import marker_key
@@ -40,8 +41,6 @@ from materializer.warehouse.typed import check_types
 if TYPE_CHECKING:
     from materializer.warehouse.spark import Snapshot, SparkWarehouse
 
-# Encoding takes a few times a batch's own size: wide rows go in smaller ones.
-BATCH_BYTES = 32 * 1024 * 1024
 BATCH_ROWS = 100_000
 # A row's place: its number in one copy of a partition, which has a number of its own.
 COPY, ROW = "_fs_copy", "_fs_row"
@@ -50,13 +49,6 @@ PLACE = {COPY: pa.int64(), ROW: pa.int64()}
 # the place of something that was no hash.
 _ANSWER = "_fs_answer"
 _SENT, _REFUSED, _MENDED = range(3)
-
-
-def pieces(batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """The rows of a batch, `BATCH_BYTES` at a time, each with where it starts."""
-    rows = max(1, BATCH_BYTES * batch.num_rows // max(batch.nbytes, 1))
-    for start in range(0, batch.num_rows, rows):
-        yield start, batch.slice(start, rows)
 
 
 def versions() -> dict[str, str]:

@@ -5,26 +5,27 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import redis
 
 from materializer.errors import DefinitionError, OnlineStoreError, WarehouseError
 from materializer.materialize import difference
 from materializer.materialize.bounded import Bounded
-from materializer.materialize.difference import Digests, Known
+from materializer.materialize.current import Current
+from materializer.materialize.difference import Known
 from materializer.materialize.engine import Engine
+from materializer.materialize.horizon import DEFAULT, Horizon, horizon_of
 from materializer.materialize.memory import Memory, ViewMemory
+from materializer.materialize.trust import eviction, why_not
 from materializer.materialize.unstorable import Unstorable, find_unstorable
-from materializer.online.health import settings_of
 from materializer.online.keys import marker_key
 from materializer.online.published import Published, published_view, read_from_elsewhere
 from materializer.online.rows import keep_for
-from materializer.online.topology import OnlineStore, is_wrong_type, node_of, on_every_master, server_time
+from materializer.online.topology import OnlineStore, on_every_master, server_time
 from materializer.online.values import check_key_type, codec
 from materializer.project.definitions import FeatureView, Registry
 from materializer.project.duration import format_duration, macro_moment
@@ -52,6 +53,8 @@ class Options:
     dry_run: bool = False
     as_of: datetime | None = None
     memory_limit: int | None = None
+    # How far ahead of their moment rows are sent, zero for not at all; None leaves it to each view.
+    ahead: timedelta | None = None
     from_executors: bool = False
 
 
@@ -102,16 +105,15 @@ class ViewResult:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the run `run_id` will do to a view: `rows` (SQL) are those that belong online, with these `digests`, and lie
-    in `snapshot`, if anywhere else than in the engine's DuckDB. The file `pending` lists the changes: `new`, `changed`
-    and `gone` are to be moved, `aged` were too old to be kept, and `gone_aged` of those that are gone; `newest` is the
-    newest event to be sent, in microseconds. The rows are as of `read_at`, by the online store's clock, when the newest
-    created time of the view was `newest_load`."""
+    """What the run `run_id` will do to a view: `current` are its rows that belong online, in `snapshot` if they lie
+    anywhere else than in the engine's DuckDB; the file `pending` lists the changes. `new`, `changed` and `gone` are to
+    be moved, `moving` of them with rows that follow; `aged` were too old to be kept, and `gone_aged` of those that are
+    gone; `newest` is the newest event that came into force, in microseconds. When the rows were read the newest created
+    time of the view was `newest_load`; what falls due by `sent_until` is among them."""
 
     run_id: str
     view: FeatureView
-    rows: str
-    digests: Digests
+    current: Current
     snapshot: Snapshot | None
     pending: Path
     folder: ViewMemory | None
@@ -125,6 +127,7 @@ class Plan:
     read_from: str
     read_at: datetime
     newest_load: datetime | None
+    sent_until: datetime | None
     unstorable: Unstorable
     null_keys: int
     unchanged: int
@@ -133,6 +136,7 @@ class Plan:
     gone: int
     aged: int
     gone_aged: int
+    moving: int
     newest: int | None
 
     @property
@@ -219,21 +223,36 @@ def make_plan(
     now = server_time(job.client, job.namespace)
     moment = macro_moment(options.as_of or now)
     macros = job.macros.over(warehouse.columns)
-    unseen = warehouse.query(macros.render("_unseen", view.reference, as_of=moment))
+    horizon = _horizon(view, options, now)
+    span = {"since": macro_moment(horizon.since), "until": macro_moment(horizon.until)} if horizon else {}
+    unseen = warehouse.query(macros.render("_unseen", view.reference, as_of=moment, **span)).combine_chunks()
+    due, newest, sent_until = False, None, None
+    if horizon:
+        sent_until, newest = horizon.until, _micros(unseen["newest_event"])
+        # Once a view had such rows its readers ask for them, until a run sends all rows anew.
+        marked = published is not None and published.view.due and not options.full
+        coming, later = (unseen[name][0].as_py() > 0 for name in ("coming", "due"))
+        due = later or marked
+        if not (later or (marked and coming)):
+            horizon = None  # so each entity has one row, its latest: that is found in less time
+    view = replace(view, due=due)
     read_from = f"{view.relation} of {warehouse.place}"
-    sql = macros.render("latest", view.reference, as_of=moment)
-    found = engine.latest(warehouse, view, sql, options.from_executors)
-    view, latest, expiring = found.view, found.rows, options.as_of is None
-    unstorable = find_unstorable(
-        engine.duckdb, view, difference.current_rows(view, latest, now, expiring), found.unstorable
-    )
+    sql = macros.render("_rows_ahead", view.reference, **span) if horizon else (
+        macros.render("latest", view.reference, as_of=moment)
+    )  # fmt: skip
+    steps = horizon is not None
+    # What follows a row is worked out here: where any falls due, the rows go the ordinary way.
+    found = engine.latest(warehouse, view, sql, steps, from_executors=options.from_executors and not steps)
+    view = found.view
+    current = Current(view, found.rows, now, options.as_of is None, horizon, found.digests)
+    unstorable = find_unstorable(engine.duckdb, view, current.belonging, found.unstorable)
     if unstorable.rows:
-        latest = difference.without(latest, unstorable.condition)
+        current = current.without(unstorable.condition)
     remembered = folder.load() if folder else None
     markers = on_every_master(job.client, marker_key(job.namespace, view.reference))
-    policy = _eviction(job.client, view)
-    why_full = _why_full(job, view, remembered, markers, policy)
-    fingerprint = difference.fingerprint(view, expiring)
+    policy = eviction(job.client, view)
+    why_full = _asked_for(options, policy) or why_not(job.client, view, remembered, markers)
+    fingerprint = difference.fingerprint(view, current.expiring)
     known = Known()
     if not why_full:
         sent, *doubted = (name and folder.path(name) for name in (remembered.sent, *remembered.pending))
@@ -241,34 +260,54 @@ def make_plan(
     name = f"pending-{run_id}.parquet"
     pending = folder.path(name) if folder else Path(tempfile.gettempdir()) / f"feature-store-{name}"
     try:
-        bounded.save(difference.changes(view, latest, found.digests, known, now, expiring), pending)
+        bounded.save(difference.changes(current, known), pending)
     except WarehouseError:
         if known.sent is None:
             raise
         # Perhaps what is remembered cannot be read; where it is the view itself, it fails again.
         why_full, known = "what is remembered of an earlier run cannot be read", Known()
-        bounded.save(difference.changes(view, latest, found.digests, known, now, expiring), pending)
+        bounded.save(difference.changes(current, known), pending)
     (count,) = engine.duckdb.query(difference.counts(pending)).to_pylist()
     (before,) = engine.duckdb.query(difference.known_count(view, known)).column("n").to_pylist()
+    count["newest"] = max((one for one in (count["newest"], newest) if one is not None), default=None)
     plan = Plan(
-        run_id, view, difference.current_rows(view, latest, now, expiring), found.digests, found.snapshot, pending,
-        folder, None if why_full else remembered, known, fingerprint, why_full, policy, published, tuple(markers),
-        read_from, now, _newest_load(unseen.column("newest_load")),
-        unstorable, unseen.column("null_keys")[0].as_py(), before - count["changed"] - count["gone"],
-        **count,
+        run_id, view, current, found.snapshot, pending, folder, None if why_full else remembered, known, fingerprint,
+        why_full, policy, published, tuple(markers), read_from, now, _newest_load(unseen["newest_load"]),
+        sent_until, unstorable, unseen["null_keys"][0].as_py(), before - count["changed"] - count["gone"], **count,
     )  # fmt: skip
     if not options.allow_shrink:
         _check_shrink(plan)
     return plan
 
 
+def _horizon(view: FeatureView, options: Options, now: datetime) -> Horizon | None:
+    """What a run sends ahead; None for nothing. The readers' clock of a past moment stands: no row falls due there."""
+    ahead = DEFAULT if view.ahead is None else view.ahead
+    if options.ahead is not None:
+        ahead = options.ahead
+    return horizon_of(view.reference, now, ahead) if ahead and options.as_of is None else None
+
+
+def _asked_for(options: Options, policy: str | None) -> str:
+    """Why every row is sent whatever is remembered, '' where there is no reason to."""
+    if options.full:
+        return "--full was given"
+    if options.as_of:
+        return "--as-of was given"
+    return f"Redis may drop rows unseen (maxmemory-policy {policy})" if policy else ""
+
+
 def _newest_load(column: pa.ChunkedArray) -> datetime | None:
     """The one moment of a column; None where it is NULL, or none that can be stated."""
-    (micros,) = column.cast(pa.timestamp("us")).cast(pa.int64()).to_pylist()
+    micros = _micros(column)
     try:
         return None if micros is None else datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=micros)
     except OverflowError:
         return None
+
+
+def _micros(column: pa.ChunkedArray) -> int | None:
+    return column.cast(pa.timestamp("us")).cast(pa.int64())[0].as_py()
 
 
 def check_storable(view: FeatureView) -> None:
@@ -279,31 +318,6 @@ def check_storable(view: FeatureView) -> None:
         codec(feature.dtype, f"Feature '{view.reference}:{feature.name}'")
 
 
-def keys_of(view: FeatureView) -> tuple[str, ...]:
-    """The join keys with their types, on which the names of all rows in Redis depend."""
-    return tuple(f"{entity.name} {entity.dtype}" for entity in view.entities)
-
-
-def open_(run: str) -> str:
-    """The marker of a run that began to write."""
-    return f"{run} open"
-
-
-def closed(run: str | None) -> str:
-    """The marker of a run that wrote everything."""
-    return f"{run} closed"
-
-
-def read_marker(client: OnlineStore, key: str) -> bytes | None:
-    """What a marker says; one that is no text was not set by a run, and says nothing."""
-    try:
-        return node_of(client, key).get(key)
-    except redis.ResponseError as error:
-        if not is_wrong_type(error):
-            raise
-        return None
-
-
 def _check_types(view: FeatureView, published: FeatureView) -> None:
     before = {part.name: part.dtype for part in published.schema}
     for part in view.schema:
@@ -312,36 +326,6 @@ def _check_types(view: FeatureView, published: FeatureView) -> None:
                 f"'{view.reference}:{part.name}' is online as {before[part.name]} and is now {part.dtype}, which "
                 "breaks its readers: make a new version of the model, or pass --full --allow-retype."
             )
-
-
-def _why_full(job: Job, view: FeatureView, remembered: Memory | None, markers: list[str], policy: str | None) -> str:
-    """Why memory does not count for this run, '' where it does."""
-    if job.options.full:
-        return "--full was given"
-    if job.options.as_of:
-        return "--as-of was given"
-    if policy:
-        return f"Redis may drop rows unseen (maxmemory-policy {policy})"
-    if remembered is None:
-        return "nothing is remembered of an earlier run"
-    if remembered.sent is None:
-        return "the run before this one was a full one and did not end"
-    expected = [closed(remembered.run)]
-    if not remembered.finished:
-        expected += [open_(remembered.run), closed(remembered.previous)]
-    if not {read_marker(job.client, key) for key in markers} <= set(map(str.encode, expected)):
-        return "Redis does not hold what the last run remembered here left there"
-    return "the join keys changed" if remembered.keys != keys_of(view) else ""
-
-
-def _eviction(client: OnlineStore, view: FeatureView) -> str | None:
-    """The eviction policy of a server, where it can take rows of this view."""
-    # Where they may not be read, `feature-store doctor` says so.
-    for setting in settings_of(client, "maxmemory-policy", "maxmemory") or ():
-        policy, limited = setting["maxmemory-policy"], int(setting["maxmemory"]) > 0
-        if limited and (policy.startswith("allkeys") or (policy.startswith("volatile") and view.ttl is not None)):
-            return policy
-    return None
 
 
 def _check_shrink(plan: Plan) -> None:

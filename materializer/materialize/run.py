@@ -6,53 +6,39 @@ import os
 import socket
 import time
 import uuid
-from collections import deque
-from collections.abc import Generator, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 
 from materializer.errors import OnlineStoreError, WarehouseError
 from materializer.materialize import difference, executors, log, memory
 from materializer.materialize.bounded import Bounded
+from materializer.materialize.encoded import Encoder, prefetched, remembered
 from materializer.materialize.engine import Engine, beside
-from materializer.materialize.executors import pieces
 from materializer.materialize.memory import Memory, SentRows, ViewMemory
-from materializer.materialize.plan import (
-    SHRINK_FROM,
-    Job,
-    Plan,
-    ViewResult,
-    closed,
-    keys_of,
-    make_plan,
-    open_,
-    read_marker,
-)  # fmt: skip
+from materializer.materialize.plan import SHRINK_FROM, Job, Plan, ViewResult, make_plan
 from materializer.materialize.remote_memory import opened
+from materializer.materialize.trust import closed, keys_of, open_, read_marker
 from materializer.online import scripts
 from materializer.online.keys import keys_of_columns
 from materializer.online.lease import Lease
 from materializer.online.publish import publish_view
-from materializer.online.rows import Rows, encode_rows
+from materializer.online.rows import Rows
 from materializer.online.writer import Writer, other_rows
 from materializer.project.definitions import FeatureView
 from materializer.warehouse import Warehouse
 from materializer.warehouse.arrow import to_plain
 from materializer.warehouse.duckdb import DuckDBWarehouse
-from materializer.warehouse.typed import check_types
 
 BATCHES_AHEAD = 2
 ROWS_LOST = (
     "Redis lost what this run had written (was it flushed, or did another server take its place?): nothing was "
     "published; run it again."
 )
-Item = TypeVar("Item")
-_END = object()
 
 
 class Run:
@@ -136,6 +122,7 @@ class Run:
             "read_at": _text(plan.read_at),
             "published_at": None,
             "newest_load": plan.newest_load and _text(plan.newest_load),
+            "sent_until": plan.sent_until and _text(plan.sent_until),
             "ttl_seconds": plan.view.ttl and int(plan.view.ttl.total_seconds()),
             "definition": self._job.checksum(plan.view) if self._job.checksum else None,
         }
@@ -174,50 +161,42 @@ class Run:
             writer.call(scripts.SET_VALUE, key, open_(self.run_id))
 
     def _write(self, plan: Plan, lease: Lease, writer: Writer, sent: SentRows) -> None:
-        view, total = plan.view, plan.new + plan.changed
-        pending = None if plan.why_full else plan.pending
-        sql = difference.rows_to_send(view, plan.rows, plan.digests, pending)
-        remembered = {**difference.sent_keys(view), **{name: name for name in difference.DIGESTS}}
-        if plan.snapshot:
-            if total:
-                lease.let_run_out()
-                self._write_from_executors(plan, writer, sent, sql, remembered)
+        total, done = plan.new + plan.changed, 0
+        if not total:
             return
-        done = 0
+        # A full run removes what it does not send: it takes all that there is by now, whatever was compared.
+        only = None if plan.why_full else difference.keys_to_send(plan.pending)
+        if plan.snapshot:
+            lease.let_run_out()
+            self._write_from_executors(plan, writer, sent, only)
+            return
+        encoder = Encoder(self._bounded, plan.current, self._job.namespace, scripts.RUN + self.run_id, sent)
 
         def encoded() -> Iterator[tuple[Rows, pa.Table]]:
-            mark, expiring = scripts.RUN + self.run_id, self._job.options.as_of is None
-            for whole in self._bounded.stream(sql) if total else ():
-                check_types(whole.schema, view)
-                # A view may give other rows by now than when they were compared: what is sent is what is remembered.
-                known = pa.table({name: to_plain(whole.column(column)) for name, column in remembered.items()})
-                sent.add(known)
-                for start, piece in pieces(whole):
-                    rows = encode_rows(piece, view, self._job.namespace, mark, expiring)
-                    yield rows, known.slice(start, len(rows)).select(list(view.join_keys))
+            if plan.why_full or total > plan.moving:
+                yield from encoder.rows(only)
+            if plan.moving or (plan.why_full and plan.current.horizon):
+                yield from encoder.steps(only)
 
-        # The warehouse computes and Arrow encodes the next rows while these go out.
         with closing(prefetched(encoded(), BATCHES_AHEAD)) as batches:
-            for rows, keys in batches:
-                writer.send(rows, keys)
+            for rows, keys_sent in batches:
+                writer.send(rows, keys_sent)
                 done += len(rows)
                 if self._job.progress:
-                    self._job.progress(view.reference, done, total)
+                    self._job.progress(plan.view.reference, done, total)
         writer.finish()
 
-    def _write_from_executors(
-        self, plan: Plan, writer: Writer, sent: SentRows, sql: str, remembered: Mapping[str, str]
-    ) -> None:
-        """As `_write`; of the rows in the DuckDB that `sql` gives there are only keys and places here."""
+    def _write_from_executors(self, plan: Plan, writer: Writer, sent: SentRows, only: str | None) -> None:
+        """As `_write`; of the rows there are only keys, moments, digests and places in the DuckDB here."""
         view, total, engine = plan.view, plan.new + plan.changed, self._engine
         sizes = engine.query(executors.sizes(view)).to_pylist()
         chosen = executors.Chosen({row[executors.COPY]: row["size"] for row in sizes})
-        for batch in self._bounded.stream(sql):
-            sent.add(pa.table({name: to_plain(batch.column(column)) for name, column in remembered.items()}))
+        for batch in self._bounded.stream(plan.current.rows(only)):
+            sent.add(remembered(batch, view))
             chosen.add(pa.table(batch.select(list(executors.PLACE))))
         sending = executors.Sending(
             executors.versions(), self._job.url, self._job.namespace, view, self.run_id, open_(self.run_id),
-            scripts.RUN + self.run_id, self._job.options.as_of is None, chosen.bits(),
+            scripts.RUN + self.run_id, plan.current.expiring, chosen.bits(),
         )  # fmt: skip
         done = 0
 
@@ -304,20 +283,6 @@ def _text(moment: datetime) -> str:
 def new_run_id() -> str:
     """Unique, and telling at a glance who runs: ``<host>-<pid>-<random>``."""
     return f"{socket.gethostname()[:24]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-
-
-def prefetched(items: Iterator[Item], most: int) -> Generator[Item, None, None]:
-    """The same items in the same order; up to `most` of them are made, in a thread, before they are asked for. What
-    `items` raises is raised after the items before it; closing this closes `items`."""
-    pool = ThreadPoolExecutor(1, "prefetched")
-    try:
-        waiting = deque(pool.submit(next, items, _END) for _ in range(most))
-        while (item := waiting.popleft().result()) is not _END:
-            waiting.append(pool.submit(next, items, _END))
-            yield item
-    finally:
-        pool.shutdown(cancel_futures=True)
-        items.close()
 
 
 def _mended(view: FeatureView, keys: list[pa.Table]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from materializer.project.definitions import FeatureView
 from materializer.warehouse.arrow import table_of_duckdb, to_plain
 from materializer.warehouse.join_keys import OutOfRangeError, as_key, key_text, refused
 
-EVENT, CREATED, EXPIRES, WRITER = "_fs_event", "_fs_created", "_fs_expires", "_fs_writer"
+EVENT, CREATED, EXPIRES, WRITER, DUE = "_fs_event", "_fs_created", "_fs_expires", "_fs_writer", "_fs_due"
 _SPECIAL = re.compile(r"[%:{}]")
 
 

@@ -100,6 +100,7 @@ def _to_json(view: FeatureView, latest_version: int | str | None) -> dict[str, A
         "entities": [_part(entity) for entity in view.entities],
         "features": [_part(feature) for feature in view.features],
         **computed,
+        **({"due": True} if view.due else {}),
         "ttl_seconds": _seconds(view.ttl),
         "available_after_seconds": _seconds(view.available_after),
         "tags": dict(view.tags),

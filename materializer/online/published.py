@@ -67,6 +67,20 @@ def published_at(text: bytes) -> datetime | None:
     return datetime.fromisoformat(entry["published_at"]) if entry and entry["format"] <= FORMAT else None
 
 
+def published_facts(store: OnlineStore, namespace: str) -> dict[str, dict[str, Any]]:
+    """Of every published view that can be read: `rows`, `newest_event` and `published_at`."""
+    entries = {name: _entry(text) for name, text in published_texts(store, namespace).items()}
+    return {
+        name: {
+            "rows": entry["rows"],
+            "newest_event": entry["watermark"] and datetime.fromisoformat(entry["watermark"]),
+            "published_at": datetime.fromisoformat(entry["published_at"]),
+        }
+        for name, entry in entries.items()
+        if entry is not None and entry["format"] <= FORMAT
+    }
+
+
 def read_from_elsewhere(reference: str, before: str | None, now: str) -> str | None:
     """A sentence where a view's rows online were read from another warehouse or schema than `now`; else None."""
     if before is None or before == now:
@@ -273,6 +287,7 @@ def _from_json(published: Mapping[str, Any]) -> FeatureView:
         tags=published["tags"],
         latest=published["version"] == published["latest_version"],
         as_of=datetime.fromisoformat(published["as_of"]) if published.get("as_of") else None,
+        due=published.get("due") is True,
         on_demand=_on_demand(published, schema),
     )
 

@@ -6,15 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import partial
-from itertools import compress, repeat
-from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
 
 from materializer.errors import InputError
-from materializer.online.keys import EVENT, bulk_strings, key_texts, keys_of_texts, revision_key, view_prefix
-from materializer.online.response import MISSING, Column, OnlineResponse, Status, events_of
+from materializer.online.keys import DUE, EVENT, bulk_strings, key_texts, keys_of_texts, revision_key, view_prefix
+from materializer.online.response import MISSING, Column, OnlineResponse
+from materializer.online.table import Part, ReadColumn, Table
 from materializer.online.values import Codec, codec, decode_column
 from materializer.project.definitions import FeatureView, Pick
 
@@ -22,29 +21,9 @@ from materializer.project.definitions import FeatureView, Pick
 # whole: in a small hash Redis looks for each field from the beginning on, and most of them cost more than all
 # (`python benchmarks/online.py --border`).
 _WHOLE_FROM, _WHOLE_SHARE, _WHOLE_ANYWAY = 20, 0.65, 80
-# The bytes of a column's values as what the answer holds for each; None where one cannot be read.
-ReadColumn = Callable[[Sequence[bytes]], list[Any] | None]
 # Which reader a type has.
 ReaderOf = Callable[[pa.DataType, Codec], ReadColumn]
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_FIRST, _LAST = b"0001-01-01T00:00:00.000000Z", b"9999-12-31T23:59:59.999999Z"
-
-
-@dataclass(frozen=True)
-class _Part:
-    """What is requested of one view: its features in order, and the command around each key."""
-
-    view: FeatureView
-    names: tuple[str, ...]
-    types: tuple[pa.DataType, ...]
-    readers: tuple[ReadColumn, ...]
-    prefix: bytes
-    head: bytes
-    tail: bytes
-    # The join key, where it is a single integer.
-    integer_key: str | None
-    # The fields, where the hash is read whole (HGETALL) and they are picked from it.
-    picked: tuple[bytes, ...] | None
 
 
 @dataclass(frozen=True)
@@ -52,10 +31,10 @@ class Selection:
     """Features of views, ready to request: made once for a list of references, used by every request for it."""
 
     namespace: str
-    parts: tuple[_Part, ...]
+    parts: tuple[Part, ...]
     # For each column of the answer, in order: its name, the part it is of and its place there.
     outputs: tuple[tuple[str, int, int], ...]
-    # Whether a view has a ttl: the server is asked what time it is.
+    # Whether a view has a ttl, or rows that fall due: the server is asked what time it is.
     timed: bool
     # The commands before those for rows, and the keys by which their server is found.
     keys: tuple[bytes, ...]
@@ -82,7 +61,7 @@ def select(
         places.append((pick.output, pick.view.reference, len(columns[pick.view.reference]) - 1))
     order = {reference: place for place, reference in enumerate(views)}
     outputs = tuple((output, order[reference], place) for output, reference, place in places)
-    timed = any(view.ttl for view in views.values())
+    timed = any(view.ttl or view.due for view in views.values())
     revision = revision_key(namespace).encode()
     commands = [b"*2\r\n" + bulk_strings(b"GET", revision)]
     if timed:
@@ -92,15 +71,15 @@ def select(
     return Selection(namespace, parts, outputs, timed, (revision,) * len(commands), tuple(commands))
 
 
-def _part(namespace: str, view: FeatureView, columns: Sequence[tuple[str, ReaderOf]]) -> _Part:
+def _part(namespace: str, view: FeatureView, columns: Sequence[tuple[str, ReaderOf]]) -> Part:
     names = tuple(name for name, _ in columns)
     types = tuple(view.feature(name).dtype for name in names)
-    fields = [name.encode() for name in names] + [EVENT.encode()]
+    fields = [name.encode() for name in names] + [EVENT.encode()] + ([DUE.encode()] if view.due else [])
     single = view.entities[0] if len(view.entities) == 1 else None
     what = f"A feature of view '{view.reference}'"
     readers = [read(dtype, codec(dtype, what)) for dtype, (_, read) in zip(types, columns, strict=True)]
     whole = len(names) >= max(_WHOLE_FROM, min(_WHOLE_SHARE * len(view.features), _WHOLE_ANYWAY))
-    return _Part(
+    return Part(
         view, names, types, tuple(readers),
         prefix=view_prefix(namespace, view.reference).encode(),
         head=b"*2\r\n$7\r\nHGETALL\r\n" if whole else b"*%d\r\n$5\r\nHMGET\r\n" % (len(fields) + 2),
@@ -161,13 +140,13 @@ class Request:
         selection = self._selection
         if replies is not self._replies:
             self._replies, self._at = replies, len(selection.commands)
-            self._tables: list[_Table] = []
+            self._tables: list[Table] = []
         if len(replies) < self._at:
             return
         for place, part in enumerate(selection.parts):
             if place == len(self._tables):
                 clock = part.view.as_of or (clock_of(replies[1]) if selection.timed else None)
-                self._tables.append(_Table(part, clock))
+                self._tables.append(Table(part, clock))
             table, keys = self._tables[place], self._row_keys[place]
             missing = len(keys) - keys.count(None) - len(table.moments)
             rows = replies[self._at : self._at + missing]
@@ -178,96 +157,7 @@ class Request:
                 return
 
 
-class _Table:
-    """The columns of one view, decoded as their rows come in; rows of NULL keys are not among them.
-
-    `problems` are what cannot be read: the row's place, the field (None for the whole key) and what it holds.
-    """
-
-    def __init__(self, part: _Part, clock: datetime | None) -> None:
-        self._oldest = _oldest(clock, part.view.ttl) if part.view.ttl and clock else None
-        self._part = part
-        self.values: list[list[Any]] = [[] for _ in part.names]
-        self.statuses: list[list[Status]] = [[] for _ in part.names]
-        self.moments: list[bytes | None] = []
-        self.problems: list[tuple[int, str | None, Any]] = []
-
-    def add(self, rows: list[Any]) -> None:
-        """A column with nothing special in it costs no step of Python's for each value."""
-        part, first = self._part, len(self.moments)
-        if part.picked:
-            rows = _picked(part.picked, rows)
-        try:
-            *columns, moments = zip(*rows, strict=True)
-        except TypeError:  # the error in place of a row: its key holds no hash
-            self.problems += [(first + place, None, row) for place, row in enumerate(rows) if not isinstance(row, list)]
-            nothing = [None] * (len(part.names) + 1)
-            *columns, moments = zip(*[row if isinstance(row, list) else nothing for row in rows], strict=True)
-        events: list[datetime | None] | None = None
-        if None in moments or not _all_since(moments, self._oldest):
-            events = self._events_of(moments, columns, first)
-            moments = [None if event is None else moment for moment, event in zip(moments, events, strict=True)]
-        for place, column in enumerate(columns):
-            values = None if events is not None or None in column else part.readers[place](column)
-            if values is None:
-                events = events or events_of(moments)
-                self._add_each(place, column, events, first)
-            else:
-                self.values[place].extend(values)
-                self.statuses[place].extend(repeat(Status.PRESENT, len(values)))
-        self.moments.extend(moments)
-
-    def _add_each(self, place: int, column: Sequence[Any], events: Sequence[datetime | None], first: int) -> None:
-        values, statuses, oldest = self.values[place], self.statuses[place], self._oldest
-        read = self._part.readers[place]
-        shown = [
-            raw is not None and event is not None and (oldest is None or event >= oldest)
-            for raw, event in zip(column, events, strict=True)
-        ]
-        those = read(list(compress(column, shown)))
-        found = iter(those if those is not None else ())
-        for number, (raw, event, show) in enumerate(zip(column, events, shown, strict=True)):
-            if not show:
-                values.append(None)
-                statuses.append(
-                    MISSING if event is None
-                    else Status.OUTSIDE_MAX_AGE if oldest is not None and event < oldest
-                    else Status.NULL_VALUE
-                )  # fmt: skip
-                continue
-            one = [next(found)] if those is not None else read([raw])
-            if one is None:
-                self.problems.append((first + number, self._part.names[place], raw))
-            values.append(one[0] if one else None)
-            statuses.append(Status.PRESENT if one else Status.NULL_VALUE)
-
-    def _events_of(self, moments: Sequence[Any], columns: Sequence[Sequence[Any]], first: int) -> list[datetime | None]:
-        """The event times; a row that has none, or none that can be read, is no row."""
-        events = events_of(moments)
-        for number, (moment, event) in enumerate(zip(moments, events, strict=True)):
-            if event is None and (moment is not None or any(column[number] is not None for column in columns)):
-                self.problems.append((first + number, EVENT, moment))
-        return events
-
-
-def _picked(fields: Sequence[bytes], rows: Sequence[Any]) -> list[Any]:
-    """Hashes read whole, ``[field, value, ...]``, as the values of these fields in order."""
-    found: list[Any] = []
-    known: list[bytes] | None = None
-    for row in rows:
-        if not isinstance(row, list):  # an error
-            found.append(row)
-            continue
-        names, values = row[::2], row[1::2]
-        if names != known:  # mostly one row's fields stand as those of the one before
-            known, places = names, {name: place for place, name in enumerate(names)}
-            order = [places.get(field) for field in fields]
-            pick = None if None in order else itemgetter(*order)
-        found.append(list(pick(values)) if pick else [None if one is None else values[one] for one in order])
-    return found
-
-
-def _keys_of(namespace: str, part: _Part, rows: Sequence[Mapping[str, Any]]) -> list[bytes | None]:
+def _keys_of(namespace: str, part: Part, rows: Sequence[Mapping[str, Any]]) -> list[bytes | None]:
     view = part.view
     columns = []
     for entity in view.entities:
@@ -292,13 +182,6 @@ def _keys_of(namespace: str, part: _Part, rows: Sequence[Mapping[str, Any]]) -> 
         raise InputError(f"Join key '{names}' was given a text that is not Unicode: {error.object!r}.") from None
 
 
-def _oldest(clock: datetime, ttl: timedelta) -> datetime:
-    """The oldest event that is not too old. A ttl may reach back beyond Python's moments; "since ever" is the first of
-    them, and older than any ttl."""
-    first = datetime.min.replace(tzinfo=timezone.utc)
-    return clock - ttl if ttl < clock - first else first + timedelta(microseconds=1)
-
-
 def clock_of(reply: Sequence[Any]) -> datetime:
     """What the server answered to TIME."""
     seconds, microseconds = reply
@@ -312,6 +195,11 @@ def _problem(view: FeatureView, key: bytes, field: str | None, found: Any) -> st
     if field == EVENT:
         what = "has no _fs_event" if found is None else f"has {_short(found)} as _fs_event, which is no moment"
         return f"The row '{name}' of feature view '{view.reference}' in Redis {what}, so it counts as none: {mend}."
+    if field == DUE:
+        return (
+            f"The row '{name}' of feature view '{view.reference}' in Redis has {_short(found)} as _fs_due, which is no "
+            f"list of what falls due, so it is read without: {mend}."
+        )
     return (
         f"Feature '{view.reference}:{field}' of the row '{name}' in Redis holds {_short(found)}, which is no "
         f"{view.feature(field).dtype}, so its value is None: {mend}."
@@ -329,14 +217,6 @@ def _spread(values: list[Any], keys: Sequence[bytes | None], absent: Any = None)
         return values
     found = iter(values)
     return [absent if key is None else next(found) for key in keys]
-
-
-def _all_since(moments: Sequence[bytes], oldest: datetime | None) -> bool:
-    """Whether no moment is before `oldest`, by their texts alone; False where these do not show it."""
-    text = _FIRST
-    if oldest is not None:
-        text = oldest.astimezone(timezone.utc).replace(tzinfo=None).isoformat(timespec="microseconds").encode() + b"Z"
-    return set(map(len, moments)) == {len(text)} and min(moments) >= text and max(moments) <= _LAST
 
 
 def inputs_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -34,7 +34,8 @@ class OnlineResponse:
 
     `columns` are the features by name. `problems` are sentences about what Redis holds of these entities and is not as
     the online format has it (a badly pushed value, say): such a value is None, and every other one is as it should be.
-    `read_at` is when it was read by Redis' own clock, None where that was not asked for: of views without a ttl.
+    `read_at` is when it was read by Redis' own clock, None where that was not asked for: of views without a ttl, in
+    which nothing falls due.
     """
 
     read_at: datetime | None = None

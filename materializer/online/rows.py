@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from materializer.online.keys import CREATED, EVENT, EXPIRES, bulk_strings, keys_of_columns
-from materializer.online.values import encode, encode_since
+from materializer.online.due import due_text
+from materializer.online.keys import CREATED, DUE, EVENT, EXPIRES, bulk_strings, keys_of_columns
+from materializer.online.values import codec, encode, encode_since
 from materializer.project.definitions import FeatureView
 from materializer.warehouse.arrow import to_plain
 from materializer.warehouse.moments import SINCE_EVER, SINCE_EVER_DATE, STATED
@@ -58,10 +59,40 @@ def encode_rows(batch: pa.RecordBatch, view: FeatureView, namespace: str, writer
 
     Rows that are not `expiring` stay in Redis until they are removed.
     """
-    count = batch.num_rows
     columns = {name: to_plain(batch.column(name)) for name in batch.schema.names}
-    keys = keys_of_columns(namespace, view, columns)
+    fields, drop_at = _fields(columns, batch.num_rows, view, expiring)
+    return _rows(keys_of_columns(namespace, view, columns), fields, drop_at, writer)
 
+
+def encode_steps(
+    batch: pa.Table, view: FeatureView, namespace: str, writer: str, *, firsts: Sequence[int], moments: Sequence[int],
+    now: int, expiring: bool = True,
+) -> Rows:  # fmt: skip
+    """Encode entities with the rows that fall due. `batch` has all rows of each, in order, which begin at the places
+    `firsts`; `moments` says since when each is in force: the first may be so at `now`, the others come after it."""
+    columns = {name: to_plain(batch.column(name)).combine_chunks() for name in batch.schema.names}
+    fields, drop_at = _fields(columns, batch.num_rows, view, expiring)
+    blobs = {feature.name for feature in view.features if codec(feature.dtype, feature.name).blob}
+    texts = zip(*(column.to_pylist() for _, column in fields), strict=True)
+    rows = [dict(zip((name for name, _ in fields), row, strict=True)) for row in texts]
+    lasts = [*(first - 1 for first in firsts[1:]), len(rows) - 1]
+    begun = [moments[first] <= now for first in firsts]
+    due = []
+    for first, last, some in zip(firsts, lasts, begun, strict=True):
+        steps = list(zip(moments[first : last + 1], rows[first : last + 1], strict=True))
+        due.append(due_text(steps.pop(0)[1] if some else {}, steps, blobs) if len(steps) > some else None)
+    heads, begun = pa.array(firsts, pa.int64()), pa.array(begun, pa.bool_())
+    fields = [(name, pc.if_else(begun, column.take(heads), None)) for name, column in fields]
+    return _rows(
+        keys_of_columns(namespace, view, {name: columns[name].take(heads) for name in view.join_keys}),
+        [*fields, (DUE, pa.array(due, pa.binary()))], drop_at.take(pa.array(lasts, pa.int64())), writer,
+    )  # fmt: skip
+
+
+def _fields(
+    columns: Mapping[str, pa.Array], count: int, view: FeatureView, expiring: bool
+) -> tuple[list[tuple[str, pa.Array]], pa.Array]:
+    """The fields of rows with their texts, and when Redis may drop each row: ms, empty for never."""
     event = _timestamps(columns[view.timestamp])
     fields: list[tuple[str, pa.Array]] = [(feature.name, encode(columns[feature.name])) for feature in view.features]
     fields.append((EVENT, encode_since(event)))
@@ -73,10 +104,13 @@ def encode_rows(batch: pa.RecordBatch, view: FeatureView, namespace: str, writer
     if view.ttl and expiring:
         moment = _later(event, keep_for(view.ttl)).cast(pa.int64())
         drop_at = pc.fill_null(pc.divide(moment, 1000).cast(pa.string()).cast(pa.binary()), b"")
+    return fields, drop_at
 
+
+def _rows(keys: pa.Array, fields: Sequence[tuple[str, pa.Array]], drop_at: pa.Array, writer: str) -> Rows:
     names = [name.encode() for name, _ in fields]
     head = bulk_strings(writer.encode(), b"%d" % len(names), *names)
-    has = _constant(b"", count)
+    has = _constant(b"", len(keys))
     if any(texts.null_count for _, texts in fields):
         marks = [pc.if_else(pc.is_valid(texts), b"1", b"0") for _, texts in fields]
         has = pc.binary_join_element_wise(*marks, b"")

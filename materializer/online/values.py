@@ -43,7 +43,7 @@ class Codec:
     lenient: `check` says whether decoded values are of the type, None where they always are. `from_texts` does the same
     for the bytes of many values at once, in a fraction of the time, where all of them are JSON already; it raises
     ValueError where they are not. `to_json` and `from_json` are for a value inside of a list, struct or map; each takes
-    None too.
+    None too. `blob` says that the bytes need not be text.
     """
 
     encode: Callable[[pa.Array], pa.Array]
@@ -52,6 +52,7 @@ class Codec:
     to_json: Callable[[Any], Any] = lambda value: value
     from_json: Callable[[Any], Any] = lambda value: value
     from_texts: Callable[[Sequence[bytes]], list[Any]] | None = None
+    blob: bool = False
 
 
 def codec(dtype: pa.DataType, what: str) -> Codec:
@@ -131,7 +132,7 @@ def _codec(dtype: pa.DataType) -> Codec | None:
     if is_type.is_string(dtype):
         return Codec(_texts, bytes.decode)
     if is_type.is_binary(dtype):
-        return Codec(lambda column: column, bytes, None, _of_value(bytes.hex), _of_value(bytes.fromhex))
+        return Codec(lambda column: column, bytes, None, _of_value(bytes.hex), _of_value(bytes.fromhex), blob=True)
     if is_type.is_timestamp(dtype):
         return _scalar(_temporal, partial(_moment, zone=timezone.utc if dtype.tz else None), None, key_text)
     if is_type.is_date32(dtype):
@@ -203,7 +204,7 @@ def _nested(dtype: pa.DataType) -> Codec | None:
         return Codec(
             partial(_float_lists, dumps),
             lambda raw: loads(raw) if len(raw) % width else array.array(letter, raw).tolist(),
-            None, to_json, from_json,
+            None, to_json, from_json, blob=True,
         )  # fmt: skip
     return Codec(encode, loads, partial(_is_arrow, dtype), to_json, from_json)
 

@@ -52,6 +52,8 @@ def _left_over(project: Project, node: Mapping[str, Any]) -> str | None:
     path = project.target_folder / "compiled" / node["package_name"] / node["original_file_path"]
     source = project.folder / node["original_file_path"]
     try:
+        if not path.is_file():  # of a microbatch model dbt writes a file for each batch
+            path = max(path.with_suffix("").glob(f"{path.stem}_*.sql"), default=path)
         if not path.resolve().is_relative_to(project.target_folder.resolve()):
             return None
         if source.is_file() and source.stat().st_mtime > path.stat().st_mtime:

@@ -73,6 +73,8 @@ class FeatureView:
     warn_after: timedelta | None = None
     error_after: timedelta | None = None
     online: bool = True
+    # How far ahead of their moment rows are sent online, as declared; zero is not at all.
+    ahead: timedelta | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     description: str = ""
     owner: str | None = None
@@ -80,6 +82,8 @@ class FeatureView:
     latest: bool = True
     # The moment that the rows online stand for, where they were materialized for a past one.
     as_of: datetime | None = None
+    # Whether rows that fall due may stand beside those online.
+    due: bool = False
     relation: str = ""
     unique_id: str = ""
     on_demand: tuple[Feature, ...] = ()

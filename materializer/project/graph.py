@@ -34,7 +34,7 @@ class Graph:
     ) -> None:
         self.nodes: dict[str, Mapping[str, Any]] = {**manifest["nodes"], **manifest.get("sources", {})}
         self.exposures: Mapping[str, Mapping[str, Any]] = manifest.get("exposures") or {}
-        self._adapter = manifest["metadata"].get("adapter_type") or "duckdb"
+        self.adapter = manifest["metadata"].get("adapter_type") or "duckdb"
         self.project = manifest["metadata"].get("project_name")
         self._built = built
         self._asked: dict[str, list[str]] = {}
@@ -45,7 +45,7 @@ class Graph:
         """The name by which sqlglot knows the warehouse's SQL; empty, its common SQL, where it does not."""
         from sqlglot.dialects.dialect import Dialect
 
-        name = _DIALECTS.get(self._adapter, self._adapter)
+        name = _DIALECTS.get(self.adapter, self.adapter)
         try:
             Dialect.get_or_raise(name)
         except ValueError:

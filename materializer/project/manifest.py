@@ -18,7 +18,7 @@ from materializer.project.graph import is_view, meta_of
 from materializer.project.manifest_age import check_fresh
 from materializer.project.manifest_shape import shaped
 from materializer.project.manifest_target import check_target
-from materializer.project.meta import check_meta, freshness_limits, on_demand_of_service, on_demand_of_view
+from materializer.project.meta import ahead_of, check_meta, freshness_limits, on_demand_of_service, on_demand_of_view
 from materializer.project.on_demand import check_names, on_demand_features
 from materializer.project.relation import is_relation_name
 from materializer.project.render import ProjectManifest
@@ -93,10 +93,14 @@ def _parse(text: bytes) -> Any:
         gc.enable()
 
 
-def read_registry(manifest: Mapping[str, Any]) -> Registry:
+def read_registry(manifest: Mapping[str, Any], refused: dict[str, str] | None = None) -> Registry:
     """The feature views and services that a manifest declares. Their types are not known yet.
 
     A service that names what is not a view does not stop the others: it is among the registry's `broken` ones.
+
+    Args:
+        refused: takes the sentence, by unique id, on each view or source whose declaration would raise, which is left
+            out then.
 
     Raises:
         DefinitionError: for a mistyped, missing or wrong key in ``meta.feature_view``, an ephemeral view, or one on a
@@ -105,22 +109,30 @@ def read_registry(manifest: Mapping[str, Any]) -> Registry:
     owners = {group["name"]: group for group in (manifest.get("groups") or {}).values()}
     views: dict[str, FeatureView] = {}
     for unique_id, node in sorted(manifest["nodes"].items()):
-        meta = meta_of(node)
         if is_view(node):
-            view = _view(unique_id, node, meta["feature_view"], owners)
-            for reference in {view.reference} | ({view.name} if view.latest else set()):
-                if reference in views:
+            try:
+                view = _view(unique_id, node, meta_of(node)["feature_view"], owners)
+                names = {view.reference} | ({view.name} if view.latest else set())
+                for reference in sorted(names & views.keys()):
                     raise DefinitionError(
                         f"Feature view '{reference}' is declared twice, by {views[reference].unique_id} and "
                         f"{unique_id}: rename one of the models."
                     )
-                views[reference] = view
+            except DefinitionError as error:
+                if refused is None:
+                    raise
+                refused[unique_id] = str(error)
+                continue
+            views |= dict.fromkeys(names, view)
     for source in (manifest.get("sources") or {}).values():
         if "feature_view" in meta_of(source):
-            raise DefinitionError(
+            said = (
                 f"Source '{source.get('source_name')}.{source.get('name')}' says meta.feature_view, but a feature view "
                 "is what dbt builds: select from it in a model, and say it there."
             )
+            if refused is None:
+                raise DefinitionError(said)
+            refused[source["unique_id"]] = said
     services, broken = {}, {}
     for exposure in (manifest.get("exposures") or {}).values():
         if exposure.get("type") == "ml":
@@ -167,6 +179,7 @@ def _view(unique_id: str, node: Mapping[str, Any], meta: Any, owners: Mapping[st
         ttl=_duration(meta, "ttl", where),
         **freshness_limits(meta, where),
         online=meta.get("online", True),
+        ahead=ahead_of(meta["ahead"], f"{where}.ahead") if "ahead" in meta else None,
         tags={**{tag: "" for tag in node.get("tags") or []}, **{k: str(v) for k, v in meta.get("tags", {}).items()}},
         description=node.get("description", ""),
         owner=owners.get(group, {}).get("name", group),

@@ -41,6 +41,15 @@ def freshness_limits(meta: Mapping[str, Any], where: str) -> dict[str, timedelta
     return {name: timedelta(seconds=duration["seconds"]) for name, duration in limits.items()}
 
 
+def ahead_of(value: Any, where: str) -> timedelta:
+    """How far ahead rows are sent online: ``'1 hour'``, or zero for 0.
+
+    Raises:
+        DefinitionError: where it is neither, or more than a year.
+    """
+    return timedelta(seconds=_ask("_ahead", value, where))
+
+
 def on_demand_of_view(name: str, meta: Any, kind: str) -> dict[str, dict[str, Any]]:
     """What ``meta.feature_view.on_demand`` of a node declares, by name, with the names that each expression reads.
 

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from materializer.online.connect import connect, plain_errors
 from materializer.online.published import Reading, only_namespace
 from materializer.online.reader import OnlineReader
 from materializer.online.response import OnlineResponse
+from materializer.online.topology import server_time
 from materializer.online.urls import public_name, redis_url
 from materializer.project.definitions import Registry, split_reference
 from materializer.serve.answers import columns_answer, rows_answer
@@ -39,7 +40,8 @@ from materializer.serve.asked import (
     read_rows,
 )
 from materializer.serve.audit import Audit
-from materializer.serve.description import JSON, ROUTES, TEXT
+from materializer.serve.catalog import Catalog
+from materializer.serve.description import JSON, PUSH, ROUTES, TEXT
 from materializer.serve.keys import Caller, ForbiddenError, Gate, read_keys
 from materializer.serve.metrics import Metrics
 from materializer.serve.refusals import envelope, http_error, refusal
@@ -48,10 +50,12 @@ from materializer.serve.values import encode, json_column, json_values
 
 if TYPE_CHECKING:
     from materializer.serve.feature_log import FeatureLog
+    from materializer.serve.pushes import Pushes
 
 _log = logging.getLogger("materializer")
 _VERSION = version("dbt-feature-store")
 # A caller's own name for a request, where it is one that tells nothing else.
+_IN_A_BROWSER = 'Basic realm="Feature server: the key is the password", charset="UTF-8"'
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
@@ -67,6 +71,9 @@ class Settings:
     log_folder: str | None = None
     log_sample: float = 0.1
     log_seconds: float = 60.0
+    catalog_file: str | None = None
+    push_dir: str | None = None
+    push_target: str | None = None
 
 
 def from_environment() -> FastAPI:
@@ -98,8 +105,13 @@ def application(settings: Settings, url: str) -> FastAPI:
         ("/v1/views/{name}", server.view),
     ):
         app.get(path, **described[path])(server.route(path, work))
+    if settings.push_dir:
+        endpoint = server.route("/v1/push/{source}", server.pushed)
+        app.post("/v1/push/{source}", openapi_extra=PUSH, response_class=Response)(endpoint)
     for path, work in (("/health", server.health), ("/ready", server.ready), ("/metrics", server.metrics_text)):
         app.get(path, **described[path])(server.route(path, work, guarded=False))
+    for path, work in (("/", server.catalog_page), ("/catalog.json", server.catalog_document)):
+        app.get(path, include_in_schema=False)(server.route(path, work))
     app.get("/docs", include_in_schema=False)(lambda: HTMLResponse(_docs()))
     return app
 
@@ -127,6 +139,7 @@ class _Server:
         self._gate = Gate(read_keys(Path(settings.keys_file)) if settings.keys_file else (), settings.limits.rate)
         self._metrics = Metrics()
         self._audit = Audit(settings.audit_file, settings.audit_reads)
+        self._catalog = Catalog(Path(settings.catalog_file) if settings.catalog_file else None)
         self._log: FeatureLog | None = None
         if settings.log_folder:
             from materializer.serve.feature_log import FeatureLog  # Arrow's arrays load pandas, where it is installed
@@ -135,6 +148,13 @@ class _Server:
                 Path(settings.log_folder), settings.log_sample, settings.log_seconds, self._metrics
             )  # fmt: skip
         self._store = connect(url)
+        self._pushes: Pushes | None = None
+        if settings.push_dir:
+            from materializer.serve.pushes import Pushes
+            from materializer.stream.clock import StoreClock
+
+            clock = StoreClock(lambda: server_time(self._store, self._open().namespace))
+            self._pushes = Pushes(Path(settings.push_dir), settings.push_target, clock)
         self._reader: OnlineReader | None = None
         self._counted: Registry | None = None
 
@@ -146,6 +166,8 @@ class _Server:
         yield
         if self._log:
             await run_in_threadpool(self._log.close)
+        if self._pushes:
+            await run_in_threadpool(self._pushes.close)
 
     # The hot routes.
 
@@ -199,6 +221,15 @@ class _Server:
             parts.append(part)
         return b"".join(parts)
 
+    async def pushed(self, request: Request, caller: Caller) -> bytes:
+        """Events of a source, all of them or none."""
+        source = request.path_params["source"]
+        if not caller.may_push(source):
+            raise ForbiddenError(f"The key '{caller.name}' may not push to source '{source}'.")
+        body, key = await self._body(request), request.headers.get("idempotency-key")
+        assert self._pushes is not None
+        return encode(asdict(await run_in_threadpool(self._pushes.push, source, body, key)))
+
     # What can be asked for.
 
     async def services(self, request: Request, caller: Caller) -> bytes:
@@ -228,6 +259,16 @@ class _Server:
         if not caller.may_read_view(name):
             raise ForbiddenError(f"The key '{caller.name}' may not read view '{name}'.")
         return encode(view_json((await self._registry()).view(name)))
+
+    async def catalog_page(self, request: Request, caller: Caller) -> Response:
+        """The catalog, for people."""
+        _check_reads_all(caller)
+        return await run_in_threadpool(self._catalog.page, request)
+
+    async def catalog_document(self, request: Request, caller: Caller) -> Response:
+        """The catalog's document."""
+        _check_reads_all(caller)
+        return await run_in_threadpool(self._catalog.document, request)
 
     # Is it well.
 
@@ -289,7 +330,7 @@ class _Server:
             except ClientDisconnect:
                 response = Response(status_code=499)  # which nobody sees: the caller left before all had come
             except FeatureStoreError as error:
-                response = refusal(error)
+                response = refusal(error, _IN_A_BROWSER if path in ("/", "/catalog.json") else "Bearer")
                 if guarded:
                     self._audit.refused(path, caller.name if caller else None, response.status_code)
             except Exception:
@@ -314,6 +355,12 @@ def _check_rights(caller: Caller, asked: Asked) -> None:
         view, _ = split_reference(reference)
         if not caller.may_read_view(view):
             raise ForbiddenError(f"The key '{caller.name}' may not read view '{view}'.")
+
+
+def _check_reads_all(caller: Caller) -> None:
+    """The catalog tells of every view: SQL, statistics, values. It is for who may read all of them."""
+    if "*" not in caller.views:
+        raise ForbiddenError(f"The key '{caller.name}' may not read every view, and the catalog tells of all of them.")
 
 
 def _docs() -> str:

@@ -86,6 +86,26 @@ def _content(schema: dict[str, Any]) -> dict[str, Any]:
     return {JSON: {"schema": schema}}
 
 
+_PUSHED = {
+    "title": "Pushed",
+    "type": "object",
+    "properties": {"source": {"type": "string"}, "rows": {"type": "integer"}, "repeated": {"type": "boolean"}},
+    "required": ["source", "rows", "repeated"],
+}
+
+
+def _push() -> dict[str, Any]:
+    source = {"name": "source", "in": "path", "required": True, "description": "A source: `shop.purchases`."}
+    key = {"name": "Idempotency-Key", "in": "header", "description": "Repeated with it, a push lands nothing again."}
+    rows = {"type": "array", "items": {"type": "object"}}
+    body = {"type": "object", "properties": {"rows": rows}, "required": ["rows"], "additionalProperties": False}
+    return {
+        "parameters": [source | {"schema": {"type": "string"}}, key | {"schema": {"type": "string"}}],
+        "requestBody": {"required": True, "content": _content(body)},
+        "responses": _answers(_PUSHED, _HOT),
+    }
+
+
 ROUTES: dict[str, dict[str, Any]] = {
     "/get-online-features": _post(ColumnsRequest, "feature_service", {"minProperties": 1}, _COLUMNS),
     "/v1/features": _post(RowsRequest, "service", {"minItems": 1}, _ROWS),
@@ -99,3 +119,5 @@ ROUTES: dict[str, dict[str, Any]] = {
         "responses": {"200": {"description": "Prometheus' text.", "content": {TEXT: {"schema": {"type": "string"}}}}}
     },
 }
+# The one that is there with `--push` alone.
+PUSH = _push()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import secrets
@@ -32,12 +33,14 @@ class BusyError(FeatureStoreError):
 
 
 class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One key of the file: the SHA-256 of its text, and the services and views that it may read (``*``: all)."""
+    """One key of the file: the SHA-256 of its text, the services and views that it may read, and the sources that it
+    may push events to (``*``: all)."""
 
     name: str
     sha256: str
     services: tuple[str, ...] = ()
     views: tuple[str, ...] = ()
+    push: tuple[str, ...] = ()
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -82,6 +85,11 @@ class Caller:
     name: str = "anybody"
     services: frozenset[str] = frozenset("*")
     views: frozenset[str] = frozenset("*")
+    push: frozenset[str] = frozenset("*")
+
+    def may_push(self, source: str) -> bool:
+        """To ``shop.purchases``; a key for ``shop.purchases`` may name it by its table alone, too."""
+        return bool(self.push & {"*", source}) or source in {one.partition(".")[2] for one in self.push}
 
     def may_read_service(self, name: str) -> bool:
         return "*" in self.services or name in self.services
@@ -101,7 +109,10 @@ class Gate:
     """
 
     def __init__(self, keys: Sequence[Key], rate: float | None) -> None:
-        self._keys = [(key.sha256, Caller(key.name, frozenset(key.services), frozenset(key.views))) for key in keys]
+        self._keys = [
+            (key.sha256, Caller(key.name, frozenset(key.services), frozenset(key.views), frozenset(key.push)))
+            for key in keys
+        ]
         self._rate = rate
         # For each caller the moment from which its requests would be on time.
         self._due: dict[str, float] = {}
@@ -124,7 +135,9 @@ class Gate:
 
     def _known(self, authorization: str | None) -> Caller:
         scheme, _, text = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not text:
+        if scheme.lower() == "basic":  # a browser's prompt: the key is the password, whatever the name
+            text = _password(text)
+        if scheme.lower() not in ("bearer", "basic") or not text:
             raise UnauthorizedError("No API key came: send one as `Authorization: Bearer <key>`.")
         digest, found = _digest(text.strip()), None
         for known, caller in self._keys:  # all of them, so that the time tells nothing
@@ -133,6 +146,13 @@ class Gate:
         if found is None:
             raise UnauthorizedError("The API key is not known here.")
         return found
+
+
+def _password(text: str) -> str:
+    try:
+        return base64.b64decode(text.strip(), validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def _digest(text: str) -> str:

@@ -6,7 +6,14 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from materializer.errors import DefinitionError, FeatureStoreError, InputError, NotFoundError, OnlineStoreError
+from materializer.errors import (
+    DefinitionError,
+    FeatureStoreError,
+    InputError,
+    LandingError,
+    NotFoundError,
+    OnlineStoreError,
+)
 from materializer.serve.asked import InvalidError, TooLargeError
 from materializer.serve.description import JSON
 from materializer.serve.keys import BusyError, ForbiddenError, UnauthorizedError
@@ -23,20 +30,21 @@ _ERRORS: tuple[tuple[type[Exception], int, str], ...] = (
     (NotFoundError, 404, "not_found"),
     (DefinitionError, 404, "not_found"),
     (OnlineStoreError, 503, "unavailable"),
+    (LandingError, 503, "unavailable"),
     (FeatureStoreError, 500, "error"),
 )
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
-def refusal(error: FeatureStoreError) -> Response:
-    """The answer that an error is."""
+def refusal(error: FeatureStoreError, challenge: str = "Bearer") -> Response:
+    """The answer that an error is. A `challenge` of Basic has a browser ask for the key."""
     status, code = next((status, code) for kind, status, code in _ERRORS if isinstance(error, kind))
     headers = {}
     if isinstance(error, UnauthorizedError):
-        headers["WWW-Authenticate"] = "Bearer"
+        headers["WWW-Authenticate"] = challenge
     if isinstance(error, BusyError):
         headers["Retry-After"] = str(max(1, round(error.retry_after)))
-    if isinstance(error, OnlineStoreError):
+    if isinstance(error, (OnlineStoreError, LandingError)):
         headers["Retry-After"] = "1"
     return envelope(status, code, str(error), headers)
 

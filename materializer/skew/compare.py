@@ -194,7 +194,7 @@ def _reasons(
         notes[f"Of '{view.reference}' rows were served before the first run that the log beside the warehouse has."] = (
             None
         )
-    candidates = _candidates(views, view, features, keys, seen)
+    candidates = _candidates(views, view, features, keys, moments, seen)
     same_event: Sequence[Row | None] = [None] * len(served)
     if not today.has_created:
         delay = 0 if today.available_after is None else int(today.available_after.total_seconds()) * 1_000_000
@@ -215,20 +215,25 @@ def _reasons(
 
 
 def _candidates(
-    views: Views, view: FeatureView, features: Sequence[str], keys: pa.Table, seen: Sequence[tuple[Run, ...]]
-) -> list[list[Candidate]]:
-    """For each row the runs that its reader may have seen, with what they could have sent."""
+    views: Views, view: FeatureView, features: Sequence[str], keys: pa.Table, moments: Sequence[datetime],
+    seen: Sequence[tuple[Run, ...]],
+) -> list[list[Candidate]]:  # fmt: skip
+    """For each row the runs that its reader may have seen at these moments, with what they could have sent."""
     of_run: dict[Run, list[int]] = {}
     for place, runs in enumerate(seen):
         for run in runs:
             of_run.setdefault(run, []).append(place)
     rows: dict[tuple[Run, int], tuple[Row, ...]] = {}
     for run, places in of_run.items():
-        moment = pa.array([run.read_at] * len(places), pa.timestamp("us", "UTC"))
-        spine = keys.take(pa.array(places)).append_column(SERVED_AT, moment)
-        found = [views.rows(view, features, spine, SERVED_AT)]
-        if view.created_timestamp and run.newest_load is not None:
-            found.append(views.rows(view, features, spine, SERVED_AT, loaded=run.newest_load))
+        asked, found = keys.take(pa.array(places)), []
+        seen_at = [[run.read_at] * len(places)]
+        if run.sent_until:  # rows fell due meanwhile, as far as they were sent
+            seen_at.append([min(moments[place], run.sent_until) for place in places])
+        for moment in seen_at:
+            spine = asked.append_column(SERVED_AT, pa.array(moment, pa.timestamp("us", "UTC")))
+            found.append(views.rows(view, features, spine, SERVED_AT))
+            if view.created_timestamp and run.newest_load is not None:
+                found.append(views.rows(view, features, spine, SERVED_AT, loaded=run.newest_load))
         for place, *here in zip(places, *found, strict=True):
             rows[run, place] = tuple(here)
     return [[Candidate(run, rows[run, place]) for run in runs] for place, runs in enumerate(seen)]

@@ -13,7 +13,8 @@ _MOMENTS = ("read_at", "published_at", "newest_load")
 
 @dataclass(frozen=True)
 class Run:
-    """A run over one view: its rows are as of `read_at`, and readers were told at `published_at` (None: it failed)."""
+    """A run over one view: its rows are as of `read_at`, and readers were told at `published_at` (None: it failed).
+    Rows that fell due by `sent_until` were sent with them; None for none."""
 
     read_at: datetime
     published_at: datetime | None
@@ -21,6 +22,7 @@ class Run:
     newest_load: datetime | None
     ttl: timedelta | None
     definition: str | None
+    sent_until: datetime | None = None
 
 
 class Runs:
@@ -46,6 +48,10 @@ def _run(entry: Mapping[str, Any]) -> Run | None:
     try:
         read, *others = (entry[name] and datetime.fromisoformat(entry[name]) for name in _MOMENTS)
         ttl = entry["ttl_seconds"]
-        return read and Run(read, *others, None if ttl is None else timedelta(seconds=ttl), entry["definition"])
+        until = entry.get("sent_until")
+        return read and Run(
+            read, *others, None if ttl is None else timedelta(seconds=ttl), entry["definition"],
+            until and datetime.fromisoformat(until),
+        )  # fmt: skip
     except (KeyError, TypeError, ValueError, OverflowError):
         return None

@@ -27,6 +27,8 @@ _BARE = {
     "current_timestamp", "current_date", "current_time", "localtimestamp", "localtime", "sysdate",
     "current_localtimestamp", "current_localtime",
 }  # fmt: skip
+# Without one of these nothing is to be found word by word.
+_SUSPECT = re.compile(rf"\b({'|'.join(sorted({'following'} | _CLOCKS | _CHANCES | _BARE))})\b", re.IGNORECASE)
 _BUCKETS = (exp.TimestampTrunc, exp.DateTrunc, exp.DatetimeTrunc, exp.DateBin)
 
 
@@ -43,12 +45,32 @@ class Spot:
     token: str | None = None
 
 
-def check_model(model: Mapping[str, Any], graph: Graph) -> tuple[list[Spot], Scope | None]:
-    """The rules that hold for a feature view and for every model it is made from; and the model's scope, if it has."""
+@dataclass(frozen=True)
+class Checked:
+    """What was found in a model: by itself; in window calls that use no load time; in the columns that a view gives."""
+
+    model: tuple[Spot, ...]
+    load_time: tuple[Spot, ...]
+    output: tuple[Spot, ...]
+
+
+def check(node: Node, graph: Graph, view: FeatureView | None) -> Checked:
+    """All rules, of a model that was compiled; `view` is the feature view that it is, if it is one."""
+    spots, root = check_model(node.about, graph, node.written)
+    calls = calls_without_load_time(node, graph) if "_fs_events" in node.about["compiled_code"] else []
+    output = check_output(root, node.about, view) if root is not None and view is not None else []
+    return Checked(tuple(spots), tuple(calls), tuple(output))
+
+
+def check_model(
+    model: Mapping[str, Any], graph: Graph, tree: exp.Query | None = None
+) -> tuple[list[Spot], Scope | None]:
+    """The rules that hold for a feature view and for every model it is made from; and the model's scope, if it has.
+    `tree` is its SQL as it was written, where that was parsed already."""
     sql = model["compiled_code"]
     try:
-        tokens = sqlglot.tokenize(sql, dialect=graph.dialect)
-        tree = parse(sql, graph.dialect)
+        tokens = sqlglot.tokenize(sql, dialect=graph.dialect) if _SUSPECT.search(sql) else []
+        tree = tree or parse(sql, graph.dialect)
         root = build_scope(tree) if tree is not None else None
     except SqlglotError as error:
         first = getattr(error, "errors", None) or [{}]

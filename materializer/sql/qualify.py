@@ -21,7 +21,7 @@ from sqlglot.schema import MappingSchema
 
 from materializer.project.graph import Graph, reference_of
 from materializer.sql.node import Node, Window, is_select
-from materializer.sql.prepare import OPEN, call_files, dotted, each_name_once, parse, prepare
+from materializer.sql.prepare import OPEN, call_files, copied, dotted, each_name_once, parse, prepare
 
 _EPHEMERAL = "__dbt__cte__"
 # What dbt adds to a snapshot, and which setting says from which column it is made.
@@ -39,13 +39,15 @@ _UNREAD = (SqlglotError, RecursionError, ValueError, AttributeError, TypeError, 
 class Reading:
     """The SQL of one node: parsed; its `tables` called by what they are; then, when these are known, qualified."""
 
-    def __init__(self, graph: Graph, about: Mapping[str, Any]) -> None:
+    def __init__(self, graph: Graph, about: Mapping[str, Any], known: bool = False) -> None:
         self.graph, self.about, self.tables = graph, about, {}
         title = f"{about.get('resource_type')} '{reference_of(about)}'"
         self.node = Node(about["unique_id"], title, about, graph.dialect, may_have="maybe")
         # Names are compared in lower case, whatever the warehouse: a manifest does not say how they are quoted there.
         self.folding = f"{graph.dialect}, normalization_strategy=case_insensitive" if graph.dialect else ""
-        self.done = False
+        self.done = known
+        if known:
+            return
         self.tree = None if about.get("resource_type") in ("source", "seed") else self._parsed()
         if self.tree is None:
             self._end()
@@ -72,7 +74,7 @@ class Reading:
     def prepare(self) -> None:
         """Make the tree ready to be qualified, and find its tables."""
         try:
-            self.node.written = self.tree.copy()
+            self.node.written = copied(self.tree)
             if _EPHEMERAL in str(self.about["compiled_code"]):
                 self._take_out_ephemerals(self.tree)
             call_files(self.tree, self.graph.parents(self.about), self.node.dialect)

@@ -51,6 +51,11 @@ class Reader:
                 reading.finish({table: self._node(table) for table in reading.tables})
         return self._node(unique_id)
 
+    def know(self, unique_id: str, columns: dict[str, str], may_have: str, problem: str | None) -> None:
+        """Take these for the columns of a node, in place of reading its SQL."""
+        self._readings[unique_id] = known = Reading(self.graph, self.graph.nodes[unique_id], known=True)
+        known.node.columns, known.node.may_have, known.node.problem = columns, may_have, problem
+
     def _node(self, name: str) -> Node:
         """The node, though it may not be read yet."""
         if name not in self._readings and name in self.graph.nodes:

@@ -37,12 +37,19 @@ class Ref(NamedTuple):
 
 
 class Step:
-    """One expression that makes a column, what it reads, and what could not be found out about it."""
+    """One expression that makes a column, what it reads, and what could not be found out about it.
+
+    One that `passes` gives a column on as it is, perhaps under another name.
+    """
 
     def __init__(
-        self, said: str | Callable[[], str], inputs: Iterable[tuple[Ref, Kind]] = (), problems: Iterable[str] = ()
+        self,
+        said: str | Callable[[], str],
+        inputs: Iterable[tuple[Ref, Kind]] = (),
+        problems: Iterable[str] = (),
+        passes: bool = False,
     ) -> None:
-        self._said, self.inputs, self.problems = said, tuple(inputs), tuple(problems)
+        self._said, self.inputs, self.problems, self.passes = said, tuple(inputs), tuple(problems), passes
 
     @cached_property
     def text(self) -> str:
@@ -51,7 +58,7 @@ class Step:
 
     def as_filter(self) -> Step:
         """The same, where it only decides which rows count."""
-        return Step(lambda: self.text, ((ref, "filter") for ref, _ in self.inputs), self.problems)
+        return Step(lambda: self.text, ((ref, "filter") for ref, _ in self.inputs), self.problems, self.passes)
 
 
 class Steps:
@@ -107,7 +114,8 @@ def _columns(steps: Steps, node: Node, scope: Scope, name: str, path: tuple[str,
         reading = Reading(steps, node, scope).read(item.this, path=path)
         problem = [item.meta["problem"]] if item.meta.get("problem") else []
         inputs = (*reading.inputs, (Ref(node, _own(node, scope), ROWS), "filter"))
-        yield Step(lambda: node.text(item), inputs, (*problem, *reading.problems))
+        passes = isinstance(item.this, exp.Column)
+        yield Step(lambda: node.text(item), inputs, (*problem, *reading.problems), passes)
     else:
         yield _of_star(steps, node, scope, name, path)
 
@@ -139,7 +147,7 @@ def _of_star(steps: Steps, node: Node, scope: Scope, name: str, path: tuple[str,
         else:
             reading.take(source, inside, "value", path)
         inputs = (*reading.inputs, (Ref(node, _own(node, scope), ROWS), "filter"))
-        return Step("*", inputs, tuple(reading.problems))
+        return Step("*", inputs, tuple(reading.problems), passes=source is not None)
     return Step(name, problems=(node.lacks(name, scope if _own(node, scope) else None),))
 
 

@@ -15,7 +15,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPar
 
 from materializer.errors import FeatureStoreError, InputError
 from materializer.stream.decode import Decoder, Message, Reader
-from materializer.stream.landing import Covered, Landing
+from materializer.stream.landing import CannotLand, Covered, Landing
 from materializer.stream.source import StreamedSource
 
 # Kafka's own names, https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md; what the user says beats
@@ -152,10 +152,9 @@ class Stream:
                 continue
             try:
                 self._land_partition(self._sources[place[0]], rows)
-            except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
+            except CannotLand as error:
                 self.counts.waited += 1
-                why = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
-                self._tell(f"Events cannot land in {self._landing.folder}: {why}. Trying again until they can.")
+                self._tell(f"Events cannot land in {self._landing.place}: {error}. Trying again until they can.")
                 return False
         self._said = "" if messages else self._said
         return True
@@ -197,12 +196,10 @@ class Stream:
                 self._connection.execute(f"delete from _fs_batch where _offset < {after}")
             return Covered(0, topic, partition, max(after, rows[0].offset), rows[-1].offset)
 
-        if self._landing.commit(self._connection, source, "_fs_batch", covered):
-            ((rows_in, dead),) = self._connection.execute(
-                "select count(*), count(_fs_reason) from _fs_batch"
-            ).fetchall()
-            self.counts.landed[source.name] += rows_in - dead
-            self.counts.dead[source.name] += dead
+        landed = self._landing.commit(self._connection, source, "_fs_batch", covered)
+        if landed is not None:
+            self.counts.landed[source.name] += landed.rows
+            self.counts.dead[source.name] += landed.dead
 
     def _assigned(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         """Begin where the landing ends. The group's own offsets are not asked: they know nothing of it."""

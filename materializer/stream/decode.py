@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from materializer.errors import DefinitionError
-from materializer.stream.landing import literal
+from materializer.stream.files import literal
 from materializer.stream.source import StreamedSource
 from materializer.warehouse import quoted
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 
@@ -12,8 +13,8 @@ import duckdb
 from materializer.errors import InputError
 from materializer.project.manifest import load_manifest
 from materializer.project.settings import Project
+from materializer.stream.files import FileLanding
 from materializer.stream.keep import Keeper
-from materializer.stream.landing import write_manifest
 from materializer.stream.place import landing_of
 from materializer.stream.source import streamed_sources
 from materializer.stream.wire import reader_of
@@ -38,8 +39,8 @@ def run_stream(
 
     Raises:
         ProjectError, DefinitionError: where the project says too little of its streamed sources.
-        StreamError, InputError: where no broker answers, none of the topics is there, the landing cannot be written, or
-            the extra `kafka` is not installed.
+        StreamError, LandingError, InputError: where no broker answers, none of the topics is there, the landing cannot
+            be written, or the extra `kafka` is not installed.
     """
     try:
         from materializer.stream.consume import Stream
@@ -51,15 +52,14 @@ def run_stream(
     sources = streamed_sources(load_manifest(project))
     landing = landing_of(project, sources, clock)
     readers = {name: reader_of(source, project.folder) for name, source in sources.items()}
-    landing.prepare()
-    with duckdb.connect(config={"threads": 1}) as connection:
+    with closing(landing), duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("set timezone = 'UTC'")
         stream = Stream(connection, landing, readers, settings, f"{namespace}.feature-store", say)
         metrics = Metrics(metrics_port)
-        write_manifest(landing)
-        keeper = Keeper(landing, say)
+        landing.show()
+        keeper = Keeper(landing, say) if isinstance(landing, FileLanding) else None
         listed = ", ".join(f"{source.topic} into {name}" for name, source in sources.items())
-        say(f"Reading {listed}; landing in {landing.folder}.")
+        say(f"Reading {listed}; landing in {landing.place}.")
         try:
             last = measured = time.monotonic()
             for count in stream.batches(most, linger, stop):
@@ -72,6 +72,7 @@ def run_stream(
                     break
         finally:
             stream.close()
-            keeper.close()
+            if keeper is not None:
+                keeper.close()
             metrics.close()
         return stream.counts

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import duckdb
 
-from materializer.stream.landing import KEPT, Landing, sweep, write_manifest
+from materializer.stream.files import KEPT, FileLanding, sweep, write_manifest
 from materializer.stream.merge import merge
 
 # So often readers see something new at most, files are looked at, and old ones are removed; in seconds.
@@ -18,7 +18,7 @@ _MANIFEST, _MERGE, _SWEEP = 1.0, 10.0, 600.0
 class Keeper:
     """A thread that keeps a landing, until it is closed; it leaves a manifest of all that is in."""
 
-    def __init__(self, landing: Landing, say: Callable[[str], None], kept: float = KEPT) -> None:
+    def __init__(self, landing: FileLanding, say: Callable[[str], None], kept: float = KEPT) -> None:
         self._landing, self._say, self._kept = landing, say, kept
         self._seq = -1
         self._end = threading.Event()

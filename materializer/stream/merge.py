@@ -9,7 +9,8 @@ from itertools import groupby
 
 import duckdb
 
-from materializer.stream.landing import Covered, Landing, literal, write_parquet
+from materializer.stream.files import FileLanding, literal, write_parquet
+from materializer.stream.landing import Covered
 from materializer.stream.source import StreamedSource
 
 # So many files of one size become one of the next, so a row is written anew a few times at most.
@@ -20,7 +21,7 @@ SMALL = 256 * 1024
 LARGE = 512 * 1024 * 1024
 
 
-def merge(connection: duckdb.DuckDBPyConnection, landing: Landing, together: int = TOGETHER) -> int:
+def merge(connection: duckdb.DuckDBPyConnection, landing: FileLanding, together: int = TOGETHER) -> int:
     """Merge what is due, and say how many files were made of many.
 
     A merged file covers the offsets of all of them under the greatest of their commits' numbers. From the moment that
@@ -34,7 +35,7 @@ def merge(connection: duckdb.DuckDBPyConnection, landing: Landing, together: int
     return made
 
 
-def _due(landing: Landing, source: StreamedSource, together: int) -> list[list[Covered]]:
+def _due(landing: FileLanding, source: StreamedSource, together: int) -> list[list[Covered]]:
     """Runs of files that lie beside each other in a partition and are of one size."""
     due = []
 
@@ -60,7 +61,7 @@ def _size(count: int, together: int) -> int | None:
 
 
 def _merge(
-    connection: duckdb.DuckDBPyConnection, landing: Landing, source: StreamedSource, files: Sequence[Covered]
+    connection: duckdb.DuckDBPyConnection, landing: FileLanding, source: StreamedSource, files: Sequence[Covered]
 ) -> None:
     merged = files[0]._replace(seq=max(one.seq for one in files), last=files[-1].last)
     folder = landing.folder_of(source)

@@ -1,4 +1,4 @@
-"""Where a project's events land: the folder of the DuckDB file that its profile attaches for the sources."""
+"""Where a project's events land: in tables of PostgreSQL, or in the folder of a file that a DuckDB profile attaches."""
 
 from __future__ import annotations
 
@@ -6,34 +6,55 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from materializer.errors import ProjectError
+from materializer.errors import LandingError, ProjectError
 from materializer.project.settings import Project
-from materializer.stream.landing import MANIFEST, Landing
+from materializer.stream.files import MANIFEST, FileLanding
+from materializer.stream.landing import CannotLand, Landing
 from materializer.stream.source import StreamedSource
 
 
 def landing_of(project: Project, sources: Mapping[str, StreamedSource], clock: Callable[[], datetime]) -> Landing:
-    """The landing of a project's streamed sources.
+    """The landing of a project's streamed sources, made where it is not there yet. It is to be closed.
+
+    Args:
+        clock: tells the moment at which a row lands, the online store's where there is one.
 
     Raises:
-        ProjectError: where the project declares none, its target is no DuckDB, or its profile does not attach the
-            database that they name.
+        ProjectError: where the project declares no such source, its target is neither DuckDB nor PostgreSQL, or its
+            profile does not attach the database that they name.
+        LandingError: where it cannot be written; WarehouseError where PostgreSQL does not answer.
     """
     if not sources:
         raise ProjectError(
             "No source of this project says meta.stream: say it on the table that events are to land in, such as "
             "`config: {meta: {stream: {topic: purchases}}}`."
         )
-    if (kind := project.connection.get("type")) != "duckdb":
-        raise ProjectError(f"Events land for DuckDB targets; target '{project.target}' is {kind}.")
-    folders = {name: _folder(project, source) for name, source in sources.items()}
+    landing: Landing
+    if (kind := project.connection.get("type")) == "postgres":
+        from materializer.stream.postgres import open_landing
+
+        landing = open_landing(project, sources, clock)
+    elif kind == "duckdb":
+        landing = FileLanding(_folder(project, sources), sources, clock)
+    else:
+        raise ProjectError(f"Events land for targets of DuckDB and PostgreSQL; '{project.target}' is {kind}.")
+    try:
+        landing.prepare()
+    except CannotLand as error:
+        landing.close()
+        raise LandingError(f"Events cannot land in {landing.place}: {error}.") from None
+    return landing
+
+
+def _folder(project: Project, sources: Mapping[str, StreamedSource]) -> Path:
+    folders = {name: _folder_of(project, source) for name, source in sources.items()}
     if len(set(folders.values())) > 1:
         said = " and ".join(f"'{name}' in {folder}" for name, folder in folders.items())
         raise ProjectError(f"One landing holds the events of all sources, and these are to land in several: {said}.")
-    return Landing(next(iter(folders.values())), sources, clock)
+    return next(iter(folders.values()))
 
 
-def _folder(project: Project, source: StreamedSource) -> Path:
+def _folder_of(project: Project, source: StreamedSource) -> Path:
     attached = project.connection.get("attach")
     named = {
         str(one.get("alias") or Path(str(one.get("path"))).stem).lower(): str(one.get("path"))

@@ -6,14 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from materializer.errors import InputError
+from materializer.errors import InputError, LandingError
 from materializer.stream.decode import Decoder, Message
-from materializer.stream.landing import PUSHED, Covered, Landing, flush, literal
+from materializer.stream.landing import PUSHED, CannotLand, Covered, Landing
 from materializer.stream.source import StreamedSource
 from materializer.stream.wire import plain
 
@@ -38,7 +37,8 @@ def push(
 
     Raises:
         InputError: naming the first row that is no event of the source, a column that it does not have, or a key that
-            came with other rows; where the landing cannot be written. Nothing has landed then.
+            came with other rows.
+        LandingError: where the landing cannot be written. In either case nothing has landed.
     """
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
@@ -49,7 +49,6 @@ def push(
                 f"{', '.join(source.columns)}."
             )
     texts = [json.dumps(plain(dict(row))).encode() for row in rows]
-    landing.prepare()
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("set timezone = 'UTC'")
         messages = [Message(PUSHED, 0, number, text) for number, text in enumerate(texts)]
@@ -68,43 +67,19 @@ def push(
             after = landing.next_offset(source, PUSHED, 0) or 0
             here = Covered(0, PUSHED, 0, after, after + len(texts) - 1)
             if key is not None:
-                before = _landed_with(connection, landing, source, key)
+                before = landing.pushed_with(connection, source, key)
                 if before == content:
                     return None
                 if before is not None:
                     raise InputError(
                         f"Idempotency key {idempotency_key!r} came with other rows before: a key is of one push."
                     )
-                # Before the rows, and so perhaps without them: they carry the key themselves.
-                _keys(landing, source).mkdir(exist_ok=True)
-                (_keys(landing, source) / key).write_text(f"{here.first} {content}")
-                flush(_keys(landing, source) / key)
+                landing.note_push(source, key, here.first, content)
             connection.execute("update _fs_pushed set _offset = _offset + ?, _fs_push = ?", [after, key])
             return here
 
         try:
             landed = landing.commit(connection, source, "_fs_pushed", covered)
-        except (OSError, duckdb.Error) as error:
-            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
-            raise InputError(f"Events cannot land in {landing.folder}: {why}.") from None
+        except CannotLand as error:
+            raise LandingError(f"Events cannot land in {landing.place}: {error}.") from None
     return Pushed(source.name, len(texts), landed is None)
-
-
-def _keys(landing: Landing, source: StreamedSource) -> Path:
-    """A file a key: where the rows that came with it begin, and what they were."""
-    return landing.folder_of(source) / "keys"
-
-
-def _landed_with(
-    connection: duckdb.DuckDBPyConnection, landing: Landing, source: StreamedSource, key: str
-) -> str | None:
-    """What landed with this key before; None: nothing."""
-    try:
-        first, content = (_keys(landing, source) / key).read_text().split()
-    except (FileNotFoundError, ValueError):
-        return None
-    for one in landing.live(source):
-        if one.topic == PUSHED and one.first <= int(first) <= one.last:
-            rows = f"select _fs_push from read_parquet({literal(landing.file_of(source, one))}) where _offset = {first}"
-            return content if connection.execute(rows).fetchall() == [(key,)] else None
-    return None

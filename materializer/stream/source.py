@@ -24,6 +24,7 @@ class StreamedSource:
     """A table of a dbt source that a topic's events land in.
 
     Attributes:
+        unique_id: the source's, in dbt's manifest.
         name: ``shop.purchases``, the source's name and the table's.
         database, schema, table: how SQL names it; `database` is the alias under which the profile attaches the landing.
         columns: with their types in the warehouse's SQL; what an event does not bring is NULL.
@@ -34,6 +35,7 @@ class StreamedSource:
             of Protobuf's messages.
     """
 
+    unique_id: str
     name: str
     database: str
     schema: str
@@ -127,7 +129,8 @@ def _source(node: Mapping[str, Any], meta: Any) -> StreamedSource:
     if not isinstance(determines, dict):
         raise DefinitionError(f"{where}.determines is a mapping such as {{purchase_id: [user_id]}}.")
     source = StreamedSource(
-        name, node.get("database") or "", node.get("schema") or "main", node.get("identifier") or node["name"],
+        node["unique_id"], name, node.get("database") or "", node.get("schema") or "main",
+        node.get("identifier") or node["name"],
         columns, topic, form, _names(key), meta.get("timestamp"),
         {one: _names(decided) for one, decided in determines.items()}, definition, message,
     )  # fmt: skip

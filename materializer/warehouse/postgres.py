@@ -155,13 +155,13 @@ class PostgresWarehouse:
         try:
             yield
         except (adbc_driver_manager.Error, pa.ArrowException, OSError) as error:  # Arrow wraps what comes half-way
-            raise WarehouseError(f"PostgreSQL refused a query: {_sentence(error)}.") from None
+            raise WarehouseError(f"PostgreSQL refused a query: {sentence(error)}.") from None
 
 
-@contextmanager
-def open_postgres(project: Project) -> Iterator[PostgresWarehouse]:
-    """Open the database of a project's target as dbt-postgres does (its role and search path), for one transaction.
-    Raises WarehouseError where the server does not answer or lets nobody in, or the profile says too little."""
+def connect(project: Project) -> tuple[dbapi.Connection, str]:
+    """A connection to the database of a project's target, as dbt-postgres has it (its role and search path), and what
+    to call it. Raises WarehouseError where the server does not answer or lets nobody in, or the profile says too
+    little."""
     profile = project.connection
     given = {_LIBPQ[key]: value for key, value in profile.items() if key in _LIBPQ and value is not None}
     if missing := [key for key in ("host", "user", "dbname") if not given.get(key)]:
@@ -171,21 +171,35 @@ def open_postgres(project: Project) -> Iterator[PostgresWarehouse]:
         )
     place = f"postgresql://{given['host']}:{given.get('port', 5432)}/{given['dbname']}"
     words = " ".join(f"{key}='{_escaped(value)}'" for key, value in {"connect_timeout": 10, **given}.items())
-    settings = {**_SETTINGS, **({"search_path": profile["search_path"]} if profile.get("search_path") else {})}
     connection = None
     try:
         connection = dbapi.connect(words, autocommit=True)
         with connection.cursor() as cursor:
             if profile.get("role"):
                 cursor.execute(f"set role {quoted(str(profile['role']))}")
-            cursor.execute("begin transaction isolation level repeatable read")
-            for name, value in settings.items():
-                cursor.execute(f"set local {name} = {value if name == 'search_path' else _literal(value)}")
+            if profile.get("search_path"):
+                cursor.execute(f"set search_path = {profile['search_path']}")
     except adbc_driver_manager.Error as error:
         if connection is not None:
             connection.close()
-        raise WarehouseError(f"{place} cannot be opened: {_sentence(error)}.") from None
-    with closing(PostgresWarehouse(connection, place)) as warehouse:
+        raise WarehouseError(f"{place} cannot be opened: {sentence(error)}.") from None
+    return connection, place
+
+
+@contextmanager
+def open_postgres(project: Project) -> Iterator[PostgresWarehouse]:
+    """Open the database of a project's target for one transaction. Raises WarehouseError as `connect`."""
+    connection, place = connect(project)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("begin transaction isolation level repeatable read")
+            for name, value in _SETTINGS.items():
+                cursor.execute(f"set local {name} = {_literal(value)}")
+        warehouse = PostgresWarehouse(connection, place)
+    except adbc_driver_manager.Error as error:
+        connection.close()
+        raise WarehouseError(f"{place} cannot be opened: {sentence(error)}.") from None
+    with closing(warehouse):
         yield warehouse
 
 
@@ -205,7 +219,7 @@ def query_apart(project: Project, sql: str) -> pa.Table:
         return warehouse.query(sql.strip().rstrip(";"))
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
     """The first thing that PostgreSQL says, without the query; its details may hold values."""
     found = _SAID.search(str(error))
     if found:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.support.dbt import PACKAGE, DbtProject, install
@@ -22,3 +24,18 @@ def _compile(folder: Path) -> None:
     project.write({"packages.yml": {"packages": [{"local": str(PACKAGE)}]}})
     install(project)
     project.dbt("compile")
+
+
+def built_example() -> DbtProject:
+    """The example with a small shop's raw data and its feature views built. Do not change it: take a copy."""
+    return DbtProject(once("built-example", _build))
+
+
+def _build(folder: Path) -> None:
+    shutil.copytree(PACKAGE / "dbt_project", folder, ignore=_MADE_BY_RUNS, dirs_exist_ok=True)
+    small = ("--users", "30", "--days", "30")
+    subprocess.run([sys.executable, folder / "shop_data.py", *small], check=True, capture_output=True)
+    project = DbtProject(folder)
+    project.write({"packages.yml": {"packages": [{"local": str(PACKAGE)}]}})
+    install(project)
+    project.dbt("run", "--select", "+tag:feature_view")

@@ -3,6 +3,7 @@ can be killed or frozen half-way, a reader that watches all of it, and the truth
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import graphlib
 import json
@@ -32,9 +33,10 @@ from tests.support.manifests import project_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 NAMESPACE = "faults"
+DUE = datetime.now(timezone.utc) + timedelta(hours=20)
 
 VIEWS: dict[str, dict[str, Any]] = {
-    "readings": {"entities": ["user_id"], "created_timestamp": "created_at"},
+    "readings": {"entities": ["user_id"], "created_timestamp": "created_at", "ahead": "1 day"},
     "visits": {"entities": ["user_id"], "ttl": "30 days"},
     "pairs": {"entities": ["user_id", "item_id"]},
     "kinds": {"entities": ["user_id"]},
@@ -95,16 +97,29 @@ def _moment(micros: int) -> bytes:
 
 
 def online(client: redis.Redis, namespace: str, view: str = "readings") -> dict[bytes, dict[bytes, bytes]]:
-    """The rows of a view that Redis holds, without the name of the run that wrote them."""
+    """The rows of a view that Redis holds, as they are in force now, without the name of the run that wrote them."""
     keys = list(client.scan_iter(match=f"{namespace}:{view}:*", count=10_000, _type="hash"))
     pipeline = client.pipeline(transaction=False)
     for key in keys:
         pipeline.hgetall(key)
     rows = dict(zip(keys, pipeline.execute(), strict=True))
+    seconds, micros = client.time()
+    rows = {key: in_force(row, seconds * 1_000_000 + micros) for key, row in rows.items()}
     for row in rows.values():
         row.pop(b"_fs_writer", None)
         row.pop(b"_fs_expires", None)
-    return rows
+    return {key: row for key, row in rows.items() if b"_fs_event" in row}
+
+
+def in_force(row: dict[bytes, bytes], now: int) -> dict[bytes, bytes]:
+    """The fields of a hash at a moment, by the online format's own words."""
+    row = dict(row)
+    for moment, step in json.loads(row.pop(b"_fs_due", b"[]")):
+        if moment <= now:
+            for name, text in step.items():
+                blob = base64.b64decode(text["base64"]) if isinstance(text, dict) else text
+                row[name.encode()] = blob.encode() if isinstance(blob, str) else blob
+    return {name: value for name, value in row.items() if value is not None}
 
 
 def difference(left: dict[bytes, Any], right: dict[bytes, Any]) -> int:
@@ -120,7 +135,8 @@ class Readings:
     """The view ``readings`` in numbered states: in each another third of the entities has moved on and some are gone.
 
     A row's features agree with each other (``twice`` is ``value * 2 + state``), so that half a row, or one that no run
-    wrote, shows by itself. Going to a lower number is going back to an older state.
+    wrote, shows by itself. Going to a lower number is going back to an older state. Every fifth entity has a row that
+    falls due when no test runs any more: it is sent along, and never shows.
     """
 
     project: DbtProject
@@ -138,12 +154,17 @@ class Readings:
         return f"""
             create or replace table {self.view} as
             with moved as (select range as user_id, if((range + {state}) % 3 = 0, {state}, 0) as moved
-                           from range({self.rows}) where (range * 7 + {state}) % 11 <> 0)
+                           from range({self.rows}) where (range * 7 + {state}) % 11 <> 0),
+            rows_given as (
             select user_id, timestamptz '2024-01-01 00:00:00+00' + to_seconds(moved) as event_timestamp,
                 timestamptz '2024-02-01 00:00:00+00' as created_at,
                 user_id * 1000 + moved as value, (user_id * 1000 + moved) * 2 + moved as twice,
                 '{self.tenant}' as tenant
             from moved
+            )
+            from rows_given union all
+            select * replace (timestamptz '{DUE.isoformat()}' as event_timestamp, -1 as value)
+            from rows_given where user_id % 5 = 0
         """
 
     def wrong(self, user: int, row: list[bytes | None]) -> str | None:

@@ -1,0 +1,183 @@
+"""All models of a graph read at once: their columns with the lineage of each, one hop up, and what in their SQL leaks.
+
+A large graph is read by several processes, a layer of it at a time: a model needs of those above it only which columns
+they have."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from materializer.project.definitions import FeatureView
+from materializer.project.graph import Graph
+from materializer.sql.hops import Hop, hops_of
+from materializer.sql.leakage import Checked, check
+from materializer.sql.reader import Reader
+from materializer.sql.steps import ROWS, Steps
+
+# From how many models on other processes pay for their start.
+MANY = 300
+# How many models a process gets at once.
+_PORTION = 25
+# What of a node is read: the rest of a manifest need not travel to the processes.
+_READ = (
+    "unique_id", "resource_type", "name", "alias", "identifier", "source_name", "package_name", "version",
+    "latest_version", "language", "compiled_code", "relation_name", "schema", "columns", "config", "depends_on",
+    "loaded_at_field", "meta", "original_file_path",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Read:
+    """One node: its columns as they are spelled, the hop of each and of its rows (``*``), why its SQL could not be
+    read, and what leaks in it."""
+
+    columns: Mapping[str, str]
+    hops: Mapping[str, Hop]
+    problem: str | None
+    may_have: str
+    checked: Checked | None = None
+
+
+def read_columns(
+    graph: Graph, views: Mapping[str, FeatureView] | None = None, workers: int | None = None
+) -> dict[str, Read]:
+    """Every node of a graph by its id, in the graph's order.
+
+    Args:
+        graph: whose built columns are known, where the processes cannot ask for them.
+        views: the feature views by id, where what leaks is looked for too.
+        workers: how many processes read; default one for each core, where there are many models.
+    """
+    models = _models(graph)
+    workers = workers or workers_for(graph)
+    with _no_garbage():
+        apart = workers > 1
+        found = _read_apart(graph, models, views, workers) if apart else dict(_read(Reader(graph), models, views))
+        return {one: found[one] for one in models}
+
+
+def workers_for(graph: Graph) -> int:
+    """How many processes read a graph by default."""
+    return (os.cpu_count() or 1) if len(_models(graph)) >= MANY else 1
+
+
+def _models(graph: Graph) -> list[str]:
+    return [one for one, node in graph.nodes.items() if node.get("resource_type") in ("model", "snapshot")]
+
+
+def _read(
+    reader: Reader, unique_ids: Sequence[str], views: Mapping[str, FeatureView] | None
+) -> Iterator[tuple[str, Read]]:
+    steps = Steps(reader)
+    for unique_id in unique_ids:
+        node = reader.node(unique_id)
+        computed = [one.name for one in reader.graph.on_demand(unique_id).values()]
+        names = [*node.columns, *computed, ROWS] if node.scope is not None else computed
+        hops = {node.columns.get(name, name): hop for name, hop in hops_of(steps, unique_id, names)}
+        sql = node.about.get("resource_type") == "model" and node.about.get("language", "sql") == "sql"
+        leaks = views is not None and sql and bool(node.about.get("compiled_code"))
+        checked = check(node, reader.graph, views.get(unique_id)) if leaks else None
+        yield unique_id, Read(node.columns, hops, node.problem, node.may_have, checked)
+
+
+# In processes of their own.
+
+
+def _read_apart(
+    graph: Graph, models: Sequence[str], views: Mapping[str, FeatureView] | None, workers: int
+) -> dict[str, Read]:
+    slim = {one: _slim(node) for one, node in graph.nodes.items()
+            if node.get("resource_type") in ("model", "snapshot", "source", "seed")}  # fmt: skip
+    built = {one: graph.built_columns(node) for one, node in slim.items()}
+    found: dict[str, Read] = {}
+    spawn = multiprocessing.get_context("spawn")  # a fork would inherit the locks of threads that it does not have
+    begin = (slim, graph.exposures, graph.adapter, graph.project, built, views)
+    with ProcessPoolExecutor(workers, spawn, _begin, begin) as pool:
+        for layer in _layers(graph, models):
+            portions = [layer[at : at + _PORTION] for at in range(0, len(layer), _PORTION)]
+            above = [_columns_above(graph, portion, found) for portion in portions]
+            for portion, reads in zip(portions, pool.map(_read_portion, portions, above), strict=True):
+                found |= zip(portion, reads, strict=True)
+    return found
+
+
+def _columns_above(
+    graph: Graph, portion: Sequence[str], found: Mapping[str, Read]
+) -> dict[str, tuple[Mapping[str, str], str, str | None]]:
+    known = {}
+    for unique_id in portion:
+        for parent in (graph.nodes[unique_id].get("depends_on") or {}).get("nodes") or ():
+            if parent in found:
+                read = found[parent]
+                known[parent] = (read.columns, read.may_have, read.problem)
+    return known
+
+
+def _layers(graph: Graph, models: Sequence[str]) -> Iterator[list[str]]:
+    """Models in an order in which each stands behind those that it reads; what is made from itself comes last."""
+    left = dict.fromkeys(models)
+    while left:
+        layer = [
+            one
+            for one in left
+            if not any(up in left for up in (graph.nodes[one].get("depends_on") or {}).get("nodes") or ())
+        ] or list(left)
+        yield layer
+        for one in layer:
+            del left[one]
+
+
+def _slim(node: Mapping[str, Any]) -> dict[str, Any]:
+    windows = "_fs_events" in (node.get("compiled_code") or "")  # a finding in these says where in the model's own file
+    return {key: node[key] for key in (*_READ, *(("raw_code",) if windows else ())) if key in node}
+
+
+_graph: Graph | None = None
+_views: Mapping[str, FeatureView] | None = None
+
+
+def _begin(
+    nodes: Mapping[str, Any],
+    exposures: Mapping[str, Any],
+    adapter: str,
+    project: str,
+    built: Mapping[str, list[str]],
+    views: Mapping[str, FeatureView] | None,
+) -> None:
+    global _graph, _views
+    gc.disable()
+    manifest = {
+        "nodes": nodes, "exposures": exposures, "metadata": {"adapter_type": adapter, "project_name": project},
+    }  # fmt: skip
+    _graph, _views = Graph(manifest, lambda node: built.get(node["unique_id"])), views
+    gc.freeze()
+
+
+def _read_portion(portion: Sequence[str], above: Mapping[str, tuple[Mapping[str, str], str, str | None]]) -> list[Read]:
+    assert _graph is not None
+    reader = Reader(_graph)  # trees of models that were read are let go
+    for unique_id, (columns, may_have, problem) in above.items():
+        reader.know(unique_id, dict(columns), may_have, problem)
+    reads = [read for _, read in _read(reader, portion, _views)]
+    del reader
+    gc.collect()  # trees are circles
+    return reads
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Of millions of new objects in trees none is garbage to look for."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,86 @@
+"""Which views stream, and why the others do not: read from their full-build SQL, which dbt compiles apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from materializer.project.graph import Graph
+from materializer.project.manifest import load_manifest, read_registry
+from materializer.project.revisions import compile_all
+from materializer.project.settings import Project
+from materializer.sql.apart import Mixes, apart
+from materializer.sql.reader import Reader
+from materializer.stream.place import landing_of
+from materializer.stream.source import streamed_sources
+from materializer.warehouse import open_warehouse
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Whether a view streams.
+
+    Attributes:
+        keys: the join keys that it streams by; empty where it does not.
+        sources: those that it streams from, by name, each with what names the entities of a row: SQL over its columns.
+        why: a sentence, where it does not stream.
+        place: the file and line of the expression that mixes entities, and its text.
+        mend: what would mend that.
+        warnings: sentences on what nobody decides.
+    """
+
+    view: str
+    keys: tuple[str, ...] = ()
+    sources: Mapping[str, tuple[tuple[str, ...], ...]] | None = None
+    why: str = ""
+    place: str = ""
+    text: str = ""
+    mend: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+def explain(project: Project) -> list[Explained]:
+    """Every view of a project, in order of names.
+
+    Raises:
+        ProjectError, DefinitionError: where the project cannot be read, dbt is not there, or a source says it wrongly.
+    """
+    manifest = load_manifest(project)
+    registry = read_registry(manifest)
+    landing_of(project, streamed_sources(manifest), lambda: datetime.now(timezone.utc)).close()  # dbt has to find it
+    (compiled,), _ = compile_all(project, [None], open_warehouse)
+    sources = streamed_sources(compiled.manifest)
+    streamed = {source.unique_id: source.determines or {} for source in sources.values()}
+    names = {source.unique_id: source.name for source in sources.values()}
+    reader = Reader(Graph(compiled.manifest))
+    explained = []
+    for view in sorted(registry.all_views(), key=lambda one: one.reference):
+        found = apart(reader, view.unique_id, [entity.name for entity in view.entities], streamed)
+        if found is None:
+            explained.append(Explained(view.reference, why="it reads no streamed source"))
+        elif isinstance(found, Mixes):
+            why = found.why
+            if compiled.errors and not found.node.about.get("compiled_code"):
+                why = f"dbt does not compile it: {compiled.errors[0]}"
+            explained.append(
+                Explained(view.reference, why=why.rstrip("."), place=_place(found), text=found.text, mend=found.mend)
+            )
+        else:
+            filters = {names[unique_id]: ways for unique_id, ways in found.filters.items()}
+            explained.append(Explained(view.reference, found.keys, filters, warnings=found.warnings))
+    return explained
+
+
+def _place(mixes: Mixes) -> str:
+    """The model's file, with the line there that compiled to the one that is meant, where there is one like it."""
+    about: Mapping[str, Any] = mixes.node.about
+    file = str(about.get("original_file_path") or mixes.node.title)
+    if mixes.line is None:
+        return file
+    compiled = str(about.get("compiled_code")).splitlines()[mixes.line - 1].strip()
+    lines = [
+        number for number, line in enumerate(str(about.get("raw_code")).splitlines(), 1) if line.strip() == compiled
+    ]
+    return f"{file}:{lines[0]}" if lines else file
