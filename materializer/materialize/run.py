@@ -71,8 +71,8 @@ class Run:
             plan = self._plan(warehouse, engine, folder)
             try:
                 return self._carry_out(plan, lease)
-            except (WarehouseError, OnlineStoreError):
-                lease.check()  # without it what went wrong is another run's doing: its files, for one, may be gone
+            except WarehouseError:
+                lease.check()  # with the lease its files may be gone: the run that has it now clears up
                 raise
             finally:
                 plan.clean_up()
@@ -168,7 +168,11 @@ class Run:
         only = None if plan.why_full else difference.keys_to_send(plan.pending)
         if plan.snapshot:
             lease.let_run_out()
-            self._write_from_executors(plan, writer, sent, only)
+            try:
+                self._write_from_executors(plan, writer, sent, only)
+            except OnlineStoreError:
+                lease.check()  # where another run has it, executors find that one's mark
+                raise
             return
         encoder = Encoder(self._bounded, plan.current, self._job.namespace, scripts.RUN + self.run_id, sent)
 
