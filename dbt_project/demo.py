@@ -89,7 +89,7 @@ def demo(target: str) -> None:
     if target == "spark":
         print(f"    export SPARK_REMOTE={SPARK_REMOTE}")
     for command in (
-        f"feature-store list --project-dir dbt_project{named}",
+        f"feature-store catalog open --project-dir dbt_project{named}",
         f"feature-store online recommendation -e user_id={user_id},item_id={item_id} --project-dir dbt_project{named}",
         f"feature-store training --service recommendation --project-dir dbt_project{named}"
         ' --spine "select * from bought_after_view limit 5"',

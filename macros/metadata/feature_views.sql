@@ -72,7 +72,8 @@
 
 {#-- Stops with one sentence where `meta.feature_view` is not what a feature view may say; dbt itself checks no meta. --#}
 {% macro _check_feature_view(name, meta, kind='model') %}
-    {%- set known = ['entities', 'timestamp', 'created_timestamp', 'available_after', 'ttl', 'freshness', 'online', 'ahead', 'tags', 'on_demand'] -%}
+    {%- set known = ['entities', 'timestamp', 'created_timestamp', 'available_after', 'ttl', 'freshness', 'online', 'ahead', 'tags',
+        'on_demand'] -%}
     {%- set problem = namespace(text=none) -%}
     {%- if meta is not mapping -%}
         {%- set problem.text = 'is not a mapping: write `feature_view: {entities: [...]}`' -%}

@@ -26,7 +26,9 @@ from (
     select
         *,
         case when {{ keys | join(' is not null and ') }} is not null
-            {%- if created %} and {{ feature_store._names([view.timestamp, created]).replace(', ', ' is not null and ') }} is not null{% endif %} then
+            {%- if created %}
+            and {{ feature_store._names([view.timestamp, created]).replace(', ', ' is not null and ') }} is not null
+            {%- endif %} then
         {{ visible }}
         end as _fs_visible
     from {{ view.relation }}
