@@ -80,6 +80,10 @@ class LandingError(FeatureStoreError):
     """Events cannot land: a disk is full, a folder cannot be written, a server is away. Nothing has landed then."""
 
 
+class StreamError(FeatureStoreError):
+    """No Kafka broker answers, or none of the topics is there."""
+
+
 class LeaseLostError(OnlineStoreError):
     """Another run materializes the view, or this one held it for too long; nothing more is written."""
 

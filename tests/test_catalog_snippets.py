@@ -15,6 +15,7 @@ import pytest
 
 from materializer import FeatureStore
 from materializer.catalog.files import write
+from materializer.online import local as local_redis
 from tests.support.dbt import DbtProject, copy_of
 from tests.support.example import built_example
 from tests.support.serving import serving
@@ -34,6 +35,14 @@ PAGES = {
 }
 LABELS = """select 1 + range % 30 as user_id, 1 + range % 10 as item_id, 25.0::double as amount,
             timestamptz '2026-01-01 00:00:00+00' + interval (range) hour as event_timestamp from range(20)"""
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of this module's own: what is shown names the project's namespace, which others use too."""
+    folder = tmp_path_factory.mktemp("redis")
+    yield local_redis.start(folder)
+    local_redis.stop(folder)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from materializer import DefinitionError, FeatureStore, MaterializationError
-from materializer.materialize import plan
+from materializer.materialize import bounded, plan
 from materializer.materialize.horizon import horizon_of
 from materializer.materialize.plan import ViewResult
 from materializer.online import due, request
@@ -174,6 +174,26 @@ def test_it_waits_for_no_run_and_no_clock_but_that_of_redis(
         seen |= set(answer)
         time.sleep(0.05)
     assert len(seen) == 9
+
+
+def test_an_entity_keeps_all_its_rows_wherever_a_batch_ends(world: World) -> None:
+    """5,000 entities with one to five rows each, read in batches of 2,048 rows: some batch ends within an entity."""
+    world.sql(
+        f"""create or replace table steps as
+        select user_id, timestamptz '{world.start.isoformat()}' + to_seconds(60 * number - 60) as event_timestamp,
+            user_id * 10 + number as value
+        from range(5000) as users (user_id), range(5) as steps (number) where number <= user_id % 5"""
+    )
+    with pytest.MonkeyPatch.context() as small:
+        small.setattr(bounded, "BATCH_ROWS", 2_048)
+        assert world.moved("steps") == (5000, 0)
+    users = range(5000)
+    for number in range(1, 5):
+        world.move(60 * number - 30)
+        read = world.reader.get_online_features(["steps:value"], [{"user_id": user} for user in users]).to_dict()[
+            "value"
+        ]
+        assert read == [user * 10 + min(number, user % 5) for user in users]
 
 
 def test_age_is_judged_by_the_row_in_force(world: World) -> None:

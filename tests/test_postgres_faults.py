@@ -60,9 +60,7 @@ class PostgresReadings(Readings):
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    pytest.importorskip("adbc_driver_postgresql")
-    if postgres.programs() is None:
-        pytest.skip("needs PostgreSQL: apt-get install postgresql")
+    postgres.skip_without("adbc_driver_postgresql")
     from adbc_driver_postgresql import dbapi
 
     with postgres.server() as port:

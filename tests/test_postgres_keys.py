@@ -35,9 +35,9 @@ MORE: dict[str, list[Any]] = {
 
 @pytest.fixture(scope="module")
 def cursor() -> Iterator[Any]:
-    psycopg2 = pytest.importorskip("psycopg2")
-    if postgres.programs() is None:
-        pytest.skip("needs PostgreSQL: apt-get install postgresql")
+    postgres.skip_without("psycopg2")
+    import psycopg2
+
     with postgres.server() as port:
         connection = psycopg2.connect(f"host=127.0.0.1 port={port} user=postgres dbname=postgres")
         connection.autocommit = True

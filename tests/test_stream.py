@@ -510,6 +510,15 @@ def test_a_push_over_http(project: DbtProject, redis_url: str, tmp_path: Path, m
             assert time.monotonic() < until, "readers do not see it"
             time.sleep(0.1)
         assert landed(project, "purchase_id") == [(0,), (1,), (2,)]
+        # Nobody but the server keeps the landing: many small files become one, as beside a stream.
+        for number in range(3, 70):
+            assert push({"rows": [purchase(number)]})[0] == 200
+        live = project.folder / "landing" / "shop.purchases" / "live"
+        until = time.monotonic() + 30
+        while len(list(live.iterdir())) > 10:
+            assert time.monotonic() < until, "small files are not merged"
+            time.sleep(0.2)
+    assert landed(project, "purchase_id") == [(number,) for number in range(70)]
 
 
 # What goes wrong is said, and passes where it can.

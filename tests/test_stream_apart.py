@@ -69,6 +69,8 @@ CASES: dict[str, Case] = {
     "a right join, the key of the right": (f"select v.user_id, p.bought from {P} as p right join {V} as v on p.user_id = v.user_id", ("user_id",)),
     "a full join": (f"select coalesce(p.user_id, v.user_id) as user_id, p.bought, v.seen from {P} as p full join {V} as v on p.user_id = v.user_id", ("user_id",)),
     "a full join, one side's key": (f"select p.user_id, p.bought, v.seen from {P} as p full join {V} as v on p.user_id = v.user_id", None),
+    "a left join, a key in place of what is missing": (f"select coalesce(v.user_id, 0) as user_id, u.age from {U} as u left join {V} as v on u.user_id = v.user_id", None),
+    "a right join, a key in place of what is missing": (f"select coalesce(v.user_id, 0) as user_id, u.age from {V} as v right join {U} as u on u.user_id = v.user_id", None),
     "a join of streams on another column": (f"select p.user_id, v.seen from {P} as p join {V} as v on p.item = v.item", None),
     "a comma join with a filter": (f"select p.user_id, v.seen from {P} as p, {V} as v where p.user_id = v.user_id", ("user_id",)),
     "a left join's condition on the left": (f"select p.purchase_id as user_id, count(v.seen) as n from {P} as p left join {V} as v on p.purchase_id = p.user_id and v.user_id = p.user_id group by p.user_id, p.purchase_id", ("user_id",)),

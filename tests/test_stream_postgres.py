@@ -46,9 +46,7 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    pytest.importorskip("adbc_driver_postgresql")
-    if postgres.programs() is None:
-        pytest.skip("needs PostgreSQL: apt-get install postgresql")
+    postgres.skip_without("adbc_driver_postgresql")
     with postgres.server() as port:
         yield port
 
@@ -177,3 +175,19 @@ def test_pushes_beside_each_other_land_once(project: DbtProject, rows: Any, redi
     ]
     with pytest.raises(InputError, match="came with other rows before"):
         FeatureStore(project.folder, redis_url=redis_url).push("purchases", [purchase(7)], "1")
+
+
+def test_a_push_with_a_value_that_postgresql_does_not_take_lands_nothing(
+    project: DbtProject, rows: Any, redis_url: str
+) -> None:
+    """All rows of a push or none: what would be a dead letter in a topic is an error to who pushes it."""
+    store = FeatureStore(project.folder, redis_url=redis_url)
+    said = (
+        r"^Row 1 of a push to 'shop.purchases' is no event of it: PostgreSQL does not take it: value too long for type "
+        r"character varying\(3\)\.$"
+    )
+    with pytest.raises(InputError, match=said):
+        store.push("purchases", [purchase(0), purchase(1, code="long"), purchase(2)], "a key")
+    assert rows("select count(*) from events.purchases") == [(0,)]
+    assert rows("select count(*) from events.dead_letters") == [(0,)]
+    assert not store.push("purchases", [purchase(0)], "a key").repeated

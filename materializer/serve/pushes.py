@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from materializer.errors import FeatureStoreError
 from materializer.serve.asked import InvalidError
 
 if TYPE_CHECKING:
     from materializer.stream.push import Pushed
 
-# Readers see what has landed after so long at most, in seconds.
-_SHOWN = 1.0
+_log = logging.getLogger("materializer")
 
 
 class PushRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -42,17 +40,17 @@ class Pushes:
     def __init__(self, project_dir: Path, target: str | None, clock: Callable[[], datetime]) -> None:
         from materializer.project.manifest import load_manifest
         from materializer.project.settings import load_project
+        from materializer.stream.keep import kept
         from materializer.stream.place import landing_of
         from materializer.stream.source import streamed_sources
 
         project = load_project(project_dir, target=target)
         self._sources = streamed_sources(load_manifest(project))
-        self._open = lambda: landing_of(project, self._sources, clock)
-        self._open().close()
-        self._waits = threading.Event()
-        self._ends = threading.Event()
-        self._shower = threading.Thread(target=self._show, name="pushes", daemon=True)
-        self._shower.start()
+        self._landing = landing_of(project, self._sources, clock)
+        self._alone = threading.Lock()  # commits come one by one anyway
+        self._keeping = ExitStack()
+        self._keeping.callback(self._landing.close)
+        self._keeping.enter_context(kept(self._landing, _log.warning))
 
     def push(self, source: str, body: bytes, key: str | None) -> Pushed:
         """Land a request's rows. Raises InvalidError for a body of another form; else as `push` does."""
@@ -63,27 +61,9 @@ class Pushes:
             rows = msgspec.json.decode(body, type=PushRequest).rows
         except msgspec.MsgspecError as error:
             raise InvalidError(f'The body is not of the form {{"rows": [{{...}}]}}: {error}.') from None
-        landing = self._open()
-        try:
-            pushed = push(landing, source_named(self._sources, source), rows, key)
-        finally:
-            landing.close()
-        self._waits.set()
-        return pushed
+        with self._alone:
+            return push(self._landing, source_named(self._sources, source), rows, key)
 
     def close(self) -> None:
         """Let readers see the last of it."""
-        self._ends.set()
-        self._waits.set()
-        self._shower.join()
-
-    def _show(self) -> None:
-        while not self._ends.is_set():
-            self._waits.wait()
-            self._waits.clear()
-            with suppress(FeatureStoreError, OSError):  # the next push shows it too
-                landing = self._open()
-                landing.show()
-                landing.close()
-            if not self._ends.is_set():
-                time.sleep(_SHOWN)
+        self._keeping.close()

@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
-from materializer.errors import FeatureStoreError, InputError
+from materializer.errors import InputError, StreamError
 from materializer.stream.decode import Decoder, Message, Reader
 from materializer.stream.landing import CannotLand, Covered, Landing
 from materializer.stream.source import StreamedSource
@@ -36,10 +36,6 @@ _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False
 # A topic and its partition.
 Place = tuple[str, int]
-
-
-class StreamError(FeatureStoreError):
-    """A broker that does not answer, a topic that is not there, or one whose offsets begin anew."""
 
 
 @dataclass

@@ -103,6 +103,7 @@ class FileLanding:
                 if asked is None:
                     return None
                 asked = asked._replace(seq=self.seq() + 1)
+                ((count, dead),) = connection.execute(f"select count(*), count(_fs_reason) from {rows}").fetchall()
                 write_parquet(
                     connection,
                     f"select {columns}, timestamptz '{self.clock().isoformat()}' as _landed_at, "
@@ -111,7 +112,6 @@ class FileLanding:
                 )
                 written.rename(self.file_of(source, asked))
                 self.make_live(source, asked)
-                ((count, dead),) = connection.execute(f"select count(*), count(_fs_reason) from {rows}").fetchall()
         except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
             raise _cannot(error) from None
         finally:
@@ -164,6 +164,14 @@ def _cannot(error: Exception) -> CannotLand:
     return CannotLand(getattr(error, "strerror", None) or str(error).partition("\n")[0])
 
 
+@contextmanager
+def engine(file: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB of the stream's own, in memory or in a file: moments are in UTC, and other cores are left alone."""
+    with duckdb.connect(str(file or ":memory:"), config={"threads": 1}) as connection:
+        connection.execute("set timezone = 'UTC'")
+        yield connection
+
+
 def write_parquet(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
     """Write a query's answer and wait until it is on the disk."""
     connection.execute(f"copy ({query}) to {literal(path)} (format parquet, compression zstd)")
@@ -186,8 +194,7 @@ def _write_manifest(landing: FileLanding) -> int:
         }
     beside = landing.folder / f".{uuid.uuid4().hex}.duckdb"
     try:
-        with duckdb.connect(str(beside), config={"threads": 1}) as connection:
-            connection.execute("set timezone = 'UTC'")
+        with engine(beside) as connection:
             for name, source in landing.sources.items():
                 connection.execute(f"create schema if not exists {quoted(source.schema)}")
                 described = _described(connection, landing, source)
@@ -205,17 +212,17 @@ def sweep(landing: FileLanding, kept: float = KEPT) -> int:
     removed = 0
     oldest = time.time() - kept
     for source in landing.sources.values():
-        with landing.locked():
+        folder = landing.folder_of(source)
+        with landing.locked():  # a name that a killed writer left may be taken again by the next one
             live = {f"{one.name}.parquet" for one in landing.live(source)}
-            entries = [entry for entry in os.scandir(landing.folder_of(source)) if entry.is_file()]
-        with suppress(FileNotFoundError):
-            for entry in os.scandir(landing.folder_of(source) / "keys"):
+            for entry in os.scandir(folder):
+                counts = not entry.is_file() or entry.name in live or entry.name.startswith(".columns-")
+                if not counts and entry.stat().st_mtime < oldest:
+                    Path(entry.path).unlink()
+                    removed += 1
+            for entry in os.scandir(folder / "keys") if (folder / "keys").is_dir() else ():
                 if entry.stat().st_mtime < time.time() - KEYS_KEPT:
-                    Path(entry.path).unlink(missing_ok=True)
-        for entry in entries:
-            if entry.name not in live and not entry.name.startswith(".columns-") and entry.stat().st_mtime < oldest:
-                Path(entry.path).unlink(missing_ok=True)
-                removed += 1
+                    Path(entry.path).unlink()
     return removed
 
 

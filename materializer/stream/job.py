@@ -8,13 +8,11 @@ from contextlib import closing
 from datetime import datetime
 from typing import Any
 
-import duckdb
-
 from materializer.errors import InputError
 from materializer.project.manifest import load_manifest
 from materializer.project.settings import Project
-from materializer.stream.files import FileLanding
-from materializer.stream.keep import Keeper
+from materializer.stream.files import engine
+from materializer.stream.keep import kept
 from materializer.stream.place import landing_of
 from materializer.stream.source import streamed_sources
 from materializer.stream.wire import reader_of
@@ -52,15 +50,12 @@ def run_stream(
     sources = streamed_sources(load_manifest(project))
     landing = landing_of(project, sources, clock)
     readers = {name: reader_of(source, project.folder) for name, source in sources.items()}
-    with closing(landing), duckdb.connect(config={"threads": 1}) as connection:
-        connection.execute("set timezone = 'UTC'")
+    with closing(landing), closing(Metrics(metrics_port)) as metrics, engine() as connection:
         stream = Stream(connection, landing, readers, settings, f"{namespace}.feature-store", say)
-        metrics = Metrics(metrics_port)
         landing.show()
-        keeper = Keeper(landing, say) if isinstance(landing, FileLanding) else None
         listed = ", ".join(f"{source.topic} into {name}" for name, source in sources.items())
         say(f"Reading {listed}; landing in {landing.place}.")
-        try:
+        with kept(landing, say), closing(stream):
             last = measured = time.monotonic()
             for count in stream.batches(most, linger, stop):
                 now = time.monotonic()
@@ -70,9 +65,4 @@ def run_stream(
                     measured = now
                 if until_idle is not None and now - last > until_idle:
                     break
-        finally:
-            stream.close()
-            if keeper is not None:
-                keeper.close()
-            metrics.close()
         return stream.counts

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 
 import duckdb
 
-from materializer.stream.files import KEPT, FileLanding, sweep, write_manifest
+from materializer.stream.files import KEPT, FileLanding, engine, sweep, write_manifest
+from materializer.stream.landing import Landing
 from materializer.stream.merge import merge
 
 # So often readers see something new at most, files are looked at, and old ones are removed; in seconds.
 _MANIFEST, _MERGE, _SWEEP = 1.0, 10.0, 600.0
+
+
+@contextmanager
+def kept(landing: Landing, say: Callable[[str], None]) -> Iterator[None]:
+    """Keep a landing meanwhile, where it is of files; one on PostgreSQL keeps itself."""
+    with closing(Keeper(landing, say)) if isinstance(landing, FileLanding) else nullcontext():
+        yield
 
 
 class Keeper:
@@ -46,8 +55,7 @@ class Keeper:
             self._seq = write_manifest(self._landing)
 
     def _merge(self) -> None:
-        with duckdb.connect(config={"threads": 1}) as connection:
-            connection.execute("set timezone = 'UTC'")
+        with engine() as connection:
             if merge(connection, self._landing):
                 self._seq = write_manifest(self._landing)
 

@@ -47,6 +47,14 @@ class CannotLand(OSError):
     """The landing cannot be written now: a disk is full, a server away. Nothing has landed; it may pass."""
 
 
+class NoEvent(Exception):
+    """The row at `place` of a push has a value that the landing does not take; nothing has landed."""
+
+    def __init__(self, place: int, why: str) -> None:
+        super().__init__(why)
+        self.place = place
+
+
 class Landing(Protocol):
     """The landing of some sources. Several processes may write to it at once.
 
@@ -80,6 +88,7 @@ class Landing(Protocol):
 
         Raises:
             CannotLand: nothing has landed then.
+            NoEvent: for rows of a push, which land whole or not at all; of a topic's they are dead letters.
         """
 
     def pushed_with(self, connection: duckdb.DuckDBPyConnection, source: StreamedSource, key: str) -> str | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from copy import deepcopy
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
 from materializer.errors import InputError
+from materializer.stream.consume import Counts
 
 
 class Metrics:
@@ -22,6 +23,7 @@ class Metrics:
         )
         self._lag = Gauge("feature_store_stream_lag", "Messages that were not read yet.", ["source"], registry=registry)
         self._waited = Counter("feature_store_stream_waits", "Times the landing was waited for.", registry=registry)
+        self._before = Counts()
         self._server = None
         if port is not None:
             try:
@@ -29,12 +31,16 @@ class Metrics:
             except OSError as error:
                 raise InputError(f"Port {port} cannot be had for the metrics: {error.strerror}.") from None
 
-    def show(self, counts: Any, lag: Mapping[str, int]) -> None:
+    def show(self, counts: Counts, lag: Mapping[str, int]) -> None:
         """Take over the stream's counts."""
-        for counter, values in ((self._landed, counts.landed), (self._dead, counts.dead)):
+        for counter, values, before in (
+            (self._landed, counts.landed, self._before.landed),
+            (self._dead, counts.dead, self._before.dead),
+        ):
             for source, value in values.items():
-                counter.labels(source).inc(value - counter.labels(source)._value.get())
-        self._waited.inc(counts.waited - self._waited._value.get())
+                counter.labels(source).inc(value - before[source])
+        self._waited.inc(counts.waited - self._before.waited)
+        self._before = deepcopy(counts)
         for source, value in lag.items():
             self._lag.labels(source).set(value)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from adbc_driver_postgresql import dbapi
 
 from materializer.errors import DefinitionError, WarehouseError
 from materializer.project.settings import Project
-from materializer.stream.landing import CannotLand, Covered, Landed
+from materializer.stream.landing import PUSHED, CannotLand, Covered, Landed, NoEvent
 from materializer.stream.source import StreamedSource
 from materializer.warehouse import quoted
 from materializer.warehouse.postgres import connect, sentence
@@ -103,7 +102,10 @@ class PostgresLanding:
                     raise
                 dead = 0
                 for place in range(table.num_rows):  # a value that PostgreSQL does not take: each alone
-                    dead += self._insert_one(cursor, source, table.slice(place, 1), moment, seq)
+                    refused = self._insert_one(cursor, source, table.slice(place, 1), moment, seq)
+                    if refused and asked.topic == PUSHED:
+                        raise NoEvent(place, refused) from None
+                    dead += refused is not None
             cursor.execute(
                 f"insert into {self._schema}._fs_offsets values ($1, $2, $3) "
                 "on conflict (topic, partition) do update set next = excluded.next",
@@ -131,19 +133,19 @@ class PostgresLanding:
             cursor.execute("rollback to savepoint feature_store_rows")
             raise
 
-    def _insert_one(self, cursor: Any, source: StreamedSource, row: pa.Table, moment: str, seq: int) -> bool:
-        """Whether it is a dead letter."""
+    def _insert_one(self, cursor: Any, source: StreamedSource, row: pa.Table, moment: str, seq: int) -> str | None:
+        """Why it is a dead letter; None for an event."""
         try:
             self._insert(cursor, source, row, moment, seq)
-            return row["_fs_reason"].null_count == 0
+            return row["_fs_reason"][0].as_py()
         except adbc_driver_manager.Error as error:
             if not _of_a_value(error):
                 raise
             empty = {name: pa.nulls(1, row.schema.field(name).type) for name in source.columns}
-            reason = {"_fs_reason": pa.array([f"PostgreSQL does not take it: {sentence(error)}"])}
+            reason = f"PostgreSQL does not take it: {sentence(error)}"
             kept = {name: row[name] for name in row.column_names}
-            self._insert(cursor, source, pa.table(kept | empty | reason), moment, seq)
-            return True
+            self._insert(cursor, source, pa.table(kept | empty | {"_fs_reason": pa.array([reason])}), moment, seq)
+            return reason
 
     def pushed_with(self, connection: duckdb.DuckDBPyConnection, source: StreamedSource, key: str) -> str | None:
         with self._transaction() as cursor:
@@ -178,6 +180,7 @@ class PostgresLanding:
         if self._cursor is not None:
             yield self._cursor
             return
+        whole = False
         try:
             if self._connection is None:
                 self._connection, self.place = connect(self.project)
@@ -185,11 +188,12 @@ class PostgresLanding:
                 self._cursor.execute("begin")
                 yield self._cursor
                 self._cursor.execute("commit")
+            whole = True
         except (adbc_driver_manager.Error, pa.ArrowException, WarehouseError) as error:
             raise CannotLand(str(error) if isinstance(error, WarehouseError) else sentence(error)) from None
         finally:
             self._cursor = None
-            if sys.exc_info()[0] is not None:  # and with the connection the transaction, whatever became of it
+            if not whole:  # and with the connection the transaction, whatever became of it
                 self.close()
 
 

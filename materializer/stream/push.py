@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import duckdb
-
 from materializer.errors import InputError, LandingError
 from materializer.stream.decode import Decoder, Message
-from materializer.stream.landing import PUSHED, CannotLand, Covered, Landing
+from materializer.stream.files import engine
+from materializer.stream.landing import PUSHED, CannotLand, Covered, Landing, NoEvent
 from materializer.stream.source import StreamedSource
 from materializer.stream.wire import plain
 
@@ -49,8 +48,7 @@ def push(
                 f"{', '.join(source.columns)}."
             )
     texts = [json.dumps(plain(dict(row))).encode() for row in rows]
-    with duckdb.connect(config={"threads": 1}) as connection:
-        connection.execute("set timezone = 'UTC'")
+    with engine() as connection:
         messages = [Message(PUSHED, 0, number, text) for number, text in enumerate(texts)]
         Decoder(connection, source).rows(messages, "_fs_pushed")
         bad = connection.execute(
@@ -80,6 +78,8 @@ def push(
 
         try:
             landed = landing.commit(connection, source, "_fs_pushed", covered)
+        except NoEvent as error:
+            raise InputError(f"Row {error.place} of a push to '{source.name}' is no event of it: {error}.") from None
         except CannotLand as error:
             raise LandingError(f"Events cannot land in {landing.place}: {error}.") from None
     return Pushed(source.name, len(texts), landed is None)

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 # Nothing has to survive. And it would spend a minute compiling a model of windows that runs for three seconds (docs/warehouses.md).
 _QUICK = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c jit=off"
 
@@ -20,6 +22,13 @@ def programs() -> Path | None:
     found = shutil.which("initdb")
     folders = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     return next((folder for folder in reversed(folders) if (folder / "initdb").exists()), None)
+
+
+def skip_without(driver: str) -> None:
+    """Skip what needs PostgreSQL and a driver of Python's, where one of them is not installed."""
+    pytest.importorskip(driver)
+    if programs() is None:
+        pytest.skip("needs PostgreSQL: apt-get install postgresql")
 
 
 @contextmanager
