@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=1, help="times that each side is measured, after a warm-up")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, private_redis() as server, cluster() as running:
+    with tempfile.TemporaryDirectory() as folder, private_redis() as server, cluster(redis_url=server.url) as running:
         note(f"making {arguments.rows:,} rows")
         make_table(running.server.session, Path(folder), arguments.rows)
         os.environ["SPARK_REMOTE"] = running.server.url

@@ -311,8 +311,9 @@ class FeatureStore:
                 600 MB, and more by itself where single rows are too large for that.
             ahead: how long before their moment rows are sent at least, ``"30 minutes"``, 0 for never; default what
                 each view declares, or an hour.
-            from_executors: let Spark's executors write the rows to Redis, which they must reach as this machine does;
-                rows do not pass this process then. For a Spark target of dbt's method ``session``.
+            from_executors: let Spark's executors write the rows, to the Redis that ``FEATURE_STORE_REDIS_URL`` of their
+                own environment names; rows do not pass this process then. For a Spark target of dbt's method
+                ``session``.
             progress: called with a view's name, its rows so far and their total.
 
         Returns:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import os
-import re
 import signal
 import time
 from collections.abc import Iterator
@@ -18,8 +17,12 @@ from typing import Any
 
 import duckdb
 import pytest
+import redis
 
+from materializer import MaterializationError
 from materializer.online import lease
+from materializer.online.urls import public_name
+from materializer.warehouse import spark
 from tests.support import spark as servers
 from tests.support.command import assert_one_sentence
 from tests.support.faults import (
@@ -37,13 +40,13 @@ from tests.support.faults import (
     unfinished,
 )
 from tests.support.forked import Process
+from tests.support.spark_cluster import until
 from tests.test_faults import SHORT_LEASE_MS, World, kill_at_random_moments
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]
 
 ROWS = 12_000
-# A server without passwords takes any, with a user's name.
-PASSWORD = "in-no-log-of-anyones"
+USER, PASSWORD = "writer", "in-no-log-of-anyones"
 
 
 @dataclass
@@ -86,26 +89,34 @@ class SparkWorld(World):
 
 
 def with_password(url: str) -> str:
-    return url.replace("redis://", f"redis://default:{PASSWORD}@") + "?socket_timeout=3"
+    return url.replace("redis://", f"redis://{USER}:{PASSWORD}@") + "?socket_timeout=3"
+
+
+def let_in(server: Server) -> None:
+    """Who comes with the password: its file does not say it to a server that is started again."""
+    server.client.acl_setuser(USER, enabled=True, passwords=[f"+{PASSWORD}"], keys=["*"], categories=["+@all"])
 
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What Spark shows in its pages, as the events that it keeps for them."""
+    """Spark's log, and what it shows in its pages, as the events that it keeps for them."""
     return tmp_path_factory.mktemp("events")
 
 
 @pytest.fixture(scope="module")
-def running(logs: Path) -> Iterator[servers.Spark]:
+def running(logs: Path, server: Server) -> Iterator[servers.Spark]:
     if why := servers.missing():
         pytest.skip(why)
     settings = {
         "spark.eventLog.enabled": "true", "spark.eventLog.dir": logs.as_uri(), "spark.eventLog.compress": "false",
         "spark.eventLog.rolling.enabled": "false",
+        # What a killed client left is logged after these, not after seven minutes.
+        "spark.connect.execute.reattachable.senderMaxStreamDuration": "15s",
+        "spark.connect.execute.manager.detachedTimeout": "15s", "spark.connect.execute.manager.maintenanceInterval": "2s",
     }  # fmt: skip
-    with servers.spark(settings, logs / "log") as spark:
-        spark.session.sql("create schema main")
-        yield spark
+    with servers.spark(settings, logs / "log", with_password(server.proxy.url)) as server_of_sparks:
+        server_of_sparks.session.sql("create schema main")
+        yield server_of_sparks
 
 
 @pytest.fixture(params=["one process", "executors"])
@@ -124,6 +135,7 @@ def begun(
     server.proxy.mend()
     server.client.flushall()
     server.whole = True
+    let_in(server)
     monkeypatch.setenv("SPARK_REMOTE", running.url)
     project = new_project(folder)
     # Where rows fall due, as in these, no executor writes.
@@ -157,6 +169,7 @@ def test_redis_killed_half_way_and_started_again(world: SparkWorld) -> None:
     assert_one_sentence(ran.err[ran.err.index("Error: ") :])
     world.server.proxy.mend()
     world.server.start()
+    let_in(world.server)
     with world.watcher():
         world.run()
     world.check()
@@ -165,6 +178,7 @@ def test_redis_killed_half_way_and_started_again(world: SparkWorld) -> None:
 @pytest.mark.parametrize("world", ["executors"], indirect=True)
 def test_executors_of_a_run_that_lost_its_lease_change_nothing_any_more(world: SparkWorld) -> None:
     world.readings.become(2)
+    moving = difference(online(world.client, NAMESPACE), oracle(world.project, NAMESPACE))
     key = f"{NAMESPACE}:_fs_lease:readings"
     process = world.start(lease_ms=3_000)
     world.server.proxy.delay = 0.15  # so that sending takes longer than what it was allowed before
@@ -172,7 +186,7 @@ def test_executors_of_a_run_that_lost_its_lease_change_nothing_any_more(world: S
     ran = ended(process)
     written = online(world.client, NAMESPACE)
     assert ran.code == 1 and "so another run may be writing" in ran.err, ran
-    assert 0 < difference(written, oracle(world.project, NAMESPACE)) < ROWS / 2
+    assert 0 < difference(written, oracle(world.project, NAMESPACE)) < moving  # in the middle
     time.sleep(3)
     assert difference(online(world.client, NAMESPACE), written) == 0
     world.client.delete(key)
@@ -183,31 +197,64 @@ def test_executors_of_a_run_that_lost_its_lease_change_nothing_any_more(world: S
 
 @pytest.mark.parametrize("world", ["executors"], indirect=True)
 def test_a_redis_that_is_another_one_for_the_executors_is_a_sentence(
-    world: SparkWorld, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    world: SparkWorld, redis_url: str, client: redis.Redis
 ) -> None:
-    """As localhost is on a cluster."""
-    from materializer import MaterializationError
-    from materializer.materialize import executors
-
+    """As localhost is on a cluster. Neither server has a row of such a run."""
     world.readings.become(2)
-    sending = executors.Sending
-    monkeypatch.setattr(executors, "Sending", lambda versions, url, *rest: sending(versions, redis_url, *rest))
     before = online(world.client, NAMESPACE)
-    with pytest.raises(MaterializationError, match="as Spark's executors reach it, does not know this run"):
-        world.run()
+    with pytest.raises(MaterializationError) as failed:
+        materialize(world.project, redis_url, from_executors=True)
+    assert failed.value.results[0].error == (
+        f"By FEATURE_STORE_REDIS_URL of Spark's executors: Redis at {public_name(world.server.proxy.url)} does not know this run: "
+        "name the server that this run writes to."
+    )
     assert difference(online(world.client, NAMESPACE), before) == 0
+    assert not online(client, NAMESPACE) and not client.exists(f"{NAMESPACE}:_fs_registry")
+    world.client.acl_setuser(USER, enabled=True, reset_passwords=True, passwords=["+another"])
+    with pytest.raises(MaterializationError) as failed:
+        world.run()
+    said = failed.value.results[0].error
+    assert (
+        said.startswith("By FEATURE_STORE_REDIS_URL of Spark's executors: Redis at")
+        and "refused the user or password" in said
+    )
+    assert difference(online(world.client, NAMESPACE), before) == 0
+    let_in(world.server)
+    assert world.run() > ROWS / 4
+    world.check()
 
 
 @pytest.mark.parametrize("world", ["executors"], indirect=True)
-def test_no_log_of_sparks_has_the_password(world: SparkWorld, logs: Path) -> None:
-    """But for one line, as docs/warehouses.md says: a Connect server's of what a killed client left behind, minutes later."""
-    world.run()
-    abandoned = rb"SparkConnectExecutionManager: Found execution ExecuteInfo\(.*?that was abandoned and expired"
-    written = {path.name: re.sub(abandoned, b"", path.read_bytes(), flags=re.DOTALL) for path in logs.iterdir()}
-    assert len(written) == 2 and all(b"MapInArrow" in content or name == "log" for name, content in written.items())
+def test_neither_plans_nor_logs_of_sparks_have_the_password(
+    world: SparkWorld, logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a run that ended well, and after one that was killed, whose whole request a Connect server logs."""
+    plans = []
+    arriving = spark._arriving
+    monkeypatch.setattr(
+        spark,
+        "_arriving",
+        lambda session, frame: (
+            plans.append(frame._plan.to_proto(session.client).SerializeToString()) or arriving(session, frame)
+        ),
+    )
+    world.readings.become(2)
+    materialize(world.project, with_password(world.server.proxy.url), from_executors=True)
+    assert any(b"materializer.materialize.executors" in plan for plan in plans)
+    log, abandoned = logs / "log", b"that was abandoned and expired"
+    before = log.read_bytes().count(abandoned)
+    world.readings.become(3)
+    process = world.start(lease_ms=SHORT_LEASE_MS)
+    world.after(0.3, process.kill)
+    assert ended(process).code == -signal.SIGKILL and unfinished(world.project, world.client)
+    until(lambda: log.read_bytes().count(abandoned) > before, "the server did not log what a killed client left")
+    written = {path.name: path.read_bytes() for path in logs.iterdir()}
+    assert len(written) == 2 and b"materializer.materialize.executors" in written.pop("log")
+    assert all(b"MapInArrow" in content for content in written.values())
     forms = [PASSWORD.encode(), PASSWORD.encode().hex().encode()]
     forms += [base64.b64encode(b"x" * shift + PASSWORD.encode())[4:-4] for shift in range(3)]
-    assert not [(name, form) for name, content in written.items() for form in forms if form in content]
+    read = [*plans, log.read_bytes(), *written.values()]
+    assert not [form for content in read for form in forms if form in content]
 
 
 @pytest.mark.parametrize("world", ["one process"], indirect=True)

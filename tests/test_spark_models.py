@@ -259,6 +259,21 @@ def test_a_recorded_training_set_is_made_again_with_the_same_bytes(remote: Built
     assert not (tmp_path / "third.parquet").exists()
 
 
+def test_executors_that_name_no_redis_are_one_sentence_before_anything_is_written(
+    remote: Built, redis_url: str, client: redis.Redis
+) -> None:
+    namespace = "spark.unnamed"
+    options = ("--project-dir", str(remote.theirs), "--redis-url", redis_url, "--namespace", namespace)
+    for more in ((), ("--dry-run",)):
+        ran = run("materialize", "scored", "--from-executors", *more, *options)
+        assert (ran.code, ran.err) == (
+            1,
+            "Error: scored: Spark's executors have no FEATURE_STORE_REDIS_URL in their environment: set it there, where Spark's "
+            "workers are started, to the Redis that this run writes to.\n",
+        )
+        assert client.keys(f"{namespace}:*") == []
+
+
 def test_skew_names_what_changed_after_it_was_served(
     remote: Built, redis_url: str, client: redis.Redis, tmp_path: Path
 ) -> None:

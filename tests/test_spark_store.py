@@ -43,13 +43,13 @@ FILES = {
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path, Spark]]:
+def folders(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[tuple[Path, Path, Spark]]:
     """The project built by DuckDB, and by Spark, in a session whose clocks change."""
     if why := servers.missing():
         pytest.skip(why)
     folder = tmp_path_factory.mktemp("store")
     ours = make_project(folder / "on-duckdb", dict(FILES))
-    with servers.spark() as spark:
+    with servers.spark(redis_url=redis_url) as spark:
         rows = kinds.drawn(1, 200, FEATURES)
         with duckdb.connect(str(ours.warehouse)) as connection:
             connection.execute("set timezone = 'UTC'")

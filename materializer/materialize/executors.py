@@ -5,6 +5,9 @@ The rows are kept on the executors while this lasts (a `Snapshot`), each with it
 that whatever Spark does twice (a task again, or two at once) sends the same bytes under the mark of the same run; of a
 copy that the driver did not read nothing is sent. Each write carries the deadline of the driver's lease, as Redis says
 it.
+
+What a function brings to the executors stands in Spark's plans and logs, so it brings no URL of Redis, which may hold a
+password: executors have it from their own environment.
 """
 
 from __future__ import annotations
@@ -29,8 +32,8 @@ from materializer.online.connect import connect, plain_errors
 from materializer.online.keys import marker_key
 from materializer.online.lease import LeaseOfAnother
 from materializer.online.rows import encode_rows
-from materializer.online.topology import node_of, on_every_master
-from materializer.online.urls import public_name
+from materializer.online.topology import OnlineStore, node_of, on_every_master
+from materializer.online.urls import named_url, public_name
 from materializer.online.writer import Writer
 from materializer.project.definitions import FeatureView
 from materializer.warehouse import quoted
@@ -62,6 +65,16 @@ def _check_versions(expected: Mapping[str, str]) -> None:
             raise WarehouseError(
                 f"Spark's executors have {name} {version}, and this machine {expected[name]}: install the same there."
             )
+
+
+def _redis_url() -> str:
+    """Of the executor that this is."""
+    if url := named_url():
+        return url
+    raise OnlineStoreError(
+        "Spark's executors have no FEATURE_STORE_REDIS_URL in their environment: set it there, where Spark's workers "
+        "are started, to the Redis that this run writes to."
+    )
 
 
 # Before the plan: rows and their digests are calculated on the executors, and the driver takes the digests.
@@ -100,6 +113,7 @@ def _digested(
 ) -> Iterator[pa.RecordBatch]:
     """On an executor: the rows, with what is calculated of each, and its place."""
     _check_versions(versions)
+    _redis_url()  # before anything is begun
     copy, done = random.SystemRandom().getrandbits(62), 0
     columns = ", ".join(f"{sql} as {quoted(name)}" for name, sql in calculate.items())
     with tempfile.TemporaryDirectory() as folder, open_in_memory(Path(folder)) as duckdb:
@@ -125,11 +139,9 @@ def sizes(view: FeatureView) -> str:
 
 @dataclass(frozen=True)
 class Sending:
-    """What an executor needs to send rows; `chosen` has a bit for each row of a copy that has any to send. The URL may
-    hold a password."""
+    """What an executor needs to send rows; `chosen` has a bit for each row of a copy that has any to send."""
 
     versions: Mapping[str, str]
-    url: str = field(repr=False)
     namespace: str
     view: FeatureView
     run_id: str
@@ -195,16 +207,10 @@ def send_chosen(
 def _sent(sending: Sending, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """On an executor: send the chosen rows of a partition, and answer for them once the servers have."""
     _check_versions(sending.versions)
-    view, counts = sending.view, {}
-    with plain_errors(sending.url):
-        store = connect(sending.url)
+    view, counts, url = sending.view, {}, _redis_url()
+    store = _store_of_the_run(sending, url)
+    with plain_errors(url):
         lease = LeaseOfAnother(store, sending.namespace, view.reference, sending.run_id)
-        for key in on_every_master(store, marker_key(sending.namespace, view.reference)):
-            if node_of(store, key).get(key) != sending.marker.encode():
-                raise OnlineStoreError(
-                    f"Redis at {public_name(sending.url)}, as Spark's executors reach it, does not know this run: give "
-                    "it by a name that means the same server there as here."
-                )
         with Writer(store, lease) as writer:
             for batch in batches:
                 for copy in batch.column(COPY).unique().to_pylist():
@@ -218,6 +224,21 @@ def _sent(sending: Sending, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Re
         for places in tables:
             answer = places.append_column(_ANSWER, pa.repeat(pa.scalar(kind, pa.int32()), places.num_rows))
             yield from answer.combine_chunks().to_batches()
+
+
+def _store_of_the_run(sending: Sending, url: str) -> OnlineStore:
+    """The Redis of this executor, which is that of the driver."""
+    try:
+        with plain_errors(url):
+            store = connect(url)
+            for key in on_every_master(store, marker_key(sending.namespace, sending.view.reference)):
+                if node_of(store, key).get(key) != sending.marker.encode():
+                    raise OnlineStoreError(
+                        f"Redis at {public_name(url)} does not know this run: name the server that this run writes to."
+                    )
+    except OnlineStoreError as error:
+        raise OnlineStoreError(f"By FEATURE_STORE_REDIS_URL of Spark's executors: {error}") from None
+    return store
 
 
 def _chosen(batch: pa.RecordBatch, copy: int, bits: bytes | None) -> pa.RecordBatch:

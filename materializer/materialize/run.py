@@ -199,7 +199,7 @@ class Run:
             sent.add(remembered(batch, view))
             chosen.add(pa.table(batch.select(list(executors.PLACE))))
         sending = executors.Sending(
-            executors.versions(), self._job.url, self._job.namespace, view, self.run_id, open_(self.run_id),
+            executors.versions(), self._job.namespace, view, self.run_id, open_(self.run_id),
             scripts.RUN + self.run_id, plan.current.expiring, chosen.bits(),
         )  # fmt: skip
         done = 0

@@ -144,21 +144,24 @@ def _type(duckdb: str) -> tuple[str, pa.DataType]:
 
 
 @contextmanager
-def spark(settings: dict[str, str] | None = None, log: Path | None = None) -> Iterator[Spark]:
-    """Spark in one JVM where the settings name no other, and a session on it."""
+def spark(settings: dict[str, str] | None = None, log: Path | None = None, redis_url: str = "") -> Iterator[Spark]:
+    """Spark in one JVM where the settings name no other, and a session on it; `redis_url` is the Redis of what runs in that JVM."""
     from pyspark.sql import SparkSession
+    from pyspark.sql.connect.client.retries import DefaultPolicy
 
-    with server(settings, log) as (url, process):
+    with server(settings, log, redis_url) as (url, process):
         session = SparkSession.builder.remote(url).create()
         session.sql("set spark.sql.session.timeZone = UTC")
         yield Spark(url, session, process)
         if process.poll() is None:
             session.stop()
+        else:  # or the end of Python asks for it for ten minutes
+            session.client.set_retry_policies([DefaultPolicy(max_retries=0)])
 
 
 @contextmanager
 def server(
-    settings: dict[str, str] | None = None, log: Path | None = None
+    settings: dict[str, str] | None = None, log: Path | None = None, redis_url: str = ""
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A Spark Connect server; gives what SPARK_REMOTE is to be, and the process. Its tables lie in a temporary folder, and so does
     its log unless another file is named."""
@@ -176,7 +179,7 @@ def server(
         process = subprocess.Popen(
             [home() / "bin" / "spark-submit", *flags,
              "--class", "org.apache.spark.sql.connect.service.SparkConnectServer", "spark-internal"],
-            cwd=folder, env=environment(), stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            cwd=folder, env=environment(redis_url), stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     try:
         wait_for(port, process, log)
@@ -193,9 +196,10 @@ def home() -> Path:
     return Path(pyspark.__file__).parent
 
 
-def environment() -> dict[str, str]:
+def environment(redis_url: str = "") -> dict[str, str]:
     return os.environ | {
         "SPARK_HOME": str(home()), "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable,
+        "FEATURE_STORE_REDIS_URL": redis_url,
     }  # fmt: skip
 
 
