@@ -4,7 +4,9 @@ then what Python makes of such a project: training sets made again from their re
 from __future__ import annotations
 
 import decimal
+import json
 import random
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -272,6 +275,37 @@ def test_executors_that_name_no_redis_are_one_sentence_before_anything_is_writte
             "workers are started, to the Redis that this run writes to.\n",
         )
         assert client.keys(f"{namespace}:*") == []
+
+
+def test_the_values_of_two_builds_are_compared(remote: Built, tmp_path: Path) -> None:
+    """What was built before, under another name: one user has other values, another is missing. DuckDB tells the same."""
+    before = (
+        "create table {0}.scored_before as select * from {0}.scored where user_id > 2 union all "
+        "select user_id, happened_at, amount, price, 77 as pieces, label from {0}.scored where user_id = 1"
+    )
+    with duckdb.connect(str(remote.ours.warehouse)) as connection:
+        connection.execute("set timezone = 'UTC'")
+        connection.execute(before.format("main"))
+    remote.spark.session.sql(before.format("built"))
+    told = []
+    for folder in (remote.ours.folder, remote.theirs):
+        now = folder / "target" / "manifest.json"
+        content = json.loads(now.read_text())
+        node = content["nodes"]["model.shop.scored"]
+        node["relation_name"] = re.sub(r'scored("?)$', r"scored_before\1", node["relation_name"])
+        (old := tmp_path / "manifest.json").write_text(json.dumps(content))
+        (view,) = [one for one in FeatureStore(folder).diff(old, now, data=True).views if one.view == "scored"]
+        told.append(view.values)
+    assert told[0] == told[1]
+    assert (told[1].entities, told[1].only_old, told[1].only_new) == (4, 0, 1)
+    assert {one.feature: one.differing for one in told[1].features} == {
+        "amount": 0,
+        "price": 0,
+        "pieces": 1,
+        "label": 0,
+    }
+    (pieces,) = (one for one in told[1].features if one.feature == "pieces")
+    assert [one["old_value"] for one in pieces.examples] == ["77"]
 
 
 def test_skew_names_what_changed_after_it_was_served(
