@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +78,12 @@ where known._fs_known is null or now._fs_digest is null
 def keys_to_send(pending: Path) -> str:
     """The join keys of the entities that are new or changed."""
     return f"select * from {_listed(pending)} where _fs_op <> 'gone'"
+
+
+def keys_at(view: FeatureView, places: str, columns: Sequence[str]) -> str:
+    """The join keys, as they are remembered, of the rows of a view at the places in a relation."""
+    on = " and ".join(f"given.{quoted(name)} = places.{quoted(name)}" for name in columns)
+    return f"select {stored_keys(view)} from {view.relation} as given semi join {places} as places on {on}"
 
 
 def keys_gone(view: FeatureView, pending: Path) -> str:
