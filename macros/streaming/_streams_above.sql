@@ -81,3 +81,13 @@
 {% macro redshift___fs_landing(source) %}
     {%- do return(none) -%}
 {% endmacro %}
+
+
+{#-- The same of the rows of a view: those of a table are as they were built. --#}
+{% macro _streams_of(unique_id) %}
+    {%- set streams = feature_store._streams_above(unique_id) -%}
+    {%- if streams.sources and feature_store._is_table(graph.nodes[unique_id]) -%}
+        {%- do streams.update({'direct': false, 'tables': [unique_id]}) -%}
+    {%- endif -%}
+    {%- do return(streams) -%}
+{% endmacro %}

@@ -67,7 +67,7 @@ class Standing:
 def seen_by(macros: MacroRenderer, warehouse: Warehouse, view: FeatureView) -> Seen | None:
     """What the view's rows have seen; None where it reads no stream, or its events do not land. To be asked before the
     rows are read, which may then have seen more, but not less."""
-    streams = macros.ask("_streams_above", view.unique_id)
+    streams = macros.ask("_streams_of", view.unique_id)
     if streams["landing"] is None:
         return None
     known: dict[str, int] = {}
