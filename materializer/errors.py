@@ -26,6 +26,7 @@ class Words:
     full_feature_names: str
     allow_changes: str
     namespace: str
+    from_executors: str
 
     @property
     def the_spine(self) -> str:
@@ -33,8 +34,13 @@ class Words:
         return "The spine" if self.spine == "the spine" else self.spine
 
 
-PYTHON = Words("entity_df", "entity_df", "timestamp=...", "full_feature_names=True", "allow_changes=True", "namespace=")
-COMMAND_LINE = Words("the spine", "--spine", "--timestamp", "--full-feature-names", "--allow-changes", "--namespace")
+PYTHON = Words(
+    "entity_df", "entity_df", "timestamp=...", "full_feature_names=True", "allow_changes=True", "namespace=",
+    "from_executors=True",
+)  # fmt: skip
+COMMAND_LINE = Words(
+    "the spine", "--spine", "--timestamp", "--full-feature-names", "--allow-changes", "--namespace", "--from-executors"
+)
 
 _Error = TypeVar("_Error", bound=FeatureStoreError)
 

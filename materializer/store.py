@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from materializer.errors import InputError, NotFoundError, ProjectError
+from materializer.errors import InputError, NotFoundError, ProjectError, worded
 from materializer.project.definitions import Entity, FeatureService, FeatureView, Registry, entities_of, has_tags
 from materializer.project.locate import project_in_reach
 
@@ -289,6 +289,7 @@ class FeatureStore:
         dry_run: bool = False,
         memory_limit: str | None = None,
         ahead: str | int | None = None,
+        from_executors: bool = False,
         progress: Progress | None = None,
     ) -> list[ViewResult]:
         """Make the online store equal to each view's latest rows, sending only what differs from the last run; with
@@ -310,6 +311,9 @@ class FeatureStore:
                 600 MB, and more by itself where single rows are too large for that.
             ahead: how long before their moment rows are sent at least, ``"30 minutes"``, 0 for never; default what
                 each view declares, or an hour.
+            from_executors: let Spark's executors write the rows, to the Redis that ``FEATURE_STORE_REDIS_URL`` of their
+                own environment names; rows do not pass this process then. For a Spark target of dbt's method
+                ``session``.
             progress: called with a view's name, its rows so far and their total.
 
         Returns:
@@ -340,6 +344,15 @@ class FeatureStore:
                 "A past moment needs a namespace of its own, so that today's readers do not see it: "
                 "pass another with --namespace."
             )
+        kind, method = (self.project.connection.get(name) for name in ("type", "method"))
+        if from_executors and (kind, method) != ("spark", "session"):
+            raise worded(
+                InputError,
+                lambda words: (
+                    f"{words.from_executors} is for a Spark target of dbt's method session, and target "
+                    f"'{self.project.target}' is {' '.join(filter(None, (kind, method)))}: leave it out."
+                ),
+            )
         manifest, registry = self._declared()
         views = chosen_views(self.project, manifest, registry, names, tags, selection)
         if not views and (select or selector):
@@ -348,7 +361,9 @@ class FeatureStore:
             raise NotFoundError("The project declares no online feature view: add config.meta.feature_view to a model.")
         with self._online():
             make_ready(self._client)
-        options = Options(full, allow_shrink, allow_retype, dry_run, moment, memory_bytes, horizon)
+        options = Options(
+            full, allow_shrink, allow_retype, dry_run, moment, memory_bytes, horizon, from_executors
+        )  # fmt: skip
         checksums = Checksums(manifest)
         macros = MacroRenderer(manifest, lambda relation: [])
         job = Job(

@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from materializer.materialize.current import _digests
+from materializer.materialize.current import digests_of
 from materializer.project.definitions import Entity, Feature, FeatureView
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, None, float("nan"), float("inf")]
@@ -20,7 +20,7 @@ def digests(values: list[Any], dtype: pa.DataType) -> set[tuple[int, int]]:
     view = FeatureView("v", (Entity("k", dtype=pa.int64()),), (Feature("x", dtype=dtype),))
     moments = pa.array([0] * len(values), pa.timestamp("us", "UTC"))
     table = pa.table({"k": range(len(values)), "x": pa.array(values, dtype), "event_timestamp": moments})
-    first, second = _digests(view)
+    first, second = digests_of(view)
     with duckdb.connect() as connection:
         connection.register("rows_given", table)
         return set(connection.sql(f"select {first}, {second} from rows_given").fetchall())

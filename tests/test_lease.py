@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import redis
 
-from materializer import FeatureStore, MaterializationError
+from materializer import FeatureStore, LeaseLostError, MaterializationError
 from materializer.online import lease
 from tests.support.dbt import DbtProject, copy_of
 from tests.support.forked import Process
@@ -327,3 +327,36 @@ def test_nobody_reads_half_a_row(before: DbtProject, after: DbtProject, redis_ur
     done.set()
     thread.join()
     assert {(1, 1), (2, 2)} <= seen and seen <= {(1, 1), (2, 2), (None, None)}
+
+
+# In another's name, as Spark's executors write.
+
+
+def test_who_writes_in_anothers_name_asks_for_its_deadline(
+    client: redis.Redis, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "ASKED_EVERY_SECONDS", 0.0)
+    with lease.Lease(client, namespace, "big", "first") as own:
+        theirs = lease.LeaseOfAnother(client, namespace, "big", "first")
+        seconds, microseconds = client.time()
+        now = seconds * 1000 + microseconds // 1000
+        assert now < theirs.deadline() <= own.deadline() + 5 < now + lease.LENGTH_MS
+        with pytest.raises(LeaseLostError, match="another run may be writing"):
+            lease.LeaseOfAnother(client, namespace, "big", "second").deadline()
+    with pytest.raises(LeaseLostError, match="another run may be writing"):
+        theirs.deadline()
+
+
+def test_a_lease_in_whose_name_others_write_runs_out_by_itself(
+    client: redis.Redis, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where its run fails: nobody can tell which of them still writes."""
+    monkeypatch.setattr(lease, "LENGTH_MS", 1_000)
+    with pytest.raises(KeyError), lease.Lease(client, namespace, "big", "first") as own:
+        own.let_run_out()
+        raise KeyError
+    assert 0 < client.pttl(f"{namespace}:_fs_lease:big") <= 1_000
+    started = time.monotonic()
+    with lease.Lease(client, namespace, "big", "second"):
+        assert 0.3 < time.monotonic() - started < 5
+    assert not client.exists(f"{namespace}:_fs_lease:big")

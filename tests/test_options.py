@@ -64,6 +64,16 @@ def test_an_empty_option_of_materialize_writes_nothing_anywhere(project: DbtProj
     assert contents(server.client) == {}
 
 
+def test_to_write_from_executors_is_for_spark_alone(project: DbtProject, server: Server) -> None:
+    server.client.flushall()
+    ran = run("materialize", "--from-executors", "--project-dir", str(project.folder), "--redis-url", server.url)
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == (
+        "Error: --from-executors is for a Spark target of dbt's method session, and target 'dev' is duckdb: leave it out.\n"
+    )
+    assert contents(server.client) == {}
+
+
 @pytest.mark.parametrize("name", ["project_dir", "target", "profiles_dir", "redis_url", "namespace", "repo_path"])
 def test_an_empty_argument_of_a_store_is_refused(project: DbtProject, name: str) -> None:
     arguments: dict[str, Any] = {"project_dir": project.folder, name: ""}

@@ -379,7 +379,8 @@ def test_values_arrive_as_they_are(engines: Engines, expression: str, value: Any
 @pytest.mark.parametrize(
     ("expression", "said"),
     [
-        ("1.5::numeric", "'x' is numeric without digits"), ("array[1.5]", "'x' is numeric without digits"),
+        ("1.5::numeric", "'x' is numeric without digits, which cannot be read: write cast(\"x\" as numeric(38, 9)) in the model"),
+        ("array[1.5]", "'x' is numeric without digits, which cannot be read: write cast(\"x\" as numeric(38, 9)[]) in the model"),
         ("1::numeric(40, 2)", "more than 38 digits"), ("'nan'::numeric(10, 2)", "'x' holds NaN"),
         ("'1'::money", "type money"), ("row(1, 'x')", "type record"), ("point(1, 2)", "type point"), ("int4range(1, 2)", "type int4range"),
         ("array[[1, 2], [3, 4]]", "list of lists"), ("timestamp '294275-01-01'", "past the year 294,246"),

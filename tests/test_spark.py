@@ -54,10 +54,10 @@ def on_duckdb(project: DbtProject, tables: dict[str, tuple[Columns, Rows]], *com
     return project
 
 
-def rows_of(project: DbtProject, model: str) -> Rows:
+def rows_of(project: DbtProject, model: str, schema: str = "main") -> Rows:
     with duckdb.connect(str(project.warehouse), read_only=True) as connection:
         connection.execute("set timezone = 'UTC'")
-        found = connection.execute(f'select * from "{model}"')
+        found = connection.execute(f'select * from {schema}."{model}"')
         names = [column[0] for column in found.description]
         return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 

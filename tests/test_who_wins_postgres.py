@@ -98,7 +98,7 @@ def test_a_build_has_seen_what_was_there_when_it_began(
 
     def later() -> None:
         """As if a while had passed."""
-        ask('update events._fs_shown set "at" = "at" - interval \'1 hour\'')
+        ask('update events._fs_shown set slot = slot - 1000, "at" = "at" - interval \'1 hour\'')
 
     def built() -> dict[str, int]:
         return {model.split(".")[-1]: seq for model, seq in ask("select model, seq from built._fs_built")}
@@ -120,7 +120,7 @@ def test_a_build_has_seen_what_was_there_when_it_began(
     assert built() == {"cleaned": 2, "spent": 2}, "what it is made from was built before"
     project.dbt("run", "--vars", f'{{meanwhile: "{MEANWHILE}"}}')
     assert built() == {"cleaned": 3, "spent": 3}, "what lands while it runs is not counted"
-    ask("delete from events._fs_shown where tens = -1")
+    ask("delete from events._fs_shown where slot = -1")
     ask("update events._fs_landing set seq = 3")
 
     # A stream wrote what is taken back since, so the build has the row that the run before had sent.

@@ -318,6 +318,17 @@ def test_a_view_that_dbt_does_not_store_has_seen_all_that_there_is(world: Stream
     assert (world.fields("lookup", 1)["_fs_seen"], world.online(1, "lookup")) == ("2", (15, 0))
 
 
+def test_a_table_has_seen_what_it_had_when_it_was_built_whatever_its_parents_have_by_now(world: Streamed) -> None:
+    world.land(1, amount=10)
+    world.build()
+    world.take()
+    world.land(1, amount=5)
+    world.stream(user_id=1)
+    world.build("cleaned")  # as `dbt run -s cleaned`
+    assert world.run().rows_written == 0
+    assert world.online(1) == (15, 0)
+
+
 def test_what_is_published_says_what_was_seen_and_by_which_definition(world: Streamed) -> None:
     world.land(1)
     world.build()

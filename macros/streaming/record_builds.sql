@@ -25,8 +25,11 @@
         {%- do known.update({unique_id: 0 if flags.EMPTY else numbers | min}) -%}
         {%- do rows.append('(' ~ feature_store._text(unique_id) ~ ', ' ~ known[unique_id] ~ ', current_timestamp)') -%}
     {%- endfor -%}
+    {#- dbt makes the schemas of the models that it builds; who may not make one need not, where it is there. -#}
+    {%- set there = adapter.check_schema_exists(target.database, target.schema) -%}
     {%- do return(
-        'create table if not exists ' ~ table ~ ' (model varchar primary key, seq bigint not null, "at" timestamp with time zone not null);\n'
+        ('' if there else 'create schema if not exists ' ~ table.rpartition('.')[0] ~ ';\n')
+        ~ 'create table if not exists ' ~ table ~ ' (model varchar primary key, seq bigint not null, "at" timestamp with time zone not null);\n'
         ~ 'insert into ' ~ table ~ ' values\n    ' ~ rows | join(',\n    ') ~ '\n'
         ~ 'on conflict (model) do update set seq = excluded.seq, "at" = excluded."at"'
     ) -%}

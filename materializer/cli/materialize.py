@@ -54,6 +54,7 @@ class _LikeDbt(click.Command):
 @click.option(
     "--ahead", metavar="DURATION", help="Send rows this long before they fall due; 0: never. Default: 1 hour."
 )
+@click.option("--from-executors", is_flag=True, help="On Spark: let its executors write, not this machine.")
 @store_options
 @output_option
 @click.pass_context
@@ -72,6 +73,7 @@ def materialize(
     allow_retype: bool,
     memory_limit: str | None,
     ahead: str | None,
+    from_executors: bool,
     output: str,
     **where: Any,
 ) -> None:
@@ -94,7 +96,7 @@ def materialize(
             results = store.materialize(
                 feature_views=views, full=full, tags=tags, select=select, exclude=exclude, selector=selector,
                 state=state, allow_shrink=allow_shrink, allow_retype=allow_retype, as_of=as_of, dry_run=dry_run,
-                memory_limit=memory_limit, ahead=ahead, progress=progress,
+                memory_limit=memory_limit, ahead=ahead, from_executors=from_executors, progress=progress,
             )  # fmt: skip
         except MaterializationError as error:
             results, failure = error.results, error

@@ -16,6 +16,8 @@ from materializer.warehouse.arrow import is_list
 from materializer.warehouse.join_keys import UUID
 
 DIGESTS = ("_fs_digest", "_fs_digest_2")
+# SQL for the two of a row.
+Digests = tuple[str, str]
 # What the macro `_rows_ahead` adds to the columns: since when a row is in force, whether its entity has several.
 VISIBLE, MOVING = "_fs_visible", "_fs_moving"
 
@@ -34,6 +36,8 @@ class Current:
     now: datetime
     expiring: bool = True
     horizon: Horizon | None = None
+    # Of each row of `sql`: `DIGESTS` where they are columns of it already; None for what `digests_of` calculates.
+    digests: Digests | None = None
 
     def without(self, condition: str) -> Current:
         """The same without the rows for which a condition is true: while one of them is in force there is no row."""
@@ -59,7 +63,7 @@ class Current:
         """One row an entity: its join keys as they are remembered, the event time of the row in force (microseconds),
         digests of all that belongs online of it (NULL where that is too old to be kept), whether it moves."""
         view, event = self.view, micros(self.view.timestamp)
-        first, second = _digests(view)
+        first, second = self._row_digests
         if self.horizon is None:
             return (
                 f"select {stored_keys(view)}, {event} as _fs_event,\n"
@@ -90,11 +94,12 @@ from moving"""
     def rows(self, only: str | None) -> str:
         """The whole rows of entities that do not move, each with what is to be remembered of it: `sent_keys` and
         `DIGESTS` of these values. `only` names entities, by join keys as they are remembered; None where it is all."""
-        first, second = _digests(self.view)
+        first, second = self._row_digests
         texts = "".join(f"{sql} as {column}, " for column, sql in self._texts().items())
         conditions = [*([f"not {MOVING}"] if self.horizon else []), *self._kept_where(micros(self.view.timestamp))]
+        whole = f"current_rows.* exclude ({', '.join(DIGESTS)})" if self.digests == DIGESTS else "current_rows.*"
         return (
-            f"select current_rows.*, {texts}{first} as {DIGESTS[0]}, {second} as {DIGESTS[1]}\n"
+            f"select {whole}, {texts}{first} as {DIGESTS[0]}, {second} as {DIGESTS[1]}\n"
             f"from ({self.sql}) as current_rows{self._only(only)}"
             + (f"\nwhere {' and '.join(conditions)}" if conditions else "")
         )
@@ -103,7 +108,7 @@ from moving"""
         """The same of entities that move: for each the row in force, where there is one, and those that follow, in
         order. `_fs_from` is since when each is in force (microseconds), `_fs_leads` marks the first of an entity."""
         keys, event = _keys(self.view, "current_rows."), micros(self.view.timestamp)
-        one, two = self._step_digests(*_digests(self.view))
+        one, two = self._step_digests(*self._row_digests)
         texts = "".join(f"{sql} as {column}, " for column, sql in self._texts().items())
         now = _moment(self.now)
         return f"""select * exclude (_fs_next, _fs_before, _fs_last, _fs_there),
@@ -120,6 +125,10 @@ from (
 ) as current_rows
 where {" and ".join(["_fs_there", f"(_fs_next is null or _fs_next > {now})", *self._kept_where("_fs_last")])}
 order by {keys}, _fs_from"""
+
+    @property
+    def _row_digests(self) -> Digests:
+        return self.digests or digests_of(self.view)
 
     def _texts(self) -> dict[str, str]:
         columns = zip(self.view.entities, sent_keys(self.view).values(), strict=True)
@@ -187,7 +196,7 @@ def stored(entity: Entity, prefix: str = "") -> str:
     return f"cast({column} as varchar)" if text else column
 
 
-def _digests(view: FeatureView) -> tuple[str, str]:
+def digests_of(view: FeatureView) -> Digests:
     """Two 64-bit hashes of a row, over its columns in two orders.
 
     DuckDB hashes 0.0 and -0.0 alike, so signs count (but not of NaN, which is one); NULL and an empty list, so lengths

@@ -83,6 +83,12 @@ def keys_to_send(pending: Path) -> str:
     return f"select * from {_listed(pending)} where _fs_op not in ('gone', 'unsure')"
 
 
+def keys_at(view: FeatureView, places: str, columns: Sequence[str]) -> str:
+    """The join keys, as they are remembered, of the rows of a view at the places in a relation."""
+    on = " and ".join(f"given.{quoted(name)} = places.{quoted(name)}" for name in columns)
+    return f"select {stored_keys(view)} from {view.relation} as given semi join {places} as places on {on}"
+
+
 def keys_gone(view: FeatureView, pending: Path) -> str:
     """The join keys of rows that are no more."""
     return f"select {_keys(view)} from {file_sql(pending)} where _fs_op in ('gone', 'unsure')"

@@ -10,15 +10,14 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from materializer.errors import WarehouseError
 from materializer.materialize.bounded import Bounded
 from materializer.materialize.current import DIGESTS, Current, sent_keys
 from materializer.materialize.memory import SentRows
 from materializer.online.rows import Rows, encode_rows, encode_steps
 from materializer.online.served_log import epoch_micros
 from materializer.project.definitions import FeatureView
-from materializer.warehouse.arrow import plain_type, to_plain
-from materializer.warehouse.join_keys import UUID
+from materializer.warehouse.arrow import to_plain
+from materializer.warehouse.typed import check_types
 
 # Encoding takes a few times a batch's own size: wide rows go in smaller ones.
 BATCH_BYTES = 32 * 1024 * 1024
@@ -42,11 +41,9 @@ class Encoder:
         """The entities that have one row, with their join keys; `only` those that this SQL names, None for all."""
         view, current = self._current.view, self._current
         for whole in self._bounded.stream(current.rows(only)):
-            _check_types(whole.schema, view)
+            check_types(whole.schema, view)
             known = self._remember(whole)
-            rows_a_piece = max(1, BATCH_BYTES * whole.num_rows // max(whole.nbytes, 1))
-            for start in range(0, whole.num_rows, rows_a_piece):
-                piece = whole.slice(start, rows_a_piece)
+            for start, piece in pieces(whole):
                 rows = encode_rows(piece, view, self._namespace, self._writer, current.expiring, **self._version)
                 yield rows, known.slice(start, len(rows))
 
@@ -54,7 +51,7 @@ class Encoder:
         """The same of those that move."""
         view, current = self._current.view, self._current
         for whole, firsts in _whole_entities(self._bounded.stream(current.steps(only))):
-            _check_types(whole.schema, view)
+            check_types(whole.schema, view)
             known = self._remember(whole.take(firsts))
             moments = whole["_fs_from"].to_pylist()
             entities_a_piece = max(1, BATCH_BYTES * len(firsts) // max(whole.nbytes, 1))
@@ -73,10 +70,22 @@ class Encoder:
     def _remember(self, rows: pa.RecordBatch | pa.Table) -> pa.Table:
         """The join keys of rows. A view may give other rows by now than when they were compared: what is sent is what
         is remembered."""
-        columns = {**sent_keys(self._current.view), **{name: name for name in DIGESTS}}
-        known = pa.table({name: to_plain(rows.column(column)) for name, column in columns.items()})
+        known = remembered(rows, self._current.view)
         self._sent.add(known)
         return known.select(list(self._current.view.join_keys))
+
+
+def remembered(rows: pa.RecordBatch | pa.Table, view: FeatureView) -> pa.Table:
+    """What is to be remembered of rows that `Current.rows` or `Current.steps` gave: their join keys and digests."""
+    columns = {**sent_keys(view), **{name: name for name in DIGESTS}}
+    return pa.table({name: to_plain(rows.column(column)) for name, column in columns.items()})
+
+
+def pieces(batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The rows of a batch, `BATCH_BYTES` at a time, each with where it starts."""
+    rows = max(1, BATCH_BYTES * batch.num_rows // max(batch.nbytes, 1))
+    for start in range(0, batch.num_rows, rows):
+        yield start, batch.slice(start, rows)
 
 
 def _whole_entities(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.Table, list[int]]]:
@@ -110,16 +119,3 @@ def prefetched(items: Iterator[Item], most: int) -> Generator[Item, None, None]:
     finally:
         pool.shutdown(cancel_futures=True)
         items.close()
-
-
-def _check_types(schema: pa.Schema, view: FeatureView) -> None:
-    """Stop with a WarehouseError where rows are not of the types that the view had when they were compared."""
-    for part in view.schema:
-        found = plain_type(schema.field(part.name).type)
-        # A UUID is one as a join key, and arrives as its text.
-        expected = pa.string() if part.dtype == UUID else part.dtype
-        if not found.equals(expected):
-            raise WarehouseError(
-                f"Column '{part.name}' of feature view '{view.reference}' was {part.dtype} and became {found} while it "
-                "was read: run it again when what builds it is done."
-            )

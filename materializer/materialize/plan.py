@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -35,6 +36,9 @@ from materializer.project.storage import Remote
 from materializer.warehouse import Warehouse
 from materializer.warehouse.typed import with_columns
 
+if TYPE_CHECKING:
+    from materializer.warehouse.spark import Snapshot
+
 # Removing more than half of a view of more entities than this is taken for a mistake upstream.
 SHRINK_FROM = 1_000
 # Called with a view, the rows of it that are done so far, and how many there will be.
@@ -53,6 +57,7 @@ class Options:
     memory_limit: int | None = None
     # How far ahead of their moment rows are sent, zero for not at all; None leaves it to each view.
     ahead: timedelta | None = None
+    from_executors: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,15 +107,17 @@ class ViewResult:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the run `run_id` will do to a view: `current` are its rows that belong online, the file `pending` lists the
-    changes. `new`, `changed` and `gone` are to be moved, `moving` of them with rows that follow; of the `unsure` there
-    is no row, but a stream may have written one. `aged` were too old to be kept, and `gone_aged` of those that are
-    gone; `newest` is the newest event that came into force, in microseconds. When the rows were read the newest created
-    time of the view was `newest_load`; what falls due by `sent_until` is among them."""
+    """What the run `run_id` will do to a view: `current` are its rows that belong online, in `snapshot` if they lie
+    anywhere else than in the engine's DuckDB; the file `pending` lists the changes. `new`, `changed` and `gone` are to
+    be moved, `moving` of them with rows that follow; of the `unsure` there is no row, but a stream may have written
+    one. `aged` were too old to be kept, and `gone_aged` of those that are gone; `newest` is the newest event that came
+    into force, in microseconds. When the rows were read the newest created time of the view was `newest_load`; what
+    falls due by `sent_until` is among them."""
 
     run_id: str
     view: FeatureView
     current: Current
+    snapshot: Snapshot | None
     pending: Path
     folder: ViewMemory | None
     remembered: Memory | None
@@ -245,9 +252,12 @@ def make_plan(
     sql = macros.render("_rows_ahead", view.reference, **span) if horizon else (
         macros.render("latest", view.reference, as_of=moment)
     )  # fmt: skip
-    view, sql = engine.rows(warehouse, view, sql, steps=horizon is not None)
-    current = Current(view, sql, now, options.as_of is None, horizon)
-    unstorable = find_unstorable(engine.duckdb, view, current.belonging)
+    steps = horizon is not None
+    # What follows a row is worked out here: where any falls due, the rows go the ordinary way.
+    found = engine.latest(warehouse, view, sql, steps, from_executors=options.from_executors and not steps)
+    view = found.view
+    current = Current(view, found.rows, now, options.as_of is None, horizon, found.digests)
+    unstorable = find_unstorable(engine.duckdb, view, current.belonging, found.unstorable)
     if unstorable.rows:
         current = current.without(unstorable.condition)
     remembered = folder.load() if folder else None
@@ -284,8 +294,8 @@ def make_plan(
     (count,) = engine.duckdb.query(difference.counts(pending)).to_pylist()
     count["newest"] = max((one for one in (count["newest"], newest) if one is not None), default=None)
     plan = Plan(
-        run_id, view, current, pending, folder, None if why_full else remembered, known, fingerprint, why_full, policy,
-        published, tuple(markers), read_from, now, _newest_load(unseen["newest_load"]),
+        run_id, view, current, found.snapshot, pending, folder, None if why_full else remembered, known, fingerprint,
+        why_full, policy, published, tuple(markers), read_from, now, _newest_load(unseen["newest_load"]),
         sent_until, unstorable, streams, unseen["null_keys"][0].as_py(), before - count["changed"] - count["gone"],
         **count,
     )  # fmt: skip

@@ -15,9 +15,9 @@ from typing import Any
 import pyarrow as pa
 
 from materializer.errors import OnlineStoreError, WarehouseError
-from materializer.materialize import difference, log, memory
+from materializer.materialize import difference, executors, log, memory
 from materializer.materialize.bounded import Bounded
-from materializer.materialize.encoded import Encoder, prefetched
+from materializer.materialize.encoded import Encoder, prefetched, remembered
 from materializer.materialize.engine import Engine, beside
 from materializer.materialize.memory import Memory, SentRows, ViewMemory
 from materializer.materialize.plan import SHRINK_FROM, Job, Plan, ViewResult, make_plan
@@ -138,7 +138,7 @@ class Run:
                 self._start(plan, writer)
                 # Nobody but the run under this lease writes such rows: where there is none now, none is left later.
                 leftovers = plan.why_full and any(self._other_rows(""))
-                self._write(plan, writer, sent)
+                self._write(plan, lease, writer, sent)
                 if leftovers:
                     deleted = self._remove_others(plan, writer, sent.rows)
                 elif (plan.gone or plan.unsure) and not plan.why_full:
@@ -165,15 +165,23 @@ class Run:
         for key in plan.markers:
             writer.call(scripts.SET_VALUE, key, open_(self.run_id))
 
-    def _write(self, plan: Plan, writer: Writer, sent: SentRows) -> None:
+    def _write(self, plan: Plan, lease: Lease, writer: Writer, sent: SentRows) -> None:
         total, done = plan.new + plan.changed, 0
         if not total:
+            return
+        # A full run removes what it does not send: it takes all that there is by now, whatever was compared.
+        only = None if plan.why_full else difference.keys_to_send(plan.pending)
+        if plan.snapshot:
+            lease.let_run_out()
+            try:
+                self._write_from_executors(plan, writer, sent, only)
+            except OnlineStoreError:
+                lease.check()  # where another run has it, executors find that one's mark
+                raise
             return
         encoder = Encoder(
             self._bounded, plan.current, self._job.namespace, self._mark, sent, plan.streams.number, plan.streams.over
         )
-        # A full run removes what it does not send: it takes all that there is by now, whatever was compared.
-        only = None if plan.why_full else difference.keys_to_send(plan.pending)
 
         def encoded() -> Iterator[tuple[Rows, pa.Table]]:
             if plan.why_full or total > plan.moving:
@@ -192,6 +200,33 @@ class Run:
     @property
     def _mark(self) -> str:
         return scripts.RUN + self.run_id
+
+    def _write_from_executors(self, plan: Plan, writer: Writer, sent: SentRows, only: str | None) -> None:
+        """As `_write`; of the rows there are only keys, moments, digests and places in the DuckDB here."""
+        view, total, engine = plan.view, plan.new + plan.changed, self._engine
+        sizes = engine.query(executors.sizes(view)).to_pylist()
+        chosen = executors.Chosen({row[executors.COPY]: row["size"] for row in sizes})
+        for batch in self._bounded.stream(plan.current.rows(only)):
+            sent.add(remembered(batch, view))
+            chosen.add(pa.table(batch.select(list(executors.PLACE))))
+        sending = executors.Sending(
+            executors.versions(), self._job.namespace, view, self.run_id, open_(self.run_id),
+            self._mark, plan.current.expiring, chosen.bits(),
+        )  # fmt: skip
+        done = 0
+
+        def progress(rows: int) -> None:
+            nonlocal done
+            done += rows
+            if self._job.progress:
+                self._job.progress(view.reference, done, total)
+
+        def keys_at(places: pa.Table) -> pa.Table:
+            name = f"_fs_places_{uuid.uuid4().hex}"
+            engine.spine(name, places)
+            return engine.query(difference.keys_at(view, name, list(executors.PLACE)))
+
+        executors.send_chosen(plan.snapshot, sending, chosen, writer, keys_at, progress)
 
     def _remove(self, plan: Plan, writer: Writer) -> int:
         deleted = 0

@@ -29,10 +29,13 @@ class Unstorable:
     condition: str = "false"
 
 
-def find_unstorable(warehouse: Warehouse, view: FeatureView, rows: str) -> Unstorable:
+# By the name of a column that can hold such values: SQL that is true where it does, and what that is.
+Conditions = dict[str, tuple[str, str]]
+
+
+def find_unstorable(warehouse: Warehouse, view: FeatureView, rows: str, conditions: Conditions) -> Unstorable:
     """Those of `rows` (SQL: what of the view belongs online). The view itself is looked through first, by the columns
     that can hold such values alone."""
-    conditions = _conditions(view)
     if not conditions:
         return Unstorable()
     held = [f"coalesce(bool_or({sql}), false) as c{place}" for place, (sql, _) in enumerate(conditions.values())]
@@ -56,8 +59,7 @@ def find_unstorable(warehouse: Warehouse, view: FeatureView, rows: str) -> Unsto
     return Unstorable(total, sentence if total else "", condition)
 
 
-def _conditions(view: FeatureView) -> dict[str, tuple[str, str]]:
-    """SQL that is true where a column holds such a value, and what that is, by the column's name."""
+def conditions_of(view: FeatureView) -> Conditions:
     found = {}
     # A join key is only ever text online, so its digits are no matter.
     keys = [entity for entity in view.entities if not pa.types.is_decimal(entity.dtype)]

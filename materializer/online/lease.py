@@ -16,6 +16,8 @@ from materializer.online.topology import Cluster, OnlineStore, node_of
 LENGTH_MS = 10_000
 # Writes stop this long before the lease ends, for the time that clocks within one server may differ.
 MARGIN_MS = 500
+# How old an answer of the server may be by which another process writes under a lease.
+ASKED_EVERY_SECONDS = 1.0
 # A killed run's lease ends by itself: the next one waits for that rather than fail.
 PATIENCE_SECONDS = 15.0
 
@@ -45,6 +47,7 @@ class Lease:
         self._deadline = 0
         self._ends = threading.Event()
         self._lost = False
+        self._runs_out = False
         self._thread = threading.Thread(target=self._renew, name=f"lease-{view}", daemon=True)
 
     def deadline(self) -> int:
@@ -60,6 +63,11 @@ class Lease:
         if not self._client.eval(scripts.RENEW_LEASE, 1, self._key, self._run_id, LENGTH_MS)[0]:
             self._lost = True
         self.deadline()
+
+    def let_run_out(self) -> None:
+        """At the end do not release it: others write in its name (`LeaseOfAnother`), and one that nobody hears of any
+        more may go on until the lease has ended by itself."""
+        self._runs_out = True
 
     def __enter__(self) -> Lease:
         give_up = time.monotonic() + PATIENCE_SECONDS
@@ -79,6 +87,8 @@ class Lease:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self._ends.set()
         self._thread.join()
+        if self._runs_out:
+            return
         try:
             self._client.eval(scripts.RELEASE_LEASE, 1, self._key, self._run_id)
         except redis.RedisError:
@@ -101,3 +111,28 @@ class Lease:
                 self._lost = True
                 return
             self._deadline = deadline - MARGIN_MS
+
+
+class LeaseOfAnother:
+    """The lease that another process holds and renews, for what is written in its name: what it allows is asked of the
+    server. Raises LeaseLostError from `deadline`, once the run `run_id` has the lease no more."""
+
+    def __init__(self, store: OnlineStore, namespace: str, view: str, run_id: str) -> None:
+        self._store = store
+        self._view = view
+        self._key = lease_key(namespace, view)
+        self._run_id = run_id
+        self._deadline = 0
+        self._asked = -ASKED_EVERY_SECONDS
+
+    def deadline(self) -> int:
+        """As `Lease.deadline`."""
+        now = time.monotonic()
+        if now - self._asked >= ASKED_EVERY_SECONDS:
+            ends = node_of(self._store, self._key).eval(scripts.LEASE_ENDS, 1, self._key, self._run_id)
+            if not ends:
+                raise LeaseLostError(
+                    f"The lease on view '{self._view}' has ended, so another run may be writing: nothing more is sent."
+                )
+            self._asked, self._deadline = now, ends - MARGIN_MS
+        return self._deadline

@@ -44,6 +44,15 @@ return {1, now + ARGV[2]}
 """
 )
 
+# KEYS: the lease. ARGV: run id. Gives the ms until which that run has it, 0 where it has it no more.
+LEASE_ENDS = (
+    _CLOCK
+    + """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return now + redis.call('PTTL', KEYS[1])
+"""
+)
+
 RELEASE_LEASE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0

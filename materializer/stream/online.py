@@ -119,6 +119,10 @@ class Online:
         self._replica, self._views, self._manifest, self._say = replica, views, manifest, say
         self._open_warehouse, self._tables = open_warehouse, tables
         self._copied: float | None = None
+        # From which commit on entities were computed since the tables were copied, by view; and those from which on it
+        # has to be done again, as the tables changed under it.
+        self._computed_from: dict[str, int] = {}
+        self._again_from: dict[str, int] = {}
         self._servers: list[str] = []
         self._charges: dict[str, _Charge] = {}
         self._asked = 0.0
@@ -246,7 +250,10 @@ class Online:
     def _look_back(self, one: Streamed, charge: _Charge, now: datetime) -> None:
         """Have all entities computed anew that the last run may not have right."""
         published = published_view(self._client, self._namespace, one.view.reference)
-        charge.since = (published and published.seen) or 0
+        name = one.view.reference
+        seen = (published and published.seen) or 0
+        charge.since = min(seen, self._again_from.pop(name, seen))
+        self._computed_from[name] = min(charge.since, self._computed_from.get(name, charge.since))
         charge.backlog, charge.done = charge.evaluation.backlog(charge.since), 0
         charge.until = self._until(one, now)
 
@@ -267,6 +274,9 @@ class Online:
             self._say(f"What is not streamed stays as it was: {error}")
             return False
         again, self._copied = self._copied is not None, changed
+        for name, seq in self._computed_from.items():
+            self._again_from[name] = min(seq, self._again_from.get(name, seq))
+        self._computed_from.clear()
         return again
 
     # The rows.
@@ -278,6 +288,8 @@ class Online:
     def _bring(self, one: Streamed, charge: _Charge, seq: int) -> None:
         """What has landed since."""
         if seq > charge.seq:
+            name = one.view.reference
+            self._computed_from[name] = min(charge.seq, self._computed_from.get(name, charge.seq))
             total = charge.evaluation.touched(charge.seq)
             for first in range(0, total, TOGETHER):
                 charge.evaluation.ask(first, TOGETHER)

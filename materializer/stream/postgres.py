@@ -24,7 +24,7 @@ _ROWS = {
     "_topic": "text not null", "_partition": "integer not null", "_offset": "bigint not null",
     "_landed_at": "timestamptz not null", "_seq": "bigint not null",
 }  # fmt: skip
-# How far each topic was read, the number of the last commit, since when each was there to be read (of each ten seconds
+# How far each topic was read, the number of the last commit, since when each was there to be read (of each four seconds
 # the last), what is no event, and the keys of pushes.
 _OWN = """
     create table if not exists {schema}._fs_landing (seq bigint not null);
@@ -33,7 +33,7 @@ _OWN = """
         topic text, partition integer, next bigint not null, primary key (topic, partition)
     );
     create table if not exists {schema}._fs_shown (
-        tens bigint primary key, seq bigint not null, "at" timestamptz not null
+        slot bigint primary key, seq bigint not null, "at" timestamptz not null
     );
     create table if not exists {schema}._fs_pushes (
         source text, key text, content text not null, at timestamptz not null, primary key (source, key)
@@ -44,16 +44,17 @@ _OWN = """
     )
 """
 # Said by a transaction that began when the commits before it had ended: so whoever began to read later saw these. For
-# builds that know when they began, which last no longer than a week.
+# builds, which know when they began and last no longer than a week. They look back five seconds further, to what is not
+# replaced any more: so no build has seen less than the one before.
 _SHOWN = (
     """
     insert into {schema}._fs_shown
-    select floor(extract(epoch from clock_timestamp()) / 10), seq, clock_timestamp() from {schema}._fs_landing
-    on conflict (tens) do update set seq = excluded.seq, "at" = excluded."at" where _fs_shown.seq < excluded.seq
+    select floor(extract(epoch from clock_timestamp()) / 4), seq, clock_timestamp() from {schema}._fs_landing
+    on conflict (slot) do update set seq = excluded.seq, "at" = excluded."at" where _fs_shown.seq < excluded.seq
     """,
     """
-    delete from {schema}._fs_shown where tens < floor(extract(epoch from clock_timestamp()) / 10) - 7 * 8640
-    and tens < (select max(tens) from {schema}._fs_shown)
+    delete from {schema}._fs_shown where slot < floor(extract(epoch from clock_timestamp()) / 4) - 7 * 21600
+    and slot < (select max(slot) from {schema}._fs_shown)
     """,
 )
 

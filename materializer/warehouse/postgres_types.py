@@ -162,7 +162,8 @@ def _plain(
         else:
             size = _digits(int((field.metadata or {}).get(b"POSTGRESQL:typmod", b"-1")))
         if size is None:
-            remedy = "cast it in the model, to numeric(38, 9), bigint or double precision say"
+            wanted = f"numeric(38, 9){'[]' if is_list(field.type) else ''}"
+            remedy = f"write cast({quoted(field.name)} as {wanted}) in the model, or a cast to double precision"
             raise _unreadable(field.name, "is numeric without digits", remedy, of)
         precision, scale = size if size[1] >= 0 else (size[0] - size[1], 0)
         if max(precision, scale) > _MOST_DIGITS:

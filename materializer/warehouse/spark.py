@@ -7,20 +7,28 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
 
+from materializer import errors
 from materializer.errors import WarehouseError
 from materializer.project.relation import Column, Relation
 from materializer.project.settings import Project
 from materializer.warehouse.adapter import open_adapter
 from materializer.warehouse.arrow import signed, to_plain
+
+# What executors do with the rows of a partition.
+OnExecutor = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+# What functions on executors raised comes as text, with a traceback before it.
+_OURS = re.compile(r"^materializer\.errors\.(\w+): (.+)$", re.MULTILINE)
+_MISSING = re.compile(r"^ModuleNotFoundError: No module named '(\w+)", re.MULTILINE)
 
 
 class SparkWarehouse:
@@ -61,6 +69,19 @@ class SparkWarehouse:
             for batches in _arriving(self._session, frame):
                 yield from batches.to_batches(max_chunksize=batch_rows)
 
+    def snapshot(self, sql: str, function: OnExecutor, added: Mapping[str, pa.DataType]) -> Snapshot:
+        """Keep the answer of a query on the executors, each partition of it as `function` gives it there: the same rows
+        with the columns `added` behind theirs. Both have what `function` imports installed."""
+        from pyspark.sql.pandas.types import from_arrow_type
+        from pyspark.sql.types import StructType
+
+        with _refusals("Spark cannot keep rows on its executors"):
+            frame = self._session.sql(sql)
+            schema = StructType(list(frame.schema.fields))
+            for name, dtype in added.items():
+                schema.add(name, from_arrow_type(dtype))
+            return Snapshot(self._session, frame.mapInArrow(function, schema).localCheckpoint())
+
     def spine(self, name: str, table: pa.Table) -> Relation:
         table = pa.table({column: to_plain(table.column(column)) for column in table.column_names})
         table = table.cast(pa.schema([field.with_type(signed(field.type)) for field in table.schema]))
@@ -72,6 +93,30 @@ class SparkWarehouse:
         columns = [f"cast({_quoted(column)} as timestamp_ntz) as {_quoted(column)}" if column in naive
                    else _quoted(column) for column in table.column_names]  # fmt: skip
         return Relation(f"(select {', '.join(columns)} from {name}) as {name}") if naive else Relation(name)
+
+
+class Snapshot:
+    """Rows that lie on the executors: the same ones however often they are read, or an error where they are lost."""
+
+    def __init__(self, session: Any, frame: Any) -> None:
+        self._session = session
+        self._frame = frame
+
+    def stream(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Some of their columns."""
+        with _refusals():
+            for table in _arriving(self._session, self._frame.select(*map(_quoted, columns))):
+                yield from table.to_batches()
+
+    def mapped(self, function: OnExecutor, answer: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
+        """What `function` gives, on the executors, for the rows of each partition: columns `answer`. What it raises of
+        this package's errors is raised here."""
+        from pyspark.sql.pandas.types import from_arrow_schema
+
+        with _refusals("Spark's executors stopped"):
+            frame = self._frame.mapInArrow(function, from_arrow_schema(pa.schema(answer)))
+            for table in _arriving(self._session, frame):
+                yield from table.to_batches()
 
 
 def open_spark(project: Project) -> AbstractContextManager[Any]:
@@ -99,6 +144,11 @@ def _session_of(project: Project) -> Iterator[SparkWarehouse]:
             builder = builder.config(name, value)
         # A session a call: another thread's has its own zone and its own temporary views, under the same names.
         session = builder.remote(remote).create() if remote else builder.getOrCreate().newSession()
+        if remote:
+            from pyspark.sql.connect.client.retries import DefaultPolicy
+
+            # Its own way would be to ask a server that died again for ten minutes.
+            session.client.set_retry_policies([DefaultPolicy(max_retries=6, max_backoff=5_000)])
         session.conf.set("spark.sql.session.timeZone", "UTC")
     try:
         yield SparkWarehouse(session, remote.partition(";")[0] if remote else "a session of its own")
@@ -141,5 +191,13 @@ def _refusals(what: str = "Spark refused a query") -> Iterator[None]:
     try:
         yield
     except PySparkException as error:
+        if ours := _OURS.findall(str(error)):
+            kind, said = ours[-1]
+            raise getattr(errors, kind, WarehouseError)(said.strip()) from None
+        if missing := _MISSING.search(str(error)):
+            raise WarehouseError(
+                f"Spark's executors have no Python module '{missing[1]}': install dbt-feature-store[spark] there as it "
+                "is here, and name that Python with PYSPARK_PYTHON."
+            ) from None
         said = (str(error.getMessage() or error).strip().splitlines() or ["no reason was given"])[0].rstrip(". ")
         raise WarehouseError(f"{what}: {said}.") from None

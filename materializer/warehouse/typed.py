@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from materializer.errors import DefinitionError, FeatureStoreError, NotFoundError
+from materializer.errors import DefinitionError, FeatureStoreError, NotFoundError, WarehouseError
 from materializer.project.definitions import Entity, Feature, FeatureService, FeatureView, Registry, split_reference
 from materializer.project.on_demand import check_names
 from materializer.project.relation import Relation
@@ -84,6 +84,19 @@ def with_columns(view: FeatureView, warehouse: Warehouse, schema: pa.Schema | No
     check_names(typed)
     where = f"Feature view '{view.reference}': on-demand feature"
     return replace(typed, on_demand=_typed_on_demand(typed.on_demand, {view.reference: typed}, where))
+
+
+def check_types(schema: pa.Schema, view: FeatureView) -> None:
+    """Stop with a WarehouseError where rows are not of the types that the view had when it was looked at."""
+    for part in view.schema:
+        found = plain_type(schema.field(part.name).type)
+        # A UUID is one as a join key, and arrives as its text.
+        expected = pa.string() if part.dtype == UUID else part.dtype
+        if not found.equals(expected):
+            raise WarehouseError(
+                f"Column '{part.name}' of feature view '{view.reference}' was {part.dtype} and became {found} while it "
+                "was read: run it again when what builds it is done."
+            )
 
 
 def typed_service(service: FeatureService, views: Mapping[str, FeatureView]) -> FeatureService:

@@ -21,6 +21,7 @@ import pyarrow as pa
 import yaml
 
 from tests.support.dbt import DbtFailed, make_project
+from tests.support.manifests import manifest, project_of, write_models
 
 Row = dict[str, Any]
 # What Spark calls the types of DuckDB, and what Arrow does.
@@ -66,6 +67,7 @@ class Spark:
 
     url: str
     session: Any
+    process: subprocess.Popen[bytes]
 
     def create(self, table: str, columns: Mapping[str, tuple[str, str]], rows: Sequence[Row]) -> None:
         """A table of the schema `public`, anew; types are those of DuckDB."""
@@ -112,6 +114,20 @@ class Spark:
         return self.session.sql(f"select * from {schema}.{model}").toArrow().to_pylist()
 
 
+def hand_made(folder: Path, views: dict[str, dict[str, Any]]) -> Path:
+    """A project as if dbt had read it, whose views are tables of the schema `main` that somebody else makes; gives its folder."""
+    project_of(folder, views)
+    content = manifest(dict.fromkeys(views, "select 1 as user_id"), views)
+    content["metadata"]["adapter_type"] = "spark"
+    for node in content["nodes"].values():
+        node["relation_name"] = f"main.{node['name']}"
+    write_models(folder, content)
+    (folder / "profiles.yml").write_text(
+        "shop: {target: dev, outputs: {dev: {type: spark, method: session, host: NA, schema: main}}}\n"
+    )
+    return folder
+
+
 def type_of(duckdb: str) -> str:
     """What Spark calls a type of DuckDB."""
     return _type(duckdb)[0]
@@ -128,20 +144,27 @@ def _type(duckdb: str) -> tuple[str, pa.DataType]:
 
 
 @contextmanager
-def spark(settings: dict[str, str] | None = None) -> Iterator[Spark]:
-    """Spark in one JVM where the settings name no other, and a session on it."""
+def spark(settings: dict[str, str] | None = None, log: Path | None = None, redis_url: str = "") -> Iterator[Spark]:
+    """Spark in one JVM where the settings name no other, and a session on it; `redis_url` is the Redis of what runs in that JVM."""
     from pyspark.sql import SparkSession
+    from pyspark.sql.connect.client.retries import DefaultPolicy
 
-    with server(settings) as url:
+    with server(settings, log, redis_url) as (url, process):
         session = SparkSession.builder.remote(url).create()
         session.sql("set spark.sql.session.timeZone = UTC")
-        yield Spark(url, session)
-        session.stop()
+        yield Spark(url, session, process)
+        if process.poll() is None:
+            session.stop()
+        else:  # or the end of Python asks for it for ten minutes
+            session.client.set_retry_policies([DefaultPolicy(max_retries=0)])
 
 
 @contextmanager
-def server(settings: dict[str, str] | None = None) -> Iterator[str]:
-    """A Spark Connect server; gives what SPARK_REMOTE is to be. Its tables lie in a temporary folder."""
+def server(
+    settings: dict[str, str] | None = None, log: Path | None = None, redis_url: str = ""
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A Spark Connect server; gives what SPARK_REMOTE is to be, and the process. Its tables lie in a temporary folder, and so does
+    its log unless another file is named."""
     folder = Path(tempfile.mkdtemp(prefix="spark-"))
     port = free_port()
     given = _SETTINGS | {
@@ -151,15 +174,16 @@ def server(settings: dict[str, str] | None = None) -> Iterator[str]:
     }
     given |= settings or {}
     flags = [flag for name, value in given.items() for flag in ("--conf", f"{name}={value}")]
-    with (folder / "log").open("wb") as log:
+    log = log or folder / "log"
+    with log.open("wb") as output:
         process = subprocess.Popen(
             [home() / "bin" / "spark-submit", *flags,
              "--class", "org.apache.spark.sql.connect.service.SparkConnectServer", "spark-internal"],
-            cwd=folder, env=environment(), stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            cwd=folder, env=environment(redis_url), stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     try:
-        wait_for(port, process, folder / "log")
-        yield f"sc://127.0.0.1:{port}"
+        wait_for(port, process, log)
+        yield f"sc://127.0.0.1:{port}", process
     finally:
         end(process)
         shutil.rmtree(folder, ignore_errors=True)
@@ -172,9 +196,10 @@ def home() -> Path:
     return Path(pyspark.__file__).parent
 
 
-def environment() -> dict[str, str]:
+def environment(redis_url: str = "") -> dict[str, str]:
     return os.environ | {
         "SPARK_HOME": str(home()), "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable,
+        "FEATURE_STORE_REDIS_URL": redis_url,
     }  # fmt: skip
 
 

@@ -60,12 +60,12 @@ class Cluster:
 class Worker:
     """A worker, and the executors that it starts, in a process group of their own."""
 
-    def __init__(self, folder: Path, master: str) -> None:
+    def __init__(self, folder: Path, master: str, redis_url: str = "") -> None:
         self.folder = folder
         (folder / "local").mkdir(parents=True)
         self._process = _started(
             folder / "log", "worker.Worker", "--host", "127.0.0.1", "--port", "0", "--webui-port", "0",
-            "--cores", "1", "--memory", "1g", "--work-dir", str(folder / "work"), master,
+            "--cores", "1", "--memory", "1g", "--work-dir", str(folder / "work"), master, redis_url=redis_url,
         )  # fmt: skip
 
     def finished_tasks(self) -> int:
@@ -84,7 +84,8 @@ class Worker:
 
 
 @contextmanager
-def cluster(workers: int = 2) -> Iterator[Cluster]:
+def cluster(workers: int = 2, redis_url: str = "") -> Iterator[Cluster]:
+    """Its executors have the Redis of their workers."""
     folder = Path(tempfile.mkdtemp(prefix="spark-cluster-"))
     port = spark.free_port()
     url = f"spark://127.0.0.1:{port}"
@@ -98,7 +99,7 @@ def cluster(workers: int = 2) -> Iterator[Cluster]:
         spark.wait_for(port, master, folder / "master.log")
         members: list[Worker] = []
         stack.callback(lambda: [worker.stop() for worker in members])
-        members += [Worker(folder / f"worker-{number}", url) for number in range(workers)]
+        members += [Worker(folder / f"worker-{number}", url, redis_url) for number in range(workers)]
         # The connection is a session of the Connect server, whose work the executors do.
         running = stack.enter_context(spark.spark({"spark.master": url} | _APPLICATION))
         found = Cluster(folder, url, running, members)
@@ -115,10 +116,10 @@ def until(holds: Callable[[], Any], otherwise: str, seconds: int = 120) -> None:
     raise AssertionError(f"{otherwise}, after {seconds} s")
 
 
-def _started(log: Path, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+def _started(log: Path, name: str, *arguments: str, redis_url: str = "") -> subprocess.Popen[bytes]:
     with log.open("wb") as output:
         return subprocess.Popen(
             [spark.home() / "bin" / "spark-class", f"org.apache.spark.deploy.{name}", *arguments],
-            cwd=log.parent, env=spark.environment() | _DAEMONS | {"SPARK_LOCAL_DIRS": str(log.parent / "local")},
+            cwd=log.parent, env=spark.environment(redis_url) | _DAEMONS | {"SPARK_LOCAL_DIRS": str(log.parent / "local")},
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip

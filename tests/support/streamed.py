@@ -111,20 +111,17 @@ class Streamed:
         with duckdb.connect(str(self.project.warehouse)) as connection:
             connection.execute("set TimeZone = 'UTC'")
             connection.execute(f"attach '{self.landing}' as landing (read_only)")
-            for name in models or MODELS:
+            connection.execute(
+                'create table if not exists _fs_built (model varchar primary key, seq bigint, "at" timestamptz)'
+            )
+            for name in models or ("cleaned", *MODELS):
+                sql = "from {source}" if name == "cleaned" else MODELS[name]
                 kind = "view" if name == "lookup" else "table"
-                sql = MODELS[name].format(source="landing.main.purchases", tier=self.tier if tier is None else tier)
+                sql = sql.format(source="landing.main.purchases", tier=self.tier if tier is None else tier)
                 connection.execute(f"create or replace {kind} {name} as {sql}")
                 if recorded and kind == "table":
-                    connection.execute(
-                        'create table if not exists _fs_built (model varchar primary key, seq bigint, "at" timestamptz)'
-                    )
-                    built = [f"model.shop.{one}" for one in (name, "cleaned")]
-                    for model in built:
-                        connection.execute(
-                            "insert into _fs_built values (?, ?, now()) on conflict do update set seq = excluded.seq",
-                            [model, self.seq],
-                        )
+                    record = [f"model.shop.{name}", self.seq]
+                    connection.execute("insert or replace into _fs_built values (?, ?, now())", record)
 
     def run(self, view: str = "spent", **options: Any) -> ViewResult:
         (result,) = self.store.materialize([view], **options)
