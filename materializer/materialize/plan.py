@@ -233,6 +233,7 @@ def make_plan(
         _check_types(view, published.view)
     macros = job.macros.over(warehouse.columns)
     seen = seen_by(macros, warehouse, view)
+    record = read_record(job.client, job.namespace, view.reference)
     now = server_time(job.client, job.namespace)
     moment = macro_moment(options.as_of or now)
     horizon = _horizon(view, options, now)
@@ -244,7 +245,7 @@ def make_plan(
         # Once a view had such rows its readers ask for them, until a run sends all rows anew.
         marked = published is not None and published.view.due and not options.full
         coming, later = (unseen[name][0].as_py() > 0 for name in ("coming", "due"))
-        due = later or marked
+        due = later or marked or record is not None  # a stream writes such rows too
         if not (later or (marked and coming)):
             horizon = None  # so each entity has one row, its latest: that is found in less time
     view = replace(view, due=due)
@@ -263,7 +264,6 @@ def make_plan(
     remembered = folder.load() if folder else None
     markers = on_every_master(job.client, marker_key(job.namespace, view.reference))
     policy = eviction(job.client, view)
-    record = read_record(job.client, job.namespace, view.reference)
     streams = standing(seen, record, published, job.checksum(view) if job.checksum else "")
     why_full = (
         streams.epoch or _asked_for(options, policy) or why_not(job.client, view, remembered, markers)

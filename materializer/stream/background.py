@@ -30,7 +30,7 @@ from materializer.warehouse import open_warehouse
 # One process keeps the views of a namespace; when it is gone another takes over after so long, in ms.
 _TERM = 6_000
 # How long nothing new is waited for, and how long after what went wrong; in seconds.
-_PATIENCE, _PAUSE = 0.25, 2.0
+_PATIENCE, _PAUSE, _LONG_PAUSE = 0.25, 2.0, 10.0
 
 
 class Background:
@@ -81,9 +81,12 @@ class Background:
 
     def _keep(self) -> None:
         while not self._end.is_set():
+            pause = _PAUSE
             try:
                 self._client = self._store()
-                compiled = _written(self._project)
+                with open_warehouse(self._project):
+                    pass  # before dbt compiles, which takes a while
+                pause, compiled = _LONG_PAUSE, _written(self._project)
                 decided = decide(self._project)
                 if not (views := streamed_views(decided)):
                     self._say("No view of this project streams: `feature-store stream --explain` says why.")
@@ -94,7 +97,9 @@ class Background:
                 self._tell(f"Views are not kept online: {error}")
             except redis.RedisError as error:
                 self._tell(f"Views are not kept online while Redis does not take them: {error}")
-            self._end.wait(_PAUSE)
+            except Exception as error:  # of this program: events land on, and it is tried again
+                self._tell(f"Views are not kept online, by a fault of this program ({type(error).__name__}: {error})")
+            self._end.wait(pause)
 
     def _keep_these(self, decided: Decided, views: list[Streamed], compiled: float) -> None:
         """Keep views until the end, or until dbt has others."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from materializer.materialize.current import Current, micros, stored
 from materializer.materialize.horizon import Horizon
-from materializer.materialize.unstorable import find_unstorable
+from materializer.materialize.unstorable import conditions_of, find_unstorable
 from materializer.online.served_log import epoch_micros
 from materializer.project.definitions import FeatureView
 from materializer.project.duration import macro_moment
@@ -117,7 +117,7 @@ class Evaluation:
         else:
             sql = self._latest.replace(_UNTIL, macro_moment(now))
         current = Current(self.view, sql, now, True, horizon)
-        unstorable = find_unstorable(self._warehouse, self.view, current.belonging)
+        unstorable = find_unstorable(self._warehouse, self.view, current.belonging, conditions_of(self.view))
         return current.without(unstorable.condition) if unstorable.rows else current
 
     def missing(self, sent: pa.Table | None) -> pa.Table:
