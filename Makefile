@@ -1,5 +1,6 @@
 # make demo    the whole way on an example shop: raw data, dbt build, materialize, online and training features; with
 #              TARGET=postgres on a private PostgreSQL, with TARGET=spark on a private Spark (needs Java 17)
+# make stream-demo   features that follow their events: a private broker, a producer, the stream, a reader
 # make test    lint, then the whole test suite; what runs on Spark, too, once make test-spark has installed that
 # make test-spark   the tests that run on Spark (needs Java 17)
 # make diff    what changed in the example's features since SINCE (a git revision; default the commit before)
@@ -15,10 +16,11 @@ PIP := $(BIN)/python $(INSTALL) --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-spark feast lint format diff stop clean
+.PHONY: help demo stream-demo test test-spark feast lint format diff stop clean
 
 help:
 	@echo "make demo     run the example: raw data, dbt build, materialize, then features online and for training"
+	@echo "make stream-demo  events, and features that follow them within a second: broker, producer, stream, reader"
 	@echo "make stop     stop the private Redis that the demo started; its data stays in dbt_project/.redis/"
 	@echo "make test     lint, then the whole test suite"
 	@echo "make test-spark  the tests that run on Spark: a few minutes, and 700 MB to install once; needs Java 17"
@@ -31,6 +33,9 @@ help:
 TARGET ?= dev
 demo: $(VENV)/.demo$(if $(filter-out dev,$(TARGET)),-$(TARGET))
 	@$(BIN)/python dbt_project/demo.py --target $(TARGET)
+
+stream-demo: $(VENV)/.demo-stream-demo
+	@$(BIN)/python dbt_project/stream_demo.py
 
 SINCE ?= HEAD~1
 
@@ -85,7 +90,7 @@ $(VENV)/.demo-%: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV), with what the tests need (a minute or so, once) ..."
 	@$(PIP) --editable '.[dev]'
-	@touch $@ $(VENV)/.demo $(VENV)/.demo-postgres
+	@touch $@ $(VENV)/.demo $(VENV)/.demo-postgres $(VENV)/.demo-stream-demo
 
 $(VENV)/.spark: pyproject.toml constraints.txt | $(VENV)/.dev
 	@echo "Installing Spark into $(VENV) (700 MB, a minute or two, once) ..."

@@ -73,6 +73,10 @@ EXAMPLES = {
     "latest": """
 {{ feature_store.latest('user_purchases') }}
 """,
+    "record_builds": """
+on-run-end:
+  - "{{ feature_store.record_builds() }}"
+""",
     "feature_statistics": """
 {{ feature_store.feature_statistics('user_purchases', features=['avg_order_value'], buckets=20) }}
 """,

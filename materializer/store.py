@@ -430,6 +430,11 @@ class FeatureStore:
             landing.show()
         return pushed
 
+    def online_store(self) -> OnlineStore:
+        """The online store of this namespace, connected to when it is first asked. Raises OnlineStoreError."""
+        with self._online():
+            return self._client
+
     def landing_clock(self) -> Callable[[], datetime]:
         """Tells the moment at which events land: the online store's clock, or this machine's where that is away."""
         from materializer.online.topology import server_time

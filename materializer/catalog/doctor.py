@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from materializer.catalog import streams
 from materializer.errors import FeatureStoreError
 from materializer.materialize.log import read_log
 from materializer.materialize.plan import check_storable
@@ -83,6 +84,9 @@ def doctor(find_project: Callable[[], Project], url: str | None, namespace: str 
         checks.look("redis persistence", lambda: _redis(url, lambda store, _: health.persistence(store)))
         if project:
             checks.look("online", lambda: _online(url, namespace or project.namespace, project, registry))
+            if project and registry and (sources := streams.sources(project)):
+                checks.look("stream", lambda: streams.process(url, namespace or project.namespace))
+                checks.look("dead letters", lambda: streams.dead_letters(project, sources))
     if project and registry and checks.look("memory", lambda: _memory(project, namespace or project.namespace)):
         checks.look("runs", lambda: _runs(project, namespace or project.namespace))
     return checks.found

@@ -25,7 +25,10 @@ from materializer.cli.common import open_store, output_option, print_json, say, 
 @click.option("--until-idle", type=click.FloatRange(0.1), metavar="SECONDS",
               help="End when nothing came for so long; without it, run until stopped.")  # fmt: skip
 @click.option("--metrics-port", type=click.IntRange(1, 65535), help="Show metrics for Prometheus on this port.")
+@click.option("--land-only", is_flag=True, help="Land events, and leave it to `materialize` to bring them online.")
 @click.option("--explain", is_flag=True, help="Say of each view whether it streams, or why not; and end.")
+@click.option("--verify", is_flag=True,
+              help="Compare what is online with a full build of all that has landed; and end.")  # fmt: skip
 @output_option
 @store_options
 def stream(
@@ -35,11 +38,13 @@ def stream(
     linger: float,
     until_idle: float | None,
     metrics_port: int | None,
+    land_only: bool,
     explain: bool,
+    verify: bool,
     output: str,
     **where: Any,
 ) -> None:
-    """Land the events of topics as rows of dbt sources, each exactly once.
+    """Land the events of topics as rows of dbt sources, each exactly once, and keep the views that stream online.
 
     A source's table says what it holds: `config: {meta: {stream: {topic: purchases, key: user_id}}}`. Models select
     from it as from any other; `dbt build` and `materialize` run beside this, in any order. SIGTERM ends it after its
@@ -51,6 +56,8 @@ def stream(
     store = open_store(**where)
     if explain:
         return _explain(store, output)
+    if verify:
+        return _verify(store, output)
 
     from materializer.stream.job import run_stream
 
@@ -65,7 +72,8 @@ def stream(
     started = time.strftime("%H:%M:%S")
     counts = run_stream(
         store.project, store.namespace, store.landing_clock(), settings, most, linger, until_idle, metrics_port,
-        stop=lambda: bool(stopped), say=lambda sentence: say(f"{time.strftime('%H:%M:%S')}  {sentence}", err=True),
+        None if land_only else store.online_store, stop=lambda: bool(stopped),
+        say=lambda sentence: say(f"{time.strftime('%H:%M:%S')}  {sentence}", err=True),
     )  # fmt: skip
     landed, dead = sum(counts.landed.values()), sum(counts.dead.values())
     if output == "json":
@@ -88,6 +96,26 @@ def _explain(store: Any, output: str) -> None:
             if line:
                 say(f"    {line}")
     return None
+
+
+def _verify(store: Any, output: str) -> None:
+    from materializer.stream.verify import verify
+
+    found = verify(store.project, store.namespace, store.online_store())
+    if output == "json":
+        print_json({"views": [asdict(one) for one in found]})
+    else:
+        for one in found:
+            said = f"{one.entities:,} entities, {one.values:,} values compared; {one.different:,} entities differ"
+            say(f"{one.view}: {f'not compared, as {one.problem}' if one.problem else said}.")
+            for name, count in sorted(one.close.items()):
+                say(f"    {count:,} values of {name} are equal to 1e-9, not to the bit.")
+            for sentence in one.shown:
+                say(f"    {sentence}")
+    if not found:
+        say("No view of this project streams: `feature-store stream --explain` says why.")
+    if any(one.different or one.problem for one in found):
+        raise SystemExit(1)
 
 
 def _settings(path: Path) -> dict[str, str]:

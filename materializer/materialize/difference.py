@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from materializer.materialize.current import Current, stored_keys
+from materializer.materialize.current import Current, stored, stored_keys
 from materializer.project.definitions import FeatureView
 from materializer.warehouse import quoted
 
@@ -22,11 +22,13 @@ _FORMAT = "2"
 
 @dataclass(frozen=True)
 class Known:
-    """What is remembered: the file of rows sent, files of rows in doubt, and whether digests still mean the same."""
+    """What is remembered: the file of rows sent, files of rows in doubt, and whether digests still mean the same. A
+    stream may have written rows since of the entities in the file `touched`, whether or not there were any before."""
 
     sent: Path | None = None
     doubted: tuple[Path, ...] = ()
     comparable: bool = True
+    touched: Path | None = None
 
 
 def fingerprint(view: FeatureView, expiring: bool) -> str:
@@ -48,7 +50,7 @@ def _equal_keys(view: FeatureView, one: str, other: str) -> str:
 
 def changes(current: Current, known: Known) -> str:
     """The list of changes: join keys, digests, event time, whether the entity moves, and `op`: new, changed or gone. A
-    row in doubt is in it.
+    row in doubt is in it; `unsure` where there is none and perhaps never was, but a stream may have written one.
 
     A row that is too old to be kept has an event time but no digests: it is `gone` where it is known, else `aged`.
     """
@@ -63,8 +65,9 @@ known as (
 )
 select {both}, now._fs_event, now._fs_digest, now._fs_digest_2, now._fs_moving,
     case
-        when known._fs_known is not null and now._fs_digest is null then 'gone'
-        when known._fs_known is not null then 'changed'
+        when known._fs_known and now._fs_digest is null then 'gone'
+        when known._fs_known then 'changed'
+        when known._fs_known is not null and now._fs_digest is null then 'unsure'
         when now._fs_digest is null then 'aged'
         else 'new'
     end as _fs_op
@@ -77,7 +80,7 @@ where known._fs_known is null or now._fs_digest is null
 
 def keys_to_send(pending: Path) -> str:
     """The join keys of the entities that are new or changed."""
-    return f"select * from {_listed(pending)} where _fs_op <> 'gone'"
+    return f"select * from {_listed(pending)} where _fs_op not in ('gone', 'unsure')"
 
 
 def keys_at(view: FeatureView, places: str, columns: Sequence[str]) -> str:
@@ -88,14 +91,17 @@ def keys_at(view: FeatureView, places: str, columns: Sequence[str]) -> str:
 
 def keys_gone(view: FeatureView, pending: Path) -> str:
     """The join keys of rows that are no more."""
-    return f"select {_keys(view)} from {file_sql(pending)} where _fs_op = 'gone'"
+    return f"select {_keys(view)} from {file_sql(pending)} where _fs_op in ('gone', 'unsure')"
 
 
-def folded(view: FeatureView, known: Known, pending: Path, sent: Path | None, refused: str | None) -> str:
+def folded(
+    view: FeatureView, known: Known, pending: Path, sent: Path | None, refused: str | None, doubted: str | None = None
+) -> str:
     """What is known once the rows in the file `sent` were written (None where none were).
 
     Rows in the relation `refused` were not, so they are not known. A row that was to be sent and was not there any more
-    when it was read is online as it was before: known, but not with which values.
+    when it was read is online as it was before: known, but not with which values. So are those in the relation
+    `doubted`, of which a stream keeps newer ones.
     """
     keys = _keys(view)
 
@@ -106,8 +112,10 @@ def folded(view: FeatureView, known: Known, pending: Path, sent: Path | None, re
     if written and refused:
         written = f"{written} {without(refused)}"
     parts = [written] if written else []
+    nothing = "cast(null as ubigint)"
+    if doubted:
+        parts.append(f"select {keys}, {nothing} as _fs_digest, {nothing} as _fs_digest_2 from {doubted}")
     if known.sent is not None:
-        nothing = "cast(null as ubigint)"
         parts.append(
             f"select {keys}, _fs_digest, _fs_digest_2 from {file_sql(known.sent)} as old\n"
             f"{without(f'(select {keys} from {_listed(pending)})')}"
@@ -121,15 +129,15 @@ def folded(view: FeatureView, known: Known, pending: Path, sent: Path | None, re
 
 
 def counts(pending: Path) -> str:
-    """One row: how many are new, changed and gone, how many were too old to be kept and how many of these are gone for
-    that alone, and of those to send how many move and the newest event (microseconds)."""
+    """One row: how many are new, changed, gone and unsure, how many were too old to be kept and how many of these are
+    gone for that alone, and of those to send how many move and the newest event (microseconds)."""
 
     def number(op: str) -> str:
         return f"count(*) filter (where _fs_op = '{op}') as {op}"
 
     return (
-        f"select {number('new')}, {number('changed')}, {number('gone')},\n"
-        "    count(*) filter (where _fs_op in ('gone', 'aged') and _fs_event is not null) as aged,\n"
+        f"select {number('new')}, {number('changed')}, {number('gone')}, {number('unsure')},\n"
+        "    count(*) filter (where _fs_op in ('gone', 'unsure', 'aged') and _fs_event is not null) as aged,\n"
         "    count(*) filter (where _fs_op = 'gone' and _fs_event is not null) as gone_aged,\n"
         "    count(*) filter (where _fs_op in ('new', 'changed') and _fs_moving) as moving,\n"
         f"    max(_fs_event) filter (where _fs_op in ('new', 'changed')) as newest\nfrom {file_sql(pending)}"
@@ -138,7 +146,24 @@ def counts(pending: Path) -> str:
 
 def known_count(view: FeatureView, known: Known) -> str:
     """How many rows are known, those in doubt included."""
-    return f"select count(*) as n from (\n{_known_rows(view, known)}\n)"
+    return f"select count(*) as n from (\n{_known_rows(view, known)}\n) where _fs_known"
+
+
+def touched_entities(current: Current, known: Known, found: Path, names: Sequence[str]) -> str:
+    """The join keys of the entities of which the file `found` has these; where they are not all of them, of those that
+    there are or were."""
+    view = current.view
+    touched = ", ".join(
+        f"{stored(entity)} as {quoted(entity.name)}" for entity in view.entities if entity.name in names
+    )
+    keys, on = _keys(view), " and ".join(f"one.{quoted(name)} = touched.{quoted(name)}" for name in names)
+    rows = f"select {touched} from {file_sql(found)}"
+    if len(names) < len(view.entities):
+        rows = (
+            f"select {keys} from (select {keys} from ({current.entities}) union select {keys} from "
+            f"({_known_rows(view, known)})) as one semi join ({rows}) as touched on {on}"
+        )
+    return f"select {stored_keys(view)} from {view.relation} where false union select {keys} from ({rows})"
 
 
 def _known_rows(view: FeatureView, known: Known) -> str:
@@ -149,14 +174,25 @@ def _known_rows(view: FeatureView, known: Known) -> str:
             f"from {view.relation} where false"
         )
     digests = "_fs_digest, _fs_digest_2" if known.comparable else f"{nothing} as _fs_digest, {nothing} as _fs_digest_2"
-    parts = [f"    select {keys}, {digests}, true as _fs_known from {file_sql(known.sent)}"]
-    if known.doubted:
-        doubted = " union ".join(f"select {keys} from {_listed(path)}" for path in known.doubted)
-        parts[0] += f" as old anti join ({doubted}) as doubt on {_equal_keys(view, 'old', 'doubt')}"
-        parts.append(
-            f"    select {keys}, {nothing} as _fs_digest, {nothing} as _fs_digest_2, true as _fs_known from ({doubted})"
+    sent = f"    select {keys}, {digests}, true as _fs_known from {file_sql(known.sent)} as old"
+    parts = []
+    doubted = " union ".join(f"select {keys} from {_listed(path)}" for path in known.doubted)
+    if doubted:
+        parts.append(f"    select {keys}, {nothing}, {nothing}, true from ({doubted})")
+        sent += f" anti join ({doubted}) as doubt on {_equal_keys(view, 'old', 'doubt')}"
+    if known.touched:
+        touched = (
+            f"    select old.*, {nothing}, {nothing}, there._fs_there is not null from {file_sql(known.touched)} as old"
         )
-    return "\n    union all\n".join(parts)
+        if doubted:
+            touched += f" anti join ({doubted}) as doubt on {_equal_keys(view, 'old', 'doubt')}"
+        touched += (
+            f" left join (select {keys}, true as _fs_there from {file_sql(known.sent)}) as there "
+            f"on {_equal_keys(view, 'old', 'there')}"
+        )
+        parts.append(touched)
+        sent += f" anti join {file_sql(known.touched)} as touched on {_equal_keys(view, 'old', 'touched')}"
+    return "\n    union all\n".join([sent, *parts])
 
 
 def _listed(pending: Path) -> str:

@@ -26,11 +26,16 @@ _END = object()
 
 
 class Encoder:
-    """Encodes the rows of a view for one run, `writer`; what is to be remembered of them goes to `sent`."""
+    """Encodes the rows of a view for one run, `writer`; what is to be remembered of them goes to `sent`. `seen` and
+    `over` are as of `encode_rows`."""
 
-    def __init__(self, bounded: Bounded, current: Current, namespace: str, writer: str, sent: SentRows) -> None:
+    def __init__(
+        self, bounded: Bounded, current: Current, namespace: str, writer: str, sent: SentRows,
+        seen: int | None = None, over: bool = False,
+    ) -> None:  # fmt: skip
         self._bounded, self._current = bounded, current
         self._namespace, self._writer, self._sent = namespace, writer, sent
+        self._version = {"seen": seen, "over": over}
 
     def rows(self, only: str | None) -> Iterator[tuple[Rows, pa.Table]]:
         """The entities that have one row, with their join keys; `only` those that this SQL names, None for all."""
@@ -39,7 +44,7 @@ class Encoder:
             check_types(whole.schema, view)
             known = self._remember(whole)
             for start, piece in pieces(whole):
-                rows = encode_rows(piece, view, self._namespace, self._writer, current.expiring)
+                rows = encode_rows(piece, view, self._namespace, self._writer, current.expiring, **self._version)
                 yield rows, known.slice(start, len(rows))
 
     def steps(self, only: str | None) -> Iterator[tuple[Rows, pa.Table]]:
@@ -57,7 +62,7 @@ class Encoder:
                     encode_steps(
                         whole.slice(places[0], end - places[0]), view, self._namespace, self._writer,
                         firsts=[place - places[0] for place in places], moments=moments[places[0] : end],
-                        now=epoch_micros(current.now), expiring=current.expiring,
+                        now=epoch_micros(current.now), expiring=current.expiring, **self._version,
                     ),
                     known.slice(begin, len(places)),
                 )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ def materialize(job: Job, views: Sequence[FeatureView]) -> list[ViewResult]:
         MaterializationError: where a view failed; its `results` have an `error` there.
     """
     with ThreadPoolExecutor(VIEWS_AT_ONCE) as pool:
-        results = list(pool.map(lambda view: _materialize_one(job, view), views))
+        results = _said_once(pool.map(lambda view: _materialize_one(job, view), views))
     services, broken = _services(job)
     with plain_errors(job.url):
         if broken:
@@ -51,6 +51,16 @@ def materialize(job: Job, views: Sequence[FeatureView]) -> list[ViewResult]:
         said += [f"{result.view}: {result.error}" for result in failed] + list(broken.values())
         raise MaterializationError(" ".join(said), results, broken)
     return results
+
+
+def _said_once(results: Iterable[ViewResult]) -> list[ViewResult]:
+    """What is no matter of one view is a warning of the first that meets it."""
+    said: set[str] = set()
+    found = []
+    for result in results:
+        found.append(replace(result, warnings=tuple(one for one in result.warnings if one not in said)))
+        said.update(result.warnings)
+    return found
 
 
 def _services(job: Job) -> tuple[list[FeatureService], dict[str, str]]:

@@ -36,7 +36,8 @@ class Memory:
     """The memory of one view as of its last run.
 
     `sent` is the file of rows known to be online, None where nothing is known; `pending` are the files of changes
-    that an unfinished run may or may not have written; `rows` counts the rows of `sent`; `keys` are the join keys.
+    that an unfinished run may or may not have written; `rows` counts the rows of `sent`; `keys` are the join keys;
+    `seen` is the landing's number that its rows had seen, None of a view that reads no stream.
     """
 
     run: str
@@ -47,6 +48,7 @@ class Memory:
     pending: tuple[str, ...]
     rows: int
     keys: tuple[str, ...]
+    seen: int | None = None
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -74,7 +76,7 @@ class ViewMemory:
         try:
             head = msgspec.json.decode((self.folder / HEAD).read_bytes())
             memory = msgspec.convert(head, Memory)
-            known = len(head) == len(fields(Memory))  # what says more is a newer release's
+            known = head.keys() <= {field.name for field in fields(Memory)}  # what says more is a newer release's
             ours = all(OWN.fullmatch(name) for name in memory.files)
             whole = memory.rows >= 0 and (memory.sent is not None or not memory.finished)
             return memory if known and ours and whole else None
@@ -87,7 +89,8 @@ class ViewMemory:
         partial = self.folder / f"{HEAD}.{os.getpid()}"
         partial.unlink(missing_ok=True)  # of a run that was killed
         with partial.open("x") as file:
-            json.dump(asdict(memory), file, indent=1)
+            said = {name: value for name, value in asdict(memory).items() if name != "seen" or value is not None}
+            json.dump(said, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
         if head.is_dir() and not head.is_symlink():  # nothing of ours, so not ours to remove: it is put aside

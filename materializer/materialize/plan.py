@@ -20,11 +20,13 @@ from materializer.materialize.difference import Known
 from materializer.materialize.engine import Engine
 from materializer.materialize.horizon import DEFAULT, Horizon, horizon_of
 from materializer.materialize.memory import Memory, ViewMemory
+from materializer.materialize.seen import NO_HOOK, Standing, seen_by, standing, with_doubt
 from materializer.materialize.trust import eviction, why_not
 from materializer.materialize.unstorable import Unstorable, find_unstorable
 from materializer.online.keys import marker_key
 from materializer.online.published import Published, published_view, read_from_elsewhere
 from materializer.online.rows import keep_for
+from materializer.online.stream_record import read_record
 from materializer.online.topology import OnlineStore, on_every_master, server_time
 from materializer.online.values import check_key_type, codec
 from materializer.project.definitions import FeatureView, Registry
@@ -81,8 +83,8 @@ class ViewResult:
     """What one run did to one view; `error` is a sentence where it failed, or where rows have values that cannot be
     stated online: the others landed then, and are counted.
 
-    `rows_skipped` are those that are online already, that a newer push keeps out, that have a NULL join key, or that
-    are so far past their view's ttl that they are not kept.
+    `rows_skipped` are those that are online already, that a newer push or a stream that has seen newer events keeps
+    out, that have a NULL join key, or that are so far past their view's ttl that they are not kept.
     `why` says why rows moved (or, in a dry run, would move); `warnings` are sentences.
     """
 
@@ -107,9 +109,10 @@ class ViewResult:
 class Plan:
     """What the run `run_id` will do to a view: `current` are its rows that belong online, in `snapshot` if they lie
     anywhere else than in the engine's DuckDB; the file `pending` lists the changes. `new`, `changed` and `gone` are to
-    be moved, `moving` of them with rows that follow; `aged` were too old to be kept, and `gone_aged` of those that are
-    gone; `newest` is the newest event that came into force, in microseconds. When the rows were read the newest created
-    time of the view was `newest_load`; what falls due by `sent_until` is among them."""
+    be moved, `moving` of them with rows that follow; of the `unsure` there is no row, but a stream may have written
+    one. `aged` were too old to be kept, and `gone_aged` of those that are gone; `newest` is the newest event that came
+    into force, in microseconds. When the rows were read the newest created time of the view was `newest_load`; what
+    falls due by `sent_until` is among them."""
 
     run_id: str
     view: FeatureView
@@ -129,11 +132,13 @@ class Plan:
     newest_load: datetime | None
     sent_until: datetime | None
     unstorable: Unstorable
+    streams: Standing
     null_keys: int
     unchanged: int
     new: int
     changed: int
     gone: int
+    unsure: int
     aged: int
     gone_aged: int
     moving: int
@@ -156,18 +161,22 @@ class Plan:
     def idle(self) -> bool:
         """Whether Redis holds everything already."""
         settled = self.remembered is not None and self.remembered.finished and self.known.comparable
-        return settled and not (self.new or self.changed or self.gone)
+        return settled and not (self.new or self.changed or self.gone or self.unsure)
 
-    def result(self, sent: int, written: int, deleted: int, warnings: tuple[str, ...] = ()) -> ViewResult:
-        """What is said of the run once this was done."""
+    def result(
+        self, sent: int, written: int, deleted: int, warnings: tuple[str, ...] = (), kept: int = 0
+    ) -> ViewResult:
+        """What is said of the run once this was done; newer rows of streams and pushes kept out `kept`."""
         read = sent + self.unchanged + self.null_keys + self.aged + self.unstorable.rows
         return ViewResult(
             self.view.reference, self.run_id, read, written, read - written, deleted,
-            error=self.unstorable.sentence or None, why=self._why(), warnings=(*self._warnings(), *warnings),
+            error=self.unstorable.sentence or None, why=self._why(kept), warnings=(*self._warnings(), *warnings),
         )  # fmt: skip
 
-    def _why(self) -> str:
+    def _why(self, kept: int) -> str:
         left_out = f"; {self.aged:,} left out, {self._too_old}" if self.aged else ""
+        if self.streams.seen and kept:
+            left_out += f"; {kept:,} stay as a stream or a push has newer ones"
         if self.why_full:
             return f"every row: {self.why_full}{left_out}"
         again = "" if self.known.comparable else " (the definition changed, so every row is sent again)"
@@ -192,6 +201,8 @@ class Plan:
                 f"'{name}' has no row young enough to be online: the newest of each of its {self.aged:,} entities is "
                 f"{self._too_old}, so all of them are NOT_FOUND."
             )
+        if self.streams.seen and not self.streams.seen.recorded:
+            said.append(NO_HOOK)
         if elsewhere := read_from_elsewhere(name, self.published and self.published.read_from, self.read_from):
             said.append(elsewhere)
         return said
@@ -220,9 +231,11 @@ def make_plan(
     published = published_view(job.client, job.namespace, view.reference)
     if published and not (options.full and options.allow_retype):
         _check_types(view, published.view)
+    macros = job.macros.over(warehouse.columns)
+    seen = seen_by(macros, warehouse, view)
+    record = read_record(job.client, job.namespace, view.reference)
     now = server_time(job.client, job.namespace)
     moment = macro_moment(options.as_of or now)
-    macros = job.macros.over(warehouse.columns)
     horizon = _horizon(view, options, now)
     span = {"since": macro_moment(horizon.since), "until": macro_moment(horizon.until)} if horizon else {}
     unseen = warehouse.query(macros.render("_unseen", view.reference, as_of=moment, **span)).combine_chunks()
@@ -232,7 +245,7 @@ def make_plan(
         # Once a view had such rows its readers ask for them, until a run sends all rows anew.
         marked = published is not None and published.view.due and not options.full
         coming, later = (unseen[name][0].as_py() > 0 for name in ("coming", "due"))
-        due = later or marked
+        due = later or marked or record is not None  # a stream writes such rows too
         if not (later or (marked and coming)):
             horizon = None  # so each entity has one row, its latest: that is found in less time
     view = replace(view, due=due)
@@ -251,7 +264,11 @@ def make_plan(
     remembered = folder.load() if folder else None
     markers = on_every_master(job.client, marker_key(job.namespace, view.reference))
     policy = eviction(job.client, view)
-    why_full = _asked_for(options, policy) or why_not(job.client, view, remembered, markers)
+    streams = standing(seen, record, published, job.checksum(view) if job.checksum else "")
+    why_full = (
+        streams.epoch or _asked_for(options, policy) or why_not(job.client, view, remembered, markers)
+        or ("it read no stream before" if seen and remembered.seen is None else "")
+    )  # fmt: skip
     fingerprint = difference.fingerprint(view, current.expiring)
     known = Known()
     if not why_full:
@@ -260,20 +277,27 @@ def make_plan(
     name = f"pending-{run_id}.parquet"
     pending = folder.path(name) if folder else Path(tempfile.gettempdir()) / f"feature-store-{name}"
     try:
-        bounded.save(difference.changes(current, known), pending)
-    except WarehouseError:
+        with tempfile.TemporaryDirectory(prefix="feature-store-") as beside:
+            if not why_full:
+                known = with_doubt(known, streams, remembered.seen, warehouse, bounded, current, Path(beside))
+            bounded.save(difference.changes(current, known), pending)
+            (before,) = engine.duckdb.query(difference.known_count(view, known)).column("n").to_pylist()
+    except (WarehouseError, ValueError) as error:
         if known.sent is None:
             raise
         # Perhaps what is remembered cannot be read; where it is the view itself, it fails again.
-        why_full, known = "what is remembered of an earlier run cannot be read", Known()
+        why_full = (
+            str(error) if isinstance(error, ValueError) else "what is remembered of an earlier run cannot be read"
+        )
+        known, before = Known(), 0
         bounded.save(difference.changes(current, known), pending)
     (count,) = engine.duckdb.query(difference.counts(pending)).to_pylist()
-    (before,) = engine.duckdb.query(difference.known_count(view, known)).column("n").to_pylist()
     count["newest"] = max((one for one in (count["newest"], newest) if one is not None), default=None)
     plan = Plan(
         run_id, view, current, found.snapshot, pending, folder, None if why_full else remembered, known, fingerprint,
         why_full, policy, published, tuple(markers), read_from, now, _newest_load(unseen["newest_load"]),
-        sent_until, unstorable, unseen["null_keys"][0].as_py(), before - count["changed"] - count["gone"], **count,
+        sent_until, unstorable, streams, unseen["null_keys"][0].as_py(), before - count["changed"] - count["gone"],
+        **count,
     )  # fmt: skip
     if not options.allow_shrink:
         _check_shrink(plan)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from materializer.online import scripts
-from materializer.online.keys import marker_key
+from materializer.online.keys import marker_key, stream_key
 from materializer.online.lease import Lease
 from materializer.online.publish import withdraw_view
 from materializer.online.published import published_at, published_texts
@@ -57,6 +57,8 @@ def _remove(store: OnlineStore, namespace: str, name: str, run_id: str) -> int:
         # Whoever declares the view again must not believe that its rows are still there.
         for key in on_every_master(store, marker_key(namespace, name)):
             node_of(store, key).delete(key)
+        key = stream_key(namespace, name)  # without which no stream writes either
+        node_of(store, key).delete(key)
         withdraw_view(store, namespace, name)
         return sum(
             writer.delete(keys, writers) for keys, writers in other_rows(store, namespace, name, scripts.RUN + run_id)

@@ -22,15 +22,16 @@ from materializer.materialize.engine import Engine, beside
 from materializer.materialize.memory import Memory, SentRows, ViewMemory
 from materializer.materialize.plan import SHRINK_FROM, Job, Plan, ViewResult, make_plan
 from materializer.materialize.remote_memory import opened
+from materializer.materialize.seen import hold_streams, release_streams
 from materializer.materialize.trust import closed, keys_of, open_, read_marker
 from materializer.online import scripts
-from materializer.online.keys import keys_of_columns
+from materializer.online.keys import keys_of_columns, stored_keys_of
 from materializer.online.lease import Lease
 from materializer.online.publish import publish_view
 from materializer.online.rows import Rows
 from materializer.online.writer import Writer, other_rows
 from materializer.project.definitions import FeatureView
-from materializer.warehouse import Warehouse
+from materializer.warehouse import Warehouse, quoted
 from materializer.warehouse.arrow import to_plain
 from materializer.warehouse.duckdb import DuckDBWarehouse
 
@@ -130,6 +131,7 @@ class Run:
 
     def _carry_out(self, plan: Plan, lease: Lease) -> ViewResult:
         deleted = 0
+        self._kept: list[pa.Table] = []
         sent = SentRows(plan.folder.path(f"written-{self.run_id}.parquet") if plan.folder else None)
         with Writer(self._job.client, lease) as writer, sent:
             if not plan.idle:
@@ -139,7 +141,7 @@ class Run:
                 self._write(plan, lease, writer, sent)
                 if leftovers:
                     deleted = self._remove_others(plan, writer, sent.rows)
-                elif plan.gone and not plan.why_full:
+                elif (plan.gone or plan.unsure) and not plan.why_full:
                     deleted = self._remove(plan, writer)
                 self._check_marks(plan)
             self._publish(plan, writer, plan.unchanged + sent.rows)
@@ -147,7 +149,8 @@ class Run:
             if not plan.idle:
                 self._finish(plan, writer, sent)
         said = (*_mended(plan.view, writer.mended), *self._trouble)
-        return plan.result(sent.rows, writer.written, deleted, said)
+        refused = sum(table.num_rows for table in writer.refused)
+        return plan.result(sent.rows, writer.written, deleted, said, kept=refused + len(writer.kept))
 
     def _start(self, plan: Plan, writer: Writer) -> None:
         """Write ahead: the changes are stored, then memory names this run, then the marker in Redis does."""
@@ -157,6 +160,8 @@ class Run:
             )  # fmt: skip
             with self._remembering():
                 plan.folder.save(begun)
+        if plan.streams.epoch:
+            hold_streams(writer, self._job.client, self._job.namespace, plan.view.reference, plan.streams)
         for key in plan.markers:
             writer.call(scripts.SET_VALUE, key, open_(self.run_id))
 
@@ -174,7 +179,9 @@ class Run:
                 lease.check()  # where another run has it, executors find that one's mark
                 raise
             return
-        encoder = Encoder(self._bounded, plan.current, self._job.namespace, scripts.RUN + self.run_id, sent)
+        encoder = Encoder(
+            self._bounded, plan.current, self._job.namespace, self._mark, sent, plan.streams.number, plan.streams.over
+        )
 
         def encoded() -> Iterator[tuple[Rows, pa.Table]]:
             if plan.why_full or total > plan.moving:
@@ -190,6 +197,10 @@ class Run:
                     self._job.progress(plan.view.reference, done, total)
         writer.finish()
 
+    @property
+    def _mark(self) -> str:
+        return scripts.RUN + self.run_id
+
     def _write_from_executors(self, plan: Plan, writer: Writer, sent: SentRows, only: str | None) -> None:
         """As `_write`; of the rows there are only keys, moments, digests and places in the DuckDB here."""
         view, total, engine = plan.view, plan.new + plan.changed, self._engine
@@ -200,7 +211,7 @@ class Run:
             chosen.add(pa.table(batch.select(list(executors.PLACE))))
         sending = executors.Sending(
             executors.versions(), self._job.namespace, view, self.run_id, open_(self.run_id),
-            scripts.RUN + self.run_id, plan.current.expiring, chosen.bits(),
+            self._mark, plan.current.expiring, chosen.bits(),
         )  # fmt: skip
         done = 0
 
@@ -221,15 +232,22 @@ class Run:
         deleted = 0
         for batch in self._bounded.stream(difference.keys_gone(plan.view, plan.pending)):
             columns = {name: to_plain(batch.column(name)) for name in batch.schema.names}
-            deleted += writer.delete(keys_of_columns(self._job.namespace, plan.view, columns).to_pylist())
+            keys = keys_of_columns(self._job.namespace, plan.view, columns).to_pylist()
+            if plan.streams.number is None:
+                deleted += writer.delete(keys)
+                continue
+            before = len(writer.kept)
+            deleted += writer.remove(keys, plan.streams.number, self._mark, plan.streams.over)
+            kept = set(writer.kept[before:])
+            self._kept.append(pa.table(columns).filter(pa.array([key in kept for key in keys], pa.bool_())))
         return deleted
 
     def _remove_others(self, plan: Plan, writer: Writer, sent: int) -> int:
-        """After a full run: every row that an earlier run left and this one did not write."""
-        mark = scripts.RUN + self.run_id
+        """After a full run: every row that an earlier run or a stream left and this one did not write."""
+        number, over = plan.streams.number, plan.streams.over
         emptied = plan.new > 0 and sent == 0  # since the rows were compared
         if (plan.published_rows > SHRINK_FROM or emptied) and not self._job.options.allow_shrink:
-            stale = sum(len(keys) for keys, _ in self._other_rows(mark))
+            stale = sum(len(keys) for keys, _ in self._other_rows(self._mark, None if over else number))
             if not stale:
                 return 0
             if emptied or stale > plan.published_rows / 2:
@@ -237,17 +255,25 @@ class Run:
                     f"All rows of '{plan.view.reference}' were sent, but {stale:,} entities that are online are not "
                     "among them, more than half: they stay; pass --allow-shrink if they are meant to go."
                 )
-        return sum(writer.delete(keys, writers) for keys, writers in self._other_rows(mark))
+        if number is None:
+            return sum(writer.delete(keys, writers) for keys, writers in self._other_rows(self._mark))
+        removed = sum(writer.remove(keys, number, self._mark, over) for keys, _ in self._other_rows(self._mark))
+        if writer.kept:
+            self._kept.append(stored_keys_of(self._job.namespace, plan.view, writer.kept))
+        return removed
 
-    def _other_rows(self, mark: str) -> Iterator[tuple[list[bytes], list[bytes]]]:
-        return other_rows(self._job.client, self._job.namespace, self._view.reference, mark)
+    def _other_rows(self, mark: str, most: int | None = None) -> Iterator[tuple[list[bytes], list[bytes]]]:
+        return other_rows(self._job.client, self._job.namespace, self._view.reference, mark, most)
 
     def _publish(self, plan: Plan, writer: Writer, rows: int) -> None:
         latest = self._job.registry.views.get(plan.view.name, plan.view).version
         publish_view(
             writer, self._job.namespace, plan.view, latest, rows=rows, watermark=self._watermarks[1],
             as_of=self._job.options.as_of, known=None if plan.why_full else plan.published, read_from=plan.read_from,
+            seen=plan.streams.number, checksum=plan.streams.definition,
         )  # fmt: skip
+        if plan.streams.epoch:
+            release_streams(writer, self._job.namespace, plan.view.reference, plan.streams)
 
     def _finish(self, plan: Plan, writer: Writer, sent: SentRows) -> None:
         """Close the marker, the last write there is; then fold the changes into memory."""
@@ -259,19 +285,32 @@ class Run:
         if plan.policy:
             plan.folder.forget()  # what Redis may have dropped by the next run is not known to be there
             return
-        relation = None
-        if writer.refused:
-            relation = f"_fs_refused_{uuid.uuid4().hex}"
-            self._engine.spine(relation, pa.concat_tables(writer.refused))
+        refused = self._relation(writer.refused)
+        # What a stream's newer row kept out is sent again by the next run, or removed.
+        doubted = [one for one in (refused, self._relation(self._kept)) if one and plan.streams.seen]
+        keys = ", ".join(map(quoted, plan.view.join_keys))
+        doubt = f"({' union '.join(f'select {keys} from {one}' for one in doubted)})" if doubted else None
         remembered = plan.folder.path(f"sent-{self.run_id}.parquet")
         rows = plan.unchanged + sent.rows - sum(table.num_rows for table in writer.refused)
         with self._remembering():
             self._engine.save(
-                difference.folded(plan.view, plan.known, plan.pending, sent.close(), relation), remembered
+                difference.folded(plan.view, plan.known, plan.pending, sent.close(), refused, doubt), remembered
             )
             plan.folder.save(
-                Memory(self.run_id, None, True, plan.fingerprint, remembered.name, (), rows, keys_of(plan.view))
-            )
+                Memory(
+                    self.run_id, None, True, plan.fingerprint, remembered.name, (), rows, keys_of(plan.view),
+                    plan.streams.number,
+                )
+            )  # fmt: skip
+
+    def _relation(self, tables: list[pa.Table]) -> str | None:
+        """Join keys as a relation of the engine; None where there are none."""
+        tables = [table for table in tables if table.num_rows]
+        if not tables:
+            return None
+        name = f"_fs_keys_{uuid.uuid4().hex}"
+        self._engine.spine(name, pa.concat_tables(tables, promote_options="permissive"))
+        return name
 
     def _check_marks(self, plan: Plan) -> None:
         """Stop where the marker that this run set is gone: rows that it wrote are gone with it."""

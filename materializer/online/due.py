@@ -8,7 +8,6 @@ before it. A field that is NULL from then on has null; bytes that need not be te
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -32,7 +31,7 @@ def due_text(row: Row, steps: Sequence[tuple[int, Row]], blobs: Collection[str] 
         changed = {name: value for name, value in after.items() if value != before.get(name)}
         found.append([moment, {name: _said(value, name in blobs) for name, value in changed.items()}])
         before = after
-    return json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode()
+    return msgspec.json.encode(found)
 
 
 def _said(value: bytes | None, blob: bool) -> _Text:

@@ -14,9 +14,11 @@ from materializer.errors import InputError
 from materializer.online.values import encode
 from materializer.project.definitions import FeatureView
 from materializer.warehouse.arrow import table_of_duckdb, to_plain
-from materializer.warehouse.join_keys import OutOfRangeError, as_key, key_text, refused
+from materializer.warehouse.join_keys import UUID, OutOfRangeError, as_key, key_text, refused
 
 EVENT, CREATED, EXPIRES, WRITER, DUE = "_fs_event", "_fs_created", "_fs_expires", "_fs_writer", "_fs_due"
+# The landing's number that a row's build, or its evaluation by a stream, had seen.
+SEEN = "_fs_seen"
 _SPECIAL = re.compile(r"[%:{}]")
 
 
@@ -64,6 +66,25 @@ def keys_of_columns(namespace: str, view: FeatureView, columns: Mapping[str, pa.
     return pc.binary_join_element_wise(pa.scalar(view_prefix(namespace, view.reference).encode()), joined, b"")
 
 
+def stored_keys_of(namespace: str, view: FeatureView, keys: Sequence[bytes]) -> pa.Table:
+    """The inverse of `keys_of_columns`, with decimals as text; without keys that are none of this view's."""
+    prefix = view_prefix(namespace, view.reference).encode()
+    parts = [key[len(prefix) :].split(b":") for key in keys]
+    columns: dict[str, pa.Array] = {}
+    for place, entity in enumerate(view.entities):
+        texts = [part[place] for part in parts if len(part) == len(view.entities)]
+        dtype = entity.dtype
+        if pa.types.is_binary(dtype):
+            columns[entity.name] = pa.array(texts, dtype)
+            continue
+        column = pa.array([unescape(text.decode()) for text in texts], pa.string())
+        if pa.types.is_timestamp(dtype):
+            column = column.cast(pa.timestamp("us", "UTC"))
+        plain = pa.types.is_decimal(dtype) or dtype == UUID
+        columns[entity.name] = column if plain else column.cast(dtype)
+    return pa.table(columns)
+
+
 def registry_key(namespace: str) -> str:
     """A hash: one field a published view."""
     return f"{escape(namespace)}:registry"
@@ -87,6 +108,21 @@ def lease_key(namespace: str, view: str) -> str:
 def marker_key(namespace: str, view: str) -> str:
     """Names the last run that wrote to the view: the materializer's memory counts only where it names the same."""
     return f"{escape(namespace)}:_fs_marker:{escape(view)}"
+
+
+def streamer_key(namespace: str) -> str:
+    """The process that keeps the streamed views of a namespace online now."""
+    return f"{escape(namespace)}:_fs_streamer"
+
+
+def heartbeat_key(namespace: str) -> str:
+    """What the process that keeps streamed views online said last of itself."""
+    return f"{escape(namespace)}:_fs_streaming"
+
+
+def stream_key(namespace: str, view: str) -> str:
+    """Says of which definition streams may write the view's rows now. See `materializer.online.stream_record`."""
+    return f"{escape(namespace)}:_fs_stream:{escape(view)}"
 
 
 def bulk_strings(*texts: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Protocol
 
 import redis
 
@@ -19,6 +20,18 @@ MARGIN_MS = 500
 ASKED_EVERY_SECONDS = 1.0
 # A killed run's lease ends by itself: the next one waits for that rather than fail.
 PATIENCE_SECONDS = 15.0
+
+
+class Held(Protocol):
+    """The right to write: what a `Writer` needs of it. A run's is a `Lease`; a stream brings its own."""
+
+    def deadline(self) -> int:
+        """The moment, in ms of the server's clock, before which a write is valid. Raises LeaseLostError."""
+        ...
+
+    def check(self) -> None:
+        """Ask the server. Raises LeaseLostError where the right is gone."""
+        ...
 
 
 class Lease:

@@ -23,15 +23,18 @@ from materializer.warehouse.join_keys import type_name
 def publish_view(
     writer: Writer, namespace: str, view: FeatureView, latest_version: int | str | None, *, rows: int,
     watermark: str | None, as_of: datetime | None, known: Published | None, read_from: str | None = None,
+    seen: int | None = None, checksum: str | None = None,
 ) -> None:  # fmt: skip
     """Make a view visible to readers, once its rows are complete. `as_of` becomes its readers' clock.
 
     `read_from` names the relation and warehouse of its rows, for the next run from another one to notice. `known` is
-    what is published of it already: where that stays as it is, readers are not sent to look again.
+    what is published of it already: where that stays as it is, readers are not sent to look again. `seen` and
+    `checksum` are as of `Published`, None for a view that reads no stream.
     """
     entry = {
         **_to_json(view, latest_version), "rows": rows, "watermark": watermark, "read_from": read_from,
         "as_of": as_of.isoformat(timespec="microseconds") if as_of else None,
+        **({} if seen is None else {"seen": seen, "checksum": checksum}),
     }  # fmt: skip
 
     def write(announced: bool) -> None:
@@ -46,6 +49,22 @@ def publish_view(
         write(announced=False)
         writer.call(scripts.SET_VALUE, revision_key(namespace), _new_revision())
     write(announced=True)
+
+
+def announce_due(store: OnlineStore, namespace: str, reference: str) -> None:
+    """Have the readers of a published view ask for rows that fall due."""
+    key = registry_key(namespace)
+    client = node_of(store, key)
+    while text := client.hget(key, reference):
+        entry = json.loads(text)
+        if entry.get("due") and entry.get("announced"):
+            return
+        unannounced = json.dumps({**entry, "due": True, "announced": False}, ensure_ascii=False).encode()
+        if not client.eval(scripts.REPLACE_VIEW, 1, key, reference, text, unannounced):
+            continue  # a run has just published it
+        _renew_revision(store, namespace)
+        announced = json.dumps({**entry, "due": True, "announced": True}, ensure_ascii=False).encode()
+        client.eval(scripts.REPLACE_VIEW, 1, key, reference, unannounced, announced)
 
 
 def withdraw_view(store: OnlineStore, namespace: str, reference: str) -> None:

@@ -36,6 +36,10 @@ class Published:
     announced: bool
     # Which relation of which warehouse its rows were read from; None where an older release wrote it.
     read_from: str | None = None
+    # Of a view that reads streams: the landing's number that its rows' build had seen, and the checksum of what makes
+    # them.
+    seen: int | None = None
+    checksum: str | None = None
 
 
 def published_view(store: OnlineStore, namespace: str, reference: str) -> Published | None:
@@ -51,8 +55,12 @@ def published_view(store: OnlineStore, namespace: str, reference: str) -> Publis
     announced = published.get("announced", published.get("told")) is True and _revision_stands(store, namespace)
     return Published(
         _from_json(published), published["rows"], published["watermark"], definition(published), announced,
-        published.get("read_from"),
+        published.get("read_from"), _typed(published, "seen", int), _typed(published, "checksum", str),
     )  # fmt: skip
+
+
+def _typed(entry: Mapping[str, Any], name: str, kind: type) -> Any:
+    return entry[name] if type(entry.get(name)) is kind else None
 
 
 def published_texts(store: OnlineStore, namespace: str) -> dict[str, bytes]:
@@ -268,7 +276,7 @@ def only_namespace(store: OnlineStore, server: str) -> str:
 
 def definition(entry: Mapping[str, Any]) -> dict[str, Any]:
     """What readers go by: all but what each run says anew."""
-    anew = ("rows", "watermark", "published_at", "announced", "told", "read_from")
+    anew = ("rows", "watermark", "published_at", "announced", "told", "read_from", "seen", "checksum")
     return {name: value for name, value in entry.items() if name not in anew}
 
 

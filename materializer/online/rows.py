@@ -18,6 +18,8 @@ from materializer.warehouse.arrow import to_plain
 from materializer.warehouse.moments import SINCE_EVER, SINCE_EVER_DATE, STATED
 
 _DAY = timedelta(days=1)
+# How many arguments of WRITE_ROWS stand before the number of fields.
+HEAD_STRINGS = 3
 # No two moments that the format can state are this far apart.
 ALL_TIME = timedelta(days=3_652_059)
 
@@ -35,6 +37,14 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def as_fields(self) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
+        """Each row's key, and the fields that its hash would have, but for who wrote it."""
+        names = _unpacked(self.head)[HEAD_STRINGS + 1 :]
+        for key, packed in zip(self.keys.to_pylist(), self.arguments.to_pylist(), strict=True):
+            _, has, *texts = _unpacked(packed)
+            there = zip(names, texts, has or b"1" * len(names), strict=True)
+            yield _unpacked(key)[0], {name: text for name, text, mark in there if mark == ord("1")}
 
     def calls(self, rows: int) -> Iterator[tuple[int, bytes, memoryview]]:
         """Cut into calls of at most `rows` rows: (number of rows, keys, arguments)."""
@@ -54,22 +64,27 @@ def keep_for(ttl: timedelta) -> timedelta:
     return max(2 * min(ttl, ALL_TIME), _DAY)
 
 
-def encode_rows(batch: pa.RecordBatch, view: FeatureView, namespace: str, writer: str, expiring: bool = True) -> Rows:
+def encode_rows(
+    batch: pa.RecordBatch, view: FeatureView, namespace: str, writer: str, expiring: bool = True,
+    seen: int | None = None, over: bool = False,
+) -> Rows:  # fmt: skip
     """Encode rows of a view: its join keys (none NULL), timestamps and features, in any column order.
 
-    Rows that are not `expiring` stay in Redis until they are removed.
+    Rows that are not `expiring` stay in Redis until they are removed. `seen` is the landing's number that they were
+    computed from, None for a view that reads no stream; `over` begins an epoch: greater numbers of before do not count.
     """
     columns = {name: to_plain(batch.column(name)) for name in batch.schema.names}
     fields, drop_at = _fields(columns, batch.num_rows, view, expiring)
-    return _rows(keys_of_columns(namespace, view, columns), fields, drop_at, writer)
+    return _rows(keys_of_columns(namespace, view, columns), fields, drop_at, _head(writer, seen, over))
 
 
 def encode_steps(
     batch: pa.Table, view: FeatureView, namespace: str, writer: str, *, firsts: Sequence[int], moments: Sequence[int],
-    now: int, expiring: bool = True,
+    now: int, expiring: bool = True, seen: int | None = None, over: bool = False,
 ) -> Rows:  # fmt: skip
     """Encode entities with the rows that fall due. `batch` has all rows of each, in order, which begin at the places
-    `firsts`; `moments` says since when each is in force: the first may be so at `now`, the others come after it."""
+    `firsts`; `moments` says since when each is in force: the first may be so at `now`, the others come after it. Else
+    as `encode_rows`."""
     columns = {name: to_plain(batch.column(name)).combine_chunks() for name in batch.schema.names}
     fields, drop_at = _fields(columns, batch.num_rows, view, expiring)
     blobs = {feature.name for feature in view.features if codec(feature.dtype, feature.name).blob}
@@ -85,7 +100,8 @@ def encode_steps(
     fields = [(name, pc.if_else(begun, column.take(heads), None)) for name, column in fields]
     return _rows(
         keys_of_columns(namespace, view, {name: columns[name].take(heads) for name in view.join_keys}),
-        [*fields, (DUE, pa.array(due, pa.binary()))], drop_at.take(pa.array(lasts, pa.int64())), writer,
+        [*fields, (DUE, pa.array(due, pa.binary()))], drop_at.take(pa.array(lasts, pa.int64())),
+        _head(writer, seen, over),
     )  # fmt: skip
 
 
@@ -107,15 +123,19 @@ def _fields(
     return fields, drop_at
 
 
-def _rows(keys: pa.Array, fields: Sequence[tuple[str, pa.Array]], drop_at: pa.Array, writer: str) -> Rows:
+def _head(writer: str, seen: int | None, over: bool) -> list[bytes]:
+    return [writer.encode(), b"" if seen is None else b"%d" % seen, b"1" if over else b""]
+
+
+def _rows(keys: pa.Array, fields: Sequence[tuple[str, pa.Array]], drop_at: pa.Array, head: list[bytes]) -> Rows:
     names = [name.encode() for name, _ in fields]
-    head = bulk_strings(writer.encode(), b"%d" % len(names), *names)
+    head = [*head, b"%d" % len(names), *names]
     has = _constant(b"", len(keys))
     if any(texts.null_count for _, texts in fields):
         marks = [pc.if_else(pc.is_valid(texts), b"1", b"0") for _, texts in fields]
         has = pc.binary_join_element_wise(*marks, b"")
     parts: list[pa.Array] = [has] + [pc.fill_null(texts, b"") for _, texts in fields]
-    return Rows(head, 2 + len(names), _bulk(keys), _bulk(drop_at, *parts), 2 + len(names))
+    return Rows(bulk_strings(*head), len(head), _bulk(keys), _bulk(drop_at, *parts), 2 + len(names))
 
 
 def _timestamps(column: pa.Array) -> pa.Array:
@@ -148,6 +168,17 @@ def _bulk(*columns: pa.Array) -> pa.Array:
         length = pc.binary_length(texts).cast(pa.string()).cast(pa.binary())
         pieces += [between if pieces else pa.scalar(b"$"), length, end, texts]
     return pc.binary_join_element_wise(*pieces, end, b"")
+
+
+def _unpacked(bulk: bytes) -> list[bytes]:
+    """The texts of RESP bulk strings, one after the other."""
+    texts, at = [], 0
+    while at < len(bulk):
+        end = bulk.index(b"\r\n", at)
+        length = int(bulk[at + 1 : end])
+        texts.append(bulk[end + 2 : end + 2 + length])
+        at = end + 4 + length
+    return texts
 
 
 def _constant(value: int | bytes, count: int) -> pa.Array:

@@ -6,6 +6,7 @@ import hashlib
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -13,8 +14,8 @@ import redis
 
 from materializer.errors import LeaseLostError, OnlineStoreError
 from materializer.online import scripts
-from materializer.online.keys import WRITER, bulk_strings, glob_literal, view_prefix
-from materializer.online.lease import Lease
+from materializer.online.keys import bulk_strings, glob_literal, view_prefix
+from materializer.online.lease import Held
 from materializer.online.rows import Rows
 from materializer.online.topology import Address, Cluster, OnlineStore, masters
 
@@ -24,21 +25,24 @@ ROWS_A_CALL = 100
 ARGUMENTS_A_CALL = 2_000
 CALLS_IN_FLIGHT = 200
 _SCAN_PAGE = 1000
+# How long what was removed keeps out what was computed before: longer than the longest build takes.
+TOMBSTONE = timedelta(days=7)
 _WRITE_SHA = hashlib.sha1(scripts.WRITE_ROWS.encode()).hexdigest().encode()
 
 
 class Writer:
-    """All that one run changes in Redis, under `lease`; use as a context manager.
+    """All that one run, or a stream, changes in Redis, under `lease`; use as a context manager.
 
     It speaks to each master over one connection from the first write to the last. A server that was restarted, failed
     over or swapped in between, and may have lost writes that it had answered, breaks that connection and so the run:
     whoever gets as far as closing the marker knows that all came to the same servers.
 
-    `written` counts the rows so far that were replaced; `refused` holds the join keys of those that a newer row of a
-    push or a stream kept out, `mended` of those that took the place of something that was no hash.
+    `written` counts the rows so far that were replaced; `refused` holds the join keys of those that a newer row kept
+    out, `mended` of those that took the place of something that was no hash. `kept` are the keys that were to be
+    removed and hold a newer row.
     """
 
-    def __init__(self, store: OnlineStore, lease: Lease) -> None:
+    def __init__(self, store: OnlineStore, lease: Held) -> None:
         self._store = store
         self._lease = lease
         self._links: dict[Address | None, Any] = {}
@@ -46,6 +50,7 @@ class Writer:
         self.written = 0
         self.refused: list[pa.Table] = []
         self.mended: list[pa.Table] = []
+        self.kept: list[bytes] = []
 
     def __enter__(self) -> Writer:
         self._cluster = self._store if isinstance(self._store, Cluster) else None
@@ -130,6 +135,34 @@ class Writer:
                 deleted += sum(connection.read_response() for connection in sent)
         return deleted
 
+    def remove(self, keys: list[bytes], seen: int, mark: str, over: bool = False) -> int:
+        """Put tombstones in place of rows, and where there is none; see `scripts.REMOVE_ROWS`. Returns how many rows
+        went.
+
+        Args:
+            seen: the landing's number as of which these rows are no more.
+            mark: who removes them, as rows have it: ``run:<id>`` or ``stream:<id>``.
+            over: whether a run begins an epoch.
+        """
+        self.finish()
+        removed = 0
+        head = [mark.encode(), b"%d" % seen, b"1" if over else b"", b"%d" % (TOMBSTONE // timedelta(milliseconds=1))]
+        step = 1 if self._cluster else ROWS_A_CALL
+        for at in range(0, len(keys), _SCAN_PAGE):
+            page = keys[at : at + _SCAN_PAGE]
+            deadline = b"%d" % self._lease.deadline()
+            sent = []
+            for first in range(0, len(page), step):
+                names = page[first : first + step]
+                sent.append((self._links[self._address(names[0])], names))
+                sent[-1][0].send_command(b"EVAL", scripts.REMOVE_ROWS, len(names), *names, deadline, *head)
+            with lease_errors():
+                for connection, names in sent:
+                    count, *kept = connection.read_response()
+                    removed += count
+                    self.kept += [names[place - 1] for place in kept]
+        return removed
+
     def _client(self, address: Address | None) -> redis.Redis:
         return self._cluster.client(address) if self._cluster else self._store
 
@@ -175,30 +208,31 @@ def _ask(connection: Any, *command: bytes) -> Any:
     return connection.read_response()
 
 
-def other_rows(store: OnlineStore, namespace: str, view: str, run: str) -> Iterator[tuple[list[bytes], list[bytes]]]:
-    """The view's rows that an earlier run wrote and `run` did not, in pages of (keys, their writers)."""
+def other_rows(
+    store: OnlineStore, namespace: str, view: str, run: str, most: int | None = None
+) -> Iterator[tuple[list[bytes], list[bytes]]]:
+    """The view's rows that an earlier run or a stream wrote, and `run` did not, in pages of (keys, their writers).
+    Without those that have seen a greater number of the landing than `most`."""
+    greatest = "" if most is None else str(most)
     pattern = glob_literal(view_prefix(namespace, view)) + "*"
     for node in masters(store):
         cursor = None
         while cursor != 0:
             cursor, keys = node.scan(cursor or 0, match=pattern, count=_SCAN_PAGE, _type="hash")
             if isinstance(store, Cluster):  # which takes no script over rows of several slots
-                found = _others_one_by_one(node, keys, run)
+                found = _others_one_by_one(node, keys, run, greatest)
             else:
-                found = node.eval(scripts.OTHER_ROWS, len(keys), *keys, run) if keys else []
+                found = node.eval(scripts.OTHER_ROWS, len(keys), *keys, run, greatest) if keys else []
             if found:
                 yield found[::2], found[1::2]
 
 
-def _others_one_by_one(node: redis.Redis, keys: list[bytes], run: str) -> list[bytes]:
+def _others_one_by_one(node: redis.Redis, keys: list[bytes], run: str, greatest: str) -> list[bytes]:
+    script = node.script_load(scripts.OTHER_ROWS)
     pipeline = node.pipeline(transaction=False)
     for key in keys:
-        pipeline.hget(key, WRITER)
-    found = []
-    for key, writer in zip(keys, pipeline.execute(raise_on_error=False), strict=True):
-        if isinstance(writer, bytes) and writer.startswith(scripts.RUN.encode()) and writer != run.encode():
-            found += [key, writer]
-    return found
+        pipeline.evalsha(script, 1, key, run, greatest)
+    return [text for one in pipeline.execute() for text in one]
 
 
 @contextmanager

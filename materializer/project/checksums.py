@@ -31,7 +31,7 @@ class Checksums:
         nodes = [node, *self._graph.above(node)]
         parts = {
             "declared": {name: declared.get(name) for name in _DECLARED},
-            "files": sorted((one["unique_id"], (one.get("checksum") or {}).get("checksum")) for one in nodes),
+            "files": sorted((one["unique_id"], (one.get("checksum") or {}).get("checksum") or "") for one in nodes),
             "macros": self._called(name for one in nodes for name in _macros_of(one)),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

@@ -184,6 +184,9 @@ def _warehouse_untouched(project: Project, room: Path, opened: Opened) -> tuple[
         output["config_options"] = {**(output.get("config_options") or {}), "access_mode": "READ_ONLY"}
         for attached in output.get("attach") or ():
             attached["read_only"] = True
+            kind, colon, path = str(attached.get("path")).rpartition(":")
+            if kind in ("", "duckdb", "ducklake", "sqlite") and "{{" not in path:
+                attached["path"] = f"{kind}{colon}{project.resolve(path)}"  # wherever it stands beside the project
     else:
         output["path"] = ":memory:"
         output.pop("database", None)  # it has to be called as the file is

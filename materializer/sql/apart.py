@@ -7,7 +7,7 @@ Each step carries it to what the SELECT reads, or says why it cannot. What reads
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlglot import exp
@@ -43,7 +43,7 @@ def apart(
     Args:
         streamed: by the ids of the sources, what an id decides in their rows: ``{"purchase_id": ["user_id"]}``.
     """
-    reading = _Reading(reader, streamed)
+    reading = Streams(reader, streamed)
     if not reading.reads(unique_id):
         return None
     failed: Mixes | None = None
@@ -53,6 +53,9 @@ def apart(
             demand = tuple(exp.column(name.lower(), quoted=True) for name in names)
             reading.demand_node(unique_id, demand, found)
             filters = {source: tuple(sorted(ways)) for source, ways in found.filters.items()}
+            if unseen := reading.streams_above(unique_id) - filters.keys():
+                title = reader.node(min(unseen)).title
+                raise Mixes(reader.node(unique_id), "", f"how it reads {title} is not seen in its SQL")
             return Apart(tuple(names), filters, tuple(found.warnings))
         except Mixes as mixes:
             failed = failed or mixes
@@ -61,10 +64,11 @@ def apart(
     return failed
 
 
-class _Reading:
+class Streams:
     def __init__(self, reader: Reader, streamed: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
         self.reader, self.streamed = reader, streamed
         self._reads: dict[str, bool] = {}
+        self._flows: dict[int, bool] = {}
 
     # What reads a stream.
 
@@ -77,15 +81,28 @@ class _Reading:
             self._reads[unique_id] = unique_id in self.streamed or any(self.reads(one) for one in above)
         return self._reads[unique_id]
 
+    def streams_above(self, unique_id: str) -> set[str]:
+        """The streamed sources that a node reads, through others too."""
+        if unique_id in self.streamed:
+            return {unique_id}
+        above = (self.reader.graph.nodes.get(unique_id, {}).get("depends_on") or {}).get("nodes") or ()
+        return set().union(*(self.streams_above(one) for one in above if self.reads(one)))
+
     def flows(self, node: Node, source: Source | None) -> bool:
         """Whether a scope or table in a node's SQL reads one."""
         if isinstance(source, exp.Table):
             if source.name in node.reads or source.name in self.reader.graph.nodes:
                 return self.reads(source.name)
             return False
-        if isinstance(source, Scope):
-            return any(self.flows(node, one) for one in _tables(source))
-        return False
+        if not isinstance(source, Scope):
+            return False
+        known = id(source.expression)
+        if known not in self._flows:
+            self._flows[known] = False  # so far: what is recursive reads itself
+            read = [node.source_of(source, name)[1] for name, _ in source.references]
+            inside = [*source.set_operation_scopes, *source.subquery_scopes, *source.udtf_scopes]
+            self._flows[known] = any(self.flows(node, one) for one in (*read, *inside))
+        return self._flows[known]
 
     # The demand, step by step.
 
@@ -141,9 +158,3 @@ class _Reading:
                 return exp.column(own[names.index(column.name)], quoted=True)
 
             self.demand(node, branch, tuple(replaced(part, renamed) for part in demand), found)
-
-
-def _tables(scope: Scope) -> Iterator[exp.Table]:
-    """The tables that a scope reads, through those in it."""
-    for one in scope.traverse():
-        yield from (source for source in one.sources.values() if isinstance(source, exp.Table))

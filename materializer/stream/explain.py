@@ -7,15 +7,21 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from materializer.project.definitions import FeatureView
 from materializer.project.graph import Graph
 from materializer.project.manifest import load_manifest, read_registry
+from materializer.project.render import ProjectManifest
 from materializer.project.revisions import compile_all
 from materializer.project.settings import Project
-from materializer.sql.apart import Mixes, apart
+from materializer.sql.apart import Apart, Mixes, apart
+from materializer.sql.reach import Reach, reach
 from materializer.sql.reader import Reader
 from materializer.stream.place import landing_of
-from materializer.stream.source import streamed_sources
+from materializer.stream.source import StreamedSource, streamed_sources
 from materializer.warehouse import open_warehouse
+
+# In the SQL of views that reach back a known time: the moment from which on events are taken.
+REACHED = "(select since from _fs.main.reached)"
 
 
 @dataclass(frozen=True)
@@ -41,29 +47,55 @@ class Explained:
     warnings: tuple[str, ...] = ()
 
 
-def explain(project: Project) -> list[Explained]:
-    """Every view of a project, in order of names.
+@dataclass(frozen=True)
+class Decided:
+    """A project as dbt compiles it for full builds; of each view, in order of names, how it keeps entities apart (None
+    where it reads no streamed source); and how far those reach back of which that is known, by unique id."""
+
+    manifest: ProjectManifest
+    sources: Mapping[str, StreamedSource]
+    views: tuple[tuple[FeatureView, Apart | Mixes | None], ...]
+    errors: tuple[str, ...]
+    reaches: Mapping[str, Reach]
+
+
+def decide(project: Project) -> Decided:
+    """Compile a project and read the SQL of its views.
 
     Raises:
         ProjectError, DefinitionError: where the project cannot be read, dbt is not there, or a source says it wrongly.
     """
-    manifest = load_manifest(project)
-    registry = read_registry(manifest)
-    landing_of(project, streamed_sources(manifest), lambda: datetime.now(timezone.utc)).close()  # dbt has to find it
+    landing_of(
+        project, streamed_sources(load_manifest(project)), lambda: datetime.now(timezone.utc)
+    ).close()  # dbt has to find it
     (compiled,), _ = compile_all(project, [None], open_warehouse)
-    sources = streamed_sources(compiled.manifest)
+    manifest = ProjectManifest(compiled.manifest, project)
+    sources = streamed_sources(manifest)
     streamed = {source.unique_id: source.determines or {} for source in sources.values()}
-    names = {source.unique_id: source.name for source in sources.values()}
-    reader = Reader(Graph(compiled.manifest))
+    reader = Reader(Graph(manifest))
+    views = sorted(read_registry(manifest).all_views(), key=lambda one: one.reference)
+    found = [(one, apart(reader, one.unique_id, [entity.name for entity in one.entities], streamed)) for one in views]
+    reaches = {
+        one.unique_id: reaching
+        for one, how in found
+        if isinstance(how, Apart) and not one.created_timestamp and not one.available_after
+        and (reaching := reach(reader, one.unique_id, one.timestamp, streamed, REACHED))
+    }  # fmt: skip
+    return Decided(manifest, sources, tuple(found), compiled.errors, reaches)
+
+
+def explain(project: Project) -> list[Explained]:
+    """Every view of a project, in order of names. Raises as `decide`."""
+    decided = decide(project)
+    names = {source.unique_id: source.name for source in decided.sources.values()}
     explained = []
-    for view in sorted(registry.all_views(), key=lambda one: one.reference):
-        found = apart(reader, view.unique_id, [entity.name for entity in view.entities], streamed)
+    for view, found in decided.views:
         if found is None:
             explained.append(Explained(view.reference, why="it reads no streamed source"))
         elif isinstance(found, Mixes):
             why = found.why
-            if compiled.errors and not found.node.about.get("compiled_code"):
-                why = f"dbt does not compile it: {compiled.errors[0]}"
+            if decided.errors and not found.node.about.get("compiled_code"):
+                why = f"dbt does not compile it: {decided.errors[0]}"
             explained.append(
                 Explained(view.reference, why=why.rstrip("."), place=_place(found), text=found.text, mend=found.mend)
             )

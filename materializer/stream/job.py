@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import datetime
 from typing import Any
 
 from materializer.errors import InputError
+from materializer.online.topology import OnlineStore
 from materializer.project.manifest import load_manifest
 from materializer.project.settings import Project
-from materializer.stream.files import engine
+from materializer.stream.background import Background
+from materializer.stream.files import FileLanding, engine
 from materializer.stream.keep import kept
 from materializer.stream.place import landing_of
 from materializer.stream.source import streamed_sources
@@ -19,6 +21,8 @@ from materializer.stream.wire import reader_of
 
 # A batch of nothing makes the metrics anew at most so often, in seconds.
 _MEASURED = 1.0
+# How long what has landed is waited for to be online before an end that nothing hurries; in seconds.
+_SETTLED = 60.0
 
 
 def run_stream(
@@ -30,10 +34,14 @@ def run_stream(
     linger: float,
     until_idle: float | None,
     metrics_port: int | None,
+    online: Callable[[], OnlineStore] | None,
     stop: Callable[[], bool],
     say: Callable[[str], None],
 ) -> Any:
     """Land events until `stop`, or until none came for `until_idle` seconds, and give the counts.
+
+    Args:
+        online: gives the online store, where views are to be kept there meanwhile.
 
     Raises:
         ProjectError, DefinitionError: where the project says too little of its streamed sources.
@@ -55,14 +63,25 @@ def run_stream(
         landing.show()
         listed = ", ".join(f"{source.topic} into {name}" for name, source in sources.items())
         say(f"Reading {listed}; landing in {landing.place}.")
-        with kept(landing, say), closing(stream):
+        with kept(landing, say), closing(stream), ExitStack() as stack:
+            keeping = None
+            if online is not None and isinstance(landing, FileLanding):
+                keeping = stack.enter_context(closing(Background(project, namespace, online, landing, say)))
             last = measured = time.monotonic()
             for count in stream.batches(most, linger, stop):
                 now = time.monotonic()
+                if keeping is not None and count:
+                    keeping.landed()
                 last = now if count or not stream.joined else last
                 if now - measured > _MEASURED:
-                    metrics.show(stream.counts, stream.lag())
+                    lag = stream.lag()
+                    metrics.show(stream.counts, lag)
+                    if keeping is not None:
+                        keeping.lag = lag
+                        metrics.show_online(keeping.shown)
                     measured = now
                 if until_idle is not None and now - last > until_idle:
+                    if keeping is not None:
+                        keeping.settle(_SETTLED)
                     break
         return stream.counts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -24,12 +24,16 @@ _ROWS = {
     "_topic": "text not null", "_partition": "integer not null", "_offset": "bigint not null",
     "_landed_at": "timestamptz not null", "_seq": "bigint not null",
 }  # fmt: skip
-# How far each topic was read, the number of the last commit, what is no event, and the keys of pushes.
+# How far each topic was read, the number of the last commit, since when each was there to be read (of each four seconds
+# the last), what is no event, and the keys of pushes.
 _OWN = """
     create table if not exists {schema}._fs_landing (seq bigint not null);
     insert into {schema}._fs_landing select 0 where not exists (select from {schema}._fs_landing);
     create table if not exists {schema}._fs_offsets (
         topic text, partition integer, next bigint not null, primary key (topic, partition)
+    );
+    create table if not exists {schema}._fs_shown (
+        slot bigint primary key, seq bigint not null, "at" timestamptz not null
     );
     create table if not exists {schema}._fs_pushes (
         source text, key text, content text not null, at timestamptz not null, primary key (source, key)
@@ -39,6 +43,20 @@ _OWN = """
         reason text not null, message bytea, unique (_topic, _partition, _offset)
     )
 """
+# Said by a transaction that began when the commits before it had ended: so whoever began to read later saw these. For
+# builds, which know when they began and last no longer than a week. They look back five seconds further, to what is not
+# replaced any more: so no build has seen less than the one before.
+_SHOWN = (
+    """
+    insert into {schema}._fs_shown
+    select floor(extract(epoch from clock_timestamp()) / 4), seq, clock_timestamp() from {schema}._fs_landing
+    on conflict (slot) do update set seq = excluded.seq, "at" = excluded."at" where _fs_shown.seq < excluded.seq
+    """,
+    """
+    delete from {schema}._fs_shown where slot < floor(extract(epoch from clock_timestamp()) / 4) - 7 * 21600
+    and slot < (select max(slot) from {schema}._fs_shown)
+    """,
+)
 
 
 @dataclass
@@ -67,6 +85,10 @@ class PostgresLanding:
                 )
                 for name, dtype in source.columns.items():
                     cursor.execute(f"alter table {_table(source)} add column if not exists {quoted(name)} {dtype}")
+                # For runs that ask what has landed since a build; names are of the schema, as the table's is.
+                index = quoted(f"_fs_seq_{source.table}"[:63])
+                cursor.execute(f"create index if not exists {index} on {_table(source)} using brin (_seq)")
+        self._show()
 
     def next_offset(self, source: StreamedSource, topic: str, partition: int) -> int | None:
         with self._transaction() as cursor:
@@ -111,7 +133,14 @@ class PostgresLanding:
                 "on conflict (topic, partition) do update set next = excluded.next",
                 (asked.topic, asked.partition, asked.last + 1),
             )
+        with suppress(CannotLand):  # the rows are in; what is not said now is said with the next ones
+            self._show()
         return Landed(asked._replace(seq=seq), table.num_rows - dead, dead)
+
+    def _show(self) -> None:
+        with self._transaction() as cursor:
+            for statement in _SHOWN:
+                cursor.execute(statement.format(schema=self._schema))
 
     def _insert(self, cursor: Any, source: StreamedSource, table: pa.Table, moment: str, seq: int) -> None:
         """All of these rows or none; what is no event becomes a dead letter."""

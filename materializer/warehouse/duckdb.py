@@ -87,6 +87,15 @@ class DuckDBWarehouse:
             relation, finish = exactly(self._connection.sql(self._one(sql)))
             yield from map(finish, relation.to_arrow_reader(batch_rows))
 
+    def as_it_is(self, sql: str) -> pa.Table:
+        """The answer of a query for another DuckDB, which gives each value as this one has it."""
+        self.execute("set arrow_lossless_conversion = true")
+        try:
+            with _refusals():
+                return self._connection.sql(self._one(sql)).to_arrow_table()
+        finally:
+            self.execute("set arrow_lossless_conversion = false")
+
     def execute(self, sql: str) -> None:
         """Run a statement for its effect on this connection."""
         with _refusals():
@@ -143,6 +152,20 @@ def open_in_memory(folder: Path) -> Iterator[DuckDBWarehouse]:
         for name, value in {**OURS, "temp_directory": str(folder), "enable_progress_bar": "false"}.items():
             connection.execute(f"set {name} = '{escaped(value)}'")
         yield DuckDBWarehouse(connection, "memory")
+
+
+def in_memory_as(project: Project) -> duckdb.DuckDBPyConnection:
+    """A DuckDB in memory that takes the SQL of a target's models: its extensions, settings, secrets and file systems,
+    and none of its tables. Raises WarehouseError where one of these cannot be had."""
+    settings = profile_settings(project)
+    connection = duckdb.connect(":memory:", config=dict(settings.config))
+    try:
+        settings.apply(connection, attached=False)
+        connection.execute("set enable_progress_bar = false")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def query_apart(project: Project, sql: str) -> pa.Table:

@@ -52,8 +52,8 @@ class ProfileSettings:
     state_beside: Path
     config: Mapping[str, Any] = field(repr=False)
 
-    def apply(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Extensions, secrets, file systems, attached databases and settings, in dbt-duckdb's order; then our own.
+    def apply(self, connection: duckdb.DuckDBPyConnection, attached: bool = True) -> None:
+        """Extensions, secrets, file systems, `attached` databases and settings, in dbt-duckdb's order; then our own.
         Raises WarehouseError naming the one that cannot be had."""
         profile = self.project.connection
         for extension in _list(profile, "extensions"):
@@ -65,8 +65,8 @@ class ProfileSettings:
             _create_secret(connection, secret, number)
         for filesystem in _list(profile, "filesystems"):
             _register(connection, filesystem)
-        for attached in _list(profile, "attach"):
-            self._attach(connection, attached)
+        for database in _list(profile, "attach") if attached else ():
+            self._attach(connection, database)
         for name, value in _mapping(profile, "settings").items():
             if name not in _NOT_FOR_READING:
                 _set(connection, name, value)

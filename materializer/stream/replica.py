@@ -1,0 +1,181 @@
+"""What streamed views are computed from, in a DuckDB of the stream's own.
+
+Landed events are tables there. A model that reads them is a view of its own SQL, compiled as for a full build, under
+its own name; what reads no stream is a copy of what dbt built. So all that reads a feature view reads it there as in
+the warehouse: the macros ``latest`` and ``_rows_ahead``, and what `materialize` makes of them. A streamed source is a
+view as well: of the events of those entities that are asked for, by the filters that `materializer.sql.apart` found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from datetime import datetime
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from materializer.errors import WarehouseError
+from materializer.project.definitions import FeatureView
+from materializer.project.graph import Graph
+from materializer.project.relation import Relation
+from materializer.project.render import ProjectManifest
+from materializer.project.settings import Project
+from materializer.stream.events import Events
+from materializer.stream.files import FileLanding
+from materializer.stream.source import StreamedSource
+from materializer.warehouse import quoted
+from materializer.warehouse.duckdb import DuckDBWarehouse, in_memory_as
+
+# The database of what is the stream's own.
+OWN = "_fs"
+
+
+class Replica:
+    """See the module.
+
+    Args:
+        manifest: dbt's, with the SQL of full builds.
+    """
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, manifest: ProjectManifest, landing: FileLanding,
+        views: Sequence[FeatureView],
+    ) -> None:  # fmt: skip
+        self._connection = connection
+        self.warehouse = DuckDBWarehouse(connection, "memory")
+        self._graph = Graph(manifest)
+        self._sources = {source.unique_id: source for source in landing.sources.values()}
+        connection.execute(f"attach ':memory:' as {OWN}")
+        self.events = Events(connection, landing, OWN)
+        self._shown: dict[str, str] = {}
+        self._models, self._static = self._relations([one.unique_id for one in views])
+        for node in (*self._sources.values(), *map(self._graph.nodes.get, (*self._models, *self._static))):
+            self._make_room(node)
+        connection.execute(f"create table {OWN}.main.reached as select cast(null as timestamp) as since")
+        for source in self._sources.values():
+            self.show(source.unique_id, "true")
+
+    @property
+    def reads_tables(self) -> bool:
+        """Whether views need more of the warehouse than the events."""
+        return bool(self._static)
+
+    def copy_tables(self, warehouse: DuckDBWarehouse) -> None:
+        """Take what reads no stream as it stands in the warehouse now. Raises WarehouseError naming what cannot
+        be had."""
+        for unique_id in self._static:
+            name = self._graph.nodes[unique_id]["relation_name"]
+            columns = warehouse.columns(Relation(name))
+            if not columns:
+                continue  # a source that is a file by another name: SQL reads that itself
+            rows = warehouse.as_it_is(f"select * from {name}")
+            listed = ", ".join(f"cast({quoted(one.name)} as {one.dtype}) as {quoted(one.name)}" for one in columns)
+            with self.seeing("_fs_copied", rows):
+                self.warehouse.execute(f"create or replace table {name} as select {listed} from _fs_copied")
+
+    @contextmanager
+    def seeing(self, name: str, rows: pa.Table) -> Iterator[None]:
+        """Have SQL read rows by a name meanwhile."""
+        self._connection.register(name, rows)
+        try:
+            yield
+        finally:
+            self._connection.unregister(name)
+
+    def make_models(self) -> None:
+        """Make the views of the models."""
+        for unique_id in self._models:
+            node = self._graph.nodes[unique_id]
+            self.warehouse.execute(f"create or replace view {node['relation_name']} as {node['compiled_code']}")
+
+    def _relations(self, views: Sequence[str]) -> tuple[list[str], list[str]]:
+        """The models between the streamed sources and the views, those below after those above; and what they read
+        beside them."""
+        reads: dict[str, bool] = {}
+        models: dict[str, None] = {}
+        static: dict[str, None] = {}
+
+        def visit(unique_id: str) -> bool:
+            if unique_id in reads:
+                return reads[unique_id]
+            reads[unique_id] = unique_id in self._sources
+            node = self._graph.nodes.get(unique_id, {})
+            parents = list((node.get("depends_on") or {}).get("nodes") or ())
+            found = [visit(parent) for parent in parents]
+            reads[unique_id] |= any(found)
+            ephemeral = (node.get("config") or {}).get("materialized") == "ephemeral"
+            if reads[unique_id]:
+                for parent in parents:
+                    if not reads[parent]:
+                        static.update(dict.fromkeys(self._tables(parent)))
+                if unique_id not in self._sources and not ephemeral:
+                    models[unique_id] = None
+            return reads[unique_id]
+
+        for one in views:
+            visit(one)
+        return list(models), list(static)
+
+    def _tables(self, unique_id: str) -> Iterator[str]:
+        """A node that reads no stream, or, where it is only a part of others' SQL, what it reads."""
+        node = self._graph.nodes.get(unique_id, {})
+        if (node.get("config") or {}).get("materialized") == "ephemeral":
+            for parent in (node.get("depends_on") or {}).get("nodes") or ():
+                yield from self._tables(parent)
+        elif node.get("relation_name"):
+            yield unique_id
+
+    def _make_room(self, node: Any) -> None:
+        named = node if isinstance(node, StreamedSource) else None
+        database = named.database if named else node.get("database")
+        schema = named.schema if named else node.get("schema")
+        if database:
+            self.warehouse.execute(f"attach if not exists ':memory:' as {quoted(database)}")
+        where = ".".join(quoted(part) for part in (database, schema) if part)
+        self.warehouse.execute(f"create schema if not exists {where}")
+
+    def make_reached(self, models: Mapping[str, str], place: int) -> None:
+        """Make these models once more, of events from `reach_from` on, under names of their own: `reached_name`."""
+        for unique_id, code in models.items():
+            for other in models:
+                name = self._graph.nodes[other]["relation_name"]
+                code = code.replace(name, self.reached_name(other, place))
+            self.warehouse.execute(f"create or replace view {self.reached_name(unique_id, place)} as {code}")
+
+    def reached_name(self, unique_id: str, place: int) -> str:
+        """The relation of a model that reads events from `reach_from` on alone."""
+        return f"{OWN}.main.{quoted(f'{unique_id}_{place}')}"
+
+    def reach_from(self, moment: datetime) -> None:
+        """Take events from a moment on, where it is known how far models reach back."""
+        self.warehouse.execute(f"update {OWN}.main.reached set since = timestamp '{moment.replace(tzinfo=None)}'")
+
+    def show(self, unique_id: str, condition: str) -> None:
+        """Make a source a view of its events, of those that a condition is true for, and of those whose id decides too
+        little: they are looked at whosever they are."""
+        source = self._sources[unique_id]
+        doubts = self.events.doubts(unique_id)
+        condition = f"{condition} or {doubts}" if doubts else condition
+        if self._shown.get(unique_id) != condition:  # any change makes DuckDB plan all queries anew
+            rows = f"select * from {self.events.table(unique_id)} where {condition}"
+            self.warehouse.execute(f"create or replace view {_name(source)} as {rows}")
+        self._shown[unique_id] = condition
+
+
+def _name(source: StreamedSource) -> str:
+    return ".".join(map(quoted, filter(None, (source.database, source.schema, source.table))))
+
+
+@contextmanager
+def replica(
+    project: Project, manifest: ProjectManifest, landing: FileLanding, views: Sequence[FeatureView]
+) -> Iterator[Replica]:
+    """A replica for some views, for as long as this lasts. Raises WarehouseError where DuckDB does not take what the
+    profile asks of it."""
+    with closing(in_memory_as(project)) as connection:
+        try:
+            yield Replica(connection, manifest, landing, views)
+        except duckdb.Error as error:
+            raise WarehouseError(str(error).partition("\n")[0]) from None
