@@ -38,7 +38,7 @@ from materializer.project.graph import Graph
 from materializer.project.manifest import ProjectManifest, load_manifest, read_registry
 from materializer.project.results import run_results
 from materializer.project.settings import Project
-from materializer.sql.columns import Read, read_columns, workers_for
+from materializer.sql.columns import Read, no_garbage, read_columns, workers_for
 from materializer.warehouse import open_warehouse
 from materializer.warehouse.typed import broken_services, named, typed_service
 
@@ -75,6 +75,7 @@ class _Found:
     warehouse: str | None = None
 
 
+@no_garbage()
 def build(
     project: Project, namespace: str, client: Callable[[], OnlineStore], redis_url: str, options: Options
 ) -> dict[str, Any]:
@@ -185,7 +186,7 @@ def _read_and_ask(
             warehouse = stack.enter_context(open_warehouse(project))
             found.types = column_types(warehouse, project, graph)
             found.typed, found.problems = with_types(warehouse, views)
-            asking = Asking(warehouse, project, manifest, options.built_at, options.seconds)
+            asking = Asking(warehouse, project, manifest, options.built_at, options.seconds, found.types)
         except FeatureStoreError as error:
             found.warehouse = str(error)
         workers = options.workers or workers_for(graph)

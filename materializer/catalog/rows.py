@@ -19,7 +19,7 @@ from materializer.catalog.lineage import relation_of
 from materializer.errors import FeatureStoreError
 from materializer.project.definitions import FeatureView
 from materializer.project.graph import Graph
-from materializer.project.relation import PACKAGE, Relation
+from materializer.project.relation import PACKAGE, Column, Relation
 from materializer.project.render import MacroRenderer
 from materializer.project.settings import Project
 from materializer.warehouse import SQL_TYPE, Warehouse, quoted
@@ -85,9 +85,14 @@ class Asking:
     """Asks about rows until the time is over: what matters first is asked of all views before anything else is."""
 
     def __init__(self, warehouse: Warehouse, project: Project, manifest: Mapping[str, Any], moment: datetime,
-                 seconds: float) -> None:  # fmt: skip
+                 seconds: float, types: Mapping[str, Mapping[str, str]]) -> None:  # fmt: skip
         self._warehouse, self._project = warehouse, project
-        self._macros = MacroRenderer(manifest, warehouse.columns)
+        known = {
+            Relation(manifest["nodes"][one]["relation_name"]): [Column(*column) for column in columns.items()]
+            for one, columns in types.items()
+            if one in manifest["nodes"]
+        }
+        self._macros = MacroRenderer(manifest, lambda relation: known.get(relation) or warehouse.columns(relation))
         self._moment, self._seconds = moment, seconds
         self._until = time.monotonic() + seconds
         self.rows = Rows()

@@ -24,7 +24,7 @@ from materializer.sql.steps import ROWS, Steps
 # From how many models on other processes pay for their start.
 MANY = 300
 # How many models a process gets at once.
-_PORTION = 25
+_PORTION = 40
 # What of a node is read: the rest of a manifest need not travel to the processes.
 _READ = (
     "unique_id", "resource_type", "name", "alias", "identifier", "source_name", "package_name", "version",
@@ -57,7 +57,7 @@ def read_columns(
     """
     models = _models(graph)
     workers = workers or workers_for(graph)
-    with _no_garbage():
+    with no_garbage():
         apart = workers > 1
         found = _read_apart(graph, models, views, workers) if apart else dict(_read(Reader(graph), models, views))
         return {one: found[one] for one in models}
@@ -172,8 +172,8 @@ def _read_portion(portion: Sequence[str], above: Mapping[str, tuple[Mapping[str,
 
 
 @contextmanager
-def _no_garbage() -> Iterator[None]:
-    """Of millions of new objects in trees none is garbage to look for."""
+def no_garbage() -> Iterator[None]:
+    """Of millions of new objects, of trees or of a document, none is garbage to look for."""
     enabled = gc.isenabled()
     gc.disable()
     try:
