@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,7 @@ from benchmarks.support import Promises, machine, print_table
 BUILD_SECONDS, PEAK_MIB = 60.0, 1024.0
 # Within the build, for the freshness of as many views as that is enough for.
 ROW_SECONDS = "15"
+_BLOCK = re.compile(r'<script type="[^"]+" id="([^"]+)"(?: data-bytes="(\d+)")?>(.*?)</script>', re.DOTALL)
 
 
 def main() -> int:
@@ -69,7 +71,22 @@ def build(folder: Path, promises: Promises) -> Path:
         ["form", "time", "peak", "views", "features", "page", "JSON"],
         rows,
     )
+    print_table("What the page is made of", ["part", "blocks", "in the file", "unpacked"], sections(pages["all of it"]))
     return pages["all of it"]
+
+
+def sections(page: Path) -> list[list[str | int]]:
+    """The parts of a page, the largest first."""
+    text, sizes = page.read_text(), {}
+    for name, packed, content in _BLOCK.findall(text):
+        one = sizes.setdefault(re.sub(r"-\d+$", "", name), [0, 0, 0])
+        one[:] = one[0] + 1, one[1] + len(content), one[2] + (int(packed) if packed else len(content))
+    plain = len(text) - text.index("<noscript>")
+    sizes["without JavaScript"] = [1, plain, plain]
+    rest = len(text) - sum(one[1] for one in sizes.values())
+    sizes["code, style and frame"] = [1, rest, rest]
+    ordered = sorted(sizes.items(), key=lambda one: -one[1][1])
+    return [[name, count, *(f"{size / 1e6:.2f} MB" for size in two)] for name, (count, *two) in ordered]
 
 
 def browse(page: Path, promises: Promises) -> None:

@@ -17,15 +17,10 @@ function part(id) {
     // Whatever follows an element tells that the browser has read all of it.
     const element = byId(id);
     if (!element || (document.readyState === 'loading' && !element.nextElementSibling)) throw new NotYet();
-    value = JSON.parse(element.textContent);
+    value = JSON.parse(blockText(element));
     cache.set(id, value);
   }
   return value;
-}
-
-function once(make) {
-  let value;
-  return () => (value === undefined ? (value = make()) : value);
 }
 
 const named = (list) => new Map(list.map((thing, index) => [thing.name, index]));
