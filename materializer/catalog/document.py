@@ -22,6 +22,7 @@ from materializer.catalog.findings import REMEDIES, findings_of
 from materializer.catalog.freshness import Freshness, judge, not_asked
 from materializer.catalog.lint import Finding, broken, lint
 from materializer.catalog.rows import Asking, Rows, column_types, iso, with_types
+from materializer.catalog.trained import training_sets
 from materializer.catalog.versions import add_changes
 from materializer.errors import FeatureStoreError, InputError
 from materializer.materialize.log import read_log
@@ -135,11 +136,12 @@ def build(
     document = {
         "format": FORMAT,
         "project": _project(project, namespace, manifest, options, found),
-        "entities": entity_parts(found.typed),
+        "entities": [{**one, "example": found.rows.keys.get(one["name"])} for one in entity_parts(found.typed)],
         "views": view_parts,
         "services": services,
         "sources": sources,
         "models": models,
+        "training_sets": training_sets(project),
         "columns": columns,
         "row_sets": row_sets,
         "findings": findings,
@@ -209,6 +211,7 @@ def _ask(asking: Asking, graph: Graph, found: _Found, options: Options) -> None:
         if not options.light:
             asking.history(graph, found.types)
         if options.statistics:
+            asking.keys(there)
             asking.statistics(there)
             asking.drift(there)
     except FeatureStoreError as error:

@@ -109,6 +109,21 @@ function feature(reference) {
   return (view && view.features.find((one) => one.name === column)) || null;
 }
 
+// The training sets that were recorded with any of these features, the newest first.
+const trainedOn = once(() => {
+  const by = new Map();
+  for (const set of [...part('training-sets')].sort((a, b) => (a.made_at < b.made_at ? 1 : -1))) {
+    for (const reference of set.features) {
+      for (const key of [reference, split(reference)[0]]) {
+        if (!by.has(key)) by.set(key, new Set());
+        by.get(key).add(set);
+      }
+    }
+  }
+  return by;
+});
+const trainingSetsOf = (reference) => [...(trainedOn().get(reference) || [])];
+
 const findings = () => part('findings').findings;
 const foundFor = once(() => {
   const by = new Map();

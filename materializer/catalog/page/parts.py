@@ -32,6 +32,7 @@ def parts(document: Document) -> tuple[str, list[str]]:
         _block("features", _features(document, asked)),
         _block("relations", _relations(document)),
         _packed("findings", _json({name: document.get(name) or [] for name in ("findings", "checks", "remedies")})),
+        _packed("training-sets", _json(document.get("training_sets") or [])),
         _packed("row-sets", _json(lineage.row_sets)),
     ]
     for kind in ("views", "models", "sources"):
