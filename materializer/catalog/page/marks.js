@@ -189,8 +189,8 @@ function usedList(users, sets = []) {
               { class: 'line faint' },
               [
                 count(set.rows, 'row'),
-                moment(set.made_at),
-                set.revision && `${set.revision.slice(0, 7)}${set.dirty ? ', changed' : ''}`,
+                set.made_at.slice(0, 10),
+                set.revision && `${set.revision.slice(0, 7)}${set.dirty ? ', uncommitted' : ''}`,
               ]
                 .filter(Boolean)
                 .join(' \u00b7 '),
