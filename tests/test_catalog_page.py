@@ -470,8 +470,7 @@ def test_training_sets_that_were_recorded_are_among_who_uses_a_feature(opened: C
     used = page.locator("section").filter(has=page.get_by_role("heading", name="Used by"))
     rows = [" ".join(text.split()) for text in used.locator(".rows li").all_inner_texts()]
     assert (
-        rows[-2]
-        == "sets/late.parquet 1 200 rows \u00b7 2026-11-20 \u00b7 630bf48, uncommitted recorded training set"
+        rows[-2] == "sets/late.parquet 1 200 rows \u00b7 2026-11-20 \u00b7 630bf48, uncommitted recorded training set"
     )
     assert rows[-1].startswith("sets/early.csv 1 row") and "recorded" not in "".join(rows[:-2])
     to(page, "#/view/user_features")

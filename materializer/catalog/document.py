@@ -39,7 +39,8 @@ from materializer.project.graph import Graph
 from materializer.project.manifest import ProjectManifest, load_manifest, read_registry
 from materializer.project.results import run_results
 from materializer.project.settings import Project
-from materializer.sql.columns import Read, no_garbage, read_columns, workers_for
+from materializer.sql.columns import Read, no_garbage, workers_for
+from materializer.sql.memory import Memory
 from materializer.warehouse import open_warehouse
 from materializer.warehouse.typed import broken_services, named, typed_service
 
@@ -191,12 +192,13 @@ def _read_and_ask(
             asking = Asking(warehouse, project, manifest, options.built_at, options.seconds, found.types)
         except FeatureStoreError as error:
             found.warehouse = str(error)
-        workers = options.workers or workers_for(graph)
+        memory = Memory(project.target_folder / "feature_store" / "lineage.msgpack", graph, own)
+        workers = options.workers or workers_for(graph, memory.known)
         if workers == 1:
             if asking:
                 _ask(asking, graph, found, options)
-            return read_columns(graph, own, workers)
-        reading = stack.enter_context(ThreadPoolExecutor(1)).submit(read_columns, graph, own, workers)
+            return memory.read(workers)
+        reading = stack.enter_context(ThreadPoolExecutor(1)).submit(memory.read, workers)
         if asking:
             _ask(asking, graph, found, options)
         return reading.result()
