@@ -117,3 +117,18 @@ def test_where_the_trace_ends_it_says_why() -> None:
     columns, _ = column_parts(graph, Names(graph), read_columns(graph))
     assert "nowhere" in columns["made:x"]["problem"]
     assert read_columns(graph)["model.shop.bad"].problem.startswith("The compiled SQL of model 'bad' cannot be read")
+
+
+def test_beside_an_ephemeral_model_each_step_shows_its_own_expression() -> None:
+    body = "select a + 1 as x, b * 7 as y from {raw.t} where a > 3"
+    models = {
+        "e": {"sql": body, "config": {"materialized": "ephemeral"}, "relation_name": None},
+        "m": {
+            "sql": f"with __dbt__cte__e as ({body}), k as (select x, y - 5 as z from __dbt__cte__e) select z * 3 as q from k",
+            "depends_on": {"nodes": ["model.shop.e"]},
+        },
+    }
+    read = read_columns(Graph(manifest_of(models, {"raw.t": ["a", "b"]})))
+    hop = read["model.shop.m"].hops["q"]
+    assert list(hop.steps) == [("q", "z * 3", None), ("z", "y - 5", "k")]
+    assert list(hop.values) == [("model.shop.e", "y")]

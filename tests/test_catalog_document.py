@@ -12,6 +12,7 @@ import duckdb
 import pytest
 
 from materializer import FeatureStore, InputError
+from materializer.catalog.answers import show
 from materializer.catalog.document import moment_of_build, to_json
 from materializer.catalog.page import html
 from materializer.catalog.search import search_document
@@ -63,6 +64,34 @@ def test_everything_that_is_declared_is_in_it_once(shop: FeatureStore, document:
     service = named(document["services"], "recommendation")
     assert service["features"] == ["user_features:city", "item_features:price"]
     assert service["owner"] == {"group": None, "name": "ML", "email": "ml@shop.example"}
+
+
+def test_an_entity_has_a_key_that_is_there_unless_values_are_not_looked_at(
+    shop: FeatureStore, document: dict[str, Any]
+) -> None:
+    keys = {one["name"]: one["example"] for one in document["entities"]}
+    with duckdb.connect(str(shop.project.database_file), read_only=True) as warehouse:
+        relation = named(document["views"], "user_item")["relation"]
+        pairs = warehouse.execute(f"select user_id, item_id from {relation}").fetchall()
+    assert (keys["user_id"], keys["item_id"]) == min(pair for pair in pairs if None not in pair)
+    assert [one["example"] for one in shop.get_catalog(statistics=False)["entities"]] == [None, None]
+
+
+def test_training_sets_that_were_recorded_in_the_project_are_listed(shop: FeatureStore) -> None:
+    labels = "select 1::bigint as user_id, timestamptz '2024-02-02 00:00:00+00' as event_timestamp"
+    sets = shop.project.folder / "sets"
+    for folder in (sets, sets / ".hidden", shop.project.target_folder):
+        folder.mkdir(exist_ok=True)
+        record = shop.save_training_set(folder / "ages.parquet", labels, ["user_features:age", "user_features:city"])
+    (sets / "other.csv.json").write_text('{"rows": 1}')
+    foreign = json.loads((sets / "ages.parquet.json").read_text()) | {"project": "another"}
+    (sets / "foreign.parquet.json").write_text(json.dumps(foreign))
+    document = shop.get_catalog(statistics=False)
+    (found,) = document["training_sets"]
+    assert found["name"] == "sets/ages.parquet" and found["rows"] == 1 and found["made_at"] <= record.made_at
+    assert found["features"] == ["user_features:age", "user_features:city"]
+    assert show(document, "user_features:age")["training_sets"] == ["sets/ages.parquet"]
+    assert show(document, "item_features:price")["training_sets"] == []
 
 
 def test_a_view_says_what_it_is_and_who_owns_it(document: dict[str, Any]) -> None:

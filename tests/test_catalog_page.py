@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
+import random
 import re
-import shutil
-import subprocess
+import zlib
+from base64 import b64encode
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
 from materializer import FeatureStore
@@ -80,8 +78,11 @@ def test_a_document_cannot_end_the_element_that_it_stands_in() -> None:
     page = html(documents.full()).decode()
     assert "document.title='taken'" in page
     data = re.findall(r'<script type="application/json" id="[^"]+">(.*?)</script>', page, re.DOTALL)
-    assert len(data) == page.count('type="application/json"') > 5
+    assert len(data) == page.count('type="application/json"') == 3
     assert not any("<" in text for text in data)
+    packed = re.findall(r'<script type="text/plain" id="[^"]+" data-bytes="\d+">(.*?)</script>', page, re.DOTALL)
+    assert len(packed) == page.count('type="text/plain"') > 3
+    assert all(re.fullmatch(r"[\w+/]+=*", text, re.ASCII) for text in packed)
     assert "<script>document.title" not in page.replace("&lt;script&gt;", "")
 
 
@@ -106,6 +107,34 @@ def browser() -> Iterator[Any]:
             pytest.skip("no Chromium: apt-get install chromium, or playwright install chromium")
         yield started
         started.close()
+
+
+def test_what_is_packed_comes_out_as_it_was(browser: Any) -> None:
+    chosen = random.Random(3)
+    words = [chosen.randbytes(chosen.randint(1, 300)) for _ in range(60)]
+    contents = [b"", b"a", b"ab" * 200_000, chosen.randbytes(70_000), "Größe \u2028 \U0001f600".encode() * 50]
+    contents += [b"".join(chosen.choices(words, k=chosen.randint(1, 2000))) for _ in range(12)]
+    cases = []
+    for content in contents:
+        for level, strategy in ((0, zlib.Z_DEFAULT_STRATEGY), (6, zlib.Z_DEFAULT_STRATEGY), (9, zlib.Z_FIXED)):
+            packer = zlib.compressobj(level, wbits=-15, strategy=strategy)
+            packed = packer.compress(content) + packer.flush()
+            cases.append([b64encode(one).decode() for one in (packed, content)])
+    page = browser.new_page()
+    same = page.evaluate(
+        f"""(cases) => {{
+            {(FOLDER / "dom.js").read_text()}
+            {(FOLDER / "inflate.js").read_text()}
+            const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+            return cases.map(([packed, content]) => {{
+                const wanted = bytes(content), found = inflate(bytes(packed), wanted.length);
+                return found.length === wanted.length && found.every((one, at) => one === wanted[at]);
+            }});
+        }}""",
+        cases,
+    )
+    page.close()
+    assert same == [True] * 3 * len(contents)
 
 
 @pytest.fixture(scope="module")
@@ -329,7 +358,7 @@ def test_a_script_in_a_description_is_text(opened: Callable[..., Any]) -> None:
     ("reference", "words"),
     [
         ("broken_features:lost", ["The compiled SQL cannot be read", "No statistics.", "Not resolved."]),
-        ("item_features:price", ["nobody", "not kept online", "online: false", "No test.", "Nothing that dbt knows of uses it", "not kept for this view"]),
+        ("item_features:price", ["nobody", "not kept online", "online: false", "No test.", "Nothing that is known uses it", "not kept for this view"]),
         ("stale_features:old", ["6 d old", "It was never materialized", "materialize stale_features"]),
         ("user_features:embedding", ["No description", "mean norm", "not measured"]),
         ("user_features:segment", ["clothing", "empty text", "others", "drifted", "taken over as it is from", "Duplicate"]),
@@ -434,6 +463,20 @@ def test_a_selection_is_a_link_that_holds_the_training_set(opened: Callable[...,
     to(page, "#/selection?f=user_features:orders_7d&f=user_features:gone")
     assert texts(page, "td.name") == ["orders_7d"]
     assert "user_features:gone" in page.locator(".note.warn").inner_text()
+
+
+def test_training_sets_that_were_recorded_are_among_who_uses_a_feature(opened: Callable[..., Any]) -> None:
+    page = opened("#/feature/user_features:spent_7d")
+    used = page.locator("section").filter(has=page.get_by_role("heading", name="Used by"))
+    rows = [" ".join(text.split()) for text in used.locator(".rows li").all_inner_texts()]
+    assert (
+        rows[-2] == "sets/late.parquet 1 200 rows \u00b7 2026-11-20 \u00b7 630bf48, uncommitted recorded training set"
+    )
+    assert rows[-1].startswith("sets/early.csv 1 row") and "recorded" not in "".join(rows[:-2])
+    to(page, "#/view/user_features")
+    assert "sets/late.parquet" in page.locator("main").inner_text()
+    to(page, "#/feature/user_features:segment")
+    assert "sets/" not in page.locator("main").inner_text()
 
 
 def test_how_to_get_it_is_walked_with_the_arrows_and_copied(opened: Callable[..., Any]) -> None:
@@ -643,45 +686,3 @@ def test_a_server_with_api_keys_is_asked_with_one(
         page.keyboard.press("Enter")
         page.get_by_text("3 of 3 present").wait_for()
         page.close()
-
-
-@pytest.mark.skipif(not (shutil.which("curl") and shutil.which("redis-cli")), reason="needs curl and redis-cli")
-def test_what_is_shown_of_how_to_get_it_runs_as_it_is_shown(
-    browser: Any, shop: DbtProject, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FEATURE_STORE_REDIS_URL", redis_url)
-    relation = next(
-        node["relation_name"] for node in shop.manifest()["nodes"].values() if node["name"] == "user_features"
-    )
-    with serving(redis_url, namespace="catalog") as (client, _):
-        (tmp_path / "page.html").write_bytes(html(of_the_shop(client, relation)))
-        page = browser.new_page()
-        page.goto((tmp_path / "page.html").as_uri() + "#/feature/user_features:age")
-        shown = {code.get_attribute("aria-label"): code.text_content() for code in page.locator(".get pre").all()}
-        page.close()
-        by_curl = json.loads(subprocess.check_output(["bash", "-c", shown["From feature-store serve"]]))
-        assert by_curl == {"names": ["age"], "rows": [[31]]}
-    by_redis = subprocess.check_output(["bash", "-c", shown["From any client: a feature without a field is NULL"]])
-    assert by_redis.decode().splitlines()[:2] == ["31", "2024-05-01T12:30:00.250000Z"]
-    monkeypatch.chdir(tmp_path)  # a reader needs no project
-    assert ran(shown["Serving: the newest, from Redis"]) == {"user_id": [1], "age": [31]}
-    monkeypatch.chdir(shop.folder)
-    labels = {"user_id": [1, 1], "event_timestamp": [datetime(2024, month, 2, tzinfo=timezone.utc) for month in (2, 6)]}
-    assert ran(shown["Training: as known at each label\u2019s moment"], labels=labels)["age"].tolist() == [30, 31]
-    with duckdb.connect(shop.warehouse, read_only=True) as warehouse:
-        newest = warehouse.execute(shown["In the warehouse: the newest row of each key"]).fetchall()
-    assert sorted((row[0], row[2]) for row in newest) == [(1, 31), (2, 9007199254740993), (3, None)]
-    shop.write({
-        "models/labels.sql": "select 1::bigint as user_id, timestamptz '2024-02-02 00:00:00+00' as event_timestamp",
-        "models/joined.sql": shown["In a dbt model: labels with their features"],
-    })  # fmt: skip
-    shop.dbt("run", "-s", "labels", "joined")
-    with duckdb.connect(shop.warehouse, read_only=True) as warehouse:
-        assert warehouse.execute("select user_id, age from joined").fetchall() == [(1, 30)]
-
-
-def ran(code: str, **names: Any) -> Any:
-    """What the last expression of a piece of Python gives."""
-    *before, last = ast.parse(code).body
-    exec(compile(ast.Module(before, []), "shown", "exec"), names)
-    return eval(compile(ast.Expression(last.value), "shown", "eval"), names)

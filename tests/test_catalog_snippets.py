@@ -58,7 +58,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> FeatureSt
 def snippets(store: FeatureStore, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, list[str]]]:
     """What each page tells to paste, by tab."""
     page_file = tmp_path_factory.mktemp("page") / "catalog.html"
-    write(store.get_catalog(statistics=False), page_file)
+    write(store.get_catalog(), page_file)
     found = {}
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -111,13 +111,17 @@ def test_python(page: str, store: FeatureStore, snippets: Any, redis_url: str, m
 
 @pytest.mark.parametrize("page", PAGES)
 def test_curl_gives_what_the_sdk_does(
-    page: str, store: FeatureStore, snippets: Any, server: str, redis_url: str
+    page: str, store: FeatureStore, snippets: Any, server: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(store.project.folder)
     (command,) = snippets[page]["curl"]
     assert "http://127.0.0.1:6566/" in command
     answer = json.loads(shell(command.replace("http://127.0.0.1:6566", server), redis_url))
-    assert answer["names"] and len(answer["rows"]) == 1
-    assert any(value is not None for value in answer["rows"][0])
+    monkeypatch.setenv("FEATURE_STORE_REDIS_URL", redis_url)
+    (row,), known = answer["rows"], pasted(snippets[page]["Python"][1])
+    assert answer["names"] and any(value is not None for value in row)
+    for name, value in zip(answer["names"], row, strict=True):
+        assert value == known[name][0] or not isinstance(known[name][0], (int, float, str, bool)), name
 
 
 @pytest.mark.parametrize("page", PAGES)

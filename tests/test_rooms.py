@@ -22,7 +22,7 @@ ROOMS = {
     "materialize": {"project", "warehouse", "online"},
     "stream": {"materialize", "project", "warehouse", "sql", "online"},
     "diff": {"project", "warehouse", "sql"},
-    "catalog": {"project", "warehouse", "sql", "online", "materialize", "stream"},
+    "catalog": {"project", "warehouse", "sql", "training", "online", "materialize", "stream"},
     "skew": {"project", "warehouse", "training", "online", "materialize"},
     "feast": {"project", "warehouse"},
     "store": {"project", "warehouse", "sql", "training", "online", "materialize", "stream", "diff", "catalog"},

@@ -43,6 +43,7 @@ def show(document: Document, name: str, sql: bool = False) -> dict[str, Any]:
         ]
     if kind == "feature":
         known["services"] = sorted(one["name"] for one in document["services"] if name in one["features"])
+        known["training_sets"] = [one["name"] for one in document.get("training_sets") or () if name in one["features"]]
     return {"kind": kind, "as_of": document["project"]["built_at"], **known, "findings": wrong}
 
 

@@ -66,7 +66,7 @@ def _steps(hop: Hop) -> list[tuple[str, str, str | None]]:
 
 
 def _outward(sql: str, inner: Mapping[str, Mapping[str, None]]) -> str:
-    for _ in range(_DEEPEST):
+    for _ in range(_DEEPEST if "_fs_" in sql else 0):
         made = _INNER.sub(lambda found: _meant(found, inner), sql)
         if made == sql:
             break

@@ -22,6 +22,7 @@ from materializer.catalog.findings import REMEDIES, findings_of
 from materializer.catalog.freshness import Freshness, judge, not_asked
 from materializer.catalog.lint import Finding, broken, lint
 from materializer.catalog.rows import Asking, Rows, column_types, iso, with_types
+from materializer.catalog.trained import training_sets
 from materializer.catalog.versions import add_changes
 from materializer.errors import FeatureStoreError, InputError
 from materializer.materialize.log import read_log
@@ -38,7 +39,8 @@ from materializer.project.graph import Graph
 from materializer.project.manifest import ProjectManifest, load_manifest, read_registry
 from materializer.project.results import run_results
 from materializer.project.settings import Project
-from materializer.sql.columns import Read, read_columns, workers_for
+from materializer.sql.columns import Read, no_garbage, workers_for
+from materializer.sql.memory import Memory
 from materializer.warehouse import open_warehouse
 from materializer.warehouse.typed import broken_services, named, typed_service
 
@@ -75,6 +77,7 @@ class _Found:
     warehouse: str | None = None
 
 
+@no_garbage()
 def build(
     project: Project, namespace: str, client: Callable[[], OnlineStore], redis_url: str, options: Options
 ) -> dict[str, Any]:
@@ -134,11 +137,12 @@ def build(
     document = {
         "format": FORMAT,
         "project": _project(project, namespace, manifest, options, found),
-        "entities": entity_parts(found.typed),
+        "entities": [{**one, "example": found.rows.keys.get(one["name"])} for one in entity_parts(found.typed)],
         "views": view_parts,
         "services": services,
         "sources": sources,
         "models": models,
+        "training_sets": training_sets(project),
         "columns": columns,
         "row_sets": row_sets,
         "findings": findings,
@@ -185,15 +189,16 @@ def _read_and_ask(
             warehouse = stack.enter_context(open_warehouse(project))
             found.types = column_types(warehouse, project, graph)
             found.typed, found.problems = with_types(warehouse, views)
-            asking = Asking(warehouse, project, manifest, options.built_at, options.seconds)
+            asking = Asking(warehouse, project, manifest, options.built_at, options.seconds, found.types)
         except FeatureStoreError as error:
             found.warehouse = str(error)
-        workers = options.workers or workers_for(graph)
+        memory = Memory(project.target_folder / "feature_store" / "lineage.msgpack", graph, own)
+        workers = options.workers or workers_for(graph, memory.known)
         if workers == 1:
             if asking:
                 _ask(asking, graph, found, options)
-            return read_columns(graph, own, workers)
-        reading = stack.enter_context(ThreadPoolExecutor(1)).submit(read_columns, graph, own, workers)
+            return memory.read(workers)
+        reading = stack.enter_context(ThreadPoolExecutor(1)).submit(memory.read, workers)
         if asking:
             _ask(asking, graph, found, options)
         return reading.result()
@@ -208,6 +213,7 @@ def _ask(asking: Asking, graph: Graph, found: _Found, options: Options) -> None:
         if not options.light:
             asking.history(graph, found.types)
         if options.statistics:
+            asking.keys(there)
             asking.statistics(there)
             asking.drift(there)
     except FeatureStoreError as error:

@@ -13,6 +13,7 @@ from materializer.catalog.document import to_json
 from materializer.catalog.page import html
 from materializer.errors import InputError
 from materializer.project.settings import Project
+from materializer.sql.columns import no_garbage
 
 
 def default_page(project: Project) -> Path:
@@ -20,6 +21,7 @@ def default_page(project: Project) -> Path:
     return project.target_folder / "feature_store" / "catalog.html"
 
 
+@no_garbage()
 def write(document: Mapping[str, Any], page: Path) -> Path:
     """Write the page, and beside it the document as ``.json`` under the same stem; gives that file.
 

@@ -19,7 +19,7 @@ from materializer.catalog.lineage import relation_of
 from materializer.errors import FeatureStoreError
 from materializer.project.definitions import FeatureView
 from materializer.project.graph import Graph
-from materializer.project.relation import PACKAGE, Relation
+from materializer.project.relation import PACKAGE, Column, Relation
 from materializer.project.render import MacroRenderer
 from materializer.project.settings import Project
 from materializer.warehouse import SQL_TYPE, Warehouse, quoted
@@ -37,8 +37,8 @@ _HISTORY = ("feature_view", "feature", "period_start", "row_count", "null_fracti
 
 @dataclass
 class Rows:
-    """What was found out about rows: by a view's reference, by its feature, or by a source's id. `missing` says why
-    something is not known, by the name of the check."""
+    """What was found out about rows: by a view's reference, by its feature, by a source's id, or, `keys`, by an entity.
+    `missing` says why something is not known, by the name of the check."""
 
     of_view: dict[str, OfRows] = field(default_factory=dict)
     statistics: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -46,6 +46,7 @@ class Rows:
     periods: dict[str, dict[str, str | None]] = field(default_factory=dict)
     history: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
+    keys: dict[str, int | str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
 
@@ -85,9 +86,14 @@ class Asking:
     """Asks about rows until the time is over: what matters first is asked of all views before anything else is."""
 
     def __init__(self, warehouse: Warehouse, project: Project, manifest: Mapping[str, Any], moment: datetime,
-                 seconds: float) -> None:  # fmt: skip
-        self._warehouse, self._project = warehouse, project
-        self._macros = MacroRenderer(manifest, warehouse.columns)
+                 seconds: float, types: Mapping[str, Mapping[str, str]]) -> None:  # fmt: skip
+        self._warehouse, self._project, self._types = warehouse, project, types
+        known = {
+            Relation(manifest["nodes"][one]["relation_name"]): [Column(*column) for column in columns.items()]
+            for one, columns in types.items()
+            if one in manifest["nodes"]
+        }
+        self._macros = MacroRenderer(manifest, lambda relation: known.get(relation) or warehouse.columns(relation))
         self._moment, self._seconds = moment, seconds
         self._until = time.monotonic() + seconds
         self.rows = Rows()
@@ -99,6 +105,27 @@ class Asking:
         late = not_asked(f"it was not asked: the {self._seconds:g} seconds for asking about rows were over")
         for view in views:
             self.rows.of_view.setdefault(view.reference, late)
+
+    def keys(self, views: Sequence[FeatureView]) -> None:
+        """A key that is there for each entity. Those of one row fit each other: views of many entities come first."""
+        small = self._small(views)
+        for view in sorted(small, key=lambda one: -len(one.join_keys)):
+            wanted = [name for name in view.join_keys if name not in self.rows.keys]
+            if not wanted or time.monotonic() > self._until:
+                continue
+            spelled = {name.lower(): name for name in self._types.get(view.unique_id, ())}
+            names = [self._name(spelled.get(name.lower(), name)) for name in view.join_keys]
+            there = " and ".join(f"{name} is not null" for name in names)
+            with self._or_why("statistics"):
+                rows = self._warehouse.query(
+                    f"select {', '.join(names)} from {view.relation} where {there} order by {', '.join(names)} limit 1"
+                ).to_pylist()
+                found = {name: key for row in rows for name, key in zip(view.join_keys, row.values(), strict=True)}
+                self.rows.keys |= {name: plain(found[name]) for name in wanted if type(found.get(name)) in (int, str)}
+
+    def _name(self, column: str) -> str:
+        """A column as the warehouse has it; where quotes are others, as it is."""
+        return quoted(column) if self._warehouse.dialect in ("duckdb", "postgres") else column
 
     def statistics(self, views: Sequence[FeatureView]) -> None:
         """What the values of features look like."""
@@ -122,11 +149,7 @@ class Asking:
         """What models of the project keep of statistics over time: `feature_statistics`, a row a feature and period."""
         for unique_id in self._in_time("history", list(history_models(graph, types))):
             with self._or_why("history"):
-                columns = (
-                    ", ".join(map(quoted, _HISTORY))
-                    if self._warehouse.dialect in ("duckdb", "postgres")
-                    else (", ".join(_HISTORY))
-                )
+                columns = ", ".join(map(self._name, _HISTORY))
                 found = self._warehouse.query(
                     f"select {columns} from {graph.nodes[unique_id]['relation_name']} where period_start is not null"
                 )

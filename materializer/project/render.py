@@ -225,13 +225,19 @@ class MacroRenderer:
         raise NotFoundError(f"The manifest has no source '{source}.{table}'.")
 
     def _own_macro(self, name: str) -> Callable[..., Any]:
-        return self._feature_views if name == "feature_views" else self._macro(PACKAGE, name)
+        own = {"feature_views": self._feature_views, "_find_view": self._find_view}
+        return own.get(name) or self._macro(PACKAGE, name)
 
     def _feature_views(self) -> Any:
         """The macro of that name, which goes through all models of the project, called once for a manifest."""
         if self._known.views is None:
             self._known.views = self._macro(PACKAGE, "feature_views")()
         return self._known.views
+
+    def _find_view(self, reference: str) -> Any:
+        """The macro of that name, without going through all models: of thousands that takes seconds."""
+        node = self._known.declared.get(reference)
+        return self._macro(PACKAGE, "_declared_view")(node) if node else self._feature_views().get(reference)
 
     def _macro(self, package: str, name: str) -> Callable[..., Any]:
         if (package, name) not in self._compiled:
@@ -263,6 +269,18 @@ class _Known:
         # project's own one comes first.
         self.relations: dict[tuple[str | None, ...], str] = {}
         self.views: Any = None
+        # The nodes that declare views, by their references.
+        self.declared: dict[str, Mapping[str, Any]] = {}
+        for node in manifest["nodes"].values():
+            if node.get("resource_type") in REFERABLE and "feature_view" in (
+                (node.get("config") or {}).get("meta") or {}
+            ):
+                version = node.get("version")
+                latest = version is None or version == node.get("latest_version")
+                names = [node["name"]] if latest else []
+                self.declared |= dict.fromkeys(
+                    [*names, *([f"{node['name']}.v{version}"] if version is not None else [])], node
+                )
         nodes = sorted(manifest["nodes"].values(), key=lambda node: node.get("package_name") != root)
         for node in nodes:
             if node.get("resource_type") in REFERABLE and node.get("relation_name"):

@@ -12,19 +12,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from materializer.project.definitions import FeatureView
 from materializer.project.graph import Graph
 from materializer.sql.hops import Hop, hops_of
 from materializer.sql.leakage import Checked, check
-from materializer.sql.reader import Reader
+from materializer.sql.reader import Node, Reader
 from materializer.sql.steps import ROWS, Steps
 
 # From how many models on other processes pay for their start.
 MANY = 300
 # How many models a process gets at once.
-_PORTION = 25
+_PORTION = 40
 # What of a node is read: the rest of a manifest need not travel to the processes.
 _READ = (
     "unique_id", "resource_type", "name", "alias", "identifier", "source_name", "package_name", "version",
@@ -36,17 +37,21 @@ _READ = (
 @dataclass(frozen=True)
 class Read:
     """One node: its columns as they are spelled, the hop of each and of its rows (``*``), why its SQL could not be
-    read, and what leaks in it."""
+    read, and what leaks in it. `beside` are the nodes whose tables its SQL reads though they do not stand above it."""
 
     columns: Mapping[str, str]
     hops: Mapping[str, Hop]
     problem: str | None
     may_have: str
     checked: Checked | None = None
+    beside: tuple[str, ...] = ()
 
 
 def read_columns(
-    graph: Graph, views: Mapping[str, FeatureView] | None = None, workers: int | None = None
+    graph: Graph,
+    views: Mapping[str, FeatureView] | None = None,
+    workers: int | None = None,
+    known: Mapping[str, Read] = MappingProxyType({}),
 ) -> dict[str, Read]:
     """Every node of a graph by its id, in the graph's order.
 
@@ -54,18 +59,25 @@ def read_columns(
         graph: whose built columns are known, where the processes cannot ask for them.
         views: the feature views by id, where what leaks is looked for too.
         workers: how many processes read; default one for each core, where there are many models.
+        known: models that need not be read.
     """
     models = _models(graph)
-    workers = workers or workers_for(graph)
-    with _no_garbage():
-        apart = workers > 1
-        found = _read_apart(graph, models, views, workers) if apart else dict(_read(Reader(graph), models, views))
+    left = [one for one in models if one not in known]
+    workers = workers or workers_for(graph, known)
+    with no_garbage():
+        if workers > 1 and left:
+            found = _read_apart(graph, left, views, workers, known)
+        else:
+            reader = Reader(graph)
+            for one, read in known.items():
+                reader.know(one, dict(read.columns), read.may_have, read.problem)
+            found = {**known, **dict(_read(reader, left, views))}
         return {one: found[one] for one in models}
 
 
-def workers_for(graph: Graph) -> int:
-    """How many processes read a graph by default."""
-    return (os.cpu_count() or 1) if len(_models(graph)) >= MANY else 1
+def workers_for(graph: Graph, known: Mapping[str, Read] = MappingProxyType({})) -> int:
+    """How many processes read what is not known of a graph by default."""
+    return (os.cpu_count() or 1) if len(_models(graph)) - len(known) >= MANY else 1
 
 
 def _models(graph: Graph) -> list[str]:
@@ -84,21 +96,29 @@ def _read(
         sql = node.about.get("resource_type") == "model" and node.about.get("language", "sql") == "sql"
         leaks = views is not None and sql and bool(node.about.get("compiled_code"))
         checked = check(node, reader.graph, views.get(unique_id)) if leaks else None
-        yield unique_id, Read(node.columns, hops, node.problem, node.may_have, checked)
+        yield unique_id, Read(node.columns, hops, node.problem, node.may_have, checked, _beside(node, reader.graph))
+
+
+def _beside(node: Node, graph: Graph) -> tuple[str, ...]:
+    apart = {node.id, *((node.about.get("depends_on") or {}).get("nodes") or ())}
+    read = [one for one in node.reads if one in graph.nodes and one not in apart]
+    above = {up["unique_id"] for up in graph.above(node.about)} if read else ()
+    return tuple(one for one in read if one not in above)
 
 
 # In processes of their own.
 
 
 def _read_apart(
-    graph: Graph, models: Sequence[str], views: Mapping[str, FeatureView] | None, workers: int
-) -> dict[str, Read]:
-    slim = {one: _slim(node) for one, node in graph.nodes.items()
+    graph: Graph, models: Sequence[str], views: Mapping[str, FeatureView] | None, workers: int,
+    known: Mapping[str, Read],
+) -> dict[str, Read]:  # fmt: skip
+    nodes = {one: slim(node) for one, node in graph.nodes.items()
             if node.get("resource_type") in ("model", "snapshot", "source", "seed")}  # fmt: skip
-    built = {one: graph.built_columns(node) for one, node in slim.items()}
-    found: dict[str, Read] = {}
+    built = {one: graph.built_columns(node) for one, node in nodes.items()}
+    found = dict(known)
     spawn = multiprocessing.get_context("spawn")  # a fork would inherit the locks of threads that it does not have
-    begin = (slim, graph.exposures, graph.adapter, graph.project, built, views)
+    begin = (nodes, graph.exposures, graph.adapter, graph.project, built, views)
     with ProcessPoolExecutor(workers, spawn, _begin, begin) as pool:
         for layer in _layers(graph, models):
             portions = [layer[at : at + _PORTION] for at in range(0, len(layer), _PORTION)]
@@ -134,7 +154,8 @@ def _layers(graph: Graph, models: Sequence[str]) -> Iterator[list[str]]:
             del left[one]
 
 
-def _slim(node: Mapping[str, Any]) -> dict[str, Any]:
+def slim(node: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a node is read."""
     windows = "_fs_events" in (node.get("compiled_code") or "")  # a finding in these says where in the model's own file
     return {key: node[key] for key in (*_READ, *(("raw_code",) if windows else ())) if key in node}
 
@@ -172,8 +193,8 @@ def _read_portion(portion: Sequence[str], above: Mapping[str, tuple[Mapping[str,
 
 
 @contextmanager
-def _no_garbage() -> Iterator[None]:
-    """Of millions of new objects in trees none is garbage to look for."""
+def no_garbage() -> Iterator[None]:
+    """Of millions of new objects, of trees or of a document, none is garbage to look for."""
     enabled = gc.isenabled()
     gc.disable()
     try:

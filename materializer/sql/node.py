@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from sqlglot import exp
+from sqlglot.dialects.dialect import Dialect
 from sqlglot.optimizer.scope import Scope
 
-from materializer.sql.prepare import OPEN, clauses
+from materializer.sql.prepare import OPEN, bare_copy
 
 Source = Scope | exp.Table | exp.Pivot
+dialect_named = cache(Dialect.get_or_raise)
+_AS_WRITTEN = {"normalize_functions": False, "comments": False}
 # Functions that make rows from their arguments alone.
 _GENERATORS = {
     "generate_series", "range", "unnest", "explode", "posexplode", "generator", "sequence", "generate_array",
@@ -62,8 +66,9 @@ class Node:
     parts: dict[int, str] = field(default_factory=dict)
     names: dict[int, dict[str, str]] = field(default_factory=dict)
     opened: dict[int, str] = field(default_factory=dict)
-    # The tree as it was written.
+    # The tree as it was written, and its clauses in order.
     written: exp.Query | None = None
+    clauses: list[exp.Expression] = field(default_factory=list)
 
     def columns_of(self, source: Source | None) -> dict[str, str]:
         """The known columns of a scope or table, as they are spelled."""
@@ -108,7 +113,7 @@ class Node:
 
     def passed(self, scope: Scope, name: str) -> str | None:
         """What the stars of a SELECT take for a column that is not known; None where they leave it out."""
-        gone, renamed = scope.expression.meta.get("stars") or ((), {})
+        gone, renamed = scope.expression.meta_get("stars") or ((), {})
         return renamed.get(name) or (None if name in gone else name)
 
     def source_of(self, scope: Scope, table: str) -> tuple[Scope, Source | None]:
@@ -129,18 +134,16 @@ class Node:
 
     def text(self, clause: exp.Expression) -> str:
         """A projection, condition or other clause of the tree as it was written; ``*`` where a star made it."""
-        place = clause.meta.get("clause")
+        place = clause.meta_get("clause")
         if place is None or self.written is None:
             return "*"
-        if "clauses" not in self.written.meta:
-            self.written.meta["clauses"] = list(clauses(list(self.written.walk())))
-        made = self.written.meta["clauses"][place]
+        made = self.clauses[place]
         if isinstance(made, exp.Join) and made.args.get("on") is None:
             return f"using ({', '.join(one.name for one in made.args.get('using') or ())})"
         if isinstance(made, (exp.Alias, exp.Where, exp.Having, exp.Qualify, exp.Ordered, exp.Join)):
             made = made.args["on"] if isinstance(made, exp.Join) else made.this
         try:
-            return made.sql(self.dialect, normalize_functions=False, comments=False)
+            return bare_copy(made).sql(dialect_named(self.dialect), copy=False, **_AS_WRITTEN)
         except RecursionError:
             return "..."
 

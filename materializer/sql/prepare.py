@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlglot
@@ -12,6 +12,7 @@ from sqlglot.errors import SqlglotError
 
 # What begins the name of a column that stands for those that are not known.
 OPEN = "?"
+_CLAUSED = frozenset((exp.Select, exp.Group, exp.Star, exp.Where, exp.Having, exp.Qualify, exp.Ordered, exp.Join))
 _NAME = r"""["`]((?:[^"`]|""|``)*)["`]"""
 _WINDOW = re.compile(rf"(.*) over (\d+ \w+)(?: (up to|before) {_NAME})?(?:, known from {_NAME})?", re.DOTALL)
 
@@ -37,17 +38,33 @@ def parse(sql: str, dialect: str) -> exp.Query | None:
     return tree if isinstance(tree, exp.Query) else None
 
 
-def copied(tree: exp.Query) -> exp.Query:
-    """A copy of a tree: sqlglot's own, but for the places of its words, which it would copy the slow way."""
+def copied(tree: exp.Query) -> tuple[exp.Query, list[exp.Expression]]:
+    """A copy of a tree as it was written, and its clauses, whose places the tree's own keep in ``meta["clause"]``.
+
+    The copy is sqlglot's, but for the places of words, which it would copy the slow way.
+    """
     nodes = list(tree.walk())
+    copy = bare_copy(tree, nodes)
+    same = list(copy.walk())
+    for node, other in zip(nodes, same, strict=True):
+        if node._meta:
+            other._meta = dict(node._meta)
+    for place, clause in enumerate(clauses(nodes)):
+        clause.meta["clause"] = place
+    return copy, list(clauses(same))
+
+
+def bare_copy(tree: exp.Expression, nodes: Sequence[exp.Expression] | None = None) -> exp.Expression:
+    """A copy of a tree without what is noted in it, which is most of what a copy costs; `nodes` are all of it."""
+    nodes = nodes or list(tree.walk())
     metas = [node._meta for node in nodes]
     for node in nodes:
         node._meta = None
-    copy = tree.copy()
-    for node, same, meta in zip(nodes, copy.walk(), metas, strict=True):
-        if meta:
-            node._meta, same._meta = meta, dict(meta)
-    return copy
+    try:
+        return tree.copy()
+    finally:
+        for node, meta in zip(nodes, metas, strict=True):
+            node._meta = meta
 
 
 def call_files(tree: exp.Query, parents: Iterable[Mapping[str, Any]], dialect: str) -> None:
@@ -80,20 +97,20 @@ def _name_of_files(table: exp.Table) -> str:
 def clauses(nodes: Iterable[exp.Expression]) -> Iterator[exp.Expression]:
     """Projections, conditions and whatever else a lineage shows, among the nodes of a tree as it was written."""
     for node in nodes:
+        if type(node) not in _CLAUSED:
+            continue
         if isinstance(node, exp.Select):
             yield from (item for item in node.expressions if not item.is_star)
         elif isinstance(node, exp.Group):
             yield from node.expressions
         elif isinstance(node, exp.Star):
             yield from node.args.get("replace") or ()
-        elif isinstance(node, (exp.Where, exp.Having, exp.Qualify, exp.Ordered, exp.Join)):
+        else:
             yield node
 
 
 def prepare(tree: exp.Query, dialect: str) -> dict[str, re.Match[str]]:
     """Make a tree ready to be qualified; gives what comments say of the columns of window macros, by a key."""
-    for place, clause in enumerate(clauses(list(tree.walk()))):
-        clause.meta["clause"] = place
     said = _put_windows(tree, dialect)
     bare: list[exp.Column] = []
     for node in list(tree.walk()):
@@ -137,7 +154,7 @@ def _named(item: exp.Expression, dialect: str) -> exp.Expression:
         name.set("this", written.lower())
         name.meta["spelled"] = written
     made = exp.Alias(this=item, alias=name)
-    made.meta["clause"] = item.meta.get("clause")
+    made.meta["clause"] = item.meta_get("clause")
     return made
 
 
@@ -199,7 +216,7 @@ def each_name_once(select: exp.Select, folds: bool) -> bool:
             number += 1
             name = f"{item.alias}_{number}"
         if number:
-            same = [one.args["alias"].meta.get("spelled") for one in (item, taken[item.alias])]
+            same = [one.args["alias"].meta_get("spelled") for one in (item, taken[item.alias])]
             if not folds and same[0] != same[1]:
                 problem = f"Columns that differ in case only, as '{same[0] or item.alias}', are not told apart."
                 item.meta["problem"] = taken[item.alias].meta["problem"] = problem

@@ -74,7 +74,7 @@ class Reading:
     def prepare(self) -> None:
         """Make the tree ready to be qualified, and find its tables."""
         try:
-            self.node.written = copied(self.tree)
+            self.node.written, self.node.clauses = copied(self.tree)
             if _EPHEMERAL in str(self.about["compiled_code"]):
                 self._take_out_ephemerals(self.tree)
             call_files(self.tree, self.graph.parents(self.about), self.node.dialect)
@@ -142,7 +142,7 @@ class Reading:
                 end = parts if len(parts) > 1 else [str(self.about.get("schema")), *parts]
                 near = self.graph.ending(".".join(end))
             found = near[0] if len(near) == 1 else None
-        return found["unique_id"] if found else ".".join(part.meta.get("spelled") or part.name for part in table.parts)
+        return found["unique_id"] if found else ".".join(part.meta_get("spelled") or part.name for part in table.parts)
 
     # Qualifying.
 
@@ -230,7 +230,7 @@ class Reading:
                 while isinstance(around, exp.Subquery) and not around.alias:
                     around = around.parent
                 named = around.args.get("alias") if isinstance(around, (exp.CTE, exp.Subquery, exp.UDTF)) else None
-                name = (named.this.meta.get("spelled") or named.name) if named and named.this else ""
+                name = (named.this.meta_get("spelled") or named.name) if named and named.this else ""
                 name = "subquery" if not name or re.fullmatch(r"_\d+", name) else name
                 name = f"{part}.{name}" if part else name
                 taken[name] = taken.get(name, 0) + 1
@@ -246,7 +246,7 @@ class Reading:
                 node.names[id(scope.expression)].pop(item.alias, None)
                 scope.clear_cache()
         for item in (one for scope in selects for one in scope.expression.expressions):
-            if item.meta.get("window") in made:
+            if item.meta_get("window") in made:
                 found, (events, aggregate) = self.said[item.meta["window"]], made[item.meta["window"]]
                 _, duration, how, moment, known = found.groups()
                 node.windows[id(item)] = Window(found[0], aggregate, duration, events, moment, how == "before", known)
@@ -262,7 +262,7 @@ class Reading:
         if source is not None:
             if not node.has(source, parts[1]):
                 column.meta["problem"] = node.lacks(parts[1], source)
-            elif at is not scope and column.meta.get("bare") and "maybe" in self._having(scope, parts[1]).values():
+            elif at is not scope and column.meta_get("bare") and "maybe" in self._having(scope, parts[1]).values():
                 column.meta["problem"] = self._of_two(scope, parts[1])
             if len(parts) > 2:
                 column.replace(dotted(parts[1:], parts[0]))
@@ -349,7 +349,7 @@ class Reading:
             if item.alias.startswith(OPEN):
                 opened.append(node.has(source, item.this.name + OPEN))
                 continue
-            spelled = item.args["alias"].meta.get("spelled") or item.alias
+            spelled = item.args["alias"].meta_get("spelled") or item.alias
             if spelled == item.alias == item.this.name:
                 spelled = node.columns_of(source).get(item.alias, spelled)
             names[item.alias] = spelled
@@ -370,7 +370,7 @@ class Reading:
         if len(items) != len(scope.expression.expressions) or any(one.is_star for one in scope.expression.expressions):
             scope.expression.set("expressions", items)
         for item in items:
-            for name in item.meta.get("aliased", ()):
+            for name in item.meta_get("aliased", ()):
                 maybe = [one for one, has in self._having(scope, name).items() if has == "maybe"]
                 if maybe:
                     item.meta["problem"] = (

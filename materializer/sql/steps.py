@@ -67,6 +67,14 @@ class Steps:
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
         self._found: dict[Ref, list[Step]] = {}
+        self._items: dict[int, dict[str, exp.Expression]] = {}
+
+    def item(self, scope: Scope, name: str) -> exp.Expression | None:
+        """The projection of a scope that has a name; of several the first."""
+        made = scope.expression
+        if id(made) not in self._items:
+            self._items[id(made)] = {one.alias: one for one in reversed(made.selects)}
+        return self._items[id(made)].get(name)
 
     def of(self, ref: Ref) -> list[Step]:
         """What makes a column; several where a set operation has branches."""
@@ -106,13 +114,13 @@ def _columns(steps: Steps, node: Node, scope: Scope, name: str, path: tuple[str,
     if isinstance(scope.expression, exp.SetOperation):
         yield from _of_branches(steps, node, scope, name, path)
         return
-    item = next((one for one in scope.expression.selects if one.alias == name), None)
+    item = steps.item(scope, name)
     window = node.windows.get(id(item))
     if window is not None:
         yield _windowed(steps, node, scope, window)
     elif item is not None:
         reading = Reading(steps, node, scope).read(item.this, path=path)
-        problem = [item.meta["problem"]] if item.meta.get("problem") else []
+        problem = [item.meta["problem"]] if item.meta_get("problem") else []
         inputs = (*reading.inputs, (Ref(node, _own(node, scope), ROWS), "filter"))
         passes = isinstance(item.this, exp.Column)
         yield Step(lambda: node.text(item), inputs, (*problem, *reading.problems), passes)
@@ -376,7 +384,7 @@ class Reading:
             self._all(children, kind)
 
     def _column(self, column: exp.Column | exp.TableColumn, kind: Kind, path: tuple[str, ...]) -> None:
-        if column.meta.get("problem"):
+        if column.meta_get("problem"):
             self.problems[column.meta["problem"]] = None
         is_row = isinstance(column, exp.TableColumn) or isinstance(column.this, exp.Star)
         table = column.name if isinstance(column, exp.TableColumn) else column.table
@@ -386,7 +394,7 @@ class Reading:
                 self.take(source, name, kind)
             if not self.node.columns_of(source):
                 self.problems[f"The columns of {self.node.title_of(source)} are not known."] = None
-        elif source is not None and (not column.meta.get("problem") or self.node.has(source, column.name)):
+        elif source is not None and (not column.meta_get("problem") or self.node.has(source, column.name)):
             self.take(source, column.name, kind, path)
 
     def _subquery(self, query: exp.Query, kind: Kind, path: tuple[str, ...]) -> None:

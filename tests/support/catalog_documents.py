@@ -131,6 +131,10 @@ def full(wide: int = 300) -> Document:
             {"name": "stg_purchases", "description": "Purchases, typed.", "kind": "model", "file": "models/stg_purchases.sql", "materialized": "view", "relation": "shop.main.stg_purchases", "columns": [{"name": name, "type": "bigint", "description": "It is that."} for name in ("user_id", "amount")], "sql": "select * from raw", "compiled": None, "reads": ["raw.purchases"], "used_by": [{"kind": "view", "name": "user_features"}], "tests": [], "status": "success", "problem": None, "tags": [], "owner": None},
             {"name": "training_set", "description": "", "kind": "training set", "file": "models/training_set.sql", "materialized": "table", "relation": "shop.main.training_set", "columns": [{"name": "spent_7d", "type": "double", "description": ""}], "sql": "select 1", "compiled": None, "reads": ["user_features"], "used_by": [], "tests": [], "status": "error", "problem": "It failed", "tags": [], "owner": None},
         ],
+        "training_sets": [
+            {"name": "sets/early.csv", "made_at": "2026-10-01T10:00:00Z", "target": "dev", "rows": 1, "revision": None, "dirty": None, "features": ["user_features:spent_7d"]},
+            {"name": "sets/late.parquet", "made_at": "2026-11-20T10:00:00Z", "target": "dev", "rows": 1200, "revision": "630bf48aaaaa", "dirty": True, "features": ["user_features:spent_7d", "item_features:gone"]},
+        ],
         "columns": columns, "row_sets": [["stg_purchases:user_id"]],
         "findings": [
             {"severity": "error", "kind": "build", "ref": "broken_features", "what": "The compiled SQL cannot be read: line 14, expected a table name", "mend": "m", "owner": "growth", "file": "models/broken_features.sql"},
@@ -150,6 +154,7 @@ def nothing() -> Document:
         "views": [],
         "services": [],
         "models": [],
+        "training_sets": [],
         "columns": {},
         "row_sets": [],
         "findings": [],

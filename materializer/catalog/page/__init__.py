@@ -20,6 +20,7 @@ STYLES = ("tokens.css", "frame.css", "parts.css", "screens.css", "media.css")
 SCRIPTS = (
     "dom.js",
     "format.js",
+    "inflate.js",
     "data.js",
     "marks.js",
     "search.js",

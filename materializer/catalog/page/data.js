@@ -17,15 +17,10 @@ function part(id) {
     // Whatever follows an element tells that the browser has read all of it.
     const element = byId(id);
     if (!element || (document.readyState === 'loading' && !element.nextElementSibling)) throw new NotYet();
-    value = JSON.parse(element.textContent);
+    value = JSON.parse(blockText(element));
     cache.set(id, value);
   }
   return value;
-}
-
-function once(make) {
-  let value;
-  return () => (value === undefined ? (value = make()) : value);
 }
 
 const named = (list) => new Map(list.map((thing, index) => [thing.name, index]));
@@ -113,6 +108,21 @@ function feature(reference) {
   const view = viewNumbers.has(name) ? whole('view', name) : null;
   return (view && view.features.find((one) => one.name === column)) || null;
 }
+
+// The training sets that were recorded with any of these features, the newest first.
+const trainedOn = once(() => {
+  const by = new Map();
+  for (const set of [...part('training-sets')].sort((a, b) => (a.made_at < b.made_at ? 1 : -1))) {
+    for (const reference of set.features) {
+      for (const key of [reference, split(reference)[0]]) {
+        if (!by.has(key)) by.set(key, new Set());
+        by.get(key).add(set);
+      }
+    }
+  }
+  return by;
+});
+const trainingSetsOf = (reference) => [...(trainedOn().get(reference) || [])];
 
 const findings = () => part('findings').findings;
 const foundFor = once(() => {

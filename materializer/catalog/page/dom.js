@@ -74,3 +74,8 @@ const kept = {
     }
   },
 };
+
+function once(make) {
+  let value;
+  return () => (value === undefined ? (value = make()) : value);
+}

@@ -31,37 +31,61 @@ function facet(key, label, length, pick) {
   return { key, label, values, sets, of };
 }
 
+// Things that have the same set in every facet, as one group: {of: the group of each thing, groups: the set in each facet,
+// sizes}. There are few, so what a click counts is them.
+const groupings = new WeakMap();
+function groupsOf(facets, length) {
+  if (groupings.has(facets)) return groupings.get(facets);
+  const of = new Int32Array(length);
+  let groups = [[]];
+  for (const one of facets) {
+    const width = one.sets.length,
+      next = [],
+      numbers = new Map();
+    for (let i = 0; i < length; i++) {
+      const key = of[i] * width + one.of[i];
+      let number = numbers.get(key);
+      if (number === undefined) {
+        number = next.push([...groups[of[i]], one.of[i]]) - 1;
+        numbers.set(key, number);
+      }
+      of[i] = number;
+    }
+    groups = next;
+  }
+  const found = { of, groups, sizes: sizesOf(of, groups.length) };
+  groupings.set(facets, found);
+  return found;
+}
+function sizesOf(of, count, among) {
+  const sizes = new Int32Array(count);
+  if (among) for (const i of among) sizes[of[i]]++;
+  else for (let i = 0; i < of.length; i++) sizes[of[i]]++;
+  return sizes;
+}
+
 // What of `length` things (or of the numbers `among`) has what is chosen, and the counts: {rows, counts by key}.
 function chosenOf(facets, chosen, length, among) {
-  // Of each facet in which something is chosen, the sets that have it.
-  const asked = facets
-    .map((one, f) => {
-      const texts = chosen[one.key] || [];
-      const fits = Uint8Array.from(one.sets, (ids) => (ids.some((id) => texts.includes(one.values[id])) ? 1 : 0));
-      return texts.length ? { f, of: one.of, fits } : null;
-    })
-    .filter(Boolean);
-  // A thing counts for every facet where it has all that is chosen, and for one facet where it lacks that one alone.
-  const tallies = facets.map((one) => new Int32Array(one.sets.length));
-  const rows = [],
-    size = among ? among.length : length;
-  for (let n = 0; n < size; n++) {
-    const i = among ? among[n] : n;
-    let missed = -1,
-      misses = 0;
-    for (const { f, of, fits } of asked) {
-      if (!fits[of[i]]) {
-        missed = f;
-        if (++misses > 1) break;
-      }
-    }
-    if (!misses) rows.push(i);
-    else if (misses === 1) tallies[missed][facets[missed].of[i]]++;
-  }
-  facets.forEach(({ of }, f) => {
-    const tally = tallies[f];
-    for (const i of rows) tally[of[i]]++;
+  const { of, groups, sizes: all } = groupsOf(facets, length),
+    sizes = among ? sizesOf(of, groups.length, among) : all;
+  // Of each facet in which something is chosen, which sets have it.
+  const fits = facets.map((one) => {
+    const texts = chosen[one.key] || [];
+    return texts.length ? one.sets.map((ids) => ids.some((id) => texts.includes(one.values[id]))) : null;
   });
+  // A group counts for every facet where it has all that is chosen, and for one facet where it lacks that one alone.
+  const tallies = facets.map((one) => new Int32Array(one.sets.length)),
+    has = new Uint8Array(groups.length);
+  groups.forEach((sets, group) => {
+    const missed = sets.flatMap((set, f) => (fits[f] && !fits[f][set] ? f : []));
+    has[group] = missed.length ? 0 : 1;
+    if (missed.length < 2)
+      (missed.length ? missed : sets.map((_, f) => f)).forEach((f) => {
+        tallies[f][sets[f]] += sizes[group];
+      });
+  });
+  const rows = among ? among.filter((i) => has[of[i]]) : [];
+  if (!among) for (let i = 0; i < length; i++) if (has[of[i]]) rows.push(i);
   const counts = facets.map(({ values, sets }, f) => {
     const tally = new Int32Array(values.length);
     sets.forEach((ids, set) =>

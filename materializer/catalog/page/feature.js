@@ -301,7 +301,7 @@ function featureScreen(query, reference) {
         'aside',
         { 'aria-label': 'Using it' },
         h('div', { class: 'wide' }, section('How to get it', null, getIt([reference]))),
-        section('Used by', null, usedList(users)),
+        section('Used by', null, usedList(users, trainingSetsOf(reference))),
         one.on_demand ? null : onlineSection(view, name),
         section(
           'Tests',

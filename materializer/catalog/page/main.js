@@ -315,8 +315,14 @@ draw();
 // What the first screen did not need is read when the browser has time, so that the first word of a search finds it ready.
 addEventListener('DOMContentLoaded', () => {
   if (byId('main').querySelector('[role="status"]')) draw();
-  setTimeout(() => {
+  const idle = window.requestIdleCallback
+    ? (work) => requestIdleCallback(work, { timeout: 500 })
+    : (work) => setTimeout(work, 50);
+  idle(() => {
     features();
-    setTimeout(searchable, 50);
-  }, 50);
+    idle(() => {
+      searchable();
+      idle(practise);
+    });
+  });
 });

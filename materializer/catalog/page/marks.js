@@ -163,14 +163,45 @@ const coded = (text) =>
     .map((piece, index) => (index % 2 ? h('code', null, soft(piece)) : piece));
 const said = (text) => coded(sentence(String(text)).replace(/\.?$/, '.'));
 
-// Who uses a thing, and which tests it has.
-function usedList(users) {
-  if (!users.length) return empty('Nothing that dbt knows of uses it: no exposure and no model.');
-  return h(
-    'ul',
-    { class: 'rows' },
-    users.map((user) => h('li', null, h('span', null, relationLink(user.name)), h('span', { class: 'k' }, user.kind))),
-  );
+// Who uses a thing, and which tests it has. `sets` are training sets that were recorded: files, which have no page.
+function usedList(users, sets = []) {
+  if (!users.length && !sets.length)
+    return empty('Nothing that is known uses it: no exposure, no model and no recorded training set.');
+  const shown = sets.slice(0, 12),
+    rest = sets.length - shown.length;
+  return [
+    h(
+      'ul',
+      { class: 'rows' },
+      users.map((user) =>
+        h('li', null, h('span', null, relationLink(user.name)), h('span', { class: 'k' }, user.kind)),
+      ),
+      shown.map((set) =>
+        h(
+          'li',
+          null,
+          h(
+            'span',
+            null,
+            h('span', { class: 'ref' }, soft(set.name)),
+            h(
+              'span',
+              { class: 'line faint' },
+              [
+                count(set.rows, 'row'),
+                set.made_at.slice(0, 10),
+                set.revision && `${set.revision.slice(0, 7)}${set.dirty ? ', uncommitted' : ''}`,
+              ]
+                .filter(Boolean)
+                .join(' \u00b7 '),
+            ),
+          ),
+          h('span', { class: 'k' }, 'recorded training set'),
+        ),
+      ),
+    ),
+    rest > 0 ? h('p', { class: 'faint small more' }, `${count(rest, 'more training set')}, all older.`) : null,
+  ];
 }
 const TESTED = {
   pass: ['pass', 'passed'],

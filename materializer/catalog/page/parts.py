@@ -9,6 +9,8 @@ here, once.
 
 from __future__ import annotations
 
+import zlib
+from base64 import b64encode
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -29,14 +31,15 @@ def parts(document: Document) -> tuple[str, list[str]]:
     blocks = [
         _block("features", _features(document, asked)),
         _block("relations", _relations(document)),
-        _block("findings", {name: document.get(name) or [] for name in ("findings", "checks", "remedies")}),
-        _block("row-sets", lineage.row_sets),
+        _packed("findings", _json({name: document.get(name) or [] for name in ("findings", "checks", "remedies")})),
+        _packed("training-sets", _json(document.get("training_sets") or [])),
+        _packed("row-sets", _json(lineage.row_sets)),
     ]
     for kind in ("views", "models", "sources"):
         pieces[kind] = starts = []
         for start, texts in _pieces({**thing, **lineage.of(thing["name"])} for thing in document.get(kind) or []):
             starts.append(start)
-            blocks.append(_script(f"{kind}-{start}", "[" + ",".join(texts) + "]"))
+            blocks.append(_packed(f"{kind}-{start}", "[" + ",".join(texts) + "]"))
     owners: list[Document | None] = []
     head = {
         "project": document["project"],
@@ -236,6 +239,15 @@ def _rounded(value: float | None) -> float | None:
 
 def _block(name: str, value: object) -> str:
     return _script(name, _json(value))
+
+
+def _packed(name: str, text: str) -> str:
+    """A block that is read only when a page needs it, packed: a tenth is left, and a browser reads the file as much
+    sooner."""
+    content = text.encode()
+    packer = zlib.compressobj(wbits=-15)
+    packed = b64encode(packer.compress(content) + packer.flush()).decode()
+    return f'<script type="text/plain" id="{name}" data-bytes="{len(content)}">{packed}</script>'
 
 
 def _script(name: str, text: str) -> str:

@@ -29,7 +29,8 @@ function pickButton(reference, text) {
     const on = picked.has(reference);
     button.setAttribute('aria-pressed', String(on));
     if (text) refill(button, icon(on ? 'M4 9.5 7.5 13 14 5.5' : 'M9 4v10M4 9h10'), on ? 'Selected' : 'Select');
-    else refill(button, icon(on ? 'M4 9.5 7.5 13 14 5.5' : 'M9 4v10M4 9h10'));
+    else if (on) refill(button, icon('M4 9.5 7.5 13 14 5.5'));
+    else if (button.firstChild) button.replaceChildren(); // its cross is style: a list makes many of these
   };
   const button = h('button', {
     type: 'button',

@@ -78,7 +78,7 @@ function viewScreen(query, name) {
               : null,
           ),
         ),
-        section('Used by', null, usedList(users)),
+        section('Used by', null, usedList(users, trainingSetsOf(name))),
         onlineSection(view, null),
         section(
           'Tests',
