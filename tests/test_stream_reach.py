@@ -16,7 +16,7 @@ from tests.support.dbt import make_project
 WINDOWS = (
     "{{ feature_store.window_aggregates(source('raw', 'purchases'), 'user_id', 'bought', "
     "[{'name': 'n', 'function': 'count'}, {'name': 'total', 'function': 'sum', 'expression': 'amount'}], "
-    "['1 hour', '7 days']%s) }}"
+    "['1 hour', '7 days'], created_timestamp='loaded'%s) }}"
 )
 OF = "select user_id, event_timestamp, n_7d from {{ ref('windows') }}"
 USERS = "{{ source('raw', 'users') }}"
@@ -48,7 +48,12 @@ CASES = {
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     models = {f"m{number}": sql for number, (sql, _) in enumerate(CASES.values())}
     columns = {
-        "purchases": {"user_id": "bigint", "amount": "double", "bought": "timestamp"},
+        "purchases": {
+            "user_id": "bigint",
+            "amount": "double",
+            "bought": "timestamp",
+            "loaded": "timestamp",
+        },
         "users": {"user_id": "bigint", "age": "bigint", "joined": "timestamp"},
     }
     tables: list[dict[str, Any]] = [
@@ -80,9 +85,11 @@ def test_a_view_reaches_as_far_back_as_its_windows_where_each_row_is_one_of_thei
         "event_timestamp",
         {"source.shop.raw.purchases": {}},
         "timestamp '2026-01-01'",
+        "_fs_at >= timestamp '2026-01-08'",
     )
     assert (found is not None) == CASES[name][1]
     if found is not None:
         assert found.longest == timedelta(days=7)
         assert next(iter(found.models)) == "model.shop.windows"
         assert "_fs_event >= timestamp '2026-01-01'" in found.models["model.shop.windows"]
+        assert "_fs_at >= timestamp '2026-01-08'" in found.models["model.shop.windows"]

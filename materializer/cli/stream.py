@@ -106,7 +106,7 @@ def _verify(store: Any, output: str) -> None:
         print_json({"views": [asdict(one) for one in found]})
     else:
         for one in found:
-            said = f"{one.entities:,} entities, {one.values:,} values compared; {one.different:,} entities differ"
+            said = f"{_entities(one.entities)}, {one.values:,} values compared; {_entities(one.different)} with others"
             say(f"{one.view}: {f'not compared, as {one.problem}' if one.problem else said}.")
             for name, count in sorted(one.close.items()):
                 say(f"    {count:,} values of {name} are equal to 1e-9, not to the bit.")
@@ -116,6 +116,10 @@ def _verify(store: Any, output: str) -> None:
         say("No view of this project streams: `feature-store stream --explain` says why.")
     if any(one.different or one.problem for one in found):
         raise SystemExit(1)
+
+
+def _entities(count: int) -> str:
+    return f"{count:,} {'entity' if count == 1 else 'entities'}"
 
 
 def _settings(path: Path) -> dict[str, str]:

@@ -24,6 +24,10 @@ from materializer.sql.reader import Reader
 _CHANGES = "/* a row at each change */"
 # The part of a macro's SQL that reads the events.
 _EVENTS = re.compile(r"^(_fs_source|_fs_events) as \(\n.*?^\)", re.MULTILINE | re.DOTALL)
+# And the one that lists the moments at which there is a row.
+_MOMENTS = re.compile(
+    r"^_fs_moments as (?:materialized )?\(\n.*?^    \) as moments(?=\n\),?$)", re.MULTILINE | re.DOTALL
+)
 _OF_SEVERAL_ROWS = ("group", "distinct", "having", "qualify", "limit", "offset", "sample", "windows", "order")
 
 
@@ -34,7 +38,7 @@ class Reach:
     Attributes:
         longest: of its windows.
         models: the SQL of the models from the window macros up to the view, these included, by unique id and each
-            after what it reads; that of a window macro takes events from `since` on.
+            after what it reads; that of a window macro takes newer events, and has rows of some moments alone.
     """
 
     longest: timedelta
@@ -46,7 +50,12 @@ class _Further(Exception):
 
 
 def reach(
-    reader: Reader, unique_id: str, timestamp: str, streamed: Mapping[str, Mapping[str, object]], since: str
+    reader: Reader,
+    unique_id: str,
+    timestamp: str,
+    streamed: Mapping[str, Mapping[str, object]],
+    since: str,
+    rows: str,
 ) -> Reach | None:
     """How a view reaches back; None where that cannot be said.
 
@@ -54,8 +63,10 @@ def reach(
         timestamp: its event timestamp.
         streamed: as of `materializer.sql.apart.apart`.
         since: SQL for the moment from which on events are taken, a timestamp without a zone.
+        rows: a condition for the moments `_fs_at` of which there are rows; none of them is less than the longest window
+            after `since`.
     """
-    found = _Found(reader, Streams(reader, streamed), since)
+    found = _Found(reader, Streams(reader, streamed), since, rows)
     try:
         found.node(unique_id, timestamp.lower())
     except (_Further, RecursionError):
@@ -64,8 +75,8 @@ def reach(
 
 
 class _Found:
-    def __init__(self, reader: Reader, streams: Streams, since: str) -> None:
-        self._reader, self._streams, self._since = reader, streams, since
+    def __init__(self, reader: Reader, streams: Streams, since: str, rows: str) -> None:
+        self._reader, self._streams, self._since, self._rows = reader, streams, since, rows
         self.longest = timedelta(0)
         self.models: dict[str, str] = {}
 
@@ -125,7 +136,9 @@ class _Found:
             f"{events[0].replace(name, '_fs_whole_history', 1)},\n\n-- those that are in a window by now\n"
             f"{name} as (\n    select * from _fs_whole_history where _fs_event >= {self._since}\n)"
         )
-        self.models[node.id] = code[: events.start()] + reached + code[events.end() :]
+        code = code[: events.start()] + reached + code[events.end() :]
+        # The others would be thrown away, and are most of them.
+        self.models[node.id] = _MOMENTS.sub(lambda found: f"{found[0]}\n    where {self._rows}", code, 1)
 
 
 def _of_several_rows(made: exp.Query) -> bool:

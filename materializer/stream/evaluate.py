@@ -108,7 +108,7 @@ class Evaluation:
         if self._queries > _WORN:
             self._queries = 0
             self._make_tables(keep=True)
-        self._work_out(now)
+        self._work_out(now, horizon.until if horizon else now)
         if any(self._replica.events.doubts(name) for name in self.streamed.filters):
             asked = f"select 1 from {self._all} where {self._same}"
             self._warehouse.execute(f"delete from {self._rows} as there where not exists ({asked})")
@@ -129,7 +129,7 @@ class Evaluation:
         with self._replica.seeing("_fs_sent", sent):
             return self._warehouse.query(f"select * from ({asked}) as asked anti join _fs_sent using ({on})")
 
-    def _work_out(self, now: datetime) -> None:
+    def _work_out(self, now: datetime, ends: datetime) -> None:
         """The rows of the entities that are asked for. Where it is known how far the view reaches back, of newer events
         first: that gives all rows from a moment on, so it is all of an entity that has one of them by now."""
         run = self._warehouse.execute
@@ -137,7 +137,7 @@ class Evaluation:
         if self.streamed.reach is None:
             return run(f"execute {self._whole}")
         begins = now - _SLACK
-        self._replica.reach_from(begins - self.streamed.reach.longest)
+        self._replica.reach_from(begins - self.streamed.reach.longest, begins, ends)
         run(f"execute {self._newer}")
         event = micros(self.view.timestamp)
         run(f"delete from {self._rows} where {event} is null or {event} < {epoch_micros(begins)}")

@@ -20,8 +20,12 @@ from materializer.stream.place import landing_of
 from materializer.stream.source import StreamedSource, streamed_sources
 from materializer.warehouse import open_warehouse
 
-# In the SQL of views that reach back a known time: the moment from which on events are taken.
-REACHED = "(select since from _fs.main.reached)"
+# In the SQL of views that reach back a known time: the moment from which on events are taken, and of which moments
+# there are rows.
+REACHED = (
+    "(select since from _fs.main.reached)",
+    "_fs_at between (select begins from _fs.main.reached) and (select ends from _fs.main.reached)",
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ def decide(project: Project) -> Decided:
         one.unique_id: reaching
         for one, how in found
         if isinstance(how, Apart) and not one.created_timestamp and not one.available_after
-        and (reaching := reach(reader, one.unique_id, one.timestamp, streamed, REACHED))
+        and (reaching := reach(reader, one.unique_id, one.timestamp, streamed, *REACHED))
     }  # fmt: skip
     return Decided(manifest, sources, tuple(found), compiled.errors, reaches)
 

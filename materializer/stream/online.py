@@ -208,6 +208,7 @@ class Online:
         published = published_view(self._client, self._namespace, name)
         try:
             evaluation = self._to_keep(one, published)
+            evaluation.current(now, ahead_of(one, now))  # of nobody yet: so the first batch finds it planned
         except FeatureStoreError as error:
             return self._wait(one, error)
         charge = _Charge(evaluation, None, b"", seq, 0, None, 0, 0.0)

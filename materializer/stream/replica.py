@@ -53,7 +53,8 @@ class Replica:
         self._models, self._static = self._relations([one.unique_id for one in views])
         for node in (*self._sources.values(), *map(self._graph.nodes.get, (*self._models, *self._static))):
             self._make_room(node)
-        connection.execute(f"create table {OWN}.main.reached as select cast(null as timestamp) as since")
+        nothing = ", ".join(f"cast(null as timestamp) as {name}" for name in ("since", "begins", "ends"))
+        connection.execute(f"create table {OWN}.main.reached as select {nothing}")
         for source in self._sources.values():
             self.show(source.unique_id, "true")
 
@@ -148,9 +149,11 @@ class Replica:
         """The relation of a model that reads events from `reach_from` on alone."""
         return f"{OWN}.main.{quoted(f'{unique_id}_{place}')}"
 
-    def reach_from(self, moment: datetime) -> None:
-        """Take events from a moment on, where it is known how far models reach back."""
-        self.warehouse.execute(f"update {OWN}.main.reached set since = timestamp '{moment.replace(tzinfo=None)}'")
+    def reach_from(self, since: datetime, begins: datetime, ends: datetime) -> None:
+        """Where it is known how far models reach back: take events from a moment on, and make the rows of others."""
+        moments = {"since": since, "begins": begins, "ends": ends}
+        changed = ", ".join(f"{name} = timestamp '{at.replace(tzinfo=None)}'" for name, at in moments.items())
+        self.warehouse.execute(f"update {OWN}.main.reached set {changed}")
 
     def show(self, unique_id: str, condition: str) -> None:
         """Make a source a view of its events, of those that a condition is true for, and of those whose id decides too
