@@ -67,6 +67,8 @@ def run_stream(
             keeping = None
             if online is not None and isinstance(landing, FileLanding):
                 keeping = stack.enter_context(closing(Background(project, namespace, online, landing, say)))
+            elif online is not None:
+                say("On PostgreSQL views are as fresh as the last `dbt build && materialize`; events land meanwhile.")
             last = measured = time.monotonic()
             for count in stream.batches(most, linger, stop):
                 now = time.monotonic()

@@ -8,6 +8,7 @@ view as well: of the events of those entities that are asked for, by the filters
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
@@ -23,7 +24,7 @@ from materializer.project.relation import Relation
 from materializer.project.render import ProjectManifest
 from materializer.project.settings import Project
 from materializer.stream.events import Events
-from materializer.stream.files import FileLanding
+from materializer.stream.files import FileLanding, literal
 from materializer.stream.source import StreamedSource
 from materializer.warehouse import quoted
 from materializer.warehouse.duckdb import DuckDBWarehouse, in_memory_as
@@ -177,7 +178,8 @@ def replica(
 ) -> Iterator[Replica]:
     """A replica for some views, for as long as this lasts. Raises WarehouseError where DuckDB does not take what the
     profile asks of it."""
-    with closing(in_memory_as(project)) as connection:
+    with tempfile.TemporaryDirectory(prefix="feature-store-") as room, closing(in_memory_as(project)) as connection:
+        connection.execute(f"set temp_directory = {literal(room)}")
         try:
             yield Replica(connection, manifest, landing, views)
         except duckdb.Error as error:
