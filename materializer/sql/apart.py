@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import sqlglot
 from sqlglot import exp
 from sqlglot.optimizer.scope import Scope
 
@@ -56,6 +57,7 @@ def apart(
             if unseen := reading.streams_above(unique_id) - filters.keys():
                 title = reader.node(min(unseen)).title
                 raise Mixes(reader.node(unique_id), "", f"how it reads {title} is not seen in its SQL")
+            reading.check_types(unique_id, names, filters)
             return Apart(tuple(names), filters, tuple(found.warnings))
         except Mixes as mixes:
             failed = failed or mixes
@@ -80,6 +82,30 @@ class Streams:
             above = (about.get("depends_on") or {}).get("nodes") or ()
             self._reads[unique_id] = unique_id in self.streamed or any(self.reads(one) for one in above)
         return self._reads[unique_id]
+
+    def check_types(
+        self, unique_id: str, names: Sequence[str], filters: Mapping[str, Sequence[tuple[str, ...]]]
+    ) -> None:
+        """What names an entity has to be of one type in all that is read: 1 and 1.0 are equal, and two texts."""
+        for place, name in enumerate(names):
+            types = {
+                self._declared(source, column)
+                for source, ways in filters.items()
+                for way in ways
+                for column in sqlglot.parse_one(way[place], dialect=self.reader.graph.dialect).find_all(exp.Column)
+            }
+            if len(types) > 1:
+                said = " and ".join(sorted(types))
+                why = f"its key '{name}' is of several types in what it reads: {said}"
+                raise Mixes(self.reader.node(unique_id), "", why, "declare it as one type in the sources")
+
+    def _declared(self, source: str, column: exp.Column) -> str:
+        columns = (self.reader.graph.nodes[source].get("columns") or {}).values()
+        declared = next((one.get("data_type") for one in columns if one["name"].lower() == column.name), None)
+        if not declared:
+            return "a type that is not declared"
+        built = exp.DataType.build(declared, dialect=self.reader.graph.dialect or None)
+        return "integer" if built.this in exp.DataType.INTEGER_TYPES else built.sql().lower()
 
     def streams_above(self, unique_id: str) -> set[str]:
         """The streamed sources that a node reads, through others too."""

@@ -84,6 +84,8 @@ class _Found:
         node = self._reader.node(unique_id)
         if unique_id in self._streams.streamed or node.scope is None or unique_id in node.reads:
             raise _Further
+        if not node.about.get("relation_name"):
+            raise _Further  # a part of others' SQL
         self._scope(node, node.scope, timestamp)
         self.models.setdefault(unique_id, str(node.about.get("compiled_code")))
 

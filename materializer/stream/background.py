@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from materializer.materialize.run import new_run_id
 from materializer.online import scripts
 from materializer.online.heartbeat import Heartbeat, beat
 from materializer.online.keys import streamer_key
-from materializer.online.topology import OnlineStore, node_of, server_time
+from materializer.online.topology import Cluster, OnlineStore, node_of, server_time
 from materializer.project.checksums import Checksums
 from materializer.project.settings import Project
 from materializer.sql.apart import Apart
@@ -128,6 +129,9 @@ class Background:
                 online.look_on()
                 self._tell("Another process keeps the views of this namespace online; this one lands events.")
         except (redis.RedisError, FeatureStoreError) as error:
+            if isinstance(self._client, Cluster):
+                with suppress(redis.RedisError, FeatureStoreError):
+                    self._client.refresh()  # its masters may be others by now
             self._tell(f"What has landed is not online yet, and is tried again: {error}")
             self._end.wait(_PAUSE)
 

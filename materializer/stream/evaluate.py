@@ -123,6 +123,11 @@ class Evaluation:
     def missing(self, sent: pa.Table | None) -> pa.Table:
         """The entities asked for that are not among those `sent`: join keys, as they are remembered."""
         asked = f"select {self._asked_keys} from {self._all}"
+        # Of a key that cannot be stated online there is nothing to remove.
+        stated = [f"not coalesce({sql}, false)" for name, (sql, _) in conditions_of(self.view).items()
+                  if name in self.streamed.keys]  # fmt: skip
+        if stated:
+            asked = f"select * from ({asked}) as asked where {' and '.join(stated)}"
         if sent is None or not sent.num_rows:
             return self._warehouse.query(asked)
         on = ", ".join(map(quoted, self.streamed.keys))
@@ -135,10 +140,10 @@ class Evaluation:
         run = self._warehouse.execute
         run(f"delete from {self._rows}")
         if self.streamed.reach is None:
-            return run(f"execute {self._whole}")
+            return self._execute(self._whole)
         begins = now - _SLACK
         self._replica.reach_from(begins - self.streamed.reach.longest, begins, ends)
-        run(f"execute {self._newer}")
+        self._execute(self._newer)
         event = micros(self.view.timestamp)
         run(f"delete from {self._rows} where {event} is null or {event} < {epoch_micros(begins)}")
         run(
@@ -147,12 +152,17 @@ class Evaluation:
         )
         if self._warehouse.query(f"select count(*) as n from {self._asked}")["n"][0].as_py():
             run(f"delete from {self._rows} as there where exists (select 1 from {self._asked} where {self._same})")
-            run(f"execute {self._whole}")
+            self._execute(self._whole)
         return None
+
+    def _execute(self, prepared: str) -> None:
+        with self._replica.as_dbt():
+            self._warehouse.execute(f"execute {prepared}")
 
     def _list(self, after: int, into: str) -> int:
         self._warehouse.execute(f"delete from {into}")
-        self._warehouse.execute(f"insert into {into} {self._touching(f'_seq > {after}', after)}")
+        with self._replica.as_dbt():
+            self._warehouse.execute(f"insert into {into} {self._touching(f'_seq > {after}', after)}")
         return self._warehouse.query(f"select count(*) as n from {into}")["n"][0].as_py()
 
     def _touching(self, condition: str, after: int) -> str:
@@ -173,6 +183,10 @@ class Evaluation:
         return f"({', '.join(way)}) in (select ({', '.join(self._keys)}) from {self._asked})"
 
     def _make_tables(self, keep: bool = False) -> None:
+        with self._replica.as_dbt():
+            self._make_them(keep)
+
+    def _make_them(self, keep: bool) -> None:
         run = self._warehouse.execute
         nobody = self._touching("false", 0)
         for name in (self._touched, self._backlog, self._asked, self._all):

@@ -82,7 +82,9 @@ def decide(project: Project) -> Decided:
     reaches = {
         one.unique_id: reaching
         for one, how in found
-        if isinstance(how, Apart) and not one.created_timestamp and not one.available_after
+        # One pair of a user's that is new says nothing of the others.
+        if isinstance(how, Apart) and len(how.keys) == len(one.entities)
+        and not one.created_timestamp and not one.available_after
         and (reaching := reach(reader, one.unique_id, one.timestamp, streamed, *REACHED))
     }  # fmt: skip
     return Decided(manifest, sources, tuple(found), compiled.errors, reaches)

@@ -27,7 +27,7 @@ from materializer.stream.events import Events
 from materializer.stream.files import FileLanding, literal
 from materializer.stream.source import StreamedSource
 from materializer.warehouse import quoted
-from materializer.warehouse.duckdb import DuckDBWarehouse, in_memory_as
+from materializer.warehouse.duckdb import DuckDBWarehouse, in_memory_as, zone_of
 
 # The database of what is the stream's own.
 OWN = "_fs"
@@ -42,9 +42,9 @@ class Replica:
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, manifest: ProjectManifest, landing: FileLanding,
-        views: Sequence[FeatureView],
+        views: Sequence[FeatureView], zone: str = "UTC",
     ) -> None:  # fmt: skip
-        self._connection = connection
+        self._connection, self._zone = connection, zone
         self.warehouse = DuckDBWarehouse(connection, "memory")
         self._graph = Graph(manifest)
         self._sources = {source.unique_id: source for source in landing.sources.values()}
@@ -76,6 +76,19 @@ class Replica:
             listed = ", ".join(f"cast({quoted(one.name)} as {one.dtype}) as {quoted(one.name)}" for one in columns)
             with self.seeing("_fs_copied", rows):
                 self.warehouse.execute(f"create or replace table {name} as select {listed} from _fs_copied")
+
+    @contextmanager
+    def as_dbt(self) -> Iterator[None]:
+        """Run the project's own SQL meanwhile, whose dates and hours are those of the zone that dbt has; all else here
+        is in UTC."""
+        if self._zone == "UTC":
+            yield
+            return
+        self.warehouse.execute(f"set timezone = {literal(self._zone)}")
+        try:
+            yield
+        finally:
+            self.warehouse.execute("set timezone = 'UTC'")
 
     @contextmanager
     def seeing(self, name: str, rows: pa.Table) -> Iterator[None]:
@@ -181,6 +194,6 @@ def replica(
     with tempfile.TemporaryDirectory(prefix="feature-store-") as room, closing(in_memory_as(project)) as connection:
         connection.execute(f"set temp_directory = {literal(room)}")
         try:
-            yield Replica(connection, manifest, landing, views)
+            yield Replica(connection, manifest, landing, views, zone_of(project))
         except duckdb.Error as error:
             raise WarehouseError(str(error).partition("\n")[0]) from None

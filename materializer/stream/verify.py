@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from math import isfinite
 
 import pyarrow as pa
+import redis
 
 from materializer.errors import ProjectError
 from materializer.materialize.bounded import Bounded, machine_memory
@@ -165,8 +167,10 @@ class _View:
 
     def _online(self, name: bytes) -> Row:
         now = epoch_micros(server_time(self._client, self._namespace))
-        fields = node_of(self._client, name).hgetall(name)
-        row = in_force(fields, now)
+        try:
+            row = in_force(node_of(self._client, name).hgetall(name), now)
+        except (ValueError, redis.ResponseError):
+            return {b"": b"it is no row"}
         row = {one: value for one, value in row.items() if one not in (WRITER.encode(), SEEN.encode())}
         return row if EVENT.encode() in row else {}
 
@@ -181,8 +185,11 @@ class _View:
 
 
 def _is_close(one: bytes, other: bytes) -> bool:
-    first, second = float(one), float(other)
-    return abs(first - second) <= TOLERANCE * max(abs(first), abs(second))
+    try:
+        first, second = float(one), float(other)
+    except ValueError:
+        return False
+    return isfinite(first) and isfinite(second) and abs(first - second) <= TOLERANCE * max(abs(first), abs(second))
 
 
 def _text(value: bytes | None) -> str:

@@ -168,6 +168,14 @@ def in_memory_as(project: Project) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def zone_of(project: Project) -> str:
+    """The time zone in which dbt builds: the profile's, or else that of this machine."""
+    named = {str(name).lower(): str(value) for part in ("config_options", "settings")
+             for name, value in (project.connection.get(part) or {}).items()}  # fmt: skip
+    with closing(duckdb.connect(":memory:")) as connection:
+        return named.get("timezone") or connection.execute("select current_setting('TimeZone')").fetchall()[0][0]
+
+
 def query_apart(project: Project, sql: str) -> pa.Table:
     """The answer of one SELECT that somebody else wrote, which sees the warehouse's tables and no file at all. Raises
     WarehouseError where it is anything else than one SELECT, or reaches further; and as `open_duckdb`.
