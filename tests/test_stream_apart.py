@@ -59,6 +59,7 @@ CASES: dict[str, Case] = {
     "a union": (f"select user_id, bought from {P} union all select user_id, seen from {V}", ("user_id",)),
     "a union that reads a part above": (f"with u as (select user_id, bought, amount from {P}) select user_id, bought, amount from u union all select user_id, null, age from {U}", ("user_id",)),
     "a union that reads a part above, of all rows": (f"with u as (select user_id, bought, count(*) over () as n from {P}) select user_id, bought, n from u union all select user_id, null, age from {U}", None),
+    "a union of keys of two types": (f"select cast(user_id as varchar) as user_id, bought from {P} union all select user_id, bought from {C}", None),
     "a union of other names": (f"with u as (select user_id as k, bought from {P} union select user_id, seen from {V}) select k as user_id, bought from u", ("user_id",)),
     "except": (f"select user_id, item from {P} except select user_id, item from {V}", ("user_id",)),
     "except of all": (f"select user_id, item from {P} except select max(user_id), item from {V} group by item", None),
