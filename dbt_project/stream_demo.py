@@ -68,7 +68,7 @@ def demo(ended: ExitStack) -> None:
         run([str(BIN / "dbt"), "--quiet", "build", *here], cwd=SHOP)
         told = run([str(BIN / "materialize"), "--project-dir", str(SHOP), "--redis-url", redis_url], keep=True)
         print(indent(told.strip()))
-        heard(log, "kept online")
+        heard(log, "is kept online")
         print(indent("\n".join(log.read_text().splitlines()[-1:])))
         watch(FeatureStore(redis_url=redis_url, namespace="live_shop.dev"), brokers)
         headline("And is it what a full build would give?", "feature-store stream --verify")
