@@ -72,7 +72,7 @@ def test_the_store_has_these_methods() -> None:
     assert public == {
         "diff", "get_catalog", "get_entity", "get_feature_service", "get_feature_view", "get_freshness", "get_historical_features",
         "get_lineage", "get_neighbours", "get_online_features", "get_online_features_async", "get_statistics",
-        "has_project", "landing_clock", "lint", "list_entities", "list_feature_services", "list_feature_views", "materialize",
+        "has_project", "landing_clock", "online_store", "lint", "list_entities", "list_feature_services", "list_feature_views", "materialize",
         "materialize_incremental", "namespace", "project", "prune", "push", "repeat_training_set", "save_training_set", "search",
     }  # fmt: skip
     for name in public:
