@@ -76,6 +76,13 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> DbtProject:
     return project
 
 
+@pytest.fixture(autouse=True)
+def own_temporary_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What others compile at this moment is not to be seen in it."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+
+
 def state(project: DbtProject) -> tuple[Any, ...]:
     """All that a diff must leave as it is: files, index, worktrees, the warehouse."""
     top = project.folder.parents[1]

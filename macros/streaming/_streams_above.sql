@@ -10,8 +10,8 @@
     {%- if not streamed -%}
         {%- do return(found) -%}
     {%- endif -%}
-    {#- Lists that grow while they are gone through: up from the node to all that it is made from, down again from the streamed sources to all
-        that reads them, and up once more through these alone, to the nearest tables. -#}
+    {#- Lists that grow while they are gone through: up from the node to all that it is made from, down again from the streamed sources to
+        all that reads them, and up once more through these alone, to the nearest tables. -#}
     {%- set parents = {} -%}
     {%- set children = {} -%}
     {%- set upwards = [unique_id] -%}
@@ -68,12 +68,12 @@
 
 
 {% macro duckdb___fs_landing(source) %}
-    {%- do return(adapter.quote(source.database) ~ '.' ~ adapter.quote('main') ~ '.' ~ adapter.quote('_fs_landing')) -%}
+    {%- do return(feature_store._quoted(source.database) ~ '."main"."_fs_landing"') -%}
 {% endmacro %}
 
 
 {% macro postgres___fs_landing(source) %}
-    {%- do return(adapter.quote(source.schema) ~ '._fs_landing') -%}
+    {%- do return(feature_store._quoted(source.schema) ~ '._fs_landing') -%}
 {% endmacro %}
 
 

@@ -29,7 +29,8 @@
     {%- set there = adapter.check_schema_exists(target.database, target.schema) -%}
     {%- do return(
         ('' if there else 'create schema if not exists ' ~ table.rpartition('.')[0] ~ ';\n')
-        ~ 'create table if not exists ' ~ table ~ ' (model varchar primary key, seq bigint not null, "at" timestamp with time zone not null);\n'
+        ~ 'create table if not exists ' ~ table
+        ~ ' (model varchar primary key, seq bigint not null, "at" timestamp with time zone not null);\n'
         ~ 'insert into ' ~ table ~ ' values\n    ' ~ rows | join(',\n    ') ~ '\n'
         ~ 'on conflict (model) do update set seq = excluded.seq, "at" = excluded."at"'
     ) -%}
@@ -63,13 +64,13 @@
 
 
 {% macro default___fs_built_table() %}
-    {%- do return(adapter.quote(target.database) ~ '.' ~ adapter.quote(target.schema) ~ '._fs_built') -%}
+    {%- do return(feature_store._quoted(target.database) ~ '.' ~ feature_store._quoted(target.schema) ~ '._fs_built') -%}
 {% endmacro %}
 
 
 {#-- A connection has one database. --#}
 {% macro postgres___fs_built_table() %}
-    {%- do return(adapter.quote(target.schema) ~ '._fs_built') -%}
+    {%- do return(feature_store._quoted(target.schema) ~ '._fs_built') -%}
 {% endmacro %}
 
 

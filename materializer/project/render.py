@@ -269,12 +269,11 @@ class _Known:
         # project's own one comes first.
         self.relations: dict[tuple[str | None, ...], str] = {}
         self.views: Any = None
-        # The nodes that declare views, by their references.
+        # The nodes that declare views, by their references; none where a source does, on which `feature_views` stops.
         self.declared: dict[str, Mapping[str, Any]] = {}
-        for node in manifest["nodes"].values():
-            if node.get("resource_type") in REFERABLE and "feature_view" in (
-                (node.get("config") or {}).get("meta") or {}
-            ):
+        wrong = any(map(_declares_view, (manifest.get("sources") or {}).values()))
+        for node in () if wrong else manifest["nodes"].values():
+            if node.get("resource_type") in REFERABLE and _declares_view(node):
                 version = node.get("version")
                 latest = version is None or version == node.get("latest_version")
                 names = [node["name"]] if latest else []
@@ -328,6 +327,10 @@ def _of_the_package() -> Mapping[tuple[str, str], str]:
         for name in (match[2] for match in _MACRO.finditer(text)):
             found[PACKAGE, name] = text
     return found
+
+
+def _declares_view(node: Mapping[str, Any]) -> bool:
+    return "feature_view" in ((node.get("config") or {}).get("meta") or node.get("meta") or {})
 
 
 def _stop(message: str) -> NoReturn:
