@@ -37,6 +37,12 @@ class Encoder:
         self._namespace, self._writer, self._sent = namespace, writer, sent
         self._version = {"seen": seen, "over": over}
 
+    def everything(self) -> Iterator[tuple[Rows, pa.Table]]:
+        """All entities: `rows`, then `steps` where rows are sent ahead."""
+        yield from self.rows(None)
+        if self._current.horizon:
+            yield from self.steps(None)
+
     def rows(self, only: str | None) -> Iterator[tuple[Rows, pa.Table]]:
         """The entities that have one row, with their join keys; `only` those that this SQL names, None for all."""
         view, current = self._current.view, self._current

@@ -6,6 +6,8 @@ import zlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
+from materializer.project.definitions import FeatureView
+
 DEFAULT = timedelta(hours=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
@@ -19,6 +21,13 @@ class Horizon:
     now: datetime
     since: datetime
     until: datetime
+
+
+def horizon_for(view: FeatureView, now: datetime, ahead: timedelta | None = None) -> Horizon | None:
+    """The horizon of a view as it declares it, or by another `ahead`; None where nothing is sent ahead."""
+    if ahead is None:
+        ahead = DEFAULT if view.ahead is None else view.ahead
+    return horizon_of(view.reference, now, ahead) if ahead else None
 
 
 def horizon_of(view: str, now: datetime, ahead: timedelta) -> Horizon:

@@ -18,7 +18,7 @@ from materializer.materialize.bounded import Bounded
 from materializer.materialize.current import Current
 from materializer.materialize.difference import Known
 from materializer.materialize.engine import Engine
-from materializer.materialize.horizon import DEFAULT, Horizon, horizon_of
+from materializer.materialize.horizon import horizon_for
 from materializer.materialize.memory import Memory, ViewMemory
 from materializer.materialize.seen import NO_HOOK, Standing, seen_by, standing, with_doubt
 from materializer.materialize.trust import eviction, why_not
@@ -236,7 +236,8 @@ def make_plan(
     record = read_record(job.client, job.namespace, view.reference)
     now = server_time(job.client, job.namespace)
     moment = macro_moment(options.as_of or now)
-    horizon = _horizon(view, options, now)
+    # The readers' clock of a past moment stands: no row falls due there.
+    horizon = None if options.as_of else horizon_for(view, now, options.ahead)
     span = {"since": macro_moment(horizon.since), "until": macro_moment(horizon.until)} if horizon else {}
     unseen = warehouse.query(macros.render("_unseen", view.reference, as_of=moment, **span)).combine_chunks()
     due, newest, sent_until = False, None, None
@@ -302,14 +303,6 @@ def make_plan(
     if not options.allow_shrink:
         _check_shrink(plan)
     return plan
-
-
-def _horizon(view: FeatureView, options: Options, now: datetime) -> Horizon | None:
-    """What a run sends ahead; None for nothing. The readers' clock of a past moment stands: no row falls due there."""
-    ahead = DEFAULT if view.ahead is None else view.ahead
-    if options.ahead is not None:
-        ahead = options.ahead
-    return horizon_of(view.reference, now, ahead) if ahead and options.as_of is None else None
 
 
 def _asked_for(options: Options, policy: str | None) -> str:

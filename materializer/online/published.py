@@ -40,6 +40,7 @@ class Published:
     # them.
     seen: int | None = None
     checksum: str | None = None
+    published_at: str | None = None
 
 
 def published_view(store: OnlineStore, namespace: str, reference: str) -> Published | None:
@@ -56,6 +57,7 @@ def published_view(store: OnlineStore, namespace: str, reference: str) -> Publis
     return Published(
         _from_json(published), published["rows"], published["watermark"], definition(published), announced,
         published.get("read_from"), _typed(published, "seen", int), _typed(published, "checksum", str),
+        _typed(published, "published_at", str),
     )  # fmt: skip
 
 

@@ -70,9 +70,9 @@ class Background:
         self._settled.clear()
         self._news.set()
 
-    def settle(self, patience: float) -> bool:
-        """Wait until all that has landed is online, where this process keeps views; and say whether it is."""
-        return self._settled.wait(patience)
+    def settle(self, patience: float) -> None:
+        """Wait until all that has landed is online, where this process keeps views; at most so many seconds."""
+        self._settled.wait(patience)
 
     def close(self) -> None:
         """End after the entities that are being computed."""
@@ -114,12 +114,12 @@ class Background:
                 self._news.clear()
                 if online.outdated and _written(self._project) != compiled:
                     return
-                self._step(online)
-                if not (self._news.is_set() or online.behind):
+                if self._step(online) and not (self._news.is_set() or online.behind):
                     self._settled.set()
                     self._news.wait(_PATIENCE)
 
-    def _step(self, online: Online) -> None:
+    def _step(self, online: Online) -> bool:
+        """Whether all that had landed is dealt with."""
         try:
             if self._in_charge():
                 online.step()
@@ -134,6 +134,8 @@ class Background:
                     self._client.refresh()  # its masters may be others by now
             self._tell(f"What has landed is not online yet, and is tried again: {error}")
             self._end.wait(_PAUSE)
+            return False
+        return True
 
     def _beat(self, online: Online) -> None:
         """Say now and then how it is."""

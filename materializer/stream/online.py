@@ -22,12 +22,12 @@ import pyarrow as pa
 from materializer.errors import FeatureStoreError, LeaseLostError, OnlineStoreError, WarehouseError
 from materializer.materialize.bounded import Bounded, machine_memory
 from materializer.materialize.encoded import Encoder
-from materializer.materialize.horizon import DEFAULT, Horizon, horizon_of
+from materializer.materialize.horizon import horizon_for
 from materializer.materialize.memory import SentRows
 from materializer.online import scripts
 from materializer.online.keys import keys_of_columns
 from materializer.online.publish import announce_due
-from materializer.online.published import Published, published_texts, published_view
+from materializer.online.published import Published, published_view
 from materializer.online.stream_record import StreamRecord, held, take
 from materializer.online.topology import OnlineStore, identities, server_time
 from materializer.online.writer import Writer, other_rows
@@ -66,8 +66,8 @@ class _Charge:
 
     Attributes:
         evaluation: computes its rows.
-        known: its entities online, where it streams by some of its join keys only; so they were after the run that
-            `published` is of.
+        known: its entities online, where it streams by some of its join keys only; so they were after the last run.
+        published: what that run said of the view.
         seq: what landed up to this commit is online, but for the backlog.
         since: the commit that the build had seen which the last run sent.
         until: up to when rows are sent ahead.
@@ -77,7 +77,7 @@ class _Charge:
 
     evaluation: Evaluation
     known: Known | None
-    published: bytes
+    published: Published | None
     seq: int
     since: int
     until: datetime | None
@@ -152,10 +152,6 @@ class Online:
         self.counts.seq, self.counts.broken = seq, self._replica.events.broken
         return seq
 
-    def look_around_now(self) -> None:
-        """Ask at the next step what changed beside the events."""
-        self._asked = 0.0
-
     def look_on(self) -> None:
         """Keep nothing, and be ready to."""
         self._charges.clear()
@@ -195,27 +191,27 @@ class Online:
         self._servers = servers
         for one in self._views:
             charge = self._charges.pop(one.view.reference, None)
-            if charge is None or not self._renew(one, charge) or self._is_news(charge):
-                self._take_up(one, seq, now)
+            published = published_view(self._client, self._namespace, one.view.reference)
+            if charge is None or not self._renew(one, charge) or _is_news(charge, published):
+                self._take_up(one, published, seq, now)
                 continue
             self._charges[one.view.reference] = charge
             announce_due(self._client, self._namespace, one.view.reference)
+            charge.published = published
             if self._until(one, now) != charge.until:
                 self._look_back(one, charge, now)
 
-    def _take_up(self, one: Streamed, seq: int, now: datetime) -> None:
+    def _take_up(self, one: Streamed, published: Published | None, seq: int, now: datetime) -> None:
         name = one.view.reference
-        published = published_view(self._client, self._namespace, name)
         try:
             evaluation = self._to_keep(one, published)
-            evaluation.current(now, ahead_of(one, now))  # of nobody yet: so the first batch finds it planned
+            evaluation.current(now, horizon_for(one.view, now))  # of nobody yet: so the first batch finds it planned
         except FeatureStoreError as error:
             return self._wait(one, error)
-        charge = _Charge(evaluation, None, b"", seq, 0, None, 0, 0.0)
+        charge = _Charge(evaluation, None, published, seq, 0, None, 0, 0.0)
         if not self._renew(one, charge):
             return None
         announce_due(self._client, self._namespace, name)
-        charge.published = published_texts(self._client, self._namespace).get(name, b"")
         charge.known = self._known(evaluation)
         self._look_back(one, charge, now)
         self._charges[name] = charge
@@ -250,9 +246,8 @@ class Online:
 
     def _look_back(self, one: Streamed, charge: _Charge, now: datetime) -> None:
         """Have all entities computed anew that the last run may not have right."""
-        published = published_view(self._client, self._namespace, one.view.reference)
         name = one.view.reference
-        seen = (published and published.seen) or 0
+        seen = (charge.published and charge.published.seen) or 0
         charge.since = min(seen, self._again_from.pop(name, seen))
         self._computed_from[name] = min(charge.since, self._computed_from.get(name, charge.since))
         charge.backlog, charge.done = charge.evaluation.backlog(charge.since), 0
@@ -283,7 +278,7 @@ class Online:
     # The rows.
 
     def _until(self, one: Streamed, now: datetime) -> datetime | None:
-        horizon = ahead_of(one, now)
+        horizon = horizon_for(one.view, now)
         return horizon and horizon.until
 
     def _bring(self, one: Streamed, charge: _Charge, seq: int) -> None:
@@ -310,11 +305,11 @@ class Online:
             raise LeaseLostError(f"'{one.view.reference}' is being materialized by a new definition.")
         name = one.view.reference
         now = server_time(self._client, self._namespace)
-        current = charge.evaluation.current(now, ahead_of(one, now))
+        current = charge.evaluation.current(now, horizon_for(one.view, now))
         sent = []
         with Writer(self._client, Deadline(charge.deadline)) as writer, SentRows(None) as nowhere:
             encoder = Encoder(self._bounded, current, self._namespace, self._mark, nowhere, seen=seq)
-            for rows, keys in (*encoder.rows(None), *(encoder.steps(None) if current.horizon else ())):
+            for rows, keys in encoder.everything():
                 writer.send(rows, keys)
                 sent.append(keys)
             writer.finish()
@@ -336,13 +331,6 @@ class Online:
         columns = {key: to_plain(keys.column(key)).combine_chunks() for key in view.join_keys}
         return keys_of_columns(self._namespace, view, columns).to_pylist()
 
-    def _is_news(self, charge: _Charge) -> bool:
-        """Whether a run may have written entities that are not known, and of which nothing is there any more."""
-        name = charge.evaluation.view.reference
-        return charge.known is not None and (
-            published_texts(self._client, self._namespace).get(name) != charge.published
-        )
-
     def _known(self, evaluation: Evaluation) -> Known | None:
         view, keys = evaluation.view, evaluation.streamed.keys
         if len(keys) == len(view.join_keys):
@@ -353,10 +341,10 @@ class Online:
         return known
 
 
-def ahead_of(one: Streamed, now: datetime) -> Horizon | None:
-    """Up to when rows of a view are sent ahead; None for not at all."""
-    ahead = DEFAULT if one.view.ahead is None else one.view.ahead
-    return horizon_of(one.view.reference, now, ahead) if ahead else None
+def _is_news(charge: _Charge, published: Published | None) -> bool:
+    """Whether a run may have written entities that are not known, and of which nothing is there any more."""
+    before = charge.published
+    return charge.known is not None and (published and published.published_at) != (before and before.published_at)
 
 
 def _changed_at(path: Path) -> float:

@@ -15,6 +15,7 @@ import redis
 from materializer.errors import ProjectError
 from materializer.materialize.bounded import Bounded, machine_memory
 from materializer.materialize.encoded import Encoder
+from materializer.materialize.horizon import horizon_for
 from materializer.materialize.memory import SentRows
 from materializer.online.due import in_force
 from materializer.online.heartbeat import last_beat
@@ -30,7 +31,7 @@ from materializer.stream.clock import StoreClock
 from materializer.stream.evaluate import Evaluation, Streamed
 from materializer.stream.explain import decide
 from materializer.stream.files import FileLanding
-from materializer.stream.online import TOGETHER, ahead_of
+from materializer.stream.online import TOGETHER
 from materializer.stream.place import landing_of
 from materializer.stream.replica import Replica, replica
 from materializer.stream.source import streamed_sources
@@ -144,10 +145,10 @@ class _View:
         """The keys of some entities, with the rows that belong there now."""
         self._evaluation.ask(first, TOGETHER, backlog=True)
         now = server_time(self._client, self._namespace)
-        current = self._evaluation.current(now, ahead_of(self._one, now))
+        current = self._evaluation.current(now, horizon_for(self._one.view, now))
         with SentRows(None) as nowhere:
             encoder = Encoder(self._bounded, current, self._namespace, "", nowhere)
-            for rows, _ in (*encoder.rows(None), *(encoder.steps(None) if current.horizon else ())):
+            for rows, _ in encoder.everything():
                 for name, fields in rows.as_fields():
                     if EVENT.encode() in (row := in_force(fields, epoch_micros(now))):
                         yield name, row
