@@ -13,8 +13,9 @@ from materializer.online import local as local_redis
 from tests.support import once
 from tests.support.faults import Server
 from tests.support.real_feast import feast_python
+from tests.support.streamed import broker, port
 
-__all__ = ["feast_python"]
+__all__ = ["broker", "feast_python", "port"]
 
 _numbers = itertools.count(1)
 

@@ -17,8 +17,9 @@ from materializer.project.settings import load_project
 from materializer.stream.place import landing_of
 from materializer.stream.push import push
 from materializer.stream.source import streamed_sources
-from tests.support.dbt import DbtFailed, DbtProject, copy_of, make_project
+from tests.support.dbt import DbtFailed, DbtProject, copy_of
 from tests.support.manifests import manifest
+from tests.support.streamed import streamed
 
 COLUMNS = {"user_id": "bigint", "amount": "double", "purchased_at": "timestamptz"}
 SOURCE = {
@@ -49,20 +50,12 @@ FILES = {
     },
     **{f"models/{name}.sql": sql for name, sql in MODELS.items()},
 }  # fmt: skip
-HOOK = '\non-run-end: ["{{ feature_store.record_builds() }}"]\n'
 ALL = {"cleaned", "summed", "added", "mixed", "failing", "below"}
 
 
 @pytest.fixture(scope="module")
 def parsed(tmp_path_factory: pytest.TempPathFactory) -> DbtProject:
-    project = make_project(tmp_path_factory.mktemp("recorded") / "shop", FILES)
-    settings = project.folder / "dbt_project.yml"
-    settings.write_text(settings.read_text() + HOOK)
-    profiles = project.folder / "profiles.yml"
-    landing = "{path: landing/landing.duckdb, alias: landing, read_only: true}"
-    profiles.write_text(profiles.read_text().replace("type: duckdb", f"type: duckdb\n      attach: [{landing}]"))
-    project.dbt("parse")
-    return project
+    return streamed(tmp_path_factory.mktemp("recorded") / "shop", FILES, hook=True)
 
 
 @pytest.fixture

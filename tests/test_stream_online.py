@@ -7,6 +7,7 @@ import itertools
 import json
 import random
 import shutil
+import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from materializer.stream.place import landing_of
 from materializer.stream.replica import replica
 from materializer.warehouse import open_warehouse
 from tests.support.dbt import DbtProject, copy_of
-from tests.test_stream import streamed
+from tests.support.streamed import streamed
 
 COLUMNS = {
     "purchase_id": "bigint", "user_id": "bigint", "item": "varchar", "amount": "decimal(12, 2)", "cancelled": "boolean",
@@ -85,9 +86,7 @@ FILES: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[DbtProject, Decided]:
-    project = streamed(tmp_path_factory.mktemp("online") / "shop", FILES)
-    settings = project.folder / "dbt_project.yml"
-    settings.write_text(settings.read_text() + '\non-run-end: ["{{ feature_store.record_builds() }}"]\n')
+    project = streamed(tmp_path_factory.mktemp("online") / "shop", FILES, hook=True)
     profiles = project.folder / "profiles.yml"
     profiles.write_text(
         profiles.read_text().replace("landing/landing.duckdb", f"{project.folder}/landing/landing.duckdb")
@@ -219,7 +218,7 @@ def test_a_streamed_state_is_that_of_a_full_build_at_the_same_moment(
                 )
                 action()
             world.build()  # so that the tables beside the events are as the oracle has them
-            online.look_around_now()
+            time.sleep(2.1)  # so often it is asked what changed beside the events
             online.step()
             while online.behind:
                 online.step()

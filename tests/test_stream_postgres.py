@@ -19,9 +19,10 @@ from materializer.stream.decode import Decoder, Message
 from materializer.stream.landing import CannotLand, Covered
 from materializer.stream.place import landing_of
 from materializer.stream.source import streamed_sources
-from tests.support import kafka, postgres
+from tests.support import kafka
 from tests.support.command import run
-from tests.support.dbt import DbtProject, make_project
+from tests.support.dbt import DbtProject
+from tests.support.streamed import streamed_on_postgres
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 COLUMNS = {
@@ -45,21 +46,8 @@ FILES = {
 
 
 @pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    postgres.skip_without("adbc_driver_postgresql")
-    with postgres.server() as port:
-        yield port
-
-
-@pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, port: int) -> DbtProject:
-    project = make_project(tmp_path_factory.mktemp("stream") / "shop", FILES)
-    (project.folder / "profiles.yml").write_text(
-        "shop: {target: dev, outputs: {dev: {type: postgres, host: 127.0.0.1, user: postgres, password: '', dbname: postgres, "
-        f"schema: built, threads: 1, port: {port}}}}}}}\n"
-    )
-    project.dbt("parse")
-    return project
+    return streamed_on_postgres(tmp_path_factory.mktemp("stream") / "shop", FILES, port)
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from materializer.project.checksums import Checksums
 from materializer.project.definitions import Entity, Feature, FeatureView
 from materializer.project.manifest import load_manifest
 from materializer.project.settings import load_project
-from tests.support import postgres
-from tests.support.dbt import DbtProject, make_project
-from tests.support.streamed import Always
+from tests.support.dbt import DbtProject
+from tests.support.streamed import streamed_on_postgres
+from tests.test_who_wins import Always
 
 COLUMNS = {
     "purchase_id": "bigint",
@@ -50,23 +50,8 @@ MEANWHILE = "update events._fs_landing set seq = 9; insert into events._fs_shown
 
 
 @pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    postgres.skip_without("adbc_driver_postgresql")
-    with postgres.server() as port:
-        yield port
-
-
-@pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, port: int) -> DbtProject:
-    project = make_project(tmp_path_factory.mktemp("wins") / "shop", FILES)
-    (project.folder / "profiles.yml").write_text(
-        "shop: {target: dev, outputs: {dev: {type: postgres, host: 127.0.0.1, user: postgres, password: '', dbname: postgres, "
-        f"schema: built, threads: 1, port: {port}}}}}}}\n"
-    )
-    settings = project.folder / "dbt_project.yml"
-    settings.write_text(settings.read_text() + '\non-run-end: ["{{ feature_store.record_builds() }}"]\n')
-    project.dbt("parse")
-    return project
+    return streamed_on_postgres(tmp_path_factory.mktemp("wins") / "shop", FILES, port, hook=True)
 
 
 @pytest.fixture
