@@ -17,7 +17,7 @@ from materializer.online.stream_record import read_record
 from materializer.online.topology import node_of
 from tests.support.forked import Process
 from tests.support.redis_servers import ClusterOfSix
-from tests.support.streamed import Streamed
+from tests.support.streamed_shop import Streamed
 
 
 @pytest.fixture(scope="module")
