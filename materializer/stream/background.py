@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from pathlib import Path
 
@@ -21,11 +21,11 @@ from materializer.online.topology import Cluster, OnlineStore, node_of, server_t
 from materializer.project.checksums import Checksums
 from materializer.project.settings import Project
 from materializer.sql.apart import Apart
-from materializer.stream.evaluate import Streamed
+from materializer.stream.evaluate import Evaluator, Streamed
 from materializer.stream.explain import Decided, decide
 from materializer.stream.files import FileLanding
+from materializer.stream.landing import Landing
 from materializer.stream.online import Counts, Online
-from materializer.stream.replica import replica
 from materializer.warehouse import open_warehouse
 
 # One process keeps the views of a namespace; when it is gone another takes over after so long, in ms.
@@ -47,7 +47,7 @@ class Background:
         project: Project,
         namespace: str,
         store: Callable[[], OnlineStore],
-        landing: FileLanding,
+        landing: Landing,
         say: Callable[[str], None],
     ) -> None:
         self._project, self._namespace, self._store = project, namespace, store
@@ -104,11 +104,8 @@ class Background:
 
     def _keep_these(self, decided: Decided, views: list[Streamed], compiled: float) -> None:
         """Keep views until the end, or until dbt has others."""
-        with replica(self._project, decided.manifest, self._landing, [one.view for one in views]) as copy:
-            online = Online(
-                self._client, self._namespace, self._name, copy, views, decided.manifest,
-                lambda: open_warehouse(self._project), self._project.database_file, self._say,
-            )  # fmt: skip
+        with evaluator_of(self._project, decided, self._landing, views, self._say) as evaluator:
+            online = Online(self._client, self._namespace, self._name, evaluator, views, self._say)
             online.counts = self.counts
             while not self._end.is_set():
                 self._news.clear()
@@ -163,6 +160,28 @@ class Background:
         if sentence != self._said:
             self._say(sentence)
         self._said = sentence
+
+
+@contextmanager
+def evaluator_of(
+    project: Project, decided: Decided, landing: Landing, views: Sequence[Streamed], say: Callable[[str], None]
+) -> Iterator[Evaluator]:
+    """What computes some views of a project, for as long as this lasts. Raises WarehouseError where DuckDB does not
+    take what the profile asks of it."""
+    typed = [one.view for one in views]
+    if isinstance(landing, FileLanding):
+        from materializer.stream.evaluate_duckdb import DuckDBEvaluator
+        from materializer.stream.replica import replica
+
+        with replica(project, decided.manifest, landing, typed) as copy:
+            yield DuckDBEvaluator(
+                copy, decided.manifest, lambda: open_warehouse(project), project.database_file, say
+            )  # fmt: skip
+        return
+    from materializer.stream.evaluate_postgres import postgres_evaluator
+
+    with postgres_evaluator(project, decided.manifest, landing.sources, typed) as evaluator:
+        yield evaluator
 
 
 def streamed_views(decided: Decided) -> list[Streamed]:

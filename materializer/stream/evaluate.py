@@ -1,32 +1,38 @@
-"""The rows of one view, for some of its entities: by its own SQL, over the events of these alone."""
+"""The rows of streamed views, for some of their entities: by the views' own SQL, over the events of these alone.
+
+What computes them is an `Evaluator`: a DuckDB beside the stream, or PostgreSQL itself. Either way the rows come to a
+DuckDB, where all that follows is the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
 
 import pyarrow as pa
 
-from materializer.materialize.current import Current, micros, stored
+from materializer.errors import WarehouseError
+from materializer.materialize.current import Current, stored
 from materializer.materialize.horizon import Horizon
-from materializer.materialize.unstorable import conditions_of, find_unstorable
-from materializer.online.served_log import epoch_micros
+from materializer.materialize.unstorable import Conditions, conditions_of, find_unstorable
 from materializer.project.definitions import FeatureView
 from materializer.project.duration import macro_moment
-from materializer.project.relation import Relation
+from materializer.project.relation import Column, Relation
 from materializer.project.render import MacroRenderer, ProjectManifest
 from materializer.sql.reach import Reach
-from materializer.stream.replica import OWN, Replica
 from materializer.warehouse import quoted
-from materializer.warehouse.typed import with_columns
+from materializer.warehouse.duckdb import DuckDBWarehouse
 
-# How long ago the newest row of an entity may be for its newer events to tell all of it.
-_SLACK = timedelta(days=1)
-# After so many queries tables are made anew, for DuckDB keeps the place of deleted rows.
-_WORN = 500
 # Stand in SQL that was rendered once for the moments of each query.
 _SINCE, _UNTIL = "2001-01-01 00:00:00.000001", "2001-01-01 00:00:00.000002"
+
+
+class WarehouseAway(WarehouseError):
+    """The warehouse went away while it computed: no view's fault."""
 
 
 @dataclass(frozen=True)
@@ -48,156 +54,106 @@ class Streamed:
     reach: Reach | None = None
 
 
-class Evaluation:
-    """One view in a replica whose models are made. `view` has the types that its rows have there.
+@dataclass(frozen=True)
+class CurrentSQL:
+    """SQL for the rows of a view that belong online, by the macros."""
+
+    latest: str
+    ahead: str
+
+    @classmethod
+    def of(
+        cls, manifest: ProjectManifest, view: FeatureView, relation: str, columns: Callable[[Relation], list[Column]]
+    ) -> CurrentSQL:
+        """Over a relation that has the view's rows."""
+        node = {**manifest["nodes"][view.unique_id], "relation_name": relation}
+        nodes = {**manifest["nodes"], view.unique_id: node}
+        macros = MacroRenderer(ProjectManifest({**manifest, "nodes": nodes}, manifest.project), columns)
+        return cls(
+            macros.render("latest", view.reference, as_of=_UNTIL),
+            macros.render("_rows_ahead", view.reference, since=_SINCE, until=_UNTIL),
+        )
+
+    def at(self, now: datetime, horizon: Horizon | None) -> str:
+        if horizon is None:
+            return self.latest.replace(_UNTIL, macro_moment(now))
+        return self.ahead.replace(_SINCE, macro_moment(horizon.since)).replace(_UNTIL, macro_moment(horizon.until))
+
+
+def without_unstorable(duckdb: DuckDBWarehouse, current: Current, conditions: Conditions) -> Current:
+    """The same without the rows that the online format cannot state."""
+    unstorable = find_unstorable(duckdb, current.view, current.belonging, conditions)
+    return current.without(unstorable.condition) if unstorable.rows else current
+
+
+class Evaluation(ABC):
+    """One view. `view` has the types that its rows have.
 
     `touched` or `backlog` list entities; `ask` asks for some of them; `current` gives their rows.
-
-    Raises:
-        WarehouseError: where DuckDB does not take the view's SQL; DefinitionError as `with_columns`.
     """
 
-    def __init__(self, replica: Replica, one: Streamed, manifest: ProjectManifest, place: int) -> None:
-        self._replica, self.streamed = replica, one
-        self._warehouse = replica.warehouse
-        self._touched, self._backlog, self._asked, self._all, self._rows = (
-            f"{OWN}.main.{name}_{place}" for name in ("touched", "backlog", "asked", "all", "rows")
-        )
-        self._place = place
-        self._whole, self._newer = f"whole_{place}", f"newer_{place}"
-        self._keys = [f"k{number}" for number in range(len(one.keys))]
-        self._queries = 0
-        self._make_tables()
-        # What reads the view reads the rows that were worked out, once, for the entities that are asked for.
-        self.view = replace(with_columns(one.view, self._warehouse), relation=self._rows)
-        node = {**manifest["nodes"][one.view.unique_id], "relation_name": self._rows}
-        nodes = {**manifest["nodes"], one.view.unique_id: node}
-        macros = MacroRenderer(ProjectManifest({**manifest, "nodes": nodes}, manifest.project), self._warehouse.columns)
-        self._latest = macros.render("latest", one.view.reference, as_of=_UNTIL)
-        self._ahead = macros.render("_rows_ahead", one.view.reference, since=_SINCE, until=_UNTIL)
-        types = {column.name.lower(): column.dtype for column in self._warehouse.columns(Relation(self._rows))}
-        named = {entity.name: entity for entity in self.view.entities}
-        self._asked_keys = ", ".join(
-            f"{stored(named[key]).replace(quoted(key), f'cast(k{number} as {types[key.lower()]})')} as {quoted(key)}"
-            for number, key in enumerate(one.keys)
-        )
-        self._same = " and ".join(
-            f"there.{quoted(key)} = cast(k{number} as {types[key.lower()]})" for number, key in enumerate(one.keys)
-        )
+    view: FeatureView
 
+    def __init__(self, duckdb: DuckDBWarehouse, streamed: Streamed) -> None:
+        self._duckdb, self.streamed = duckdb, streamed
+
+    @abstractmethod
     def touched(self, after: int) -> int:
         """List the entities that rows touch which landed after a commit, and say how many they are."""
-        return self._list(after, self._touched)
 
+    @abstractmethod
     def backlog(self, after: int) -> int:
         """The same in a list of its own, which stays."""
-        return self._list(after, self._backlog)
 
+    @abstractmethod
     def ask(self, first: int, most: int, backlog: bool = False) -> None:
         """Ask for some of the entities of a list."""
-        listed = self._backlog if backlog else self._touched
-        for table in (self._asked, self._all):
-            self._warehouse.execute(f"delete from {table}")
-            self._warehouse.execute(f"insert into {table} select * from {listed} limit {most} offset {first}")
-        for unique_id, ways in self.streamed.filters.items():
-            self._replica.show(unique_id, " or ".join(map(self._among, ways)))
 
+    @abstractmethod
     def current(self, now: datetime, horizon: Horizon | None) -> Current:
-        """The rows that belong online of the entities that are asked for."""
-        self._queries += 1
-        if self._queries > _WORN:
-            self._queries = 0
-            self._make_tables(keep=True)
-        self._work_out(now, horizon.until if horizon else now)
-        if any(self._replica.events.doubts(name) for name in self.streamed.filters):
-            asked = f"select 1 from {self._all} where {self._same}"
-            self._warehouse.execute(f"delete from {self._rows} as there where not exists ({asked})")
-        if horizon:
-            sql = self._ahead.replace(_SINCE, macro_moment(horizon.since)).replace(_UNTIL, macro_moment(horizon.until))
-        else:
-            sql = self._latest.replace(_UNTIL, macro_moment(now))
-        current = Current(self.view, sql, now, True, horizon)
-        unstorable = find_unstorable(self._warehouse, self.view, current.belonging, conditions_of(self.view))
-        return current.without(unstorable.condition) if unstorable.rows else current
+        """The rows that belong online of the entities that are asked for, as the evaluator's DuckDB has them."""
+
+    @abstractmethod
+    def _asked_for(self) -> str:
+        """SQL for DuckDB: the entities that are asked for, their join keys in the types of the view's rows."""
 
     def missing(self, sent: pa.Table | None) -> pa.Table:
         """The entities asked for that are not among those `sent`: join keys, as they are remembered."""
-        asked = f"select {self._asked_keys} from {self._all}"
+        keys = self.streamed.keys
+        named = {entity.name: entity for entity in self.view.entities}
+        columns = ", ".join(f"{stored(named[key])} as {quoted(key)}" for key in keys)
+        asked = f"select {columns} from ({self._asked_for()}) as asked"
         # Of a key that cannot be stated online there is nothing to remove.
-        stated = [f"not coalesce({sql}, false)" for name, (sql, _) in conditions_of(self.view).items()
-                  if name in self.streamed.keys]  # fmt: skip
+        stated = [f"not coalesce({sql}, false)" for name, (sql, _) in conditions_of(self.view).items() if name in keys]
         if stated:
             asked = f"select * from ({asked}) as asked where {' and '.join(stated)}"
-        if sent is None or not sent.num_rows:
-            return self._warehouse.query(asked)
-        on = ", ".join(map(quoted, self.streamed.keys))
-        with self._replica.seeing("_fs_sent", sent):
-            return self._warehouse.query(f"select * from ({asked}) as asked anti join _fs_sent using ({on})")
+        if sent is not None and sent.num_rows:
+            there = self._duckdb.spine("_fs_sent", sent)
+            asked = f"select * from ({asked}) as asked anti join {there} using ({', '.join(map(quoted, keys))})"
+        return self._duckdb.query(asked)
 
-    def _work_out(self, now: datetime, ends: datetime) -> None:
-        """The rows of the entities that are asked for. Where it is known how far the view reaches back, of newer events
-        first: that gives all rows from a moment on, so it is all of an entity that has one of them by now."""
-        run = self._warehouse.execute
-        run(f"delete from {self._rows}")
-        if self.streamed.reach is None:
-            return self._execute(self._whole)
-        begins = now - _SLACK
-        self._replica.reach_from(begins - self.streamed.reach.longest, begins, ends)
-        self._execute(self._newer)
-        event = micros(self.view.timestamp)
-        run(f"delete from {self._rows} where {event} is null or {event} < {epoch_micros(begins)}")
-        run(
-            f"delete from {self._asked} where exists (select 1 from {self._rows} as there "
-            f"where {self._same} and {event} <= {epoch_micros(now)})"
-        )
-        if self._warehouse.query(f"select count(*) as n from {self._asked}")["n"][0].as_py():
-            run(f"delete from {self._rows} as there where exists (select 1 from {self._asked} where {self._same})")
-            self._execute(self._whole)
-        return None
 
-    def _execute(self, prepared: str) -> None:
-        with self._replica.as_dbt():
-            self._warehouse.execute(f"execute {prepared}")
+class Evaluator(Protocol):
+    """Computes the rows of views.
 
-    def _list(self, after: int, into: str) -> int:
-        self._warehouse.execute(f"delete from {into}")
-        with self._replica.as_dbt():
-            self._warehouse.execute(f"insert into {into} {self._touching(f'_seq > {after}', after)}")
-        return self._warehouse.query(f"select count(*) as n from {into}")["n"][0].as_py()
+    Attributes:
+        duckdb: where rows are when they have been computed.
+        broken: how many ids of a source did not decide what they should, by its name.
+        landed_at: when the oldest of the rows landed that came in since it was read before; None where none did.
+    """
 
-    def _touching(self, condition: str, after: int) -> str:
-        events = self._replica.events
-        parts = [
-            f"select {', '.join(f'{sql} as k{number}' for number, sql in enumerate(way))} "
-            f"from {events.table(unique_id)} where {condition} or {events.doubtful(unique_id, after)}"
-            for unique_id, ways in self.streamed.filters.items()
-            for way in ways
-        ]
-        known = " and ".join(f"{key} is not null" for key in self._keys)
-        return f"select distinct {', '.join(self._keys)} from ({' union all '.join(parts)}) where {known}"
+    duckdb: DuckDBWarehouse
+    broken: Mapping[str, int]
+    landed_at: datetime | None
 
-    def _among(self, way: Sequence[str]) -> str:
-        """The condition that expressions name an entity that is asked for."""
-        if len(way) == 1:
-            return f"({way[0]}) in (select k0 from {self._asked})"
-        return f"({', '.join(way)}) in (select ({', '.join(self._keys)}) from {self._asked})"
+    def reading(self) -> AbstractContextManager[int]:
+        """Read what has landed by now, and give the number of the last commit that is in. All that is computed within
+        is of one state. Raises WarehouseError."""
 
-    def _make_tables(self, keep: bool = False) -> None:
-        with self._replica.as_dbt():
-            self._make_them(keep)
+    def refresh(self) -> bool:
+        """Take what is no event as it is by now, and say whether it may have changed since it was taken before. Raises
+        WarehouseError where it cannot be had at all; to be called while it reads."""
 
-    def _make_them(self, keep: bool) -> None:
-        run = self._warehouse.execute
-        nobody = self._touching("false", 0)
-        for name in (self._touched, self._backlog, self._asked, self._all):
-            run(f"create or replace table {name} as {f'select * from {name}' if keep else nobody}")
-        relation = self.streamed.view.relation
-        run(f"create or replace table {self._rows} as select * from {relation} limit 0")
-        reads = {self._whole: relation}
-        if self.streamed.reach is not None:
-            self._replica.make_reached(self.streamed.reach.models, self._place)
-            reads[self._newer] = self._replica.reached_name(self.streamed.view.unique_id, self._place)
-        for name, read in reads.items():
-            if keep:
-                run(f"deallocate {name}")
-            run(f"prepare {name} as insert into {self._rows} select * from {read}")
+    def evaluation(self, one: Streamed) -> Evaluation:
+        """What computes one of the views, while it reads. Raises WarehouseError, DefinitionError where its SQL cannot
+        be run, or its rows cannot be kept online."""

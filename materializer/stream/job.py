@@ -13,7 +13,7 @@ from materializer.online.topology import OnlineStore
 from materializer.project.manifest import load_manifest
 from materializer.project.settings import Project
 from materializer.stream.background import Background
-from materializer.stream.files import FileLanding, engine
+from materializer.stream.files import engine
 from materializer.stream.keep import kept
 from materializer.stream.place import landing_of
 from materializer.stream.source import streamed_sources
@@ -65,10 +65,8 @@ def run_stream(
         say(f"Reading {listed}; landing in {landing.place}.")
         with kept(landing, say), closing(stream), ExitStack() as stack:
             keeping = None
-            if online is not None and isinstance(landing, FileLanding):
+            if online is not None:
                 keeping = stack.enter_context(closing(Background(project, namespace, online, landing, say)))
-            elif online is not None:
-                say("On PostgreSQL views are as fresh as the last `dbt build && materialize`; events land meanwhile.")
             last = measured = time.monotonic()
             for count in stream.batches(most, linger, stop):
                 now = time.monotonic()

@@ -12,10 +12,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -32,12 +30,9 @@ from materializer.online.stream_record import StreamRecord, held, take
 from materializer.online.topology import OnlineStore, identities, server_time
 from materializer.online.writer import Writer, other_rows
 from materializer.project.definitions import FeatureView
-from materializer.project.render import ProjectManifest
-from materializer.stream.evaluate import Evaluation, Streamed
+from materializer.stream.evaluate import Evaluation, Evaluator, Streamed, WarehouseAway
 from materializer.stream.known import Known
-from materializer.stream.replica import Replica
 from materializer.warehouse.arrow import to_plain
-from materializer.warehouse.duckdb import DuckDBWarehouse
 
 # Entities that are computed together at most.
 TOGETHER = 5_000
@@ -104,59 +99,53 @@ class Online:
     """Keeps views online with each `step`.
 
     Args:
-        tables: where what is not an event changes: a file whose time says so, or nothing.
-        open_warehouse: opens it.
         say: takes sentences for whoever looks on.
     """
 
     def __init__(
-        self, client: OnlineStore, namespace: str, name: str, replica: Replica, views: Sequence[Streamed],
-        manifest: ProjectManifest,
-        open_warehouse: Callable[[], AbstractContextManager[DuckDBWarehouse]], tables: Path | None,
+        self, client: OnlineStore, namespace: str, name: str, evaluator: Evaluator, views: Sequence[Streamed],
         say: Callable[[str], None],
     ) -> None:  # fmt: skip
         self._client, self._namespace, self._mark = client, namespace, scripts.STREAM + name
-        self._replica, self._views, self._manifest, self._say = replica, views, manifest, say
-        self._open_warehouse, self._tables = open_warehouse, tables
-        self._copied: float | None = None
-        # From which commit on entities were computed since the tables were copied, by view; and those from which on it
-        # has to be done again, as the tables changed under it.
+        self._evaluator, self._views, self._say = evaluator, views, say
+        # From which commit on entities were computed since what is no event changed, by view; and those from which on
+        # it has to be done again, as that changed under it.
         self._computed_from: dict[str, int] = {}
         self._again_from: dict[str, int] = {}
         self._servers: list[str] = []
         self._charges: dict[str, _Charge] = {}
         self._asked = 0.0
-        self._bounded = Bounded(replica.warehouse, machine_memory() // 2)
+        self._bounded = Bounded(evaluator.duckdb, machine_memory() // 2)
         self.counts = Counts()
         self.outdated = False
 
     def step(self) -> int:
         """Bring online what has landed, and give the number of the last commit that is. Raises redis.RedisError where
         Redis is away or does not take it: what was not written then is computed anew."""
-        seq = self._replica.events.sync()
         try:
-            if time.monotonic() - self._asked > _ASKED:
-                self._look_around(seq)
-                self._asked = time.monotonic()
-            for work in (self._bring, self._catch_up):
-                for one in self._views:
-                    if charge := self._charges.get(one.view.reference):
-                        self._safely(work, one, charge, seq)
+            with self._evaluator.reading() as seq:
+                landed = self._evaluator.landed_at
+                if time.monotonic() - self._asked > _ASKED:
+                    self._look_around(seq)
+                    self._asked = time.monotonic()
+                for work in (self._bring, self._catch_up):
+                    for one in self._views:
+                        if charge := self._charges.get(one.view.reference):
+                            self._safely(work, one, charge, seq)
         except BaseException:
             self._charges.clear()
             self._asked = 0.0
             raise
-        landed = self._replica.events.landed_at
         if landed is not None and self._asked:
             self.counts.delay = (server_time(self._client, self._namespace) - landed).total_seconds()
-        self.counts.seq, self.counts.broken = seq, self._replica.events.broken
+        self.counts.seq, self.counts.broken = seq, dict(self._evaluator.broken)
         return seq
 
     def look_on(self) -> None:
         """Keep nothing, and be ready to."""
         self._charges.clear()
-        self._copy_tables()
-        self.counts.seq = self._replica.events.sync()
+        with self._evaluator.reading() as self.counts.seq:
+            self._refresh()
 
     @property
     def views(self) -> list[str]:
@@ -172,6 +161,8 @@ class Online:
         """What stops one view stops no other."""
         try:
             work(one, charge, seq)
+        except WarehouseAway:
+            raise
         except (LeaseLostError, WarehouseError) as error:
             self._charges.pop(one.view.reference, None)
             self._wait(one, error)
@@ -186,7 +177,7 @@ class Online:
     def _look_around(self, seq: int) -> None:
         now = server_time(self._client, self._namespace)
         servers = identities(self._client)
-        if self._copy_tables() or servers != self._servers:  # another server may lack what was written last
+        if self._refresh() or servers != self._servers:  # another server may lack what was written last
             self._charges.clear()
         self._servers = servers
         for one in self._views:
@@ -206,6 +197,8 @@ class Online:
         try:
             evaluation = self._to_keep(one, published)
             evaluation.current(now, horizon_for(one.view, now))  # of nobody yet: so the first batch finds it planned
+        except WarehouseAway:
+            raise
         except FeatureStoreError as error:
             return self._wait(one, error)
         charge = _Charge(evaluation, None, published, seq, 0, None, 0, 0.0)
@@ -228,7 +221,7 @@ class Online:
         if published.checksum != one.definition:
             self.outdated = True
             raise OnlineStoreError("it is defined otherwise than when it was materialized: run `materialize`.")
-        evaluation = Evaluation(self._replica, one, self._manifest, self._views.index(one))
+        evaluation = self._evaluator.evaluation(one)
         for part, before in zip(evaluation.view.schema, published.view.schema, strict=False):
             if (part.name, part.dtype) != (before.name, before.dtype):
                 raise OnlineStoreError(
@@ -253,27 +246,14 @@ class Online:
         charge.backlog, charge.done = charge.evaluation.backlog(charge.since), 0
         charge.until = self._until(one, now)
 
-    def _copy_tables(self) -> bool:
-        """Take what reads no stream as it is by now, and say whether it may have changed; while dbt writes it, it stays
-        as it was."""
-        changed = _changed_at(self._tables) if self._tables and self._replica.reads_tables else 0.0
-        if changed == self._copied:
-            return False
-        try:
-            if self._replica.reads_tables:
-                with self._open_warehouse() as warehouse:
-                    self._replica.copy_tables(warehouse)
-            self._replica.make_models()
-        except WarehouseError as error:
-            if self._copied is None:
-                raise
-            self._say(f"What is not streamed stays as it was: {error}")
-            return False
-        again, self._copied = self._copied is not None, changed
-        for name, seq in self._computed_from.items():
-            self._again_from[name] = min(seq, self._again_from.get(name, seq))
-        self._computed_from.clear()
-        return again
+    def _refresh(self) -> bool:
+        """Take what is no event as it is by now, and say whether it may have changed."""
+        changed = self._evaluator.refresh()
+        if changed:
+            for name, seq in self._computed_from.items():
+                self._again_from[name] = min(seq, self._again_from.get(name, seq))
+            self._computed_from.clear()
+        return changed
 
     # The rows.
 
@@ -345,12 +325,3 @@ def _is_news(charge: _Charge, published: Published | None) -> bool:
     """Whether a run may have written entities that are not known, and of which nothing is there any more."""
     before = charge.published
     return charge.known is not None and (published and published.published_at) != (before and before.published_at)
-
-
-def _changed_at(path: Path) -> float:
-    """When a DuckDB file was written last, its log of changes counted."""
-    times = []
-    for one in (path, path.with_name(f"{path.name}.wal")):
-        with suppress(OSError):
-            times.append(one.stat().st_mtime)
-    return max(times, default=0.0)

@@ -18,7 +18,7 @@ from materializer.project.settings import Project
 from materializer.stream.landing import PUSHED, CannotLand, Covered, Landed, NoEvent
 from materializer.stream.source import StreamedSource
 from materializer.warehouse import quoted
-from materializer.warehouse.postgres import connect, sentence
+from materializer.warehouse.postgres import connect, literal, sentence
 
 _ROWS = {
     "_topic": "text not null", "_partition": "integer not null", "_offset": "bigint not null",
@@ -83,12 +83,25 @@ class PostgresLanding:
                     f"create table if not exists {_table(source)} ({', '.join(columns)}, "
                     "unique (_topic, _partition, _offset))"
                 )
-                for name, dtype in source.columns.items():
-                    cursor.execute(f"alter table {_table(source)} add column if not exists {quoted(name)} {dtype}")
-                # For runs that ask what has landed since a build; names are of the schema, as the table's is.
-                index = quoted(f"_fs_seq_{source.table}"[:63])
-                cursor.execute(f"create index if not exists {index} on {_table(source)} using brin (_seq)")
+                self._complete(cursor, source)
         self._show()
+
+    def _complete(self, cursor: Any, source: StreamedSource) -> None:
+        """Add columns and indexes that a table lacks. Either lets nobody read or write meanwhile, so only those."""
+        cursor.execute(
+            "select attname::text from pg_attribute where attrelid = to_regclass($1) and attnum > 0", (_table(source),)
+        )
+        there = {name for (name,) in cursor.fetchall()}
+        for name in source.columns.keys() - there:
+            dtype = source.columns[name]
+            cursor.execute(f"alter table {_table(source)} add column if not exists {quoted(name)} {dtype}")
+        # By what rows are looked for: what has landed since, events of an entity, and of an id that decides.
+        for columns in filter(None, {("_seq",), source.key, *((name,) for name in source.determines or {})}):
+            index = quoted(f"_fs_by_{'_'.join(columns)}_{source.table}"[:63])  # of the schema, as the table's own name
+            cursor.execute("select to_regclass($1) is null", (f"{quoted(source.schema)}.{index}",))
+            if cursor.fetchone()[0]:
+                listed = ", ".join(map(quoted, columns))
+                cursor.execute(f"create index if not exists {index} on {_table(source)} ({listed})")
 
     def next_offset(self, source: StreamedSource, topic: str, partition: int) -> int | None:
         with self._transaction() as cursor:
@@ -154,7 +167,7 @@ class PostgresLanding:
                 f"select {typed}, _topic, _partition, _offset, {moment}, {seq} from _fs_rows where _fs_reason is null"
             )
             cursor.execute(
-                f"insert into {self._schema}.dead_letters select {_literal(source.name)}, _topic, _partition, _offset, "
+                f"insert into {self._schema}.dead_letters select {literal(source.name)}, _topic, _partition, _offset, "
                 f"{moment}, {seq}, _fs_reason, _fs_message from _fs_rows where _fs_reason is not null"
             )
             cursor.execute("drop table _fs_rows")
@@ -243,10 +256,6 @@ def _typed(name: str, dtype: str) -> str:
 def _of_a_value(error: adbc_driver_manager.Error) -> bool:
     """Whether PostgreSQL refused a value, and not the statement: classes 22 and 23 of its codes."""
     return str(error.sqlstate or "")[:2] in ("22", "23")
-
-
-def _literal(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
 
 
 def open_landing(

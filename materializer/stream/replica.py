@@ -23,6 +23,7 @@ from materializer.project.graph import Graph
 from materializer.project.relation import Relation
 from materializer.project.render import ProjectManifest
 from materializer.project.settings import Project
+from materializer.stream.chain import chain_of
 from materializer.stream.events import Events
 from materializer.stream.files import FileLanding, literal
 from materializer.stream.source import StreamedSource
@@ -51,7 +52,8 @@ class Replica:
         connection.execute(f"attach ':memory:' as {OWN}")
         self.events = Events(connection, landing, OWN)
         self._shown: dict[str, str] = {}
-        self._models, self._static = self._relations([one.unique_id for one in views])
+        chain = chain_of(self._graph, self._sources, [one.unique_id for one in views])
+        self._models, self._static = chain.models, chain.static
         for node in (*self._sources.values(), *map(self._graph.nodes.get, (*self._models, *self._static))):
             self._make_room(node)
         nothing = ", ".join(f"cast(null as timestamp) as {name}" for name in ("since", "begins", "ends"))
@@ -104,43 +106,6 @@ class Replica:
         for unique_id in self._models:
             node = self._graph.nodes[unique_id]
             self.warehouse.execute(f"create or replace view {node['relation_name']} as {node['compiled_code']}")
-
-    def _relations(self, views: Sequence[str]) -> tuple[list[str], list[str]]:
-        """The models between the streamed sources and the views, those below after those above; and what they read
-        beside them."""
-        reads: dict[str, bool] = {}
-        models: dict[str, None] = {}
-        static: dict[str, None] = {}
-
-        def visit(unique_id: str) -> bool:
-            if unique_id in reads:
-                return reads[unique_id]
-            reads[unique_id] = unique_id in self._sources
-            node = self._graph.nodes.get(unique_id, {})
-            parents = list((node.get("depends_on") or {}).get("nodes") or ())
-            found = [visit(parent) for parent in parents]
-            reads[unique_id] |= any(found)
-            ephemeral = (node.get("config") or {}).get("materialized") == "ephemeral"
-            if reads[unique_id]:
-                for parent in parents:
-                    if not reads[parent]:
-                        static.update(dict.fromkeys(self._tables(parent)))
-                if unique_id not in self._sources and not ephemeral:
-                    models[unique_id] = None
-            return reads[unique_id]
-
-        for one in views:
-            visit(one)
-        return list(models), list(static)
-
-    def _tables(self, unique_id: str) -> Iterator[str]:
-        """A node that reads no stream, or, where it is only a part of others' SQL, what it reads."""
-        node = self._graph.nodes.get(unique_id, {})
-        if (node.get("config") or {}).get("materialized") == "ephemeral":
-            for parent in (node.get("depends_on") or {}).get("nodes") or ():
-                yield from self._tables(parent)
-        elif node.get("relation_name"):
-            yield unique_id
 
     def _make_room(self, node: Any) -> None:
         named = node if isinstance(node, StreamedSource) else None

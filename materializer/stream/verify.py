@@ -12,7 +12,6 @@ from math import isfinite
 import pyarrow as pa
 import redis
 
-from materializer.errors import ProjectError
 from materializer.materialize.bounded import Bounded, machine_memory
 from materializer.materialize.encoded import Encoder
 from materializer.materialize.horizon import horizon_for
@@ -26,16 +25,13 @@ from materializer.online.topology import OnlineStore, node_of, server_time
 from materializer.online.writer import other_rows
 from materializer.project.manifest import load_manifest
 from materializer.project.settings import Project
-from materializer.stream.background import streamed_views
+from materializer.stream.background import evaluator_of, streamed_views
 from materializer.stream.clock import StoreClock
-from materializer.stream.evaluate import Evaluation, Streamed
+from materializer.stream.evaluate import Evaluation, Evaluator
 from materializer.stream.explain import decide
-from materializer.stream.files import FileLanding
 from materializer.stream.online import TOGETHER
 from materializer.stream.place import landing_of
-from materializer.stream.replica import Replica, replica
 from materializer.stream.source import streamed_sources
-from materializer.warehouse import open_warehouse
 
 # Sums of doubles depend on the order in which they are added up; the macros' do not.
 TOLERANCE = 1e-9
@@ -71,36 +67,30 @@ def verify(project: Project, namespace: str, client: OnlineStore) -> list[Verifi
     An entity that differs is looked at once more when the stream has had time for what landed meanwhile.
 
     Raises:
-        ProjectError, DefinitionError: where the project cannot be read, or lands elsewhere than in files.
-        WarehouseError: where the tables beside the events cannot be read.
+        ProjectError, DefinitionError: where the project cannot be read.
+        WarehouseError: where the warehouse does not answer, or the tables beside the events cannot be read.
     """
     clock = StoreClock(lambda: server_time(client, namespace))
     landing = landing_of(project, streamed_sources(load_manifest(project)), clock)
     with closing(landing):
-        if not isinstance(landing, FileLanding):
-            raise ProjectError("What is streamed is verified where events land in files, for a target of DuckDB.")
         decided = decide(project)
         views = streamed_views(decided)
-        with replica(project, decided.manifest, landing, [one.view for one in views]) as copy:
-            if copy.reads_tables:
-                with open_warehouse(project) as warehouse:
-                    copy.copy_tables(warehouse)
-            copy.make_models()
-            evaluations = [(one, Evaluation(copy, one, decided.manifest, place)) for place, one in enumerate(views)]
-            return [_View(client, namespace, copy, one, made).verified() for one, made in evaluations]
+        with evaluator_of(project, decided, landing, views, lambda _: None) as evaluator:
+            with evaluator.reading():
+                evaluator.refresh()
+                evaluations = [evaluator.evaluation(one) for one in views]
+            return [_View(client, namespace, evaluator, one).verified() for one in evaluations]
 
 
 class _View:
-    def __init__(
-        self, client: OnlineStore, namespace: str, copy: Replica, one: Streamed, evaluation: Evaluation
-    ) -> None:
+    def __init__(self, client: OnlineStore, namespace: str, evaluator: Evaluator, evaluation: Evaluation) -> None:
         self._client, self._namespace = client, namespace
-        self._replica, self._one, self._evaluation = copy, one, evaluation
-        self._bounded = Bounded(copy.warehouse, machine_memory() // 2)
+        self._evaluator, self._evaluation, self._one = evaluator, evaluation, evaluation.streamed
+        self._bounded = Bounded(evaluator.duckdb, machine_memory() // 2)
         self._floats = {
             feature.name.encode() for feature in evaluation.view.features if pa.types.is_floating(feature.dtype)
         }
-        self._found = Verified(one.view.reference)
+        self._found = Verified(self._one.view.reference)
 
     def verified(self) -> Verified:
         published = published_view(self._client, self._namespace, self._one.view.reference)
@@ -109,9 +99,7 @@ class _View:
             return self._found
         doubted: dict[bytes, Row] = {}
         known: set[bytes] = set()
-        seq = self._replica.events.sync()
-        total = self._evaluation.backlog(0)
-        for first in range(0, total, TOGETHER):
+        for first in self._pages():
             for name, row in self._rows(first):
                 known.add(name)
                 if not self._is_right(name, row, count=True):
@@ -123,17 +111,18 @@ class _View:
         ]  # fmt: skip
         doubted |= {name: {} for name in written if name not in known and not self._is_right(name, {})}
         if doubted:
-            self._look_again(doubted, seq)
+            self._look_again(doubted)
         return self._found
 
-    def _look_again(self, doubted: Mapping[bytes, Row], seq: int) -> None:
+    def _look_again(self, doubted: Mapping[bytes, Row]) -> None:
         """What landed while rows were compared may be online already, or not yet."""
         until = time.monotonic() + _PATIENCE
-        seq = self._replica.events.sync()
+        with self._evaluator.reading() as seq:
+            pass
         while time.monotonic() < until and (last := last_beat(self._client, self._namespace)) and last.seq < seq:
             time.sleep(0.2)
         rows: dict[bytes, Row] = {name: {} for name in doubted}
-        for first in range(0, self._evaluation.backlog(0), TOGETHER):
+        for first in self._pages():
             rows |= {name: row for name, row in self._rows(first) if name in doubted}
         for name, row in rows.items():
             if not self._is_right(name, row):
@@ -141,11 +130,17 @@ class _View:
                 if len(self._found.shown) < _SHOWN:
                     self._found.shown.append(self._sentence(name, row))
 
+    def _pages(self) -> range:
+        """List all entities of which events have landed, and give where their pages begin."""
+        with self._evaluator.reading():
+            return range(0, self._evaluation.backlog(0), TOGETHER)
+
     def _rows(self, first: int) -> Iterator[tuple[bytes, Row]]:
         """The keys of some entities, with the rows that belong there now."""
-        self._evaluation.ask(first, TOGETHER, backlog=True)
-        now = server_time(self._client, self._namespace)
-        current = self._evaluation.current(now, horizon_for(self._one.view, now))
+        with self._evaluator.reading():
+            self._evaluation.ask(first, TOGETHER, backlog=True)
+            now = server_time(self._client, self._namespace)
+            current = self._evaluation.current(now, horizon_for(self._one.view, now))
         with SentRows(None) as nowhere:
             encoder = Encoder(self._bounded, current, self._namespace, "", nowhere)
             for rows, _ in encoder.everything():

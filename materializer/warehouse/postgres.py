@@ -28,7 +28,7 @@ _LIBPQ = {
     "application_name": "application_name",
 }  # fmt: skip
 # Of this transaction alone. Compiling a model's hundreds of expressions costs many times what running them does.
-_SETTINGS = {"timezone": "UTC", "jit": "off", "extra_float_digits": "1", "intervalstyle": "postgres"}
+SETTINGS = {"timezone": "UTC", "jit": "off", "extra_float_digits": "1", "intervalstyle": "postgres"}
 _SAID = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.+?)(?=\n|$)")
 
 
@@ -50,7 +50,7 @@ class PostgresWarehouse:
                 f"""
                 select attname::text, format_type(atttypid, atttypmod)
                 from pg_attribute
-                where attrelid = to_regclass({_literal(relation.sql)}) and attnum > 0 and not attisdropped
+                where attrelid = to_regclass({literal(relation.sql)}) and attnum > 0 and not attisdropped
                 order by attnum
                 """
             ).to_pylist()
@@ -88,6 +88,18 @@ class PostgresWarehouse:
             cursor.execute(f"analyze {quoted(name)}")
         return Relation(f"pg_temp.{quoted(name)}")
 
+    def execute(self, sql: str) -> None:
+        """Run a statement for its effect on temporary tables of this connection: all of it, or nothing."""
+        with self._refusals():
+            self._run("savepoint feature_store_statement")
+            try:
+                self._run(sql)
+            except BaseException:
+                with suppress(adbc_driver_manager.Error):  # where the server is gone it says so below
+                    self._run("rollback to savepoint feature_store_statement")
+                raise
+            self._run("release savepoint feature_store_statement")
+
     def close(self) -> None:
         self._connection.close()
 
@@ -107,7 +119,7 @@ class PostgresWarehouse:
     def _names(self, types: Sequence[str]) -> list[tuple[str, str]]:
         """Of types as the driver names them, PostgreSQL's name and kind: `b` a plain one, `e` an enum, `c` a row ..."""
         numbers = [one.removeprefix("unnamed<oid:").rstrip(">") for one in types]
-        listed = ", ".join(n if n.isdigit() else f"to_regtype({_literal(n)})::oid" for n in numbers)
+        listed = ", ".join(n if n.isdigit() else f"to_regtype({literal(n)})::oid" for n in numbers)
         with self._apart():
             found = self._fetch(
                 f"""
@@ -193,8 +205,8 @@ def open_postgres(project: Project) -> Iterator[PostgresWarehouse]:
     try:
         with connection.cursor() as cursor:
             cursor.execute("begin transaction isolation level repeatable read")
-            for name, value in _SETTINGS.items():
-                cursor.execute(f"set local {name} = {_literal(value)}")
+            for name, value in SETTINGS.items():
+                cursor.execute(f"set local {name} = {literal(value)}")
         warehouse = PostgresWarehouse(connection, place)
     except adbc_driver_manager.Error as error:
         connection.close()
@@ -229,7 +241,8 @@ def sentence(error: Exception) -> str:
     return re.sub(r"^(?:[A-Z_]+: )?(?:Failed to [\w ]+: )?", "", text).rstrip(". ")
 
 
-def _literal(value: object) -> str:
+def literal(value: object) -> str:
+    """A text in SQL."""
     return "'" + str(value).replace("'", "''") + "'"
 
 

@@ -1,0 +1,215 @@
+"""Views computed in a DuckDB of the stream's own; see `materializer.stream.replica`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from materializer.errors import WarehouseError
+from materializer.materialize.current import Current, micros
+from materializer.materialize.horizon import Horizon
+from materializer.materialize.unstorable import conditions_of
+from materializer.online.served_log import epoch_micros
+from materializer.project.relation import Relation
+from materializer.project.render import ProjectManifest
+from materializer.stream.evaluate import CurrentSQL, Evaluation, Streamed, without_unstorable
+from materializer.stream.replica import OWN, Replica
+from materializer.warehouse import quoted
+from materializer.warehouse.duckdb import DuckDBWarehouse
+from materializer.warehouse.typed import with_columns
+
+# How long ago the newest row of an entity may be for its newer events to tell all of it.
+_SLACK = timedelta(days=1)
+# After so many queries tables are made anew, for DuckDB keeps the place of deleted rows.
+_WORN = 500
+
+
+class DuckDBEvaluator:
+    """An `Evaluator` over a replica.
+
+    Args:
+        open_warehouse: opens the warehouse that dbt builds, which the replica copies tables of.
+        tables: the file whose time says that one of them may have changed; None where nothing does.
+        say: takes sentences for whoever looks on.
+    """
+
+    def __init__(
+        self, replica: Replica, manifest: ProjectManifest,
+        open_warehouse: Callable[[], AbstractContextManager[DuckDBWarehouse]], tables: Path | None,
+        say: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self._replica, self._manifest, self._say = replica, manifest, say
+        self._open_warehouse, self._tables = open_warehouse, tables
+        self._copied: float | None = None
+        self._places: dict[str, int] = {}
+        self.duckdb = replica.warehouse
+
+    @property
+    def broken(self) -> Mapping[str, int]:
+        return self._replica.events.broken
+
+    @property
+    def landed_at(self) -> datetime | None:
+        return self._replica.events.landed_at
+
+    @contextmanager
+    def reading(self) -> Iterator[int]:
+        yield self._replica.events.sync()
+
+    def refresh(self) -> bool:
+        """Copy the tables beside the events; while dbt writes them, they stay as they were."""
+        changed = _changed_at(self._tables) if self._tables and self._replica.reads_tables else 0.0
+        if changed == self._copied:
+            return False
+        try:
+            if self._replica.reads_tables:
+                with self._open_warehouse() as warehouse:
+                    self._replica.copy_tables(warehouse)
+            self._replica.make_models()
+        except WarehouseError as error:
+            if self._copied is None:
+                raise
+            self._say(f"What is not streamed stays as it was: {error}")
+            return False
+        again, self._copied = self._copied is not None, changed
+        return again
+
+    def evaluation(self, one: Streamed) -> Evaluation:
+        place = self._places.setdefault(one.view.reference, len(self._places))
+        return DuckDBEvaluation(self._replica, one, self._manifest, place)
+
+
+class DuckDBEvaluation(Evaluation):
+    """One view in a replica whose models are made; in tables and statements of `place`.
+
+    Raises:
+        WarehouseError: where DuckDB does not take the view's SQL; DefinitionError as `with_columns`.
+    """
+
+    def __init__(self, replica: Replica, one: Streamed, manifest: ProjectManifest, place: int) -> None:
+        super().__init__(replica.warehouse, one)
+        self._replica, self._warehouse = replica, replica.warehouse
+        self._touched, self._backlog, self._asked, self._all, self._rows = (
+            f"{OWN}.main.{name}_{place}" for name in ("touched", "backlog", "asked", "all", "rows")
+        )
+        self._place = place
+        self._whole, self._newer = f"whole_{place}", f"newer_{place}"
+        self._keys = [f"k{number}" for number in range(len(one.keys))]
+        self._queries = 0
+        self._make_tables()
+        # What reads the view reads the rows that were worked out, once, for the entities that are asked for.
+        self.view = replace(with_columns(one.view, self._warehouse), relation=self._rows)
+        self._sql = CurrentSQL.of(manifest, one.view, self._rows, self._warehouse.columns)
+        types = {column.name.lower(): column.dtype for column in self._warehouse.columns(Relation(self._rows))}
+        self._typed = {key: f"cast(k{number} as {types[key.lower()]})" for number, key in enumerate(one.keys)}
+        self._same = " and ".join(f"there.{quoted(key)} = {typed}" for key, typed in self._typed.items())
+
+    def touched(self, after: int) -> int:
+        return self._list(after, self._touched)
+
+    def backlog(self, after: int) -> int:
+        return self._list(after, self._backlog)
+
+    def ask(self, first: int, most: int, backlog: bool = False) -> None:
+        listed = self._backlog if backlog else self._touched
+        for table in (self._asked, self._all):
+            self._warehouse.execute(f"delete from {table}")
+            self._warehouse.execute(f"insert into {table} select * from {listed} limit {most} offset {first}")
+        for unique_id, ways in self.streamed.filters.items():
+            self._replica.show(unique_id, " or ".join(map(self._among, ways)))
+
+    def current(self, now: datetime, horizon: Horizon | None) -> Current:
+        self._queries += 1
+        if self._queries > _WORN:
+            self._queries = 0
+            self._make_tables(keep=True)
+        self._work_out(now, horizon.until if horizon else now)
+        if any(self._replica.events.doubts(name) for name in self.streamed.filters):
+            asked = f"select 1 from {self._all} where {self._same}"
+            self._warehouse.execute(f"delete from {self._rows} as there where not exists ({asked})")
+        current = Current(self.view, self._sql.at(now, horizon), now, True, horizon)
+        return without_unstorable(self._warehouse, current, conditions_of(self.view))
+
+    def _asked_for(self) -> str:
+        columns = ", ".join(f"{typed} as {quoted(key)}" for key, typed in self._typed.items())
+        return f"select {columns} from {self._all}"
+
+    def _work_out(self, now: datetime, ends: datetime) -> None:
+        """The rows of the entities that are asked for. Where it is known how far the view reaches back, of newer events
+        first: that gives all rows from a moment on, so it is all of an entity that has one of them by now."""
+        run = self._warehouse.execute
+        run(f"delete from {self._rows}")
+        if self.streamed.reach is None:
+            return self._execute(self._whole)
+        begins = now - _SLACK
+        self._replica.reach_from(begins - self.streamed.reach.longest, begins, ends)
+        self._execute(self._newer)
+        event = micros(self.view.timestamp)
+        run(f"delete from {self._rows} where {event} is null or {event} < {epoch_micros(begins)}")
+        run(
+            f"delete from {self._asked} where exists (select 1 from {self._rows} as there "
+            f"where {self._same} and {event} <= {epoch_micros(now)})"
+        )
+        if self._warehouse.query(f"select count(*) as n from {self._asked}")["n"][0].as_py():
+            run(f"delete from {self._rows} as there where exists (select 1 from {self._asked} where {self._same})")
+            self._execute(self._whole)
+        return None
+
+    def _execute(self, prepared: str) -> None:
+        with self._replica.as_dbt():
+            self._warehouse.execute(f"execute {prepared}")
+
+    def _list(self, after: int, into: str) -> int:
+        self._warehouse.execute(f"delete from {into}")
+        with self._replica.as_dbt():
+            self._warehouse.execute(f"insert into {into} {self._touching(f'_seq > {after}', after)}")
+        return self._warehouse.query(f"select count(*) as n from {into}")["n"][0].as_py()
+
+    def _touching(self, condition: str, after: int) -> str:
+        events = self._replica.events
+        parts = [
+            f"select {', '.join(f'{sql} as k{number}' for number, sql in enumerate(way))} "
+            f"from {events.table(unique_id)} where {condition} or {events.doubtful(unique_id, after)}"
+            for unique_id, ways in self.streamed.filters.items()
+            for way in ways
+        ]
+        known = " and ".join(f"{key} is not null" for key in self._keys)
+        return f"select distinct {', '.join(self._keys)} from ({' union all '.join(parts)}) where {known}"
+
+    def _among(self, way: Sequence[str]) -> str:
+        """The condition that expressions name an entity that is asked for."""
+        if len(way) == 1:
+            return f"({way[0]}) in (select k0 from {self._asked})"
+        return f"({', '.join(way)}) in (select ({', '.join(self._keys)}) from {self._asked})"
+
+    def _make_tables(self, keep: bool = False) -> None:
+        with self._replica.as_dbt():
+            self._make_them(keep)
+
+    def _make_them(self, keep: bool) -> None:
+        run = self._warehouse.execute
+        nobody = self._touching("false", 0)
+        for name in (self._touched, self._backlog, self._asked, self._all):
+            run(f"create or replace table {name} as {f'select * from {name}' if keep else nobody}")
+        relation = self.streamed.view.relation
+        run(f"create or replace table {self._rows} as select * from {relation} limit 0")
+        reads = {self._whole: relation}
+        if self.streamed.reach is not None:
+            self._replica.make_reached(self.streamed.reach.models, self._place)
+            reads[self._newer] = self._replica.reached_name(self.streamed.view.unique_id, self._place)
+        for name, read in reads.items():
+            if keep:
+                run(f"deallocate {name}")
+            run(f"prepare {name} as insert into {self._rows} select * from {read}")
+
+
+def _changed_at(path: Path) -> float:
+    """When a DuckDB file was written last, its log of changes counted."""
+    times = []
+    for one in (path, path.with_name(f"{path.name}.wal")):
+        with suppress(OSError):
+            times.append(one.stat().st_mtime)
+    return max(times, default=0.0)

@@ -1,0 +1,79 @@
+"""On PostgreSQL streamed views are computed by the server itself, and online as a full build and a run would have them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from materializer import FeatureStore
+from materializer.stream.background import streamed_views
+from materializer.stream.explain import Decided, decide
+from tests.support.dbt import DbtProject
+from tests.support.soak import first
+from tests.support.streamed import streamed_on_postgres
+from tests.support.streamed_world import FIRST, VIEWS, World, described
+
+COLUMNS = {
+    "purchase_id": "bigint", "user_id": "bigint", "item": "text", "amount": "numeric(12, 2)", "cancelled": "boolean",
+    "purchased_at": "timestamptz",
+}  # fmt: skip
+FILES: dict[str, Any] = {
+    "models/models.yml": described(COLUMNS, {"schema": "events"}),
+    "seeds/users.csv": "user_id,country\n" + "".join(f"{user},c{user % 3}\n" for user in range(12)),
+    # The last word on each purchase; one that was cancelled is none.
+    "models/purchases.sql": "select * from (\n"
+    "    select *, row_number() over (partition by purchase_id order by _landed_at desc, _offset desc) as nth\n"
+    "    from {{ source('shop', 'purchases') }}\n) as numbered\nwhere nth = 1 and not cancelled",
+    "models/spent.sql": "{{ config(materialized='table') }}\n"
+    "with users as (select * from {{ ref('users') }}),\n"
+    "so_far as (\n"
+    "    select purchases.user_id, purchased_at as event_timestamp, max(_landed_at) over so_far as known_at, users.country,\n"
+    "        cast(sum(amount) over so_far as numeric(20, 2)) as spent, last_value(item) over so_far as last_item,\n"
+    "        row_number() over (partition by purchases.user_id, purchased_at order by purchase_id desc) as latest\n"
+    "    from {{ ref('purchases') }} left join users on users.user_id = purchases.user_id\n"
+    "    window so_far as (partition by purchases.user_id order by purchased_at, purchase_id rows unbounded preceding)\n"
+    ")\n"
+    "select user_id, event_timestamp, known_at, country, spent, last_item from so_far where latest = 1",
+    "models/windows.sql": "{{ config(materialized='table') }}\n"
+    "{{ feature_store.window_aggregates(ref('purchases'), 'user_id', 'purchased_at', [{'name': 'n', 'function': 'count'}, "
+    "{'name': 'total', 'function': 'sum', 'expression': 'cast(amount as double precision)'}, {'name': 'top', 'function': 'max', 'expression': 'cast(amount as double precision)'}], "
+    "['10 minutes', '1 hour', '7 days'], created_timestamp='_landed_at') }}",
+    "models/profile.sql": "with rows_of_windows as (\n"
+    "    select windows.user_id, windows.event_timestamp as moment, users.country, windows.n_1h\n"
+    "    from {{ ref('windows') }} as windows left join {{ ref('users') }} as users on users.user_id = windows.user_id\n"
+    ")\n"
+    "select user_id, moment as event_timestamp, country, n_1h from rows_of_windows\n"
+    "union all select user_id, timestamp '2026-01-01', country, 0 from {{ ref('users') }}",
+    # Of a user's pairs each depends on all of her purchases, so it streams by the user.
+    "models/pairs.sql": "select user_id, item, event_timestamp, nth from (\n"
+    "    select user_id, item, purchased_at as event_timestamp,\n"
+    "        row_number() over (partition by user_id order by purchased_at, purchase_id) as nth,\n"
+    "        row_number() over (partition by user_id, item, purchased_at order by purchase_id desc) as latest\n"
+    "    from {{ ref('purchases') }}\n) as numbered where latest = 1",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, port: int) -> tuple[DbtProject, Decided]:
+    project = streamed_on_postgres(tmp_path_factory.mktemp("online") / "shop", FILES, port, hook=True)
+    store = FeatureStore(project.folder, redis_url="redis://localhost:1")
+    store.push("purchases", [FIRST])
+    project.dbt("build")
+    return project, decide(store.project)
+
+
+@pytest.mark.parametrize("seed", first(1, range(8)))
+def test_a_streamed_state_is_that_of_a_full_build_at_the_same_moment(
+    built: tuple[DbtProject, Decided], redis_url: str, seed: int
+) -> None:
+    project, decided = built
+    assert {one.view.name: one.keys for one in streamed_views(decided)} == dict.fromkeys(VIEWS, ("user_id",))
+
+    def full_build(round_: int) -> str:
+        project.dbt("build", "--full-refresh")
+        namespace = f"oracle-{seed}-{round_}"
+        FeatureStore(project.folder, redis_url=redis_url, namespace=namespace).materialize()
+        return namespace
+
+    assert World(project, decided, redis_url, seed).go_through(full_build) > 1_000
