@@ -143,8 +143,9 @@ class World:
                 while online.behind:
                     online.step()
                 assert not online.counts.waiting, online.counts.waiting
+            expected = oracle(round_)
             moments = [self.now() + timedelta(seconds=seconds) for seconds in (0, 61, 599, 1_200, 3_300)]
-            count, differences = self.differences(oracle(round_), moments)
+            count, differences = self.differences(expected, moments)
             assert not differences, "\n".join([*differences[:6], *said])
             compared += count
         return compared
