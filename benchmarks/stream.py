@@ -3,6 +3,7 @@ rate may be; and how long a backlog takes.
 
     python benchmarks/stream.py                    # 5M events of history, 2,000 events/s: about 6 minutes
     python benchmarks/stream.py --quick            # 500,000 and 500 events/s: 2 minutes
+    python benchmarks/stream.py --target postgres --history 1000000 --rates 500 --backlog 0
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -25,11 +27,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.support import REPOSITORY, private_redis
 from materializer import FeatureStore
+from materializer.project.settings import Project
 from materializer.stream.files import FileLanding, engine
 from materializer.stream.landing import Covered
 from materializer.stream.place import landing_of
 from materializer.stream.source import streamed_sources
-from tests.support import kafka
+from materializer.warehouse.postgres import connect
+from tests.support import kafka, postgres
 
 BIN = Path(sys.executable).parent
 COLUMNS = {"purchase_id": "bigint", "user_id": "bigint", "amount": "double", "purchased_at": "timestamptz"}
@@ -45,14 +49,17 @@ def main() -> None:
     parser.add_argument("--rates", type=int, nargs="+", default=[2_000], help="events a second")
     parser.add_argument("--seconds", type=int, default=60, help="how long each rate is held")
     parser.add_argument("--backlog", type=int, default=1_000_000, help="events that wait at the broker, 0 for none")
+    parser.add_argument("--target", choices=["duckdb", "postgres"], default="duckdb")
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     if options.quick:
         options.history, options.rates, options.seconds, options.backlog = 500_000, [500], 20, 100_000
-    with tempfile.TemporaryDirectory() as room, private_redis() as server, kafka.broker(Path(room)) as broker:
-        folder = Path(room)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        port = stack.enter_context(postgres.server()) if options.target == "postgres" else None
+        server, broker = stack.enter_context(private_redis()), stack.enter_context(kafka.broker(folder))
         broker.create("purchases")
-        store = built(folder / "shop", server.url, options.history, options.users)
+        store = built(folder / "shop", server.url, options.history, options.users, port)
         with streaming(store, broker, folder / "log"):
             print("| events/s asked | sent | probes | p50 s | p99 s | worst s | behind at the end, events |")
             print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
@@ -62,22 +69,28 @@ def main() -> None:
             caught_up(store, broker, folder / "log", options.backlog, options.users)
 
 
-def built(folder: Path, url: str, history: int, users: int) -> FeatureStore:
-    """A project with its history landed, built and materialized."""
+def built(folder: Path, url: str, history: int, users: int, port: int | None = None) -> FeatureStore:
+    """A project with its history landed, built and materialized; on the PostgreSQL of a port, or on DuckDB."""
     folder.mkdir()
+    types = COLUMNS if port is None else COLUMNS | {"amount": "double precision"}
+    place = {"database": "landing", "schema": "main"} if port is None else {"schema": "events"}
+    output: dict[str, Any] = {
+        "type": "duckdb", "path": str(folder / "bench.duckdb"),
+        "attach": [{"path": str(folder / "landing" / "landing.duckdb"), "alias": "landing", "read_only": True}],
+    } if port is None else {
+        "type": "postgres", "host": "127.0.0.1", "port": port, "user": "postgres", "password": "", "dbname": "postgres",
+        "schema": "built",
+    }  # fmt: skip
     stream = {"topic": "purchases", "key": "user_id", "timestamp": "purchased_at"}
-    columns = [{"name": name, "data_type": dtype} for name, dtype in COLUMNS.items()]
+    columns = [{"name": name, "data_type": dtype} for name, dtype in types.items()]
     table = {"name": "purchases", "config": {"meta": {"stream": stream}}, "columns": columns}
-    source = {"name": "shop", "database": "landing", "schema": "main", "tables": [table]}
+    source = {"name": "shop", **place, "tables": [table]}
     view = {"name": "spending", "config": {"meta": {"feature_view": {"entities": ["user_id"]}}}}
     files = {
         "dbt_project.yml": "name: bench\nversion: 1.0.0\nconfig-version: 2\nprofile: bench\nmodel-paths: [models]\n"
         'on-run-end: ["{{ feature_store.record_builds() }}"]\n',
         "packages.yml": json.dumps({"packages": [{"local": str(REPOSITORY)}]}),
-        "profiles.yml": json.dumps({"bench": {"target": "dev", "outputs": {"dev": {
-            "type": "duckdb", "path": str(folder / "bench.duckdb"),
-            "attach": [{"path": str(folder / "landing" / "landing.duckdb"), "alias": "landing", "read_only": True}],
-        }}}}),
+        "profiles.yml": json.dumps({"bench": {"target": "dev", "outputs": {"dev": output}}}),
         "models/models.yml": json.dumps({"sources": [source], "models": [view]}),
         "models/spending.sql": "{{ config(materialized='table') }}\n{{ feature_store.window_aggregates("
         "source('shop', 'purchases'), 'user_id', 'purchased_at', [{'name': 'n', 'function': 'count'}, "
@@ -88,16 +101,20 @@ def built(folder: Path, url: str, history: int, users: int) -> FeatureStore:
         (folder / name).write_text(text)
     dbt(folder, "deps")
     dbt(folder, "parse")
-    duckdb.connect(str(folder / "bench.duckdb")).close()
+    if port is None:
+        duckdb.connect(str(folder / "bench.duckdb")).close()
     store = FeatureStore(folder, redis_url=url)
     landing = landing_of(
         store.project,
         streamed_sources(json.loads((folder / "target" / "manifest.json").read_text())),
         store.landing_clock(),
     )
-    assert isinstance(landing, FileLanding)
     begun = time.monotonic()
-    land_history(landing, history, users)
+    if isinstance(landing, FileLanding):
+        land_history(landing, history, users)
+    else:
+        land_history_on_postgres(store.project, history, users)
+    landing.close()
     dbt(folder, "build")
     store.materialize()
     print(f"{history:,} events of {users:,} users landed, built and materialized in {time.monotonic() - begun:.0f} s\n")
@@ -127,6 +144,25 @@ def land_history(landing: FileLanding, history: int, users: int) -> None:
         )
         Path(f"{path}.new").replace(path)
     landing.show()
+
+
+def land_history_on_postgres(project: Project, history: int, users: int) -> None:
+    """The same as one commit of an hour ago, and a server that knows what its tables hold."""
+    connection, _ = connect(project)
+    with connection, connection.cursor() as cursor:
+        for statement in (
+            f"""
+            insert into events.purchases
+            select i, floor(power(random(), 2) * {users}), random() * 100, at, 'history', 0, i, at, 1
+            from generate_series(0, {history} - 1) as numbers (i),
+                lateral (select now() - interval '1 second' * ({DAYS * 86_400} * (1 - i::float8 / {history}) + 1) as at) as moments
+            """,
+            "update events._fs_landing set seq = 1",
+            f"insert into events._fs_offsets values ('history', 0, {history})",
+            "insert into events._fs_shown values (1, 1, now() - interval '1 hour')",
+            "vacuum analyze events.purchases",
+        ):
+            cursor.execute(statement)
 
 
 @contextmanager

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from materializer import FeatureStore
-from materializer.stream.background import streamed_views
+from materializer import FeatureStore, LandingError, WarehouseError
+from materializer.stream.background import Background, streamed_views
 from materializer.stream.explain import Decided, decide
+from materializer.stream.place import landing_of
+from tests.support import postgres
 from tests.support.dbt import DbtProject
+from tests.support.redis_servers import Server
 from tests.support.soak import first
 from tests.support.streamed import streamed_on_postgres
 from tests.support.streamed_world import FIRST, VIEWS, World, described
@@ -55,12 +62,27 @@ FILES: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, port: int) -> tuple[DbtProject, Decided]:
-    project = streamed_on_postgres(tmp_path_factory.mktemp("online") / "shop", FILES, port, hook=True)
+def postgresql() -> Iterator[postgres.Running]:
+    postgres.skip_without("adbc_driver_postgresql")
+    with postgres.running() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, postgresql: postgres.Running) -> tuple[DbtProject, Decided]:
+    folder = tmp_path_factory.mktemp("online") / "shop"
+    project = streamed_on_postgres(folder, FILES, postgresql.port, hook=True)
     store = FeatureStore(project.folder, redis_url="redis://localhost:1")
     store.push("purchases", [FIRST])
     project.dbt("build")
     return project, decide(store.project)
+
+
+def full_build(world: World, namespace: str) -> str:
+    """All is built anew, and brought into a namespace of its own."""
+    world.project.dbt("build", "--full-refresh")
+    FeatureStore(world.project.folder, redis_url=world.store._redis_url, namespace=namespace).materialize()
+    return namespace
 
 
 @pytest.mark.parametrize("seed", first(1, range(8)))
@@ -69,11 +91,80 @@ def test_a_streamed_state_is_that_of_a_full_build_at_the_same_moment(
 ) -> None:
     project, decided = built
     assert {one.view.name: one.keys for one in streamed_views(decided)} == dict.fromkeys(VIEWS, ("user_id",))
+    world = World(project, decided, redis_url, seed)
+    assert world.go_through(lambda round_: full_build(world, f"oracle-{seed}-{round_}")) > 1_000
 
-    def full_build(round_: int) -> str:
-        project.dbt("build", "--full-refresh")
-        namespace = f"oracle-{seed}-{round_}"
-        FeatureStore(project.folder, redis_url=redis_url, namespace=namespace).materialize()
-        return namespace
 
-    assert World(project, decided, redis_url, seed).go_through(full_build) > 1_000
+@pytest.mark.timeout(600)
+def test_a_server_that_ends_and_a_redis_that_is_emptied_leave_nothing_behind(
+    built: tuple[DbtProject, Decided], postgresql: postgres.Running, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    server = Server(tmp_path / "redis")
+    request.addfinalizer(server.close)
+    world = World(*built, f"redis://127.0.0.1:{server.port}", 100)
+    world.materialize()
+    said: list[str] = []
+
+    def until(true: Callable[[], bool]) -> None:
+        end = time.monotonic() + 60
+        while not true():
+            assert time.monotonic() < end, said
+            time.sleep(0.05)
+
+    def kept() -> int:
+        return sum("is kept online by" in one for one in said)
+
+    def push() -> None:
+        """Events of a call land or do not; who was cut off asks again with its key."""
+        events, key = [world.event() for _ in range(8)], f"push {next(world.numbers)}"
+        world.sent += events
+        while True:
+            try:
+                world.store.push("purchases", events, key)
+                return online.landed()
+            except (LandingError, WarehouseError):
+                time.sleep(0.2)
+
+    landing = landing_of(world.store.project, built[1].sources, world.store.landing_clock())
+    with (
+        closing(landing),
+        closing(
+            Background(world.store.project, world.store.namespace, world.store.online_store, landing, said.append)
+        ) as online,
+    ):
+        until(lambda: kept() == len(VIEWS))
+        ended = 0
+        for _ in range(20):  # in the middle of a step, mostly
+            push()
+            time.sleep(world.random.random() / 4)
+            ended += postgresql.ask(
+                "select count(pg_terminate_backend(pid)) from pg_stat_activity where pid <> pg_backend_pid() "
+                "and backend_xmin is not null and backend_type = 'client backend'"
+            )
+        assert ended > 3, ended
+        push()
+        assert online.settle(60), said
+
+        before = len(said)
+        postgresql.stop()
+        time.sleep(5)
+        away = said[before:]
+        assert any("cannot be opened" in one for one in away), away
+        assert len(away) == len(set(away)), "it is said once"
+        postgresql.start()
+        push()
+        assert online.settle(60), said
+
+        before = kept()
+        world.client.flushall()
+        push()
+        until(lambda: any("there is no row of it yet" in one for one in said))
+        world.materialize()
+        until(lambda: kept() == before + len(VIEWS))
+        push()
+        assert online.settle(60), said
+        expected = full_build(world, "after-faults")
+        until(lambda: kept() == before + 2 * len(VIEWS))  # it is seen that all was built anew
+        online.landed()
+        assert online.settle(60), said
+        assert world.compared(expected, said) > 1_000

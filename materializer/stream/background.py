@@ -70,9 +70,10 @@ class Background:
         self._settled.clear()
         self._news.set()
 
-    def settle(self, patience: float) -> None:
-        """Wait until all that has landed is online, where this process keeps views; at most so many seconds."""
-        self._settled.wait(patience)
+    def settle(self, patience: float) -> bool:
+        """Wait until all that has landed is online, where this process keeps views; at most so many seconds. Returns
+        whether it is."""
+        return self._settled.wait(patience)
 
     def close(self) -> None:
         """End after the entities that are being computed."""

@@ -77,7 +77,11 @@ class PostgresEvaluator:
             if self.session.begin():
                 self.events = PostgresEvents(self.session, self._sources)
             seq = self.events.sync()
-            self.broken, self.landed_at = self.events.broken, self.events.landed_at
+        except BaseException:
+            self.session.close()  # whatever is half made there
+            raise
+        self.broken, self.landed_at = self.events.broken, self.events.landed_at
+        try:
             yield seq
         finally:
             self.session.end()

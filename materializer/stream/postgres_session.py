@@ -43,7 +43,8 @@ class Session:
         """Begin a step, and say whether it is the first one of its session.
 
         Raises:
-            WarehouseError: where PostgreSQL does not answer, or a relation is being replaced for long.
+            WarehouseError: where PostgreSQL does not answer, or a relation is being replaced for long; a session that
+                was lost is opened by the next step, as what was made in it is gone.
         """
         fresh = self._connection is None
         try:
@@ -105,12 +106,18 @@ class Session:
         try:
             yield
         except WarehouseError as error:
+            if not self._is_open():
+                raise WarehouseAway(str(error)) from None
+            raise
+
+    def _is_open(self) -> bool:
+        """Whether the session goes on; one that does not is closed."""
+        if self._connection is not None:
             try:
                 self._run("select 1")
             except adbc_driver_manager.Error:
                 self.close()
-                raise WarehouseAway(str(error)) from None
-            raise
+        return self._connection is not None
 
     def _open(self) -> None:
         self._connection, self._place = connect(self._project)

@@ -9,7 +9,9 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,33 +33,69 @@ def skip_without(driver: str) -> None:
         pytest.skip("needs PostgreSQL: apt-get install postgresql")
 
 
+@dataclass(frozen=True)
+class Running:
+    """A server on a port, with its data in a folder. Its user is `postgres`, without a password."""
+
+    port: int
+    folder: Path
+
+    def start(self) -> None:
+        options = f"-c listen_addresses=127.0.0.1 -p {self.port} -k {self.folder} {_QUICK}"
+        _run(self.folder, "pg_ctl", "-w", "-l", str(self.folder / "log"), "-o", options, "start")
+
+    def stop(self) -> None:
+        """End it, and whatever it does."""
+        _run(self.folder, "pg_ctl", "-m", "immediate", "-w", "stop")
+
+    def ask(self, sql: str) -> Any:
+        """The first value of an answer."""
+        from adbc_driver_postgresql import dbapi
+
+        where = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+        with dbapi.connect(where, autocommit=True) as connection, connection.cursor() as cursor:
+            cursor.execute(sql)
+            return cursor.fetchone()[0]
+
+
 @contextmanager
-def server() -> Iterator[int]:
-    """A server in a temporary folder; gives its port. Its user is `postgres`, without a password."""
-    binaries = programs()
-    assert binaries is not None
+def running() -> Iterator[Running]:
+    """A server in a temporary folder."""
     # It refuses to run as root, and root's own temporary folders may be closed to others, as pytest's are.
-    owner = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
-    folder = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp" if owner else None))
-    if owner:
+    folder = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp" if _owner() else None))
+    if _owner():
         shutil.chown(folder, "postgres", "postgres")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    data = folder / "data"
-
-    def run(program: str, *arguments: str) -> None:
-        done = subprocess.run(
-            [str(binaries / program), "-D", str(data), *arguments],
-            cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **owner,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-
-    run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions")
-    options = f"-c listen_addresses=127.0.0.1 -p {port} -k {folder} {_QUICK}"
-    run("pg_ctl", "-w", "-l", str(folder / "log"), "-o", options, "start")
+        one = Running(probe.getsockname()[1], folder)
+    _run(
+        folder, "initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync",
+        "--no-instructions",
+    )  # fmt: skip
+    one.start()
     try:
-        yield port
+        yield one
     finally:
-        run("pg_ctl", "-m", "immediate", "-w", "stop")
+        one.stop()
         shutil.rmtree(folder)
+
+
+@contextmanager
+def server() -> Iterator[int]:
+    """The port of a server in a temporary folder."""
+    with running() as one:
+        yield one.port
+
+
+def _owner() -> dict[str, Any]:
+    return {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+
+
+def _run(folder: Path, program: str, *arguments: str) -> None:
+    binaries = programs()
+    assert binaries is not None
+    done = subprocess.run(
+        [str(binaries / program), "-D", str(folder / "data"), *arguments],
+        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **_owner(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

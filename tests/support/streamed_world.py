@@ -143,12 +143,16 @@ class World:
                 while online.behind:
                     online.step()
                 assert not online.counts.waiting, online.counts.waiting
-            expected = oracle(round_)
-            moments = [self.now() + timedelta(seconds=seconds) for seconds in (0, 61, 599, 1_200, 3_300)]
-            count, differences = self.differences(expected, moments)
-            assert not differences, "\n".join([*differences[:6], *said])
-            compared += count
+            compared += self.compared(oracle(round_), said)
         return compared
+
+    def compared(self, oracle: str, said: list[str]) -> int:
+        """How many values were compared with those of another namespace, now and in the hour that rows are sent ahead;
+        none of them differs."""
+        moments = [self.now() + timedelta(seconds=seconds) for seconds in (0, 61, 599, 1_200, 3_300)]
+        count, differences = self.differences(oracle, moments)
+        assert not differences, "\n".join([*differences[:6], *said])
+        return count
 
 
 def in_force(fields: dict[bytes, bytes], now: datetime) -> dict[bytes, bytes]:
