@@ -110,7 +110,7 @@ def topic_of(project: DbtProject, broker: kafka.Broker, partitions: int = 1, **s
 
 def stream(project: DbtProject, broker: kafka.Broker, *options: str) -> Ran:
     return run(
-        "feature-store", "stream", "--brokers", broker.address, "--project-dir", str(project.folder),
+        "feature-store", "stream", "--brokers", broker.address, "--project-dir", str(project.folder), "--land-only",
         "--until-idle", "2", *options,
     )  # fmt: skip
 
@@ -142,7 +142,7 @@ def start(
 ) -> subprocess.Popen[str]:
     command = [
         sys.executable, "-c", DRIVER, "quick" if quick else "", str(full or ""), "stream", "--brokers", broker.address,
-        "--project-dir", str(project.folder), *options,
+        "--project-dir", str(project.folder), "--land-only", *options,
     ]  # fmt: skip
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
