@@ -186,7 +186,7 @@ def in_force(fields: dict[bytes, bytes], now: datetime) -> dict[bytes, bytes]:
     return row if b"_fs_event" in row else {}
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(1, 8))])
 def test_a_streamed_state_is_that_of_a_full_build_at_the_same_moment(
     built: tuple[DbtProject, Decided], redis_url: str, tmp_path: Path, seed: int
 ) -> None:
