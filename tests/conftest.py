@@ -5,12 +5,15 @@ from __future__ import annotations
 import gc
 import itertools
 from collections.abc import Iterator
+from unittest import mock
 
 import pytest
 import redis
 
 from materializer.online import local as local_redis
+from materializer.project import revisions
 from tests.support import once
+from tests.support.dbt import run_dbt_here
 from tests.support.faults import Server
 from tests.support.real_feast import feast_python
 from tests.support.streamed import broker, port
@@ -44,6 +47,14 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _session(tmp_path_factory: pytest.TempPathFactory) -> None:
     once.in_session(tmp_path_factory)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _dbt_in_this_process() -> Iterator[None]:
+    """A dbt process costs ten seconds: where a command called in this process asks dbt to compile, this one does.
+    `test_diff_revisions` runs the process, too."""
+    with mock.patch.object(revisions, "run_dbt", run_dbt_here):
+        yield
 
 
 @pytest.fixture(scope="session")

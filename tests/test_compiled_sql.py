@@ -164,10 +164,11 @@ def test_it_is_the_same_whatever_the_tables_hold(project: DbtProject, compiled: 
     growing = {name for name in compiled if full[name] != compiled[name]}
     assert growing == {name for name in compiled if name.endswith("_grows.sql")}
     assert len(growing) == (6 if project.folder.name == "shop" else 0)
-    for statement in ("select held.* from {} as held, range(100) as times", "select * from {} limit 0"):
-        rows = _change(project, statement)
-        assert rows > 1000 if "times" in statement else rows == 0
-        assert _compiled(project) == compiled
+    assert _change(project, "select held.* from {} as held, range(100) as times") > 1000
+    assert _compiled(project) == compiled
+    assert _change(project, "select * from {} limit 0") == 0
+    assert _compiled(project) == compiled
+    if growing:
         anew = _compiled(project, "--full-refresh", "--select", "config.materialized:incremental")
         assert growing <= anew.keys() and anew == {name: full[name] for name in anew}
 

@@ -20,7 +20,7 @@ from tests.support.manifests import bare_project, manifest, write_manifest
 MISSING = object()
 OTHERS = [MISSING, None, 5, "x", True, [], {}, [None], {"x": None}, -1.5]
 # How many of all damages are tried; FEATURE_STORE_EVERY_DAMAGE=1 tries every one.
-SAMPLE = 60
+SAMPLE = 40
 
 VIEW = "select 1::bigint as user_id, timestamp '2026-01-01' as event_timestamp, 2.5::double as spent, 'x' as plan"
 CONTENT = manifest(

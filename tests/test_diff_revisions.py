@@ -13,6 +13,7 @@ import duckdb
 import pytest
 
 from materializer.project import revisions
+from materializer.project.dbt_process import run_dbt
 from tests.support.command import assert_one_sentence, run
 from tests.support.dbt import DbtProject, make_project
 
@@ -120,8 +121,11 @@ def test_the_working_tree_is_compared_with_a_revision(repository: DbtProject) ->
     assert state(repository) == before
 
 
-def test_what_dbt_cannot_compile_at_a_revision_is_compared_as_text(repository: DbtProject) -> None:
-    """Both sides are revisions, run from the top of the repository, in a hook's surroundings."""
+def test_what_dbt_cannot_compile_at_a_revision_is_compared_as_text(
+    repository: DbtProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both sides are revisions, run from the top of the repository, in a hook's surroundings, by a dbt of its own."""
+    monkeypatch.setattr(revisions, "run_dbt", run_dbt)
     before = state(repository)
     top = repository.folder.parents[1]
     hook = {

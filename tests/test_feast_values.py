@@ -120,7 +120,10 @@ def utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment.astimezone(timezone.utc)
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.soak) if name == "pytorch_nlp" else name for name in CASES],
+)
 def compared(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, feast_python: str, redis_url: str
 ) -> Compared:

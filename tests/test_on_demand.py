@@ -33,7 +33,7 @@ from tests.test_serve import serving
 
 NAMESPACE = "on_demand"
 ROWS = 25
-EXPRESSIONS = 60
+EXPRESSIONS = 40
 
 
 # What an expression may say.

@@ -14,26 +14,14 @@ from typing import Any
 import duckdb
 import pytest
 
+from tests import test_faults
 from tests.support import postgres
 from tests.support.dbt import DbtProject
 from tests.support.faults import VIEWS, Readings, Server, ended, materialize, new_project, start_materialize
 from tests.support.manifests import manifest, write_models
-from tests.test_faults import (
-    ROWS,
-    World,
-    kill_at_random_moments,
-    short_leases,
-    test_redis_killed_half_way_and_started_again,
-    test_the_network_breaks_in_the_middle_of_a_command,
-    test_two_runs_at_once_on_the_same_view_go_one_after_the_other,
-)
+from tests.test_faults import ROWS, World, kill_at_random_moments, short_leases
 
-__all__ = [
-    "short_leases",
-    "test_redis_killed_half_way_and_started_again",
-    "test_the_network_breaks_in_the_middle_of_a_command",
-    "test_two_runs_at_once_on_the_same_view_go_one_after_the_other",
-]  # fmt: skip
+__all__ = ["short_leases"]
 
 
 @dataclass
@@ -102,9 +90,18 @@ def world(tmp_path: Path, server: Server, port: int, monkeypatch: pytest.MonkeyP
 def test_killed_at_random_moments_and_run_again_it_ends_in_the_same_state(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = kill_at_random_moments(world, 3, seed=11)
+    told = kill_at_random_moments(world, 2, seed=11)
     with capsys.disabled():
         print(f"\n[faults] kill -9 of a run that reads PostgreSQL: {told}")
+
+
+@pytest.mark.soak
+class TestWhatIsTheSameWhateverTheWarehouse:
+    """Between a run and Redis, as `tests.test_faults` has it of DuckDB."""
+
+    test_redis_killed = staticmethod(test_faults.test_redis_killed_half_way_and_started_again)
+    test_the_network_breaks = staticmethod(test_faults.test_the_network_breaks_in_the_middle_of_a_command)
+    test_two_runs_at_once = staticmethod(test_faults.test_two_runs_at_once_on_the_same_view_go_one_after_the_other)
 
 
 def test_the_warehouse_is_stopped_while_it_is_read(

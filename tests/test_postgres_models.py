@@ -14,7 +14,7 @@ import pytest
 from tests.support.two_engines import SCHEMA, UTC, Engines, Row, exact, overlong, two_engines
 
 START = datetime(2026, 3, 27, tzinfo=UTC)  # clocks change in Europe on the 29th
-LOADS = 4
+LOADS = 3
 EVENTS = {
     "User Id": ("bigint", "bigint"),
     "shop": ("varchar", "text"),
@@ -132,7 +132,7 @@ PROPERTIES = {
 def rows(chance: random.Random, load: int) -> list[Row]:
     """A day of events and some that come late; each moment twice in ten."""
     found = []
-    for _ in range(60):
+    for _ in range(80):
         at = START + timedelta(days=load, minutes=15 * chance.randrange(96))
         at -= timedelta(days=chance.choice([0, 0, 0, 1, 2])) if load else timedelta(0)
         found.append({

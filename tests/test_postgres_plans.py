@@ -96,10 +96,14 @@ def test_rows_through_a_plan_see_a_nested_loop(engines: Engines) -> None:
     assert rows_through(engines, joined) > 100 * 50_000
 
 
-@pytest.mark.parametrize("name", ["trained", "trained_wide", "grown", "grown_plain"])
-def test_each_row_passes_each_step_a_few_times_at_most(engines: Engines, name: str) -> None:
+@pytest.fixture(scope="module")
+def compiled(engines: Engines) -> None:
     engines.postgres.dbt("run", "--select", "users", "tills")
-    engines.postgres.dbt("compile", "--select", name, "--full-refresh")
+    engines.postgres.dbt("compile", "--full-refresh")
+
+
+@pytest.mark.parametrize("name", ["trained", "trained_wide", "grown", "grown_plain"])
+def test_each_row_passes_each_step_a_few_times_at_most(engines: Engines, compiled: None, name: str) -> None:
     through = rows_through(engines, engines.postgres.compiled(name))
     assert 70_000 < through < 100 * 70_000, through
 

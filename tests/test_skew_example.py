@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
-import subprocess
-import sys
 from collections import Counter
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -14,12 +11,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
 from materializer import FeatureStore
 from materializer.skew.compare import skew
 from tests.support.command import run
-from tests.support.dbt import PACKAGE, DbtProject
+from tests.support.dbt import DbtProject, copy_of
+from tests.support.example import built_example
 from tests.support.serving import serving
 
 USERS, ITEMS = range(1, 31), range(1, 11)
@@ -28,16 +25,7 @@ USERS, ITEMS = range(1, 31), range(1, 11)
 @pytest.fixture
 def example(tmp_path: Path) -> DbtProject:
     """The example with a small shop's raw data, built."""
-    folder = tmp_path / "dbt_project"
-    leave = shutil.ignore_patterns("target", ".dbt_packages", "logs", "raw", ".redis", "*.duckdb*", "package-lock.yml")
-    shutil.copytree(PACKAGE / "dbt_project", folder, ignore=leave)
-    size = ("--users", str(len(USERS)), "--days", "30")
-    subprocess.run([sys.executable, folder / "shop_data.py", *size], check=True, capture_output=True)
-    project = DbtProject(folder)
-    project.write({"packages.yml": yaml.safe_dump({"packages": [{"local": str(PACKAGE)}]})})
-    project.dbt("deps")
-    project.dbt("run", "--select", "+tag:feature_view")
-    return project
+    return copy_of(built_example(), tmp_path / "dbt_project")
 
 
 def bought(example: DbtProject, user: int, loaded_at: datetime) -> None:

@@ -61,7 +61,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[DbtProject, Decided
     return project, decide(store.project)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(1, 8))])
 def test_a_streamed_state_is_that_of_a_full_build_at_the_same_moment(
     built: tuple[DbtProject, Decided], redis_url: str, tmp_path: Path, seed: int
 ) -> None:

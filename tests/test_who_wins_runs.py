@@ -248,7 +248,7 @@ FeatureStore(folder, redis_url=url, namespace=namespace).materialize(["spent"])
 
 @pytest.mark.parametrize("step", ["_start", "_write", "_remove", "_publish", "_finish"])
 def test_a_run_that_was_killed_between_its_steps_leaves_nothing_wrong(world: Streamed, step: str) -> None:
-    for when in ("before", "after"):
+    for when in ("before", "after") if step == "_finish" else ("before",):  # after one is before the next
         for user in (1, 3):
             world.land(user, amount=10)
         world.build()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.dbt import DbtFailed, DbtProject, make_project
 
-LOADS = 10
+LOADS = 6
 GRAINS = {"change": "change", "event": "event", "every": "every: '1 hour'"}
 VIEWS = {
     "change_plain": ("change", False),

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import hashlib
+import io
 import json
 import os
 import pprint
 import shutil
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgpack
 import yaml
 
+from materializer.project import dbt_process
 from tests.support.once import once
 
 PACKAGE = Path(__file__).resolve().parents[2]
@@ -123,12 +129,36 @@ def copy_of(project: DbtProject, folder: Path) -> DbtProject:
     return copy
 
 
+def run_dbt_here(jobs: Sequence[Sequence[Sequence[str]]], folder: Path) -> list[list[str]]:
+    """`materializer.project.dbt_process.run_dbt` in this process, where dbt is imported and has read its macros."""
+    _import_dbt()
+    from dbt.task.compile import CompileTask
+
+    led_elsewhere = {f"DBT_{place}" for place in dbt_process._PLACES}
+    environment = {name: value for name, value in os.environ.items() if name not in led_elsewhere}
+    with (
+        tempfile.TemporaryDirectory() as room,
+        mock.patch.dict(os.environ, environment, clear=True),
+        mock.patch.multiple(CompileTask, raise_on_first_error=mock.DEFAULT, _mark_dependent_errors=mock.DEFAULT),
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
+        asked, answered = Path(room, "jobs.json"), Path(room, "answers.json")
+        asked.write_text(json.dumps(jobs))
+        dbt_process._work(asked, answered)
+        return json.loads(answered.read_text())
+
+
 @cache
 def _import_dbt() -> None:
-    """Import it once, and let it write the manifest, twice a run, by the encoder of JSON that is not written in Python."""
+    """Import it once; let it write the manifest, twice a run, by the encoder of JSON that is not written in Python, and
+    keep what it has parsed of macros, as for dbt's own tests."""
     import dbt.cli.main  # noqa: F401
     from dbt.artifacts.schemas import base
+    from dbt_common.tests import enable_test_caching
     from dbt_common.utils.encoding import JSONEncoder
+
+    enable_test_caching()
 
     def write_json(path: str, data: dict[str, Any]) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
