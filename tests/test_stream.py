@@ -421,6 +421,28 @@ def test_a_push_lands_whole_or_not_at_all(project: DbtProject, redis_url: str) -
         store.push("purchase", [])
 
 
+def test_a_source_is_pushed_to_by_each_of_its_names(project: DbtProject, redis_url: str) -> None:
+    manifest = project.manifest()
+    (source,) = manifest["sources"].values()
+    source["identifier"] = "raw_purchases"
+    other = json.loads(json.dumps(source)) | {
+        "unique_id": "source.shop.web.clicks",
+        "source_name": "web",
+        "name": "clicks",
+    }
+    other |= {"identifier": "purchases"}
+    other["config"]["meta"]["stream"]["topic"] = "clicks"
+    manifest["sources"][other["unique_id"]] = other
+    (project.folder / "target" / "manifest.json").write_text(json.dumps(manifest))
+    store = FeatureStore(project.folder, redis_url=redis_url)
+    for name in ("shop.purchases", "raw_purchases", "shop.raw_purchases"):
+        assert store.push(name, [purchase(1)]).source == "shop.purchases"
+    assert store.push("web.purchases", [purchase(1)]).source == "web.clicks"
+    with pytest.raises(NotFoundError, match=r"^'purchases' may be shop.purchases or web.clicks: say which\.$"):
+        store.push("purchases", [purchase(1)])
+    assert landed(project, "count(*)", "main.raw_purchases") == [(3,)]
+
+
 def test_a_push_that_is_repeated_with_its_key_lands_once(
     project: DbtProject, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -485,7 +507,7 @@ def test_a_push_over_http(project: DbtProject, redis_url: str, tmp_path: Path, m
         ):
             found, answer = push(body)
             assert found == status and answer["error"]["message"].startswith(said), answer
-        assert push(rows, "shop.orders")[0] == 403
+        assert push(rows, "shop.orders")[0] == push(rows, "orders")[0] == 403
         until = time.monotonic() + 15
         while not landed(project, "1"):
             assert time.monotonic() < until, "readers do not see it"

@@ -18,6 +18,7 @@ from materializer.project.checksums import Checksums
 from materializer.project.definitions import Entity, Feature, FeatureView
 from materializer.project.manifest import load_manifest
 from materializer.project.settings import load_project
+from materializer.warehouse import AsDbt, open_warehouse
 from tests.support.dbt import DbtProject
 from tests.support.streamed import streamed_on_postgres
 from tests.test_who_wins import Always
@@ -154,3 +155,18 @@ def test_a_build_has_seen_what_was_there_when_it_began(
     assert store.materialize(allow_shrink=True)[0].why == "every row: the landing was begun anew"
     assert client.hget(f"{namespace}:spent:1", "amount") == "20"
     assert client.hgetall(f"{namespace}:spent:7").keys() == {"_fs_seen", "_fs_writer"}
+
+
+def test_what_names_an_entity_is_read_in_dbts_time_zone(
+    project: DbtProject, ask: Callable[[str], list[tuple[Any, ...]]]
+) -> None:
+    hour = "select extract(hour from timestamptz '2026-01-01 00:00:00Z')::int as hour"
+    ask("alter role postgres set timezone = 'Asia/Tokyo'")
+    try:
+        with open_warehouse(load_project(project.folder)) as warehouse:
+            assert isinstance(warehouse, AsDbt)
+            with warehouse.as_dbt():
+                assert warehouse.query(hour)["hour"].to_pylist() == [9]
+            assert warehouse.query(hour)["hour"].to_pylist() == [0]
+    finally:
+        ask("alter role postgres reset timezone")

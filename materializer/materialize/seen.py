@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from materializer.online.writer import Writer
 from materializer.project.definitions import FeatureView
 from materializer.project.relation import Relation
 from materializer.project.render import MacroRenderer
-from materializer.warehouse import Warehouse, quoted
+from materializer.warehouse import AsDbt, Warehouse, quoted
 from materializer.warehouse.arrow import to_plain
 
 _BATCH_ROWS = 20_000
@@ -177,12 +178,14 @@ def _touched(record: StreamRecord, seen: Seen, since: int, dialect: str) -> str:
 
 
 def _save(warehouse: Warehouse, sql: str, path: Path) -> bool:
-    """Write the answer to a Parquet file; False, and no file, where there is none."""
+    """Write the answer to a Parquet file; False, and no file, where there is none. What names entities is the
+    project's own SQL."""
     writer = None
-    for batch in warehouse.stream(sql, _BATCH_ROWS):
-        table = pa.table({name: to_plain(batch.column(name)) for name in batch.schema.names})
-        writer = writer or pq.ParquetWriter(path, table.schema)
-        writer.write_table(table)
+    with warehouse.as_dbt() if isinstance(warehouse, AsDbt) else nullcontext():
+        for batch in warehouse.stream(sql, _BATCH_ROWS):
+            table = pa.table({name: to_plain(batch.column(name)) for name in batch.schema.names})
+            writer = writer or pq.ParquetWriter(path, table.schema)
+            writer.write_table(table)
     if writer is not None:
         writer.close()
     return writer is not None

@@ -88,6 +88,15 @@ class PostgresWarehouse:
             cursor.execute(f"analyze {quoted(name)}")
         return Relation(f"pg_temp.{quoted(name)}")
 
+    @contextmanager
+    def as_dbt(self) -> Iterator[None]:
+        """Meanwhile dates and hours are those of dbt's time zone, as the project's own SQL means them."""
+        with self._refusals():
+            self._run("set local timezone to default")
+        yield
+        with self._refusals():
+            self._run(f"set local timezone = {_literal(_SETTINGS['timezone'])}")
+
     def close(self) -> None:
         self._connection.close()
 
