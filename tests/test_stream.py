@@ -235,13 +235,13 @@ def test_killed_at_random_moments_it_lands_each_event_once(
     with looked:
         while in_the_middle < kills:
             assert killed < 5 * kills
-            broker.send(topic, [purchase(sent + number) for number in range(1200)], partition=lambda number: number % 3)
-            sent += 1200
+            broker.send(topic, [purchase(sent + number) for number in range(600)], partition=lambda number: number % 3)
+            sent += 600
             process = start(project, broker, "--batch", "40", "--linger", "0.01", quick=True)
             in_the_middle += killed_in_a_write(project, process, draw.uniform(0, 0.6))
             killed += 1
-        process = start(project, broker, "--batch", "40", "--until-idle", "3", quick=True)
-        assert process.wait(120) == 0, process.stderr.read()
+        process = start(project, broker, "--batch", "400", "--until-idle", "3", quick=True)
+        assert process.wait(600) == 0, process.stderr.read()
     assert landed(project, "count(*), count(distinct purchase_id), min(purchase_id), max(purchase_id)") == [
         (sent, sent, 0, sent - 1)
     ]
