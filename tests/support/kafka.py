@@ -84,7 +84,11 @@ class LastingBroker(Broker):
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self) -> None:
-        place = {**self.bucket.storage.environment, "AWS_ENDPOINT": self.bucket.storage.endpoint, "AWS_ALLOW_HTTP": "true"}
+        place = {
+            **self.bucket.storage.environment,
+            "AWS_ENDPOINT": self.bucket.storage.endpoint,
+            "AWS_ALLOW_HTTP": "true",
+        }
         port = int(self.address.rpartition(":")[2])
         self.running.append(_started(self.folder, port, self.bucket.url(), **place))
 
