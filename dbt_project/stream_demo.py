@@ -44,7 +44,7 @@ def main() -> int:
 
 def demo(ended: ExitStack) -> None:
     """Start all, send events, and watch a feature."""
-    for left in (".redis", "landing", "live_shop.duckdb", "live_shop.duckdb.feature_store", "target"):
+    for left in ("landing", "live_shop.duckdb", "live_shop.duckdb.feature_store", "target"):
         path = SHOP / left
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="stream-demo-") as folder:

@@ -405,7 +405,7 @@ class FeatureStore:
         They are rows of the source at once; models have them from the next ``dbt build`` on.
 
         Args:
-            source: ``shop.purchases``, or the table's name alone where one source has it.
+            source: ``shop.purchases``, or the table's name or identifier alone where one source has it.
             rows: a list of dicts, or anything Arrow can read (pandas, polars, pyarrow).
             idempotency_key: a call that is repeated with it, within a week, lands nothing again.
 

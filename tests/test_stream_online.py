@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from materializer import FeatureStore
+from materializer.online import stream_record
 from materializer.stream.background import streamed_views
 from materializer.stream.explain import Decided, decide
 from tests.support.dbt import DbtProject, copy_of
@@ -71,6 +72,56 @@ def test_a_streamed_state_is_that_of_a_full_build_at_the_same_moment(
     assert {one.view.name: one.keys for one in views} == dict.fromkeys(VIEWS, ("user_id",))
     world = World(copy_of(project, tmp_path / "shop"), decided, redis_url, seed)
     assert world.go_through(lambda round_: oracle_of(world, tmp_path / f"oracle-{round_}")) > 1_000
+
+
+def test_a_landing_begun_anew_outranks_what_the_one_before_left_online(
+    built: tuple[DbtProject, Decided], redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, decided = copy_of(built[0], tmp_path / "shop"), built[1]
+    landing_folder = project.folder / "landing"
+    profiles = project.folder / "profiles.yml"
+    profiles.write_text(profiles.read_text().replace(f"{built[0].folder}/landing", str(landing_folder)))
+    world = World(project, decided, redis_url, 7)
+    views = streamed_views(decided)
+
+    def stream(*events: tuple[int, int, str]) -> None:
+        """A stream that begins now, once these have landed: number, user, amount."""
+        for number, user, amount in events:
+            event = {"purchase_id": number, "user_id": user, "item": "a", "amount": amount, "cancelled": False}
+            world.store.push("purchases", [event | {"purchased_at": world.now().isoformat()}])
+        landing = landing_of(world.store.project, decided.sources, world.store.landing_clock())
+        assert isinstance(landing, FileLanding)
+        with replica(world.store.project, decided.manifest, landing, [one.view for one in views]) as copy:
+            online = Online(
+                world.store.online_store(), world.store.namespace, "s", copy, views, decided.manifest,
+                lambda: open_warehouse(world.store.project), world.store.project.database_file, lambda _: None,
+            )  # fmt: skip
+            online.step()
+            while online.behind:
+                online.step()
+            assert not online.counts.waiting, online.counts.waiting
+
+    def spent() -> list[float | None]:
+        found = world.store.get_online_features(["spent:spent"], [{"user_id": user} for user in (1, 2, 3)])
+        return [None if value is None else float(value) for value in found.to_dict()["spent"]]
+
+    world.materialize()
+    stream((1, 1, "10"), *((number, 2, "1") for number in range(2, 30)))
+    assert spent() == [10, 28, None]
+    shutil.rmtree(landing_folder)
+    stream((100, 1, "7"))
+    assert spent() == [7, 28, None], "of user 2 nothing has landed since"
+    world.build()
+    with monkeypatch.context() as patched:
+        patched.setattr(stream_record, "HELD_MS", 100)
+        results = world.store.materialize(allow_shrink=True)
+    assert {result.why for result in results} == {"every row: the landing was begun anew"}
+    assert spent() == [7, None, None]
+    stream((101, 1, "0.5"), (102, 3, "2"))
+    assert spent() == [7.5, None, 2]
+    world.build()
+    world.materialize()
+    assert spent() == [7.5, None, 2]
 
 
 def oracle_of(world: World, folder: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +10,7 @@ import pytest
 import redis
 
 from materializer import FeatureStore
+from materializer.online import stream_record
 from materializer.online.rows import encode_rows
 from materializer.online.stream_record import StreamRecord, take
 from materializer.online.writer import Writer
@@ -18,6 +18,7 @@ from materializer.project.checksums import Checksums
 from materializer.project.definitions import Entity, Feature, FeatureView
 from materializer.project.manifest import load_manifest
 from materializer.project.settings import load_project
+from materializer.warehouse import AsDbt, open_warehouse
 from tests.support.dbt import DbtProject
 from tests.support.streamed import streamed_on_postgres
 from tests.test_who_wins import Always
@@ -46,7 +47,7 @@ FILES = {
     "select user_id, max(moment) as event_timestamp, sum(amount)::bigint as amount from {{ ref('cleaned') }} "
     "where purchase_id not in (select purchase_id from {{ ref('cleaned') }} where undone) group by user_id",
 }  # fmt: skip
-MEANWHILE = "update events._fs_landing set seq = 9; insert into events._fs_shown values (-1, 9, clock_timestamp())"
+MEANWHILE = "update events._fs_landing set seq = seq + 6; insert into events._fs_shown select -1, seq, clock_timestamp() from events._fs_landing"
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,11 @@ def ask(port: int) -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
 
 
 def test_a_build_has_seen_what_was_there_when_it_began(
-    project: DbtProject, ask: Callable[[str], list[tuple[Any, ...]]], redis_url: str, namespace: str, tmp_path: Path
+    project: DbtProject,
+    ask: Callable[[str], list[tuple[Any, ...]]],
+    redis_url: str,
+    namespace: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     store = FeatureStore(project.folder, redis_url=redis_url, namespace=namespace)
     client = redis.Redis.from_url(redis_url, decode_responses=True)
@@ -86,7 +91,9 @@ def test_a_build_has_seen_what_was_there_when_it_began(
         ask('update events._fs_shown set slot = slot - 1000, "at" = "at" - interval \'1 hour\'')
 
     def built() -> dict[str, int]:
-        return {model.split(".")[-1]: seq for model, seq in ask("select model, seq from built._fs_built")}
+        """What is recorded, from the number on that the landing began with."""
+        found = ask("select model, built.seq - begun from built._fs_built as built, events._fs_landing")
+        return {model.split(".")[-1]: seq for model, seq in found}
 
     land(1, user=1, amount=10)
     land(2, user=2)
@@ -95,7 +102,8 @@ def test_a_build_has_seen_what_was_there_when_it_began(
     assert built() == {"cleaned": 2, "spent": 2}
     (result,) = store.materialize()
     assert (result.rows_written, result.warnings) == (2, ())
-    assert client.hget(f"{namespace}:spent:1", "_fs_seen") == "2"
+    ((begun,),) = ask("select begun from events._fs_landing")
+    assert client.hget(f"{namespace}:spent:1", "_fs_seen") == str(begun + 2)
 
     land(3, user=1, amount=5)
     project.dbt("build")
@@ -106,7 +114,7 @@ def test_a_build_has_seen_what_was_there_when_it_began(
     project.dbt("run", "--vars", f'{{meanwhile: "{MEANWHILE}"}}')
     assert built() == {"cleaned": 3, "spent": 3}, "what lands while it runs is not counted"
     ask("delete from events._fs_shown where slot = -1")
-    ask("update events._fs_landing set seq = 3")
+    ask("update events._fs_landing set seq = begun + 3")
 
     # A stream wrote what is taken back since, so the build has the row that the run before had sent.
     definition = Checksums(load_manifest(load_project(project.folder))).of("model.shop.spent")
@@ -120,7 +128,7 @@ def test_a_build_has_seen_what_was_there_when_it_began(
         moment = pa.array(["2026-01-01T10:04:00"] * 2).cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
         keys = pa.table({"user_id": [1, 7]})
         rows = pa.record_batch({"user_id": [1, 7], "amount": [115, 1], "event_timestamp": moment})
-        writer.send(encode_rows(rows, view, namespace, "stream:one", seen=5), keys)
+        writer.send(encode_rows(rows, view, namespace, "stream:one", seen=begun + 5), keys)
         writer.finish()
     store.materialize()
     assert client.hget(f"{namespace}:spent:1", "amount") == "115", "the older build has no say"
@@ -134,3 +142,31 @@ def test_a_build_has_seen_what_was_there_when_it_began(
     assert client.hgetall(f"{namespace}:spent:1")["amount"] == "15"
     assert client.hgetall(f"{namespace}:spent:7").keys() == {"_fs_seen", "_fs_writer"}
     assert store.materialize()[0].why == "0 new, 0 changed, 0 gone"
+
+    # The landing is begun anew.
+    with Writer(store._client, Always()) as writer:
+        writer.send(encode_rows(rows, view, namespace, "stream:one", seen=begun + 99), keys)
+        writer.finish()
+    ask("drop schema events cascade")
+    land(1, user=1, amount=20)
+    later()
+    project.dbt("build", "--full-refresh")
+    monkeypatch.setattr(stream_record, "HELD_MS", 100)
+    assert store.materialize(allow_shrink=True)[0].why == "every row: the landing was begun anew"
+    assert client.hget(f"{namespace}:spent:1", "amount") == "20"
+    assert client.hgetall(f"{namespace}:spent:7").keys() == {"_fs_seen", "_fs_writer"}
+
+
+def test_what_names_an_entity_is_read_in_dbts_time_zone(
+    project: DbtProject, ask: Callable[[str], list[tuple[Any, ...]]]
+) -> None:
+    hour = "select extract(hour from timestamptz '2026-01-01 00:00:00Z')::int as hour"
+    ask("alter role postgres set timezone = 'Asia/Tokyo'")
+    try:
+        with open_warehouse(load_project(project.folder)) as warehouse:
+            assert isinstance(warehouse, AsDbt)
+            with warehouse.as_dbt():
+                assert warehouse.query(hour)["hour"].to_pylist() == [9]
+            assert warehouse.query(hour)["hour"].to_pylist() == [0]
+    finally:
+        ask("alter role postgres reset timezone")

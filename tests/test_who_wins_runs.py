@@ -13,11 +13,11 @@ import pytest
 from materializer.materialize import seen as seen_module
 from materializer.online import stream_record
 from materializer.online.keys import stream_key
-from materializer.online.stream_record import read_record
+from materializer.online.stream_record import StreamRecord, read_record, take
 from materializer.online.topology import node_of
 from tests.support.forked import Process
 from tests.support.redis_servers import ClusterOfSix
-from tests.support.streamed_shop import Streamed
+from tests.support.streamed_shop import SOURCE, Streamed
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +163,24 @@ def test_a_row_that_a_stream_keeps_though_the_build_has_none_is_removed_later(wo
     world.build()  # its model filters user 1 out, says what the test makes of it
     result = world.run()
     assert (result.rows_deleted, world.fields("spent", 1)["_fs_writer"]) == (1, f"run:{result.run_id}")
+
+
+def test_what_names_an_entity_is_read_in_dbts_time_zone(world: Streamed) -> None:
+    """As the stream reads it, which wrote down how: here a row names who buys at that hour in Tokyo."""
+    profiles = world.project.folder / "profiles.yml"
+    profiles.write_text(profiles.read_text().replace("type: duckdb", "type: duckdb, settings: {TimeZone: Asia/Tokyo}"))
+    by_hour = {SOURCE: (("cast(extract(hour from moment) as bigint)",),)}
+    record = StreamRecord(world.definition(), True, ("user_id",), by_hour)
+    assert take(world.store._client, world.namespace, "spent", record)
+    world.land(user=9, minutes=0, amount=10)
+    world.build()
+    world.run()
+    bought = world.land(user=9, minutes=1)
+    world.stream(user_id=9)
+    world.land(user=9, minutes=2, undo=bought)
+    world.build()  # the row that the run before sent
+    assert world.run().rows_written == 1
+    assert world.online(9) == (10, 0)
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -450,14 +468,33 @@ def test_a_landing_that_was_begun_anew_begins_an_epoch(world: Streamed) -> None:
     world.stream(user_id=2)
     with duckdb.connect(str(world.landing)) as connection:
         connection.execute("delete from purchases")
-    world.seq = 0
+        connection.execute("update _fs_landing set begun = 1000")
+    world.seq = 1000
     world.land(1, amount=50)
+    assert world.take(), "a stream need not wait for that"
+    world.stream(user_id=1)
+    assert (world.online(1), world.online(2)) == ((50, 0), (1, 0))
+    world.build("cleaned")
+    assert world.run().rows_written == 0, "what is built is still of the one before"
+    assert world.online(1) == (50, 0)
     world.build()
     result = world.run()
-    assert result.why == "every row: what is built has seen 1 commits of the landing, and the run before 5"
+    assert result.why == "every row: the landing was begun anew"
     assert (world.online(1), world.online(2)) == ((50, 0), None)
     record = read_record(world.store._client, world.namespace, "spent")
     assert record is not None and record.settled and record.keys == ("user_id",)
+    assert world.run().why == "0 new, 0 changed, 0 gone"
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_build_that_has_seen_less_than_the_one_before_begins_an_epoch(world: Streamed) -> None:
+    for _ in range(5):
+        world.land(1)
+    world.build()
+    world.run()
+    world.seq = 3  # as of a warehouse that was brought back from a copy
+    world.build()
+    assert world.run().why == "every row: what is built has seen less of the landing than what the run before sent"
 
 
 @pytest.mark.usefixtures("soon")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from materializer.online.writer import Writer
 from materializer.project.definitions import FeatureView
 from materializer.project.relation import Relation
 from materializer.project.render import MacroRenderer
-from materializer.warehouse import Warehouse, quoted
+from materializer.warehouse import AsDbt, Warehouse, quoted
 from materializer.warehouse.arrow import to_plain
 
 _BATCH_ROWS = 20_000
@@ -37,11 +38,13 @@ NO_HOOK = (
 @dataclass(frozen=True)
 class Seen:
     """The landing's number that a view's rows have seen at least, and the relations of its streamed sources by unique
-    id. `recorded` is False where a build did not write down what it had seen, which counts as 0."""
+    id. `recorded` is False where a build did not write down what it had seen, which counts as 0. `begun` is the number
+    that the landing began with: smaller ones are of another."""
 
     number: int
     recorded: bool
     sources: Mapping[str, str]
+    begun: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,27 +80,37 @@ def seen_by(macros: MacroRenderer, warehouse: Warehouse, view: FeatureView) -> S
             table = warehouse.query(f"select model, seq from {built}")
             known = dict(zip(table["model"].to_pylist(), table["seq"].to_pylist(), strict=True))
     numbers = [known.get(table, 0) for table in streams["tables"]]
+    landed, begun = _landed(Relation(streams["landing"]), warehouse)
     if streams["direct"]:
-        landing, landed = Relation(streams["landing"]), None
-        if warehouse.columns(landing):
-            landed = warehouse.query(f"select max(seq) as seq from {landing}")["seq"][0].as_py()
-        numbers.append(landed or 0)
+        numbers.append(landed)
     sources = {unique_id: source["relation_name"] for unique_id, source in streams["sources"].items()}
-    return Seen(min(numbers), known.keys() >= set(streams["tables"]), sources)
+    return Seen(min(numbers), known.keys() >= set(streams["tables"]), sources, begun)
+
+
+def _landed(landing: Relation, warehouse: Warehouse) -> tuple[int, int]:
+    """The number of the landing's last commit, and the one that it began with; 0 where it is not there, or older."""
+    columns = {column.name for column in warehouse.columns(landing)}
+    if not columns:
+        return 0, 0
+    begun = "max(begun)" if "begun" in columns else "0"
+    row = warehouse.query(f"select max(seq) as seq, {begun} as begun from {landing}")
+    return row["seq"][0].as_py() or 0, row["begun"][0].as_py() or 0
 
 
 def standing(
     seen: Seen | None, record: StreamRecord | None, published: Published | None, definition: str
 ) -> Standing:  # fmt: skip
-    """Whether a run begins an epoch: of two definitions none is the newer one by numbers, and a landing that was begun
-    anew counts from 1."""
+    """Whether a run begins an epoch: of two definitions none is the newer one by numbers; and of a landing that was
+    begun anew nothing says which rows the one before it had brought."""
     epoch = ""
     if record and record.definition != definition:
         epoch = "the definition changed, of which streams write rows"
     elif record and not record.settled:
         epoch = "the run that was to bring the new definition did not end"
+    elif seen and published and published.seen and published.seen < seen.begun <= seen.number:
+        epoch = "the landing was begun anew"
     elif seen and published and published.seen is not None and seen.number < published.seen:
-        epoch = f"what is built has seen {seen.number:,} commits of the landing, and the run before {published.seen:,}"
+        epoch = "what is built has seen less of the landing than what the run before sent"
     return Standing(seen, record, definition, epoch)
 
 
@@ -165,12 +178,14 @@ def _touched(record: StreamRecord, seen: Seen, since: int, dialect: str) -> str:
 
 
 def _save(warehouse: Warehouse, sql: str, path: Path) -> bool:
-    """Write the answer to a Parquet file; False, and no file, where there is none."""
+    """Write the answer to a Parquet file; False, and no file, where there is none. What names entities is the
+    project's own SQL."""
     writer = None
-    for batch in warehouse.stream(sql, _BATCH_ROWS):
-        table = pa.table({name: to_plain(batch.column(name)) for name in batch.schema.names})
-        writer = writer or pq.ParquetWriter(path, table.schema)
-        writer.write_table(table)
+    with warehouse.as_dbt() if isinstance(warehouse, AsDbt) else nullcontext():
+        for batch in warehouse.stream(sql, _BATCH_ROWS):
+            table = pa.table({name: to_plain(batch.column(name)) for name in batch.schema.names})
+            writer = writer or pq.ParquetWriter(path, table.schema)
+            writer.write_table(table)
     if writer is not None:
         writer.close()
     return writer is not None

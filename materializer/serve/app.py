@@ -148,6 +148,8 @@ class _Server:
                 Path(settings.log_folder), settings.log_sample, settings.log_seconds, self._metrics
             )  # fmt: skip
         self._store = connect(url)
+        self._reader: OnlineReader | None = None
+        self._counted: Registry | None = None
         self._pushes: Pushes | None = None
         if settings.push_dir:
             from materializer.serve.pushes import Pushes
@@ -155,8 +157,6 @@ class _Server:
 
             clock = StoreClock(lambda: server_time(self._store, self._open().namespace))
             self._pushes = Pushes(Path(settings.push_dir), settings.push_target, clock)
-        self._reader: OnlineReader | None = None
-        self._counted: Registry | None = None
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
@@ -223,11 +223,11 @@ class _Server:
 
     async def pushed(self, request: Request, caller: Caller) -> bytes:
         """Events of a source, all of them or none."""
-        source = request.path_params["source"]
+        assert self._pushes is not None
+        source = self._pushes.known(request.path_params["source"])
         if not caller.may_push(source):
             raise ForbiddenError(f"The key '{caller.name}' may not push to source '{source}'.")
         body, key = await self._body(request), request.headers.get("idempotency-key")
-        assert self._pushes is not None
         return encode(asdict(await run_in_threadpool(self._pushes.push, source, body, key)))
 
     # What can be asked for.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from materializer.errors import NotFoundError
 from materializer.serve.asked import InvalidError
 
 if TYPE_CHECKING:
@@ -51,6 +52,15 @@ class Pushes:
         self._keeping = ExitStack()
         self._keeping.callback(self._landing.close)
         self._keeping.enter_context(kept(self._landing, _log.warning))
+
+    def known(self, source: str) -> str:
+        """The whole name of a source, ``shop.purchases``; where there is no such source, what it was called."""
+        from materializer.stream.source import source_named
+
+        try:
+            return source_named(self._sources, source).name
+        except NotFoundError:
+            return source
 
     def push(self, source: str, body: bytes, key: str | None) -> Pushed:
         """Land a request's rows. Raises InvalidError for a body of another form; else as `push` does."""

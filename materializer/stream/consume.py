@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any
 
 import duckdb
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from materializer.errors import InputError, StreamError
 from materializer.stream.decode import Decoder, Message, Reader
@@ -34,6 +34,8 @@ _PAUSE = 1.0
 _SILENT = logging.getLogger("materializer.stream.kafka")
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False
+# Nobody mends these by waiting.
+_REFUSED = (KafkaError._AUTHENTICATION, KafkaError._SSL)
 # A topic and its partition.
 Place = tuple[str, int]
 
@@ -81,10 +83,12 @@ class Stream:
         # Where each partition has to begin, until its first message has come.
         self._begins: dict[Place, int] = {}
         self._left_alone: set[Place] = set()
-        self._said = ""
+        self._said: set[str] = set()
         self.joined = False
         try:
-            self._consumer = Consumer({**_DEFAULTS, "group.id": group, **settings, **_OURS}, logger=_SILENT)
+            self._consumer = Consumer(
+                {**_DEFAULTS, "group.id": group, **settings, **_OURS, "error_cb": self._failed}, logger=_SILENT
+            )
         except KafkaException as error:
             raise InputError(f"Kafka's client does not take these settings: {error.args[0].str()}.") from None
         self._check_topics(str(settings.get("bootstrap.servers")))
@@ -152,7 +156,8 @@ class Stream:
                 self.counts.waited += 1
                 self._tell(f"Events cannot land in {self._landing.place}: {error}. Trying again until they can.")
                 return False
-        self._said = "" if messages else self._said
+        if messages:
+            self._said.clear()
         return True
 
     def _begins_right(self, place: Place, first: int) -> bool:
@@ -173,11 +178,18 @@ class Stream:
             )
         return first >= expected
 
+    def _failed(self, error: KafkaError) -> None:
+        """What the client meets beside the messages; of brokers that are gone only that no other is left."""
+        if error.code() == KafkaError._ALL_BROKERS_DOWN and self.joined:
+            self._tell("No Kafka broker answers any more; what comes meanwhile is read when one does.")
+        elif error.fatal() or error.code() in _REFUSED:
+            self._tell(f"Kafka: {error.str()}")
+
     def _tell(self, sentence: str) -> None:
-        """Say it once, however often it comes."""
-        if sentence != self._said:
+        """Say it once, however often it comes, until messages come again."""
+        if sentence not in self._said:
             self._say(sentence)
-        self._said = sentence
+        self._said.add(sentence)
 
     def _land_partition(self, source: StreamedSource, rows: Sequence[Message]) -> None:
         topic, partition = rows[0].topic, rows[0].partition

@@ -1,6 +1,7 @@
 """The landing: a folder of Parquet files, each committed by a name's appearance, that nothing ever changes.
 
     landing.duckdb                    the manifest: a view a source over an explicit list of files; what dbt attaches
+    begun                             the number before the first commit's, above all of a landing that was here before
     <source>/<name>.parquet           rows
     <source>/live/<name>              an empty file: these rows count
 
@@ -23,12 +24,12 @@ from pathlib import Path
 
 import duckdb
 
-from materializer.stream.landing import OF_MESSAGES, PUSHED, CannotLand, Covered, Landed
+from materializer.stream.landing import OF_MESSAGES, PUSHED, CannotLand, Covered, Landed, first_number
 from materializer.stream.source import OF_THE_LANDING, StreamedSource
 from materializer.warehouse import quoted
 from materializer.warehouse.duckdb_profile import escaped
 
-MANIFEST = "landing.duckdb"
+MANIFEST, BEGUN = "landing.duckdb", "begun"
 Asked = Callable[[], Covered | None]
 # How long rows that a merged file has too are kept for readers of an older manifest, in seconds: a day.
 KEPT = 86_400
@@ -55,8 +56,12 @@ class FileLanding:
     def prepare(self) -> None:
         """Make the folders, and a manifest that dbt can attach. Raises CannotLand."""
         try:
-            for source in self.sources.values():
-                (self.folder_of(source) / "live").mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self.locked():
+                if not any(self.folder.glob("*/live")):
+                    self._begin()
+                for source in self.sources.values():
+                    (self.folder_of(source) / "live").mkdir(parents=True, exist_ok=True)
             if not (self.folder / MANIFEST).exists():
                 write_manifest(self)
         except (OSError, duckdb.IOException) as error:
@@ -83,7 +88,14 @@ class FileLanding:
     def seq(self) -> int:
         """The number of the last commit."""
         lives = self.folder.glob("*/live")  # of sources that are not declared any more, too
-        return max((int(entry.name.partition("-")[0]) for live in lives for entry in os.scandir(live)), default=0)
+        last = max((int(entry.name.partition("-")[0]) for live in lives for entry in os.scandir(live)), default=0)
+        return last or self.begun()
+
+    def begun(self) -> int:
+        """The number that this landing began with; 0 where it began at 1, as they did once."""
+        with suppress(FileNotFoundError):
+            return int((self.folder / BEGUN).read_text())
+        return 0
 
     def next_offset(self, source: StreamedSource, topic: str, partition: int) -> int | None:
         """The first offset that is not in; None where nothing of the partition is."""
@@ -152,6 +164,13 @@ class FileLanding:
         os.close(os.open(live / covered.name, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         flush(live)
 
+    def _begin(self) -> None:
+        beside = self.folder / f".{uuid.uuid4().hex}"
+        beside.write_text(str(first_number(self.clock)))
+        flush(beside)
+        beside.replace(self.folder / BEGUN)
+        flush(self.folder)
+
     @contextmanager
     def locked(self, name: str = ".lock") -> Iterator[None]:
         """Alone among the processes of this machine that change the landing."""
@@ -187,7 +206,7 @@ def write_manifest(landing: FileLanding) -> int:
 
 def _write_manifest(landing: FileLanding) -> int:
     with landing.locked():
-        seq = landing.seq()
+        seq, begun = landing.seq(), landing.begun()
         files = {
             name: [landing.file_of(source, one) for one in landing.live(source)]
             for name, source in landing.sources.items()
@@ -200,7 +219,8 @@ def _write_manifest(landing: FileLanding) -> int:
                 described = _described(connection, landing, source)
                 connection.execute(_view(source, [described, *files[name]]))
             connection.execute(_dead_letters(landing.sources.values()))
-            connection.execute(f"create table main._fs_landing as select cast({seq} as bigint) as seq")
+            numbers = f"cast({seq} as bigint) as seq, cast({begun} as bigint) as begun"
+            connection.execute(f"create table main._fs_landing as select {numbers}")
         beside.replace(landing.folder / MANIFEST)
     finally:
         beside.unlink(missing_ok=True)

@@ -29,7 +29,7 @@ class Keeper:
 
     def __init__(self, landing: FileLanding, say: Callable[[str], None], kept: float = KEPT) -> None:
         self._landing, self._say, self._kept = landing, say, kept
-        self._seq = -1
+        self._seq, self._said = -1, ""
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="landing", daemon=True)
         self._thread.start()
@@ -60,8 +60,12 @@ class Keeper:
                 self._seq = write_manifest(self._landing)
 
     def _safely(self, work: Callable[[], object]) -> None:
-        """A landing that cannot be kept now is kept later; its rows do not wait for it."""
+        """A landing that cannot be kept now is kept later, which is said once; its rows do not wait for it."""
         try:
             work()
+            self._said = ""
         except (OSError, duckdb.Error) as error:
-            self._say(f"The landing in {self._landing.folder} is not kept: {str(error).partition(chr(10))[0]}")
+            said = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+            if said != self._said:
+                self._say(f"Readers do not see yet what lands in {self._landing.folder}, or many small files: {said}.")
+            self._said = said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import NamedTuple, Protocol
 
 import duckdb
@@ -41,6 +42,12 @@ class Landed(NamedTuple):
     covered: Covered
     rows: int
     dead: int
+
+
+def first_number(clock: Callable[[], datetime]) -> int:
+    """The number that a landing begins with: milliseconds since 1970, for none makes a thousand commits a second, so
+    whatever was at its place before had smaller ones. Rows online keep the numbers that they have seen."""
+    return int(clock().timestamp() * 1000)
 
 
 class CannotLand(OSError):

@@ -15,7 +15,7 @@ from adbc_driver_postgresql import dbapi
 
 from materializer.errors import DefinitionError, WarehouseError
 from materializer.project.settings import Project
-from materializer.stream.landing import PUSHED, CannotLand, Covered, Landed, NoEvent
+from materializer.stream.landing import PUSHED, CannotLand, Covered, Landed, NoEvent, first_number
 from materializer.stream.source import StreamedSource
 from materializer.warehouse import quoted
 from materializer.warehouse.postgres import connect, literal, sentence
@@ -24,11 +24,12 @@ _ROWS = {
     "_topic": "text not null", "_partition": "integer not null", "_offset": "bigint not null",
     "_landed_at": "timestamptz not null", "_seq": "bigint not null",
 }  # fmt: skip
-# How far each topic was read, the number of the last commit, since when each was there to be read (of each four seconds
-# the last), what is no event, and the keys of pushes.
+# How far each topic was read, the numbers of the last commit and before the first, since when each was there to be read
+# (of each four seconds the last), what is no event, and the keys of pushes.
 _OWN = """
     create table if not exists {schema}._fs_landing (seq bigint not null);
-    insert into {schema}._fs_landing select 0 where not exists (select from {schema}._fs_landing);
+    alter table {schema}._fs_landing add column if not exists begun bigint not null default 0;
+    insert into {schema}._fs_landing select {first}, {first} where not exists (select from {schema}._fs_landing);
     create table if not exists {schema}._fs_offsets (
         topic text, partition integer, next bigint not null, primary key (topic, partition)
     );
@@ -75,7 +76,7 @@ class PostgresLanding:
             cursor.execute("select pg_advisory_xact_lock(hashtext('feature-store landing'))")
             for schema in {source.schema for source in self.sources.values()}:
                 cursor.execute(f"create schema if not exists {quoted(schema)}")
-            for statement in _OWN.format(schema=self._schema).split(";"):
+            for statement in _OWN.format(schema=self._schema, first=first_number(self.clock)).split(";"):
                 cursor.execute(statement)
             for source in self.sources.values():
                 columns = [f"{quoted(name)} {dtype}" for name, dtype in (source.columns | _ROWS).items()]

@@ -78,15 +78,25 @@ def streamed_sources(manifest: Mapping[str, Any]) -> dict[str, StreamedSource]:
 
 
 def source_named(sources: Mapping[str, StreamedSource], name: str) -> StreamedSource:
-    """The source ``shop.purchases``, also by its table's name alone where one has that. Raises NotFoundError."""
-    named = [one for one in sources.values() if name in (one.name, one.table)]
+    """The source ``shop.purchases``, also by its table's name or identifier, with ``shop.`` before it or not, where one
+    has that. Raises NotFoundError."""
+    named = [one for one in sources.values() if name == one.name] or [
+        one for one in sources.values() if name in _other_names(one)
+    ]
     if len(named) == 1:
         return named[0]
+    if named:
+        raise NotFoundError(f"'{name}' may be {' or '.join(one.name for one in named)}: say which.")
     near = difflib.get_close_matches(name, sources, 1)
     hint = f" (did you mean '{near[0]}'?)" if near else ""
     raise NotFoundError(
         f"There is no source '{name}' that says meta.stream{hint}; there are: {', '.join(sources) or 'none'}."
     )
+
+
+def _other_names(source: StreamedSource) -> tuple[str, ...]:
+    above, _, table = source.name.rpartition(".")
+    return table, source.table, f"{above}.{source.table}"
 
 
 def _source(node: Mapping[str, Any], meta: Any) -> StreamedSource:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from materializer.errors import WarehouseError
 
@@ -51,6 +51,14 @@ class Warehouse(Protocol):
 
     def spine(self, name: str, table: pa.Table) -> Relation:
         """Make a table of the caller's readable in SQL for as long as the connection is open."""
+
+
+@runtime_checkable
+class AsDbt(Protocol):
+    """A warehouse where sessions have a time zone, which is UTC here and may be another for dbt."""
+
+    def as_dbt(self) -> AbstractContextManager[None]:
+        """Meanwhile dates and hours are those of dbt's time zone, as the project's own SQL means them."""
 
 
 def open_warehouse(project: Project) -> AbstractContextManager[Warehouse]:

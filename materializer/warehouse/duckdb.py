@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -31,8 +32,10 @@ class DuckDBWarehouse:
 
     dialect, version = "duckdb", duckdb.__version__
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, place: str) -> None:
-        self._connection = connection
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, place: str, zone: Callable[[], str] = lambda: "UTC"
+    ) -> None:
+        self._connection, self._zone = connection, zone
         self.place = place
 
     def columns(self, relation: Relation) -> list[Column]:
@@ -101,6 +104,15 @@ class DuckDBWarehouse:
         with _refusals():
             self._connection.execute(sql)
 
+    @contextmanager
+    def as_dbt(self) -> Iterator[None]:
+        """Meanwhile dates and hours are those of dbt's time zone, as the project's own SQL means them."""
+        self.execute(f"set timezone = '{escaped(self._zone())}'")
+        try:
+            yield
+        finally:
+            self.execute("set timezone = 'UTC'")
+
     def save(self, sql: str, path: Path) -> None:
         """Write the answer of a query to a Parquet file."""
         literal = str(path).replace("'", "''")
@@ -140,7 +152,7 @@ def open_duckdb(project: Project) -> Iterator[DuckDBWarehouse]:
         settings.apply(connection)
         # DuckDB draws its own on stdout after two seconds, also in a pipe and into the middle of JSON.
         connection.execute("set enable_progress_bar = false")
-        yield DuckDBWarehouse(connection, str(settings.state_beside))
+        yield DuckDBWarehouse(connection, str(settings.state_beside), partial(zone_of, project))
     finally:
         connection.close()
 

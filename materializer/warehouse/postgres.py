@@ -100,6 +100,15 @@ class PostgresWarehouse:
                 raise
             self._run("release savepoint feature_store_statement")
 
+    @contextmanager
+    def as_dbt(self) -> Iterator[None]:
+        """Meanwhile dates and hours are those of dbt's time zone, as the project's own SQL means them."""
+        with self._refusals():
+            self._run("set local timezone to default")
+        yield
+        with self._refusals():
+            self._run(f"set local timezone = {literal(SETTINGS['timezone'])}")
+
     def close(self) -> None:
         self._connection.close()
 

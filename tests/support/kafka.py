@@ -11,9 +11,12 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.support.object_storage import Bucket, ObjectStorage
 
 
 @functools.cache
@@ -30,10 +33,15 @@ def program() -> str | None:
 class Broker:
     address: str
 
-    def create(self, topic: str, partitions: int = 1) -> None:
-        from confluent_kafka.admin import AdminClient, NewTopic
+    def admin(self) -> Any:
+        from confluent_kafka.admin import AdminClient
 
-        admin = AdminClient({"bootstrap.servers": self.address})
+        return AdminClient({"bootstrap.servers": self.address, "log_level": 0})
+
+    def create(self, topic: str, partitions: int = 1) -> None:
+        from confluent_kafka.admin import NewTopic
+
+        admin = self.admin()
         (created,) = admin.create_topics([NewTopic(topic, partitions, 1)]).values()
         created.result(20)
 
@@ -58,29 +66,86 @@ class Broker:
 @contextmanager
 def broker(folder: Path) -> Iterator[Broker]:
     """A broker on a free port, ended with the block."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"tcp://127.0.0.1:{port}"
-    binary = folder / "broker"
-    shutil.copy2(program(), binary)
-    process = subprocess.Popen(
-        [binary, "broker", "--kafka-cluster-id", "tests", "--kafka-listener-url", url, "--kafka-advertised-listener-url", url,
-         "--storage-engine", "memory://tansu/"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder, env={**os.environ, "HOME": str(folder)},
-    )  # fmt: skip
+    port = _free_port()
+    process = _started(folder, port, "memory://tansu/")
     try:
-        until = time.monotonic() + 20
-        while time.monotonic() < until:
-            assert process.poll() is None, "the broker ended"
-            with socket.socket() as asked:
-                if asked.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
         yield Broker(f"127.0.0.1:{port}")
     finally:
         process.kill()
         process.wait()
+
+
+@dataclass(frozen=True)
+class LastingBroker(Broker):
+    """One that keeps what it has in a bucket of an object store, so it has it when it is killed and started again."""
+
+    folder: Path
+    bucket: Bucket
+    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start(self) -> None:
+        place = {
+            **self.bucket.storage.environment,
+            "AWS_ENDPOINT": self.bucket.storage.endpoint,
+            "AWS_ALLOW_HTTP": "true",
+        }
+        port = int(self.address.rpartition(":")[2])
+        self.running.append(_started(self.folder, port, self.bucket.url(), **place))
+
+    def kill(self) -> None:
+        """kill -9."""
+        process = self.running.pop()
+        process.kill()
+        process.wait()
+
+    def grow(self, topic: str, partitions: int) -> None:
+        """Let a topic have more partitions. No client can ask this broker for that; it looks at its storage itself."""
+        key = "clusters/tests/meta.json"
+        known = json.loads(self.bucket.get(key))
+        known["topics"][topic]["topic"]["num_partitions"] = partitions
+        self.bucket.put(key, json.dumps(known).encode())
+        admin, until = self.admin(), time.monotonic() + 60
+        while len(admin.list_topics(timeout=10).topics[topic].partitions) < partitions:
+            assert time.monotonic() < until, "the broker does not see the new partition"
+            time.sleep(0.2)
+
+
+@contextmanager
+def lasting_broker(folder: Path, storage: ObjectStorage) -> Iterator[LastingBroker]:
+    """A broker that can be restarted, ended with the block."""
+    found = LastingBroker(f"127.0.0.1:{_free_port()}", folder, storage.bucket("broker"))
+    found.start()
+    try:
+        yield found
+    finally:
+        while found.running:
+            found.kill()
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def _started(folder: Path, port: int, storage: str, **environment: str) -> subprocess.Popen[bytes]:
+    url = f"tcp://127.0.0.1:{port}"
+    binary = folder / "broker"
+    if not binary.exists():
+        shutil.copy2(program(), binary)
+    process = subprocess.Popen(
+        [binary, "broker", "--kafka-cluster-id", "tests", "--kafka-listener-url", url, "--kafka-advertised-listener-url", url,
+         "--storage-engine", storage],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder, env={**os.environ, "HOME": str(folder), **environment},
+    )  # fmt: skip
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        assert process.poll() is None, "the broker ended"
+        with socket.socket() as asked:
+            if asked.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        time.sleep(0.05)
+    return process
 
 
 @contextmanager

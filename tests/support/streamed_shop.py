@@ -83,7 +83,7 @@ class Streamed:
         world = cls(DbtProject(folder), url, namespace)
         with duckdb.connect(str(folder / "landing.duckdb")) as connection:
             connection.execute(EVENTS)
-            connection.execute("create table _fs_landing as select 0::bigint as seq")
+            connection.execute("create table _fs_landing as select 0::bigint as seq, 0::bigint as begun")
         return world
 
     @property

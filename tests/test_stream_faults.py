@@ -1,0 +1,154 @@
+"""What may happen to the places that a stream writes to while it keeps views online: the end is a full build's."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+import redis
+
+from materializer import FeatureStore
+from tests.support import kafka
+from tests.support.dbt import DbtProject, copy_of
+from tests.support.redis_servers import Sentinels
+from tests.support.streamed import streamed
+from tests.test_stream import declare, landed
+from tests.test_stream_command import purchase, spent, streaming, until, verified
+from tests.test_stream_online import FILES, VIEWS
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> DbtProject:
+    project = streamed(tmp_path_factory.mktemp("faults") / "shop", FILES, hook=True)
+    FeatureStore(project.folder, redis_url="redis://localhost:1").push("purchases", [purchase(0, 0)])
+    project.dbt("build")
+    return project
+
+
+class World:
+    """A built project whose source reads a topic of its own, and what was sent to that."""
+
+    def __init__(self, built: DbtProject, broker: kafka.Broker, folder: Path, redis_url: str) -> None:
+        self.project, self._broker = copy_of(built, folder / "shop"), broker
+        self._topic = f"faults-{next(_numbers)}"
+        broker.create(self._topic, 2)
+        declare(self.project, topic=self._topic)
+        self.store = FeatureStore(self.project.folder, redis_url=redis_url, namespace=self._topic)
+        self._draw, self.sent = random.Random(5), 0
+
+    def send(self, count: int) -> None:
+        users = [self._draw.randrange(40) for _ in range(count)]
+        events = [purchase(1 + self.sent + place, user, f"{user}.25") for place, user in enumerate(users)]
+        self._broker.send(self._topic, events, partition=lambda number: number % 2)
+        self.sent += count
+
+    def landed(self) -> int:
+        (row,) = landed(
+            self.project, "count(*), count(distinct purchase_id), count(distinct (_topic, _partition, _offset))"
+        )
+        assert len(set(row)) == 1, row
+        return row[0] - 1
+
+
+@pytest.mark.timeout(900)
+def test_redis_fails_over_to_one_that_lacks_what_was_written_last(
+    built: DbtProject, broker: kafka.Broker, tmp_path: Path
+) -> None:
+    sentinels = Sentinels(tmp_path / "redis")
+    try:
+        world = World(built, broker, tmp_path, sentinels.url)
+        world.store.materialize()
+        with streaming(world.store, broker, tmp_path) as streamer:
+            streamer.hear("is kept online", len(VIEWS))
+            world.send(300)
+            until(lambda: world.landed() == world.sent)
+            lost, replica = sentinels.master, next(one for one in sentinels.servers if one is not sentinels.master)
+            lost.cut_off(replica)
+            world.send(300)
+            until(lambda: world.landed() == world.sent)
+            until(lambda: spent(world.store, 39) is not None)
+            lost.kill()
+            replica.process.send_signal(18)  # SIGCONT
+            world.send(100)
+            until(lambda: sentinels.master is replica)
+            world.send(100)
+            streamer.hear("is kept online", 2 * len(VIEWS))
+            until(lambda: world.landed() == world.sent)
+            assert (
+                verified(FeatureStore(world.project.folder, redis_url=sentinels.url, namespace=world.store.namespace))[
+                    "spent"
+                ]
+                == 40
+            )
+    finally:
+        sentinels.close()
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A disk of 4 MB in place of a folder, with what is in it."""
+    before = folder.rename(folder.with_name("before"))
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small disk")
+    try:
+        shutil.copytree(before, folder, dirs_exist_ok=True)
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """A file that takes all the room that there is."""
+    filler = disk / "filler"
+    with filler.open("wb") as file:
+        for size in (1 << 16, 1 << 10, 1):
+            try:
+                while os.write(file.fileno(), bytes(size)):
+                    pass
+            except OSError:
+                continue
+    return filler
+
+
+@pytest.mark.timeout(900)
+def test_a_full_disk_under_the_landing_stops_no_view(
+    built: DbtProject, broker: kafka.Broker, redis_url: str, tmp_path: Path
+) -> None:
+    world = World(built, broker, tmp_path, redis_url)
+    client = redis.Redis.from_url(redis_url)
+    with small_disk(world.project.folder / "landing") as disk, streaming(world.store, broker, tmp_path) as streamer:
+        world.store.materialize()
+        streamer.hear("is kept online", len(VIEWS))
+        world.send(200)
+        until(lambda: world.landed() == world.sent)
+        filler = fill(disk)
+        world.send(100)
+        streamer.hear("Events cannot land in")
+        assert world.landed() == 200
+        # Rows of views are lost, and come back, of what has landed.
+        client.delete(*client.keys(f"{world.store.namespace}:spent:*"))
+        world.store.materialize(full=True)
+        streamer.hear("Events cannot land in")
+        until(lambda: spent(world.store, 39) is not None)
+        assert verified(world.store)["spent"] == 40
+        assert world.landed() == 200
+        filler.unlink()
+        until(lambda: world.landed() == world.sent)
+        assert verified(world.store)["spent"] == 40
+        assert not [one for one in (disk / "shop.purchases").glob(".*") if not one.name.startswith(".columns-")]
+        said = streamer.said
+    assert (
+        said.count("Events cannot land in") == 1 and "No space left on device. Trying again until they can." in said
+    ), said
