@@ -14,7 +14,7 @@ import pytest
 from tests.support import kafka, object_storage
 from tests.support.dbt import DbtProject, copy_of
 from tests.support.streamed import streamed
-from tests.test_stream import FILES, declare, landed, purchase, start
+from tests.test_stream import FILES, landed, purchase, start
 
 
 @pytest.fixture(scope="module")

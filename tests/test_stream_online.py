@@ -82,20 +82,13 @@ def test_a_landing_begun_anew_outranks_what_the_one_before_left_online(
     profiles = project.folder / "profiles.yml"
     profiles.write_text(profiles.read_text().replace(f"{built[0].folder}/landing", str(landing_folder)))
     world = World(project, decided, redis_url, 7)
-    views = streamed_views(decided)
 
     def stream(*events: tuple[int, int, str]) -> None:
         """A stream that begins now, once these have landed: number, user, amount."""
         for number, user, amount in events:
             event = {"purchase_id": number, "user_id": user, "item": "a", "amount": amount, "cancelled": False}
             world.store.push("purchases", [event | {"purchased_at": world.now().isoformat()}])
-        landing = landing_of(world.store.project, decided.sources, world.store.landing_clock())
-        assert isinstance(landing, FileLanding)
-        with replica(world.store.project, decided.manifest, landing, [one.view for one in views]) as copy:
-            online = Online(
-                world.store.online_store(), world.store.namespace, "s", copy, views, decided.manifest,
-                lambda: open_warehouse(world.store.project), world.store.project.database_file, lambda _: None,
-            )  # fmt: skip
+        with world.kept("s", []) as online:
             online.step()
             while online.behind:
                 online.step()
