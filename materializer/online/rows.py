@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from materializer.online.due import due_text
 from materializer.online.keys import CREATED, DUE, EVENT, EXPIRES, bulk_strings, keys_of_columns
-from materializer.online.values import codec, encode, encode_since
+from materializer.online.values import codec, encode_all, encode_since
 from materializer.project.definitions import FeatureView
 from materializer.warehouse.arrow import to_plain
 from materializer.warehouse.moments import SINCE_EVER, SINCE_EVER_DATE, STATED
@@ -110,7 +110,8 @@ def _fields(
 ) -> tuple[list[tuple[str, pa.Array]], pa.Array]:
     """The fields of rows with their texts, and when Redis may drop each row: ms, empty for never."""
     event = _timestamps(columns[view.timestamp])
-    fields: list[tuple[str, pa.Array]] = [(feature.name, encode(columns[feature.name])) for feature in view.features]
+    names = [feature.name for feature in view.features]
+    fields = list(zip(names, encode_all([columns[name] for name in names]), strict=True))
     fields.append((EVENT, encode_since(event)))
     if view.created_timestamp:
         fields.append((CREATED, encode_since(_timestamps(columns[view.created_timestamp]))))

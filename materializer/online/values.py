@@ -107,6 +107,17 @@ def encode(column: pa.Array) -> pa.Array:
     return codec(column.type, "A column").encode(column)
 
 
+def encode_all(columns: Sequence[pa.Array]) -> list[pa.Array]:
+    """The same of several columns of one length."""
+    codecs = [codec(column.type, "A column") for column in columns]
+    numbers = [place for place, found in enumerate(codecs) if found.encode is _numbers]
+    texts = dict(zip(numbers, _all_numbers([columns[place] for place in numbers]), strict=True))
+    return [
+        texts[place] if place in texts else found.encode(column)
+        for place, (found, column) in enumerate(zip(codecs, columns, strict=True))
+    ]
+
+
 def encode_since(moments: pa.Array) -> pa.Array:
     """Event or created times as `encode` writes timestamps, and ``-infinity`` for those that stand for "since ever"."""
     if pc.min(moments.cast(pa.int64())).as_py() != SINCE_EVER:
@@ -240,9 +251,15 @@ def _temporal(column: pa.Array) -> pa.Array:
 
 
 def _numbers(column: pa.Array) -> pa.Array:
+    return _all_numbers([column])[0]
+
+
+def _all_numbers(columns: Sequence[pa.Array]) -> list[pa.Array]:
+    if not columns:
+        return []
     from materializer.warehouse.exact import number_texts  # a reader needs no DuckDB
 
-    return number_texts(column).cast(pa.binary())
+    return [texts.cast(pa.binary()) for texts in number_texts(columns)]
 
 
 def _float_lists(to_text: Callable[[Any], str], column: pa.Array) -> pa.Array:

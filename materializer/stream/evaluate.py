@@ -74,6 +74,15 @@ class CurrentSQL:
             macros.render("_rows_ahead", view.reference, since=_SINCE, until=_UNTIL),
         )
 
+    @property
+    def parameters(self) -> CurrentSQL:
+        """The same with the parameters of a prepared statement for the moments."""
+        first = f"timestamp '{_SINCE}'", "cast($1 as timestamp)"
+        return CurrentSQL(
+            self.latest.replace(f"timestamp '{_UNTIL}'", first[1]),
+            self.ahead.replace(*first).replace(f"timestamp '{_UNTIL}'", "cast($2 as timestamp)"),
+        )
+
     def at(self, now: datetime, horizon: Horizon | None) -> str:
         if horizon is None:
             return self.latest.replace(_UNTIL, macro_moment(now))

@@ -13,9 +13,11 @@ from materializer.materialize.current import Current, micros
 from materializer.materialize.horizon import Horizon
 from materializer.materialize.unstorable import conditions_of
 from materializer.online.served_log import epoch_micros
+from materializer.project.duration import macro_moment
 from materializer.project.relation import Relation
 from materializer.project.render import ProjectManifest
 from materializer.stream.evaluate import CurrentSQL, Evaluation, Streamed, without_unstorable
+from materializer.stream.files import literal
 from materializer.stream.replica import OWN, Replica
 from materializer.warehouse import quoted
 from materializer.warehouse.duckdb import DuckDBWarehouse
@@ -95,6 +97,7 @@ class DuckDBEvaluation(Evaluation):
         self._touched, self._backlog, self._asked, self._all, self._rows = (
             f"{OWN}.main.{name}_{place}" for name in ("touched", "backlog", "asked", "all", "rows")
         )
+        self._found = {name: f"{OWN}.main.{name}_{place}" for name in ("latest", "ahead")}
         self._place = place
         self._whole, self._newer = f"whole_{place}", f"newer_{place}"
         self._keys = [f"k{number}" for number in range(len(one.keys))]
@@ -102,7 +105,8 @@ class DuckDBEvaluation(Evaluation):
         self._make_tables()
         # What reads the view reads the rows that were worked out, once, for the entities that are asked for.
         self.view = replace(with_columns(one.view, self._warehouse), relation=self._rows)
-        self._sql = CurrentSQL.of(manifest, one.view, self._rows, self._warehouse.columns)
+        self._sql = CurrentSQL.of(manifest, one.view, self._rows, self._warehouse.columns).parameters
+        self._prepare_current()
         types = {column.name.lower(): column.dtype for column in self._warehouse.columns(Relation(self._rows))}
         self._typed = {key: f"cast(k{number} as {types[key.lower()]})" for number, key in enumerate(one.keys)}
         self._same = " and ".join(f"there.{quoted(key)} = {typed}" for key, typed in self._typed.items())
@@ -126,12 +130,33 @@ class DuckDBEvaluation(Evaluation):
         if self._queries > _WORN:
             self._queries = 0
             self._make_tables(keep=True)
+            self._prepare_current(again=True)
         self._work_out(now, horizon.until if horizon else now)
         if any(self._replica.events.doubts(name) for name in self.streamed.filters):
             asked = f"select 1 from {self._all} where {self._same}"
             self._warehouse.execute(f"delete from {self._rows} as there where not exists ({asked})")
-        current = Current(self.view, self._sql.at(now, horizon), now, True, horizon)
+        current = Current(self.view, f"select * from {self._take_current(now, horizon)}", now, True, horizon)
         return without_unstorable(self._warehouse, current, conditions_of(self.view))
+
+    def _take_current(self, now: datetime, horizon: Horizon | None) -> str:
+        """Where the rows are that belong online."""
+        name, moments = ("ahead", (horizon.since, horizon.until)) if horizon else ("latest", (now,))
+        given = ", ".join(literal(macro_moment(moment)) for moment in moments)
+        self._warehouse.execute(f"delete from {self._found[name]}")
+        self._warehouse.execute(f"execute {name}_{self._place}({given})")
+        return self._found[name]
+
+    def _prepare_current(self, again: bool = False) -> None:
+        """Have what the macros make of the rows planned once: their plans take longer than the rows of a batch."""
+        run = self._warehouse.execute
+        nothing = "cast(null as timestamp)"
+        for name, table in self._found.items():
+            sql = getattr(self._sql, name)
+            empty = sql.replace("cast($1 as timestamp)", nothing).replace("cast($2 as timestamp)", nothing)
+            run(f"create or replace table {table} as select * from ({empty}) limit 0")
+            if again:
+                run(f"deallocate {name}_{self._place}")
+            run(f"prepare {name}_{self._place} as insert into {table} {sql}")
 
     def _asked_for(self) -> str:
         columns = ", ".join(f"{typed} as {quoted(key)}" for key, typed in self._typed.items())

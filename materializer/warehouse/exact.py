@@ -7,7 +7,7 @@ one, and of a BIT, BIGNUM or VARIANT the bytes that DuckDB has in memory.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import duckdb
@@ -83,10 +83,11 @@ def _widened(arrow: pa.DataType, kind: Any) -> pa.DataType:
     return arrow
 
 
-def number_texts(column: pa.Array) -> pa.Array:
-    """Floats and decimals as the shortest text that reads back the same (0.1, 1e-07, -0.0, nan), decimals in full."""
+def number_texts(columns: Sequence[pa.Array]) -> list[pa.Array]:
+    """Floats and decimals as the shortest text that reads back the same (0.1, 1e-07, -0.0, nan), decimals in full.
+    Columns are of one length; each query costs as much as some thousand numbers, so it is one for all."""
     if not hasattr(_threads, "connection"):  # one that is shared refuses whoever comes second
         _threads.connection = duckdb.connect(":memory:", config={"threads": 1})
-    texts = _threads.connection.from_arrow(pa.table({"x": column})).select("cast(x as varchar)")
-    text = texts.to_arrow_table().column(0)
-    return text.combine_chunks() if text.num_chunks != 1 else text.chunk(0)
+    numbers = _threads.connection.from_arrow(pa.table({f"x{place}": column for place, column in enumerate(columns)}))
+    texts = numbers.select(", ".join(f"cast(x{place} as varchar)" for place in range(len(columns)))).to_arrow_table()
+    return [text.combine_chunks() if text.num_chunks != 1 else text.chunk(0) for text in texts.columns]
