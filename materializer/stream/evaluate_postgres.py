@@ -10,7 +10,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -19,18 +18,17 @@ from materializer.materialize.engine import Engine
 from materializer.materialize.horizon import Horizon
 from materializer.project.definitions import FeatureView
 from materializer.project.graph import Graph
-from materializer.project.relation import Relation
 from materializer.project.render import ProjectManifest
 from materializer.project.settings import Project
 from materializer.stream.chain import chain_of
-from materializer.stream.evaluate import CurrentSQL, Evaluation, Streamed, without_unstorable
+from materializer.stream.evaluate import Evaluation, Reached, Streamed, without_unstorable
 from materializer.stream.events_postgres import PostgresEvents
+from materializer.stream.explain import reached_moment
 from materializer.stream.postgres_session import Session, texts
 from materializer.stream.source import StreamedSource
 from materializer.stream.stand_in import stood_in
 from materializer.warehouse import quoted
 from materializer.warehouse.duckdb import open_in_memory
-from materializer.warehouse.typed import with_columns
 
 # Whether tables are those that they were, with the rows that they had.
 _STATE = """
@@ -109,74 +107,76 @@ class PostgresEvaluation(Evaluation):
     """
 
     def __init__(self, evaluator: PostgresEvaluator, one: Streamed, place: int) -> None:
-        super().__init__(evaluator.duckdb, one)
+        tables = [f"_fs_{name}_{place}" for name in ("touched", "backlog", "asked", "all", "rows")]
+        super().__init__(evaluator.duckdb, one, tables)
         self._evaluator, self._session = evaluator, evaluator.session
-        self._keys = [f"k{number}" for number in range(len(one.keys))]
-        self._touched, self._backlog, self._asked = (f"_fs_{name}_{place}" for name in ("touched", "backlog", "asked"))
-        self._make_lists()
         graph, names = evaluator.graph, {}
         self._sources = {unique_id: f"_fs_source_{number}" for number, unique_id in enumerate(one.filters)}
         for unique_id, cte in self._sources.items():
             names[graph.nodes[unique_id]["relation_name"]] = cte
-        self._models: dict[str, str] = {}
+        models = {}
         for number, unique_id in enumerate(chain_of(graph, [*one.filters], [one.view.unique_id]).models):
             node, cte = graph.nodes[unique_id], f"_fs_model_{number}"
-            self._models[cte] = stood_in(node["compiled_code"], names, graph.dialect)
+            models[cte] = stood_in(node["compiled_code"], names, graph.dialect)
             names[node["relation_name"]] = cte
-        # A table without rows, which has the types of the view's; within the query a CTE of its name has the rows.
-        self._rows = f"_fs_rows_{place}"
-        self._session.execute(f"drop table if exists pg_temp.{self._rows}")
-        self._session.execute(
-            f"create temporary table {self._rows} as {self._with()}select * from {self._rows} with no data"
-        )
+        self._whole, self._last = _ctes(models), [*models][-1]
+        models = {}
+        for number, (unique_id, code) in enumerate(one.reach.models.items() if one.reach else ()):
+            # What is reached reads what is reached as well, and else the whole.
+            models[cte := f"_fs_newer_{number}"] = stood_in(code, names, graph.dialect)
+            names[graph.nodes[unique_id]["relation_name"]] = cte
+        self._newer = _ctes(models)
+        self._make_tables()
         with self._session.whole():
-            warehouse = self._session.warehouse
-            self.view = with_columns(replace(one.view, relation=self._rows), warehouse)
-            self._sql = CurrentSQL.of(evaluator.manifest, one.view, self._rows, warehouse.columns)
-            types = {column.name.lower(): column.dtype for column in warehouse.columns(Relation(self._rows))}
-        self._typed = {key: f"cast(k{number} as {types[key.lower()]})" for number, key in enumerate(one.keys)}
-
-    def touched(self, after: int) -> int:
-        return self._list(after, self._touched)
-
-    def backlog(self, after: int) -> int:
-        return self._list(after, self._backlog)
+            self._know(evaluator.manifest, self._session.warehouse)
 
     def ask(self, first: int, most: int, backlog: bool = False) -> None:
         listed = self._backlog if backlog else self._touched
-        self._session.execute(f"delete from pg_temp.{self._asked}")
-        self._session.execute(
-            f"insert into pg_temp.{self._asked} select {', '.join(self._keys)} from pg_temp.{listed} "
-            f"where n > {first} and n <= {first + most}"
-        )
+        for table in (self._asked, self._all):
+            self._run(f"delete from {table}")
+            self._run(
+                f"insert into {table} select {', '.join(self._keys)} from {listed} "
+                f"where n > {first} and n <= {first + most}"
+            )
 
     def current(self, now: datetime, horizon: Horizon | None) -> Current:
-        sql = f"{self._with()}select * from (\n{self._sql.at(now, horizon)}\n) as belonging"
+        event = f"extract(epoch from {quoted(self.view.timestamp)}) * 1000000"
+        doubts = any(self._evaluator.events.doubts(unique_id) for unique_id in self._sources)
+        self._work_out(now, horizon.until if horizon else now, event, doubts)
         with self._session.whole():
-            found = self._evaluator.engine.latest(self._session.warehouse, self.view, sql, horizon is not None)
+            found = self._evaluator.engine.latest(
+                self._session.warehouse, self.view, self._sql.at(now, horizon), horizon is not None
+            )
         current = Current(found.view, found.rows, now, True, horizon, found.digests)
         return without_unstorable(self._duckdb, current, found.unstorable)
 
     def _asked_for(self) -> str:
-        columns = ", ".join(f"{typed} as {quoted(key)}" for key, typed in self._typed.items())
-        asked = self._session.query(f"select {columns} from pg_temp.{self._asked}")
+        asked = self._session.query(f"select {self._typed} from {self._all}")
         return f"select * from {self._duckdb.spine('_fs_asked', asked)}"
 
-    def _with(self) -> str:
-        """The CTEs that give the rows of the entities that are asked for, under the name of `_rows`."""
+    def _run(self, sql: str) -> None:
+        self._session.execute(sql)
+
+    def _some(self, table: str) -> bool:
+        return self._session.value(f"select exists (select from {table})") is True
+
+    def _insert(self, reached: Reached | None) -> None:
+        self._run(f"insert into {self._rows} {self._view(reached)}")
+
+    def _view(self, reached: Reached | None = None) -> str:
+        """The view's SQL, over the events of the entities that are asked for."""
         events = self._evaluator.events
-        doubts = {unique_id: events.doubts(unique_id) for unique_id in self._sources}
-        ctes = {
-            cte: self._events(unique_id, [*map(self._among, self.streamed.filters[unique_id]), *doubts[unique_id]])
+        sources = {
+            cte: self._events(
+                unique_id, [*map(self._among, self.streamed.filters[unique_id]), *events.doubts(unique_id)]
+            )
             for unique_id, cte in self._sources.items()
-        } | self._models
-        rows = f"select * from {[*ctes][-1]}"
-        if any(doubts.values()):  # whose rows are of others, too
-            named = zip(self.streamed.keys, self._keys, strict=True)
-            same = " and ".join(f"there.{quoted(key)} = {number}" for key, number in named)
-            rows += f" as there where exists (select from pg_temp.{self._asked} where {same})"
-        listed = ",\n".join(f"{name} as (\n{sql}\n)" for name, sql in {**ctes, self._rows: rows}.items())
-        return f"with {listed}\n"
+        }
+        newer = self._newer if reached else ""
+        for name, moment in reached._asdict().items() if reached else ():
+            newer = newer.replace(reached_moment(name), f"timestamp '{moment.replace(tzinfo=None).isoformat(' ')}'")
+        last = f"_fs_newer_{len(self.streamed.reach.models) - 1}" if reached else self._last
+        return f"with {', '.join(filter(None, (_ctes(sources), self._whole, newer)))}\nselect * from {last}"
 
     def _events(self, unique_id: str, conditions: Sequence[str]) -> str:
         table = self._evaluator.events.table(unique_id)
@@ -187,14 +187,12 @@ class PostgresEvaluation(Evaluation):
 
     def _among(self, way: Sequence[str]) -> str:
         """The condition that expressions name an entity that is asked for."""
-        return f"({', '.join(way)}) in (select {', '.join(self._keys)} from pg_temp.{self._asked})"
+        return f"({', '.join(way)}) in (select {', '.join(self._keys)} from {self._asked})"
 
     def _list(self, after: int, into: str) -> int:
-        if into == self._backlog:
-            self._session.execute(f"truncate pg_temp.{into}")
-        numbered = f"select row_number() over (), * from ({self._touching(after)}) as found"
-        self._session.execute(f"insert into pg_temp.{into} {numbered}")
-        found = self._session.value(f"select count(*) from pg_temp.{into}")
+        self._run(f"truncate {into}" if into == self._backlog else f"delete from {into}")
+        self._run(f"insert into {into} select row_number() over (), * from ({self._touching(after)}) as found")
+        found = self._session.value(f"select count(*) from {into}")
         assert isinstance(found, int)
         return found
 
@@ -210,15 +208,28 @@ class PostgresEvaluation(Evaluation):
         known = " and ".join(f"{key} is not null" for key in self._keys)
         return f"select distinct {', '.join(self._keys)} from ({' union all '.join(parts)}) as named where {known}"
 
-    def _make_lists(self) -> None:
-        """Lists of entities. Those of a step alone are emptied at its end, which changes no catalog."""
-        run, keys = self._session.execute, ", ".join(self._keys)
-        for name in (self._touched, self._backlog, self._asked):
-            run(f"drop table if exists pg_temp.{name}")
-            kept = "" if name == self._backlog else "on commit delete rows "
-            number = "" if name == self._asked else "cast(0 as bigint) as n, "
-            nobody = f"select {number}{keys} from ({self._touching(None)}) as nobody"
-            run(f"create temporary table {name} {kept}as {nobody} with no data")
-        run(f"alter table pg_temp.{self._backlog} add primary key (n)")
-        # Says that entities are listed once, without which PostgreSQL expects few of them.
-        run(f"alter table pg_temp.{self._asked} add unique ({keys})")
+    def _make_tables(self) -> None:
+        """All but the backlog are emptied at a step's end, which changes no catalog."""
+        keys = ", ".join(self._keys)
+        nobody = f"({self._touching(None)}) as nobody"
+        numbered = f"select cast(0 as bigint) as n, {keys} from {nobody}"
+        made = {
+            self._touched: numbered, self._backlog: numbered, self._asked: f"select {keys} from {nobody}",
+            self._all: f"select {keys} from {nobody}",
+        }  # fmt: skip
+        for name, sql in made.items():
+            self._make(name, sql)
+        self._run(f"alter table {self._backlog} add primary key (n)")
+        self._run(f"alter table {self._asked} add unique ({keys})")  # so that each is known to be listed once
+        self._make(self._rows, self._view())
+
+    def _make(self, name: str, sql: str) -> None:
+        kept = "" if name == self._backlog else "on commit delete rows "
+        self._run(f"drop table if exists pg_temp.{name}")
+        self._run(f"create temporary table {name} {kept}as {sql}\nwith no data")
+        # Of one that was never looked at PostgreSQL takes it that it has ten pages; of an empty one it counts them.
+        self._run(f"analyze {name}")
+
+
+def _ctes(made: Mapping[str, str]) -> str:
+    return ",\n".join(f"{name} as (\n{sql}\n)" for name, sql in made.items())

@@ -20,12 +20,14 @@ from materializer.stream.place import landing_of
 from materializer.stream.source import StreamedSource, streamed_sources
 from materializer.warehouse import open_warehouse
 
-# In the SQL of views that reach back a known time: the moment from which on events are taken, and of which moments
-# there are rows.
-REACHED = (
-    "(select since from _fs.main.reached)",
-    "_fs_at between (select begins from _fs.main.reached) and (select ends from _fs.main.reached)",
-)
+
+def reached_moment(name: str) -> str:
+    """In the SQL of views that reach back a known time: the moment `since` when events are taken, and those between
+    which there are rows, `begins` and `ends`. A table of the stream's own DuckDB has them."""
+    return f"(select {name} from _fs.main.reached)"
+
+
+REACHED = (reached_moment("since"), f"_fs_at between {reached_moment('begins')} and {reached_moment('ends')}")
 
 
 @dataclass(frozen=True)

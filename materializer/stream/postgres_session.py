@@ -18,6 +18,8 @@ from materializer.warehouse.postgres import SETTINGS, PostgresWarehouse, connect
 # How often it is tried to read tables of which one is being replaced, and after how many seconds each.
 _TRIES, _PAUSE = 20, 0.05
 _LOCKED = "55P03"
+# What is looked up is mostly in memory. At four times the cost of a page in order whole landings would be read instead.
+_LOOKED_UP = {"random_page_cost": "1.1"}
 _LOCKABLE = """
     select named.name from unnest({names}) as named (name)
     join pg_class on pg_class.oid = to_regclass(named.name) where relkind in ('r', 'p', 'v') order by named.name
@@ -121,7 +123,7 @@ class Session:
 
     def _open(self) -> None:
         self._connection, self._place = connect(self._project)
-        for name, value in SETTINGS.items():
+        for name, value in {**SETTINGS, **_LOOKED_UP}.items():
             if name != "timezone":
                 self._run(f"set {name} = {literal(value)}")
         with self._connection.cursor() as cursor:

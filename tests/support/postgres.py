@@ -48,14 +48,20 @@ class Running:
         """End it, and whatever it does."""
         _run(self.folder, "pg_ctl", "-m", "immediate", "-w", "stop")
 
-    def ask(self, sql: str) -> Any:
-        """The first value of an answer."""
+    @contextmanager
+    def connected(self) -> Iterator[Any]:
+        """A cursor of a connection, each of whose statements is a transaction."""
         from adbc_driver_postgresql import dbapi
 
         where = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
         with dbapi.connect(where, autocommit=True) as connection, connection.cursor() as cursor:
+            yield cursor
+
+    def ask(self, sql: str) -> Any:
+        """The first value of an answer; None where there is none."""
+        with self.connected() as cursor:
             cursor.execute(sql)
-            return cursor.fetchone()[0]
+            return cursor.fetchone()[0] if cursor.description else None
 
 
 @contextmanager
