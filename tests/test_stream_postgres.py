@@ -89,6 +89,7 @@ def test_what_lands_comes_online(project: DbtProject, rows: Any, redis_url: str,
             broker.address,
             "--project-dir",
             str(project.folder),
+            "--land-only",
             "--until-idle",
             "2",
         ]
