@@ -78,9 +78,9 @@ def test_in_the_example_every_difference_is_explained(example: DbtProject, redis
         assert {len(found.features)} == {10} and {one.rows for one in found.features} == {rows}
         return Counter(next(one for one in found.features if one.feature == feature).reasons)
 
+    before = datetime.now(timezone.utc)
     store.materialize()
     assert_orders_are_logged_with_what_their_requests_brought(store, redis_url, tmp_path / "orders")
-    before = datetime.now(timezone.utc)
     serve()
     rows = len(entities)
     assert not reasons()

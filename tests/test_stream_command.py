@@ -21,6 +21,7 @@ from materializer import FeatureStore
 from tests.support import kafka
 from tests.support.command import run
 from tests.support.dbt import DbtProject, copy_of
+from tests.support.once import once
 from tests.support.redis_servers import Server
 from tests.support.streamed import streamed
 from tests.test_stream import declare
@@ -30,11 +31,14 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> DbtProject:
-    project = streamed(tmp_path_factory.mktemp("command") / "shop", FILES, hook=True)
+def built() -> DbtProject:
+    return DbtProject(once("streamed", _build) / "shop")
+
+
+def _build(folder: Path) -> None:
+    project = streamed(folder / "shop", FILES, hook=True)
     FeatureStore(project.folder, redis_url="redis://localhost:1").push("purchases", [purchase(0, 0)])
     project.dbt("build")
-    return project
 
 
 def purchase(number: int, user: int, amount: str = "1.00", ago: float = 0.0) -> dict[str, Any]:

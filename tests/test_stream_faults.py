@@ -18,20 +18,13 @@ from materializer import FeatureStore
 from tests.support import kafka
 from tests.support.dbt import DbtProject, copy_of
 from tests.support.redis_servers import Sentinels
-from tests.support.streamed import streamed
 from tests.test_stream import declare, landed
-from tests.test_stream_command import purchase, spent, streaming, until, verified
-from tests.test_stream_online import FILES, VIEWS
+from tests.test_stream_command import built, purchase, spent, streaming, until, verified
+from tests.test_stream_online import VIEWS
+
+__all__ = ["built"]
 
 _numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> DbtProject:
-    project = streamed(tmp_path_factory.mktemp("faults") / "shop", FILES, hook=True)
-    FeatureStore(project.folder, redis_url="redis://localhost:1").push("purchases", [purchase(0, 0)])
-    project.dbt("build")
-    return project
 
 
 class World:

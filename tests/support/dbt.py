@@ -11,6 +11,7 @@ import os
 import pprint
 import shutil
 import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -130,7 +131,12 @@ def copy_of(project: DbtProject, folder: Path) -> DbtProject:
 
 
 def run_dbt_here(jobs: Sequence[Sequence[Sequence[str]]], folder: Path) -> list[list[str]]:
-    """`materializer.project.dbt_process.run_dbt` in this process, where dbt is imported and has read its macros."""
+    """`materializer.project.dbt_process.run_dbt` in this process, where dbt is imported and has read its macros.
+
+    A thread beside a test has a process of its own, as dbt runs once at a time in one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return dbt_process.run_dbt(jobs, folder)
     _import_dbt()
     from dbt.task.compile import CompileTask
 
