@@ -41,6 +41,8 @@ class World:
         self.project, self._broker = copy_of(built, folder / "shop"), broker
         self._topic = f"faults-{next(_numbers)}"
         broker.create(self._topic, 2)
+        models = self.project.folder / "models" / "models.yml"
+        models.write_text(models.read_text().replace("topic: purchases", f"topic: {self._topic}"))
         declare(self.project, topic=self._topic)
         self.store = FeatureStore(self.project.folder, redis_url=redis_url, namespace=self._topic)
         self._draw, self.sent, self.users = random.Random(5), 0, {0}
@@ -147,3 +149,46 @@ def test_a_full_disk_under_the_landing_stops_no_view(
     assert (
         said.count("Events cannot land in") == 1 and "No space left on device. Trying again until they can." in said
     ), said
+
+
+# Not a fault, but as much of a change.
+
+NEXT = """{{ config(materialized='table', meta={'feature_view': {'entities': ['user_id']}}) }}
+select user_id, event_timestamp, 2 * spent as spent from {{ ref('spent') }}"""
+
+
+@pytest.mark.timeout(900)
+def test_a_new_view_and_a_new_namespace_are_warmed_while_the_old_serves(
+    built: DbtProject, broker: kafka.Broker, redis_url: str, tmp_path: Path
+) -> None:
+    world = World(built, broker, tmp_path, redis_url)
+    old = world.store
+    new = FeatureStore(world.project.folder, redis_url=redis_url, namespace=f"{old.namespace}.next")
+
+    def next_spent(store: FeatureStore, user: int) -> float | None:
+        (value,) = store.get_online_features(["spent_next:spent"], [{"user_id": user}]).to_dict()["spent"]
+        return None if value is None else float(value)
+
+    old.materialize()
+    with streaming(old, broker, tmp_path) as streamer:
+        streamer.hear("is kept online", len(VIEWS))
+        world.send(200)
+        (world.project.folder / "models" / "spent_next.sql").write_text(NEXT)
+        world.project.dbt("build")
+        assert spent(old, 39) is not None
+        old = FeatureStore(world.project.folder, redis_url=redis_url, namespace=old.namespace)
+        old.materialize(["spent_next"])
+        streamer.hear("'spent_next' is kept online")
+        new.materialize()
+        with streaming(new, broker, tmp_path) as beside:
+            beside.hear("is kept online", len(VIEWS) + 1)
+            world.send(100)
+            until(lambda: world.landed() == world.sent)
+            for store in (old, new):
+                assert verified(store)["spent_next"] == len(world.users)
+            streamer.process.kill()  # readers have switched
+            world.send(100)
+            until(lambda: world.landed() == world.sent)
+            assert verified(new)["spent_next"] == len(world.users)
+    assert next_spent(new, 39) == 2 * (spent(new, 39) or 0)
+    assert next_spent(old, 39) is not None

@@ -19,6 +19,7 @@ from materializer.online.heartbeat import Heartbeat, beat
 from materializer.online.keys import streamer_key
 from materializer.online.topology import Cluster, OnlineStore, node_of, server_time
 from materializer.project.checksums import Checksums
+from materializer.project.manifest import load_manifest, read_registry
 from materializer.project.settings import Project
 from materializer.sql.apart import Apart
 from materializer.stream.evaluate import Evaluator, Streamed
@@ -95,6 +96,7 @@ class Background:
                     self._settled.set()
                     return
                 self._keep_these(decided, views, compiled)
+                pause = 0.0
             except FeatureStoreError as error:
                 self._tell(f"Views are not kept online: {error}")
             except redis.RedisError as error:
@@ -107,14 +109,25 @@ class Background:
         """Keep views until the end, or until dbt has others."""
         with evaluator_of(self._project, decided, self._landing, views, self._say) as evaluator:
             online = Online(self._client, self._namespace, self._name, evaluator, views, self._say)
-            online.counts = self.counts
+            online.counts, looked = self.counts, compiled
             while not self._end.is_set():
                 self._news.clear()
                 if online.outdated and _written(self._project) != compiled:
                     return
+                if (written := _written(self._project)) != looked:
+                    looked = written
+                    if self._has_other_views(decided):
+                        return
                 if self._step(online) and not (self._news.is_set() or online.behind):
                     self._settled.set()
                     self._news.wait(_PATIENCE)
+
+    def _has_other_views(self, decided: Decided) -> bool:
+        """Whether the project has views by now that it had not, or the other way round."""
+        with suppress(FeatureStoreError):  # dbt writes it just now
+            views = read_registry(load_manifest(self._project)).all_views()
+            return {one.unique_id for one in views} != {one.unique_id for one, _ in decided.views}
+        return False
 
     def _step(self, online: Online) -> bool:
         """Whether all that had landed is dealt with."""
