@@ -100,7 +100,7 @@ class Background:
             except FeatureStoreError as error:
                 self._tell(f"Views are not kept online: {error}")
             except redis.RedisError as error:
-                self._tell(f"Views are not kept online while Redis does not take them: {error}")
+                self._tell(f"Views are not kept online while Redis does not take them: {_text(error)}")
             except Exception as error:  # of this program: events land on, and it is tried again
                 self._tell(f"Views are not kept online, by a fault of this program ({type(error).__name__}: {error})")
             self._end.wait(pause)
@@ -143,7 +143,7 @@ class Background:
             if isinstance(self._client, Cluster):
                 with suppress(redis.RedisError, FeatureStoreError):
                     self._client.refresh()  # its masters may be others by now
-            self._tell(f"What has landed is not online yet, and is tried again: {error}")
+            self._tell(f"What has landed is not online yet, and is tried again: {_text(error)}")
             self._end.wait(_PAUSE)
             return False
         return True
@@ -196,6 +196,11 @@ def evaluator_of(
 
     with postgres_evaluator(project, decided.manifest, landing.sources, typed) as evaluator:
         yield evaluator
+
+
+def _text(error: Exception) -> str:
+    """What went wrong, without the client's own objects, of which it says some."""
+    return str(error).partition(" : <redis.")[0]
 
 
 def streamed_views(decided: Decided) -> list[Streamed]:
