@@ -467,6 +467,27 @@ def test_a_push_that_is_repeated_with_its_key_lands_once(
     assert landed(project, "count(*)") == [(6,)]
 
 
+def test_a_source_whose_columns_change_has_what_landed_before_in_its_new_columns(
+    project: DbtProject, redis_url: str
+) -> None:
+    """Producers and the source need not change at one moment: what is unknown is passed over, what is not there is NULL."""
+    store = FeatureStore(project.folder, redis_url=redis_url)
+    for number in (1, 2):
+        store.push("purchases", [purchase(number)])
+    types = COLUMNS | {"user_id": "varchar", "amount": "decimal(12, 2)", "coupon": "varchar"}
+    declare(project, [{"name": name, "data_type": dtype} for name, dtype in types.items()])
+    store = FeatureStore(project.folder, redis_url=redis_url)
+    store.push("purchases", [purchase(3) | {"user_id": "u3", "coupon": "SPRING"}, purchase(4)])
+    expected = [(1, "1", "0.25", None), (2, "2", "0.50", None), (3, "u3", "0.75", "SPRING"), (4, "4", "1.00", None)]
+    columns = "purchase_id, user_id, amount::varchar, coupon"
+    assert landed(project, columns) == expected
+    landing = landing_of(store.project, streamed_sources(project.manifest()), lambda: START)
+    with duckdb.connect() as connection:
+        assert merge(connection, landing, together=2) == 1
+    landing.show()
+    assert landed(project, columns) == expected
+
+
 def test_many_pushes_at_once_are_all_in_and_none_twice(project: DbtProject, redis_url: str) -> None:
     def one(number: int) -> None:
         FeatureStore(project.folder, redis_url=redis_url).push(

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support import kafka, object_storage
+from tests.support.command import assert_one_sentence
 from tests.support.dbt import DbtProject, copy_of
 from tests.support.streamed import streamed
-from tests.test_stream import FILES, landed, purchase, start
+from tests.test_stream import FILES, START, declare, landed, purchase, start, stream
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +106,59 @@ def test_brokers_and_streams_come_and_go_and_a_topic_grows(rounds: int, project:
     assert landed(project, "_partition, count(*), min(_offset), max(_offset)", "main.purchases group by all") == [
         (0, both, 0, both - 1), (1, both, 0, both - 1), (2, third, 0, third - 1),
     ]  # fmt: skip
+
+
+# What a landing begins with.
+
+
+def send_at(broker: kafka.Broker, topic: str, partition: int, *minutes: int) -> None:
+    """Purchases whose messages carry these minutes of a day as their own time."""
+    from confluent_kafka import Producer
+
+    producer = Producer({"bootstrap.servers": broker.address})
+    for minute in minutes:
+        at = int((START + timedelta(minutes=minute)).timestamp() * 1000)
+        producer.produce(topic, json.dumps(purchase(minute)).encode(), partition=partition, timestamp=at)
+    assert producer.flush(30) == 0
+
+
+def test_a_landing_begins_where_the_user_says(project: DbtProject, broker: kafka.Broker) -> None:
+    broker.create("replayed", 3)
+    declare(project, topic="replayed")
+    send_at(broker, "replayed", 0, 10, 20, 15, 30, 5, 40)
+    send_at(broker, "replayed", 1, 1, 2, 3)
+    send_at(broker, "replayed", 2, *range(50, 60))
+    where = ("--land-only", "--from-time", "2026-01-01T00:20:00Z", "--from-offset", "replayed:2=7")
+
+    def found() -> dict[int, list[int]]:
+        rows = landed(project, "_partition, list(purchase_id order by _offset)", "main.purchases group by all")
+        return dict(rows)
+
+    said = stream(project, broker, *where).err
+    assert "Topic replayed, partition 0: begins at offset 1, as you say." in said
+    assert "Topic replayed, partition 2: begins at offset 7, as you say." in said
+    # From that moment's first message on all that follows, as late as it may be; of partition 1 there is none yet.
+    assert found() == {0: [20, 15, 30, 5, 40], 2: [57, 58, 59]}
+    send_at(broker, "replayed", 0, 4)
+    send_at(broker, "replayed", 1, 4, 25, 6)
+    later = stream(
+        project, broker, "--land-only", "--from-time", "2026-01-01T00:20:00Z", "--from-offset", "replayed:2=0"
+    )
+    assert "partition 0" not in later.err and "partition 2" not in later.err, "what has begun goes on"
+    assert found() == {0: [20, 15, 30, 5, 40, 4], 1: [25, 6], 2: [57, 58, 59]}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--from-offset", "replayed=7"), "--from-offset is TOPIC:PARTITION=OFFSET, such as purchases:0=1200, not 'replayed=7'"),
+        (("--from-offset", "other:0=7"), "--from-offset names topic 'other', and sources name: purchases"),
+        (("--from-time", "yesterday"), "'yesterday' is not a moment"),
+    ],
+)  # fmt: skip
+def test_a_beginning_that_is_none_is_named(
+    options: tuple[str, ...], said: str, project: DbtProject, broker: kafka.Broker
+) -> None:
+    refused = stream(project, broker, *options).err
+    assert_one_sentence(refused)
+    assert said in refused

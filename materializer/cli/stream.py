@@ -24,6 +24,18 @@ from materializer.cli.common import open_store, output_option, print_json, say, 
               help="Seconds that a batch is waited for.")  # fmt: skip
 @click.option("--until-idle", type=click.FloatRange(0.1), metavar="SECONDS",
               help="End when nothing came for so long; without it, run until stopped.")  # fmt: skip
+@click.option(
+    "--from-time",
+    metavar="MOMENT",
+    help="Begin topics of which nothing has landed at their first message of this moment (ISO 8601) or later.",
+)
+@click.option(
+    "--from-offset",
+    "offsets",
+    multiple=True,
+    metavar="TOPIC:PARTITION=OFFSET",
+    help="Begin a partition of which nothing has landed at this offset; may be given several times.",
+)
 @click.option("--metrics-port", type=click.IntRange(1, 65535), help="Show metrics for Prometheus on this port.")
 @click.option("--land-only", is_flag=True, help="Land events, and leave it to `materialize` to bring them online.")
 @click.option("--explain", is_flag=True, help="Say of each view whether it streams, or why not; and end.")
@@ -37,6 +49,8 @@ def stream(
     most: int,
     linger: float,
     until_idle: float | None,
+    from_time: str | None,
+    offsets: tuple[str, ...],
     metrics_port: int | None,
     land_only: bool,
     explain: bool,
@@ -59,6 +73,7 @@ def stream(
     if verify:
         return _verify(store, output)
 
+    from materializer.project.duration import parse_moment
     from materializer.stream.job import run_stream
 
     settings = _settings(kafka_config) if kafka_config else {}
@@ -72,7 +87,8 @@ def stream(
     started = time.strftime("%H:%M:%S")
     counts = run_stream(
         store.project, store.namespace, store.landing_clock(), settings, most, linger, until_idle, metrics_port,
-        None if land_only else store.online_store, stop=lambda: bool(stopped),
+        None if land_only else store.online_store, parse_moment(from_time) if from_time else None, offsets,
+        stop=lambda: bool(stopped),
         say=lambda sentence: say(f"{time.strftime('%H:%M:%S')}  {sentence}", err=True),
     )  # fmt: skip
     landed, dead = sum(counts.landed.values()), sum(counts.dead.values())

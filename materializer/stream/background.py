@@ -19,6 +19,7 @@ from materializer.online.heartbeat import Heartbeat, beat
 from materializer.online.keys import streamer_key
 from materializer.online.topology import Cluster, OnlineStore, node_of, server_time
 from materializer.project.checksums import Checksums
+from materializer.project.manifest import load_manifest, read_registry
 from materializer.project.settings import Project
 from materializer.sql.apart import Apart
 from materializer.stream.evaluate import Evaluator, Streamed
@@ -95,10 +96,11 @@ class Background:
                     self._settled.set()
                     return
                 self._keep_these(decided, views, compiled)
+                pause = 0.0
             except FeatureStoreError as error:
                 self._tell(f"Views are not kept online: {error}")
             except redis.RedisError as error:
-                self._tell(f"Views are not kept online while Redis does not take them: {error}")
+                self._tell(f"Views are not kept online while Redis does not take them: {_text(error)}")
             except Exception as error:  # of this program: events land on, and it is tried again
                 self._tell(f"Views are not kept online, by a fault of this program ({type(error).__name__}: {error})")
             self._end.wait(pause)
@@ -107,14 +109,25 @@ class Background:
         """Keep views until the end, or until dbt has others."""
         with evaluator_of(self._project, decided, self._landing, views, self._say) as evaluator:
             online = Online(self._client, self._namespace, self._name, evaluator, views, self._say)
-            online.counts = self.counts
+            online.counts, looked = self.counts, compiled
             while not self._end.is_set():
                 self._news.clear()
                 if online.outdated and _written(self._project) != compiled:
                     return
+                if (written := _written(self._project)) != looked:
+                    looked = written
+                    if self._has_other_views(decided):
+                        return
                 if self._step(online) and not (self._news.is_set() or online.behind):
                     self._settled.set()
                     self._news.wait(_PATIENCE)
+
+    def _has_other_views(self, decided: Decided) -> bool:
+        """Whether the project has views by now that it had not, or the other way round."""
+        with suppress(FeatureStoreError):  # dbt writes it just now
+            views = read_registry(load_manifest(self._project)).all_views()
+            return {one.unique_id for one in views} != {one.unique_id for one, _ in decided.views}
+        return False
 
     def _step(self, online: Online) -> bool:
         """Whether all that had landed is dealt with."""
@@ -130,7 +143,7 @@ class Background:
             if isinstance(self._client, Cluster):
                 with suppress(redis.RedisError, FeatureStoreError):
                     self._client.refresh()  # its masters may be others by now
-            self._tell(f"What has landed is not online yet, and is tried again: {error}")
+            self._tell(f"What has landed is not online yet, and is tried again: {_text(error)}")
             self._end.wait(_PAUSE)
             return False
         return True
@@ -183,6 +196,11 @@ def evaluator_of(
 
     with postgres_evaluator(project, decided.manifest, landing.sources, typed) as evaluator:
         yield evaluator
+
+
+def _text(error: Exception) -> str:
+    """What went wrong, without the client's own objects, of which it says some."""
+    return str(error).partition(" : <redis.")[0]
 
 
 def streamed_views(decided: Decided) -> list[Streamed]:

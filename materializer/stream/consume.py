@@ -11,9 +11,17 @@ from itertools import groupby
 from typing import Any
 
 import duckdb
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    TIMESTAMP_NOT_AVAILABLE,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 
 from materializer.errors import InputError, StreamError
+from materializer.stream.begin import Begin, Place
 from materializer.stream.decode import Decoder, Message, Reader
 from materializer.stream.landing import CannotLand, Covered, Landing
 from materializer.stream.source import StreamedSource
@@ -36,8 +44,6 @@ _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False
 # Nobody mends these by waiting.
 _REFUSED = (KafkaError._AUTHENTICATION, KafkaError._SSL)
-# A topic and its partition.
-Place = tuple[str, int]
 
 
 @dataclass
@@ -59,6 +65,7 @@ class Stream:
         connection: a DuckDB in memory, whose zone is UTC.
         settings: the consumer's, by librdkafka's names; ``bootstrap.servers`` is among them.
         say: takes sentences for whoever looks on.
+        begin: where partitions are taken up of which nothing has landed.
 
     Raises:
         StreamError: where no broker answers, or none of the topics is there.
@@ -73,8 +80,10 @@ class Stream:
         settings: Mapping[str, Any],
         group: str,
         say: Callable[[str], None],
+        begin: Begin = Begin(),  # noqa: B008
     ) -> None:
         self._connection, self._landing, self._say = connection, landing, say
+        self._begin = begin
         self._sources = {source.topic: source for source in landing.sources.values()}
         self._decoders = {
             source.topic: Decoder(connection, source, readers[source.name]) for source in self._sources.values()
@@ -82,6 +91,8 @@ class Stream:
         self.counts = Counts()
         # Where each partition has to begin, until its first message has come.
         self._begins: dict[Place, int] = {}
+        # Partitions whose first message is still to come, where the user says which it is.
+        self._to_begin: set[Place] = set()
         self._left_alone: set[Place] = set()
         self._said: set[str] = set()
         self.joined = False
@@ -115,7 +126,8 @@ class Stream:
                 if one.error() is not None:
                     self._tell(f"Kafka: {one.error().str()}")
             messages = [one for one in taken if one.error() is None]
-            while not self._land(messages):
+            wanted = [one for one in messages if self._is_wanted(one)]
+            while not self._land(wanted):
                 if stop():
                     return
                 time.sleep(_PAUSE)
@@ -158,6 +170,19 @@ class Stream:
                 return False
         if messages:
             self._said.clear()
+        return True
+
+    def _is_wanted(self, message: Any) -> bool:
+        """Whether it is not before the first that its partition is to begin with."""
+        place = message.topic(), message.partition()
+        if place not in self._to_begin:
+            return True
+        kind, timestamp = message.timestamp()
+        known = None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp
+        if not self._begin.reached(place, message.offset(), known):
+            return False
+        self._to_begin.discard(place)
+        self._say(f"Topic {place[0]}, partition {place[1]}: begins at offset {message.offset()}, as you say.")
         return True
 
     def _begins_right(self, place: Place, first: int) -> bool:
@@ -217,8 +242,12 @@ class Stream:
             after = self._landing.next_offset(self._sources[one.topic], *place)
             self._left_alone.discard(place)
             self._begins.pop(place, None)
-            if after is None:
-                one.offset = OFFSET_BEGINNING
-            else:
+            self._to_begin.discard(place)
+            if after is not None:
                 self._begins[place] = one.offset = after
+            elif self._begin.leaves_out(place):
+                self._to_begin.add(place)
+                one.offset = self._begin.offsets.get(place, OFFSET_BEGINNING)
+            else:
+                one.offset = OFFSET_BEGINNING
         consumer.assign(list(partitions))

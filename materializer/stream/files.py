@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,7 +66,7 @@ class FileLanding:
             if not (self.folder / MANIFEST).exists():
                 write_manifest(self)
         except (OSError, duckdb.IOException) as error:
-            raise _cannot(error) from None
+            raise CannotLand(why_not(error)) from None
 
     def folder_of(self, source: StreamedSource) -> Path:
         return self.folder / source.name
@@ -125,7 +126,7 @@ class FileLanding:
                 written.rename(self.file_of(source, asked))
                 self.make_live(source, asked)
         except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
-            raise _cannot(error) from None
+            raise CannotLand(why_not(error)) from None
         finally:
             written.unlink(missing_ok=True)
         return Landed(asked, count - dead, dead)
@@ -179,8 +180,11 @@ class FileLanding:
             yield
 
 
-def _cannot(error: Exception) -> CannotLand:
-    return CannotLand(getattr(error, "strerror", None) or str(error).partition("\n")[0])
+def why_not(error: Exception) -> str:
+    """Why a file was not written, as the system says it; DuckDB has its number in a long text."""
+    if number := re.search(r'"errno":"(\d+)"', str(error)):
+        return os.strerror(int(number[1]))
+    return getattr(error, "strerror", None) or str(error).partition("\n")[0]
 
 
 @contextmanager

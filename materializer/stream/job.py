@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,7 @@ from materializer.online.topology import OnlineStore
 from materializer.project.manifest import load_manifest
 from materializer.project.settings import Project
 from materializer.stream.background import Background
+from materializer.stream.begin import Begin, offsets_of
 from materializer.stream.files import engine
 from materializer.stream.keep import kept
 from materializer.stream.place import landing_of
@@ -35,6 +36,8 @@ def run_stream(
     until_idle: float | None,
     metrics_port: int | None,
     online: Callable[[], OnlineStore] | None,
+    since: datetime | None,
+    offsets: Sequence[str],
     stop: Callable[[], bool],
     say: Callable[[str], None],
 ) -> Any:
@@ -42,6 +45,7 @@ def run_stream(
 
     Args:
         online: gives the online store, where views are to be kept there meanwhile.
+        since, offsets: where partitions are taken up of which nothing has landed, see `Begin` and `offsets_of`.
 
     Raises:
         ProjectError, DefinitionError: where the project says too little of its streamed sources.
@@ -56,10 +60,11 @@ def run_stream(
             raise
         raise InputError(f"{error.name} is not installed: pip install 'dbt-feature-store[kafka]'.") from None
     sources = streamed_sources(load_manifest(project))
+    begin = Begin(since, offsets_of(offsets, [source.topic for source in sources.values()]))
     landing = landing_of(project, sources, clock)
     readers = {name: reader_of(source, project.folder) for name, source in sources.items()}
     with closing(landing), closing(Metrics(metrics_port)) as metrics, engine() as connection:
-        stream = Stream(connection, landing, readers, settings, f"{namespace}.feature-store", say)
+        stream = Stream(connection, landing, readers, settings, f"{namespace}.feature-store", say, begin)
         landing.show()
         listed = ", ".join(f"{source.topic} into {name}" for name, source in sources.items())
         say(f"Reading {listed}; landing in {landing.place}.")

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager, nullcontext
 
 import duckdb
 
-from materializer.stream.files import KEPT, FileLanding, engine, sweep, write_manifest
+from materializer.stream.files import KEPT, FileLanding, engine, sweep, why_not, write_manifest
 from materializer.stream.landing import Landing
 from materializer.stream.merge import merge
 
@@ -65,7 +65,7 @@ class Keeper:
             work()
             self._said = ""
         except (OSError, duckdb.Error) as error:
-            said = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+            said = why_not(error)
             if said != self._said:
                 self._say(f"Readers do not see yet what lands in {self._landing.folder}, or many small files: {said}.")
             self._said = said

@@ -27,6 +27,8 @@ STREAM = {
     "timestamp": "purchased_at",
     "determines": {"purchase_id": ["user_id"]},
 }
+# Of producers whose clocks are wrong: seconds before now.
+SKEWED = [-3 * 3_600, -20 * 366 * 86_400]
 VIEWS = {
     "spent": {"entities": ["user_id"], "created_timestamp": "known_at"},
     "windows": {"entities": ["user_id"], "ttl": "8 days"},
@@ -63,7 +65,9 @@ class World:
     def event(self) -> dict[str, Any]:
         """A purchase: new or heard of before, of now or long ago or yet to come; often just where a window ends."""
         draw, moment = self.random.random(), self.now()
-        ago = self.random.choice([0, 0, 1, 30, 599, 600, 601, 3_599, 3_600, 7 * 86_400, 200 * 86_400, -60, -900])
+        ago = self.random.choice(
+            [0, 0, 1, 30, 599, 600, 601, 3_599, 3_600, 7 * 86_400, 200 * 86_400, -60, -900, *SKEWED]
+        )
         event = {
             "purchase_id": next(self.numbers), "user_id": self.random.randrange(12), "item": self.random.choice("abc"),
             "amount": f"{self.random.randrange(0, 10_000) / 100:.2f}", "cancelled": False,
