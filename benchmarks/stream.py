@@ -153,13 +153,13 @@ def land_history_on_postgres(project: Project, history: int, users: int) -> None
         for statement in (
             f"""
             insert into events.purchases
-            select i, floor(power(random(), 2) * {users}), random() * 100, at, 'history', 0, i, at, 1
-            from generate_series(0, {history} - 1) as numbers (i),
+            select i, floor(power(random(), 2) * {users}), random() * 100, at, 'history', 0, i, at, seq + 1
+            from events._fs_landing, generate_series(0, {history} - 1) as numbers (i),
                 lateral (select now() - interval '1 second' * ({DAYS * 86_400} * (1 - i::float8 / {history}) + 1) as at) as moments
             """,
-            "update events._fs_landing set seq = 1",
+            "update events._fs_landing set seq = seq + 1",
             f"insert into events._fs_offsets values ('history', 0, {history})",
-            "insert into events._fs_shown values (1, 1, now() - interval '1 hour')",
+            "insert into events._fs_shown select 1, seq, now() - interval '1 hour' from events._fs_landing",
             "vacuum analyze events.purchases",
         ):
             cursor.execute(statement)

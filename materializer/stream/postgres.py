@@ -27,8 +27,7 @@ _ROWS = {
 # How far each topic was read, the numbers of the last commit and before the first, since when each was there to be read
 # (of each four seconds the last), what is no event, and the keys of pushes.
 _OWN = """
-    create table if not exists {schema}._fs_landing (seq bigint not null);
-    alter table {schema}._fs_landing add column if not exists begun bigint not null default 0;
+    create table if not exists {schema}._fs_landing (seq bigint not null, begun bigint not null default 0);
     insert into {schema}._fs_landing select {first}, {first} where not exists (select from {schema}._fs_landing);
     create table if not exists {schema}._fs_offsets (
         topic text, partition integer, next bigint not null, primary key (topic, partition)
@@ -76,6 +75,8 @@ class PostgresLanding:
             cursor.execute("select pg_advisory_xact_lock(hashtext('feature-store landing'))")
             for schema in {source.schema for source in self.sources.values()}:
                 cursor.execute(f"create schema if not exists {quoted(schema)}")
+            if self._columns(cursor, f"{self._schema}._fs_landing") == {"seq"}:  # of an earlier version
+                cursor.execute(f"alter table {self._schema}._fs_landing add column begun bigint not null default 0")
             for statement in _OWN.format(schema=self._schema, first=first_number(self.clock)).split(";"):
                 cursor.execute(statement)
             for source in self.sources.values():
@@ -87,13 +88,17 @@ class PostgresLanding:
                 self._complete(cursor, source)
         self._show()
 
+    def _columns(self, cursor: Any, table: str) -> set[str]:
+        cursor.execute(
+            "select attname::text from pg_attribute "
+            "where attrelid = to_regclass($1) and attnum > 0 and not attisdropped",
+            (table,),
+        )
+        return {name for (name,) in cursor.fetchall()}
+
     def _complete(self, cursor: Any, source: StreamedSource) -> None:
         """Add columns and indexes that a table lacks. Either lets nobody read or write meanwhile, so only those."""
-        cursor.execute(
-            "select attname::text from pg_attribute where attrelid = to_regclass($1) and attnum > 0", (_table(source),)
-        )
-        there = {name for (name,) in cursor.fetchall()}
-        for name in source.columns.keys() - there:
+        for name in source.columns.keys() - self._columns(cursor, _table(source)):
             dtype = source.columns[name]
             cursor.execute(f"alter table {_table(source)} add column if not exists {quoted(name)} {dtype}")
         # By what rows are looked for: what has landed since, events of an entity, and of an id that decides.
