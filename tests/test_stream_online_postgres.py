@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from materializer import FeatureStore, LandingError, WarehouseError
+from materializer.project.settings import load_project
 from materializer.stream.background import Background, streamed_views
+from materializer.stream.evaluate_postgres import postgres_evaluator
 from materializer.stream.explain import Decided, decide
 from materializer.stream.place import landing_of
 from materializer.stream.postgres_session import Session
@@ -203,3 +205,32 @@ def test_a_table_that_dbt_replaces_is_never_seen_empty(
             read += 1
         done.result()
     assert replaced > 20 and read > 20, (replaced, read)
+
+
+def test_a_role_that_may_not_make_temporary_tables_is_said(
+    built: tuple[DbtProject, Decided], postgresql: postgres.Running, tmp_path: Path
+) -> None:
+    project, decided = built
+    for statement in (
+        "create role reader login", "grant usage on schema events, built to reader",
+        "grant select on all tables in schema events, built to reader",
+        "revoke temporary on database postgres from public",
+    ):  # fmt: skip
+        postgresql.ask(statement)
+    for name in ("profiles.yml", "dbt_project.yml"):
+        text = (project.folder / name).read_text()
+        (tmp_path / name).write_text(text.replace("user: postgres", "user: reader"))
+    views = [one.view for one in streamed_views(decided)]
+    said = "permission denied to create temporary tables"
+    with (
+        postgres_evaluator(load_project(tmp_path), decided.manifest, decided.sources, views) as evaluator,
+        pytest.raises(WarehouseError, match=said),
+        evaluator.reading(),
+    ):
+        pass
+    postgresql.ask("grant temporary on database postgres to public")
+    with (
+        postgres_evaluator(load_project(tmp_path), decided.manifest, decided.sources, views) as evaluator,
+        evaluator.reading() as seq,
+    ):
+        assert seq == postgresql.ask("select seq from events._fs_landing")
