@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -30,8 +31,8 @@ from materializer.stream.source import StreamedSource
 from materializer.warehouse import quoted
 from materializer.warehouse.duckdb import DuckDBWarehouse, in_memory_as, zone_of
 
-# The database of what is the stream's own.
-OWN = "_fs"
+# The database of what is the stream's own, and that of the events.
+OWN, _EVENTS = "_fs", "_fs_events"
 
 
 class Replica:
@@ -39,18 +40,22 @@ class Replica:
 
     Args:
         manifest: dbt's, with the SQL of full builds.
+        room: an empty folder, for events.
     """
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, manifest: ProjectManifest, landing: FileLanding,
-        views: Sequence[FeatureView], zone: str = "UTC",
+        views: Sequence[FeatureView], room: Path, zone: str = "UTC",
     ) -> None:  # fmt: skip
         self._connection, self._zone = connection, zone
         self.warehouse = DuckDBWarehouse(connection, "memory")
         self._graph = Graph(manifest)
         self._sources = {source.unique_id: source for source in landing.sources.values()}
         connection.execute(f"attach ':memory:' as {OWN}")
-        self.events = Events(connection, landing, OWN)
+        # A file is compressed, as what is in memory is not: a fifth of the room, and it is read in less time. When its
+        # process has ended it is of no use, so no change of it waits for the disk.
+        connection.execute(f"attach {literal(room / 'events.duckdb')} as {_EVENTS} (recovery_mode no_wal_writes)")
+        self.events = Events(connection, landing, _EVENTS)
         self._shown: dict[str, str] = {}
         chain = chain_of(self._graph, self._sources, [one.unique_id for one in views])
         self._models, self._static = chain.models, chain.static
@@ -159,6 +164,6 @@ def replica(
     with tempfile.TemporaryDirectory(prefix="feature-store-") as room, closing(in_memory_as(project)) as connection:
         connection.execute(f"set temp_directory = {literal(room)}")
         try:
-            yield Replica(connection, manifest, landing, views, zone_of(project))
+            yield Replica(connection, manifest, landing, views, Path(room), zone_of(project))
         except duckdb.Error as error:
             raise WarehouseError(str(error).partition("\n")[0]) from None
