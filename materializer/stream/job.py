@@ -24,6 +24,8 @@ from materializer.stream.wire import reader_of
 _MEASURED = 1.0
 # How long what has landed is waited for to be online before an end that nothing hurries; in seconds.
 _SETTLED = 60.0
+# How often it is looked meanwhile whether to stop, in seconds.
+_LOOKED = 0.2
 
 
 def run_stream(
@@ -86,7 +88,8 @@ def run_stream(
                         metrics.show_online(keeping.shown)
                     measured = now
                 if until_idle is not None and now - last > until_idle:
-                    if keeping is not None:
-                        keeping.settle(_SETTLED)
+                    while keeping is not None and time.monotonic() - now < _SETTLED and not stop():
+                        if keeping.settle(_LOOKED):
+                            break
                     break
         return stream.counts
