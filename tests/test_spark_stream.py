@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import signal
 import subprocess
 import sys
@@ -12,11 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from materializer import FeatureStore
-from tests.support import kafka
+from tests.support import kafka, spark_cluster
 from tests.support import spark as servers
 from tests.support.command import environment, run
 from tests.support.spark import Spark
@@ -219,3 +221,61 @@ def test_views_stay_abreast_of_what_lands(
         assert online() == expected(first + more), last
         process.send_signal(signal.SIGTERM)
         assert process.wait(90) == 0
+
+
+@pytest.mark.soak
+def test_a_worker_is_lost_in_the_middle(broker: kafka.Broker, tmp_path: Path, redis_url: str) -> None:
+    """On a cluster of two workers: every event lands once, and what is online is what a build and a run give."""
+    if why := servers.missing():
+        pytest.skip(why)
+    schema, count = "lost", 200_000
+    with spark_cluster.cluster() as cluster:
+        spark = cluster.server
+        project = spark.project(tmp_path / "shop", files(schema))
+        with (project / "dbt_project.yml").open("a") as settings:
+            settings.write(HOOK)
+        spark.run(project, "parse")
+        broker.create(f"{schema}.purchases", 4)
+        broker.create(f"{schema}.clicks")
+        broker.send(f"{schema}.purchases", [purchase(number) for number in range(count)], lambda number: number % 4)
+        with streaming(
+            project, spark, broker.address, redis_url, "--namespace", "spark.lost", "--batch", "10000"
+        ) as process:
+            until(lambda: spark.session.catalog.tableExists(f"{schema}.purchases") and landed(spark, schema) >= 40_000)
+            first, began = landed(spark, schema), time.monotonic()
+            cluster.workers[0].lose()
+            cluster.add_worker()
+            until(lambda: landed(spark, schema) == count)
+            print(f"{(count - first) / (time.monotonic() - began):,.0f} events/s landed, a worker lost meanwhile")
+            assert cluster.lost_executors()
+            ids = spark.session.sql(
+                f"select count(distinct purchase_id) as n, count(distinct _partition, _offset) as places from {schema}.purchases"
+            )
+            assert ids.toArrow().to_pylist() == [{"n": count, "places": count}]
+            time.sleep(6)
+            with mock.patch.dict(os.environ, SPARK_REMOTE=spark.url):
+                spark.run(project, "run")
+                store = FeatureStore(project, redis_url=redis_url, namespace="spark.lost")
+                store.materialize()
+                until(lambda: "is kept online" in "".join(log.read_text() for log in project.glob("stream-*.log")))
+                seconds = []
+                for number in range(10):
+                    began, before = (
+                        time.monotonic(),
+                        store.get_online_features(["spent:purchases"], [{"user_id": 7}]).to_dict(),
+                    )
+                    broker.send(f"{schema}.purchases", [purchase(count + number) | {"user_id": 7}])
+                    until(lambda: store.get_online_features(["spent:purchases"], [{"user_id": 7}]).to_dict() != before)  # noqa: B023
+                    seconds.append(round(time.monotonic() - began, 1))
+                print(f"seconds from an event to its value online: {sorted(seconds)}")
+                time.sleep(6)
+                spark.run(project, "run")
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(90) == 0
+                oracle = FeatureStore(project, redis_url=redis_url, namespace="spark.lost.oracle")
+                oracle.materialize()
+                features, users = ["spent:purchases", "spent:price", "spent:tier"], [{"user_id": n} for n in range(51)]
+                assert (
+                    store.get_online_features(features, users).to_dict()
+                    == oracle.get_online_features(features, users).to_dict()
+                )
