@@ -189,7 +189,7 @@ def test_views_stay_abreast_of_what_lands(
                 key=lambda one: one["purchase_id"],
             )
             there = bool(own) and own[-1]["amount"] != 13
-            price = sum(Decimal(str(one["price"])) for one in own).quantize(Decimal("0.01"))
+            price = sum((Decimal(str(one["price"])) for one in own), Decimal(0)).quantize(Decimal("0.01"))
             rows.append((user, len(own), price, user % 3) if there else (user, None, None, None))
         return rows
 
