@@ -7,6 +7,7 @@ for alone; what reads no stream is read where it is. The latest rows then come t
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
@@ -35,6 +36,8 @@ from materializer.warehouse.typed import with_columns
 
 # Entities that are computed together at most: each time costs Spark seconds, however few they are.
 _TOGETHER = 500_000
+# How often it is asked what has landed, and whether the files of tables are others; in seconds.
+_ASKED, _REFRESHED = 1.0, 5.0
 
 
 @contextmanager
@@ -66,6 +69,7 @@ class SparkEvaluator:
         self._built = MacroRenderer(manifest, lambda _: []).ask("_built_table")
         self._opened = ExitStack()
         self._landing: SparkLanding | None = None
+        self._asked = self._refreshed = 0.0
         self._state: object = None
         self.broken: Mapping[str, int] = dict.fromkeys(sources, 0)
         self.landed_at: datetime | None = None
@@ -73,12 +77,17 @@ class SparkEvaluator:
     @contextmanager
     def reading(self) -> Iterator[int]:
         try:
-            landing = self._landing or self._open()
-            self.landed_at = landing.sync().landed_at
-            for relation in self._static:  # dbt's own session may have replaced its files
-                if self.warehouse.columns(Relation(relation)):
-                    with refusals():
-                        landing.session.catalog.refreshTable(relation)
+            landing, now = self._landing or self._open(), time.monotonic()
+            self.landed_at = None
+            if now - self._asked > _ASKED:
+                self.landed_at = landing.sync().landed_at
+                self._asked = now
+            if now - self._refreshed > _REFRESHED:
+                for relation in self._static:  # dbt's own session may have replaced its files
+                    if self.warehouse.columns(Relation(relation)):
+                        with refusals():
+                            landing.session.catalog.refreshTable(relation)
+                self._refreshed = now
         except WarehouseError as error:
             self.close()  # its session may be gone with the server
             raise WarehouseAway(str(error)) from None
@@ -96,7 +105,7 @@ class SparkEvaluator:
         return SparkEvaluation(self, one)
 
     def close(self) -> None:
-        self._landing = None
+        self._landing, self._asked, self._refreshed = None, 0.0, 0.0
         self._opened.close()
 
     @property
