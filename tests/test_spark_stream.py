@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from unittest import mock
 import pytest
 
 from materializer import FeatureStore
+from materializer.project.settings import load_project
+from materializer.stream.spark import SparkLanding
 from tests.support import kafka, spark_cluster
 from tests.support import spark as servers
 from tests.support.command import environment, run
@@ -155,6 +158,15 @@ def test_each_event_lands_once_whatever_is_killed(
     assert spark.session.sql(f"select user_id, page from {schema}.clicks order by 1").toArrow().to_pylist() == [
         {"user_id": 1, "page": "/"}, {"user_id": 2, "page": None},
     ]  # fmt: skip
+
+    # Of two that know the same commits one makes the next.
+    one, other = (SparkLanding(load_project(project), {}, schema, spark.session) for _ in range(2))
+    for landing in (one, other):
+        landing.sync()
+    nothing = spark.session.table(f"{schema}._fs_events").drop("_landed_at", "_seq").limit(0)
+    assert one.land(nothing, datetime.now(timezone.utc)) and not other.land(nothing, datetime.now(timezone.utc))
+    other.sync()
+    assert other.land(nothing, datetime.now(timezone.utc)) and other.at == one.at + 1 == one.seq() - 1
 
 
 def test_views_stay_abreast_of_what_lands(
