@@ -77,8 +77,19 @@
 {% endmacro %}
 
 
+{% macro spark___fs_landing(source) %}
+    {%- do return(feature_store._quoted(source.schema) ~ '._fs_landing') -%}
+{% endmacro %}
+
+
 {#-- Which takes PostgreSQL's macros else. --#}
 {% macro redshift___fs_landing(source) %}
+    {%- do return(none) -%}
+{% endmacro %}
+
+
+{#-- Which takes Spark's macros else. --#}
+{% macro databricks___fs_landing(source) %}
     {%- do return(none) -%}
 {% endmacro %}
 

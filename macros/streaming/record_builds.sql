@@ -27,13 +27,33 @@
     {%- endfor -%}
     {#- dbt makes the schemas of the models that it builds; who may not make one need not, where it is there. -#}
     {%- set there = adapter.check_schema_exists(target.database, target.schema) -%}
+    {%- do return(adapter.dispatch('_fs_record', 'feature_store')(table, rows, there)) -%}
+{% endmacro %}
+
+
+{#-- SQL that writes rows (model, seq, at) into the table where builds are recorded. --#}
+{% macro default___fs_record(table, rows, schema_exists) %}
     {%- do return(
-        ('' if there else 'create schema if not exists ' ~ table.rpartition('.')[0] ~ ';\n')
+        ('' if schema_exists else 'create schema if not exists ' ~ table.rpartition('.')[0] ~ ';\n')
         ~ 'create table if not exists ' ~ table
         ~ ' (model varchar primary key, seq bigint not null, "at" timestamp with time zone not null);\n'
         ~ 'insert into ' ~ table ~ ' values\n    ' ~ rows | join(',\n    ') ~ '\n'
         ~ 'on conflict (model) do update set seq = excluded.seq, "at" = excluded."at"'
     ) -%}
+{% endmacro %}
+
+
+{#-- A table there takes rows and gives none up, and a hook is one statement: so what is read is a view of the last row of each model. --#}
+{% macro spark___fs_record(table, rows, schema_exists) %}
+    {%- set log = table ~ '_log' -%}
+    {%- if not schema_exists -%}
+        {%- do run_query('create schema if not exists ' ~ table.rpartition('.')[0]) -%}
+    {%- endif -%}
+    {%- do run_query('create table if not exists ' ~ log ~ ' (model string, seq bigint, at timestamp) using parquet') -%}
+    {%- do run_query(
+        'create or replace view ' ~ table ~ ' as select model, max_by(seq, at) as seq, max(at) as at from ' ~ log ~ ' group by model'
+    ) -%}
+    {%- do return('insert into ' ~ log ~ ' values\n    ' ~ rows | join(',\n    ')) -%}
 {% endmacro %}
 
 
@@ -74,6 +94,12 @@
 {% endmacro %}
 
 
+{#-- Nor has Spark. --#}
+{% macro spark___fs_built_table() %}
+    {%- do return(feature_store._quoted(target.schema) ~ '._fs_built') -%}
+{% endmacro %}
+
+
 {#-- The landing's number as this run's models had it, or a smaller one. The file that is attached stays the one that the run began with,
      whatever has taken its name since. --#}
 {% macro default___fs_landed_before(landing) %}
@@ -99,6 +125,20 @@
 {% endmacro %}
 
 
+{#-- The same there: each commit is a partition of the table that says since when it can be read. --#}
+{% macro spark___fs_landed_before(landing) %}
+    {%- set shown = landing | replace('._fs_landing', '._fs_shown') -%}
+    {%- if not feature_store._exists(shown) -%}
+        {%- do return(0) -%}
+    {%- endif -%}
+    {%- set lasted = (modules.datetime.datetime.now(modules.pytz.utc) - run_started_at).total_seconds() -%}
+    {%- set found = run_query(
+        'select max(seq) from ' ~ shown ~ ' where moment < unix_micros(current_timestamp()) - ' ~ ((lasted + 5) * 1000000) | int
+    ) -%}
+    {%- do return(found.rows[0][0] or 0) -%}
+{% endmacro %}
+
+
 {% macro _exists(relation) %}
     {%- do return(adapter.dispatch('_fs_exists', 'feature_store')(relation)) -%}
 {% endmacro %}
@@ -117,4 +157,14 @@
 {% macro postgres___fs_exists(relation) %}
     {%- set found = run_query('select to_regclass(' ~ feature_store._text(relation) ~ ') is not null') -%}
     {%- do return(found.rows[0][0]) -%}
+{% endmacro %}
+
+
+{% macro spark___fs_exists(relation) %}
+    {%- set names = relation.replace('`', '').split('.') -%}
+    {%- if names[0] | lower not in run_query('show schemas').columns[0].values() | map('lower') -%}
+        {%- do return(false) -%}
+    {%- endif -%}
+    {%- set found = run_query('show tables in ' ~ relation.rpartition('.')[0] ~ " like '" ~ names[1] ~ "'") -%}
+    {%- do return(found.rows | length > 0) -%}
 {% endmacro %}

@@ -18,10 +18,10 @@ from materializer.cli.common import open_store, output_option, print_json, say, 
 @click.option("--brokers", metavar="HOST:PORT,...", help="Default: FEATURE_STORE_KAFKA, else those of --kafka-config.")
 @click.option("--kafka-config", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="A file of the client's settings, name=value a line, by librdkafka's names.")  # fmt: skip
-@click.option("--batch", "most", default=5000, show_default=True, type=click.IntRange(1, 1_000_000),
-              help="Messages a batch at most.")  # fmt: skip
-@click.option("--linger", default=0.1, show_default=True, type=click.FloatRange(0.001, 60),
-              help="Seconds that a batch is waited for.")  # fmt: skip
+@click.option("--batch", "most", type=click.IntRange(1, 10_000_000),
+              help="Messages a batch at most; default: 5000, and 100000 of each partition on Spark.")  # fmt: skip
+@click.option("--linger", type=click.FloatRange(0.001, 600),
+              help="Seconds that a batch is waited for; default: 0.1, and 5 on Spark.")  # fmt: skip
 @click.option("--until-idle", type=click.FloatRange(0.1), metavar="SECONDS",
               help="End when nothing came for so long; without it, run until stopped.")  # fmt: skip
 @click.option(
@@ -46,8 +46,8 @@ from materializer.cli.common import open_store, output_option, print_json, say, 
 def stream(
     brokers: str | None,
     kafka_config: Path | None,
-    most: int,
-    linger: float,
+    most: int | None,
+    linger: float | None,
     until_idle: float | None,
     from_time: str | None,
     offsets: tuple[str, ...],
@@ -75,8 +75,9 @@ def stream(
 
     from materializer.project.duration import parse_moment
     from materializer.stream.job import run_stream
+    from materializer.stream.settings import settings_of
 
-    settings = _settings(kafka_config) if kafka_config else {}
+    settings = settings_of(kafka_config) if kafka_config else {}
     if named := brokers or os.environ.get("FEATURE_STORE_KAFKA"):
         settings["bootstrap.servers"] = named
     if "bootstrap.servers" not in settings:
@@ -86,9 +87,9 @@ def stream(
         signal.signal(number, lambda got, _: stopped.append(got))
     started = time.strftime("%H:%M:%S")
     counts = run_stream(
-        store.project, store.namespace, store.landing_clock(), settings, most, linger, until_idle, metrics_port,
-        None if land_only else store.online_store, parse_moment(from_time) if from_time else None, offsets,
-        stop=lambda: bool(stopped),
+        store.project, store.namespace, store.landing_clock(), settings, kafka_config, most, linger, until_idle,
+        metrics_port, None if land_only else store.online_store, parse_moment(from_time) if from_time else None,
+        offsets, stop=lambda: bool(stopped),
         say=lambda sentence: say(f"{time.strftime('%H:%M:%S')}  {sentence}", err=True),
     )  # fmt: skip
     landed, dead = sum(counts.landed.values()), sum(counts.dead.values())
@@ -136,16 +137,3 @@ def _verify(store: Any, output: str) -> None:
 
 def _entities(count: int) -> str:
     return f"{count:,} {'entity' if count == 1 else 'entities'}"
-
-
-def _settings(path: Path) -> dict[str, str]:
-    """What a file says, a setting a line, as Kafka's own tools read it."""
-    settings = {}
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        text = line.strip()
-        if text and not text.startswith("#"):
-            name, equals, value = text.partition("=")
-            if not equals:
-                raise click.UsageError(f"Line {number} of {path} is not name=value.")
-            settings[name.strip()] = value.strip()
-    return settings

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import redis
 
@@ -29,6 +30,9 @@ from materializer.stream.landing import Landing
 from materializer.stream.online import Counts, Online
 from materializer.warehouse import open_warehouse
 
+if TYPE_CHECKING:
+    from materializer.stream.spark import SparkLanding
+
 # One process keeps the views of a namespace; when it is gone another takes over after so long, in ms.
 _TERM = 6_000
 # How long nothing new is waited for, and how long after what went wrong; in seconds.
@@ -48,7 +52,7 @@ class Background:
         project: Project,
         namespace: str,
         store: Callable[[], OnlineStore],
-        landing: Landing,
+        landing: Landing | SparkLanding,
         say: Callable[[str], None],
     ) -> None:
         self._project, self._namespace, self._store = project, namespace, store
@@ -178,7 +182,11 @@ class Background:
 
 @contextmanager
 def evaluator_of(
-    project: Project, decided: Decided, landing: Landing, views: Sequence[Streamed], say: Callable[[str], None]
+    project: Project,
+    decided: Decided,
+    landing: Landing | SparkLanding,
+    views: Sequence[Streamed],
+    say: Callable[[str], None],
 ) -> Iterator[Evaluator]:
     """What computes some views of a project, for as long as this lasts. Raises WarehouseError where DuckDB does not
     take what the profile asks of it."""
@@ -191,6 +199,12 @@ def evaluator_of(
             yield DuckDBEvaluator(
                 copy, decided.manifest, lambda: open_warehouse(project), project.database_file, say
             )  # fmt: skip
+        return
+    if project.connection.get("type") == "spark":
+        from materializer.stream.evaluate_spark import spark_evaluator
+
+        with spark_evaluator(project, decided.manifest, landing.sources, typed) as evaluator:
+            yield evaluator
         return
     from materializer.stream.evaluate_postgres import postgres_evaluator
 

@@ -72,6 +72,9 @@ class Stream:
         InputError: where Kafka's client does not take the settings.
     """
 
+    # Messages a batch at most, and how long one is waited for in seconds, if nobody says otherwise.
+    most, linger = 5_000, 0.1
+
     def __init__(
         self,
         connection: duckdb.DuckDBPyConnection,
@@ -102,7 +105,7 @@ class Stream:
             )
         except KafkaException as error:
             raise InputError(f"Kafka's client does not take these settings: {error.args[0].str()}.") from None
-        self._check_topics(str(settings.get("bootstrap.servers")))
+        check_topics(self._consumer, self._sources, str(settings.get("bootstrap.servers")), say)
         self._consumer.subscribe(list(self._sources), on_assign=self._assigned)
 
     def close(self) -> None:
@@ -141,19 +144,6 @@ class Stream:
             if end >= 0 and one.offset >= 0:
                 found[self._sources[one.topic].name] += max(end - one.offset, 0)
         return found
-
-    def _check_topics(self, brokers: str) -> None:
-        try:
-            there = self._consumer.list_topics(timeout=PATIENCE).topics
-        except KafkaException as error:
-            raise StreamError(f"No Kafka broker answers at {brokers}: {error.args[0].str()}.") from None
-        absent = [source for topic, source in self._sources.items() if topic not in there or there[topic].error]
-        known = ", ".join(sorted(name for name in there if not name.startswith("__"))) or "none"
-        for source in absent:
-            said = f"{brokers} has no topic '{source.topic}', which source '{source.name}' names; it has: {known}."
-            if len(absent) == len(self._sources):
-                raise StreamError(said)
-            self._say(f"{said} The others are read, and this one from when it is there.")
 
     def _land(self, messages: Sequence[Any]) -> bool:
         """Whether they are in now; False where the landing cannot be written, which may pass."""
@@ -251,3 +241,20 @@ class Stream:
             else:
                 one.offset = OFFSET_BEGINNING
         consumer.assign(list(partitions))
+
+
+def check_topics(
+    consumer: Consumer, sources: Mapping[str, StreamedSource], brokers: str, say: Callable[[str], None]
+) -> None:
+    """Say which topics are not there. Raises StreamError where no broker answers, or it has none of them."""
+    try:
+        there = consumer.list_topics(timeout=PATIENCE).topics
+    except KafkaException as error:
+        raise StreamError(f"No Kafka broker answers at {brokers}: {error.args[0].str()}.") from None
+    absent = [source for topic, source in sources.items() if topic not in there or there[topic].error]
+    known = ", ".join(sorted(name for name in there if not name.startswith("__"))) or "none"
+    for source in absent:
+        said = f"{brokers} has no topic '{source.topic}', which source '{source.name}' names; it has: {known}."
+        if len(absent) == len(sources):
+            raise StreamError(said)
+        say(f"{said} The others are read, and this one from when it is there.")

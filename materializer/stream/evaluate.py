@@ -110,20 +110,65 @@ class Reached(NamedTuple):
 class Evaluation(ABC):
     """One view. `view` has the types that its rows have.
 
-    `touched` or `backlog` list entities; `ask` asks for some of them; `current` gives their rows. For that they are
-    worked out in a table of the engine, `rows`, which the macros read in the place of the view.
+    `touched` or `backlog` list entities; `ask` asks for some of them; `current` gives their rows.
+    """
+
+    view: FeatureView
+    # Entities that are computed together at most.
+    together = 5_000
+
+    def __init__(self, duckdb: DuckDBWarehouse, streamed: Streamed) -> None:
+        self._duckdb, self.streamed = duckdb, streamed
+        self._keys = [f"k{number}" for number in range(len(streamed.keys))]
+
+    @abstractmethod
+    def touched(self, after: int) -> int:
+        """List the entities that rows touch which landed after a commit, and say how many they are."""
+
+    @abstractmethod
+    def backlog(self, after: int) -> int:
+        """The same in a list of its own, which stays."""
+
+    @abstractmethod
+    def ask(self, first: int, most: int, backlog: bool = False) -> None:
+        """Ask for some of the entities of a list."""
+
+    @abstractmethod
+    def current(self, now: datetime, horizon: Horizon | None) -> Current:
+        """The rows that belong online of the entities that are asked for, as the evaluator's DuckDB has them."""
+
+    @abstractmethod
+    def _asked_for(self) -> str:
+        """SQL for DuckDB: the entities that are asked for, their join keys in the types of the view's rows."""
+
+    def missing(self, sent: pa.Table | None) -> pa.Table:
+        """The entities asked for that are not among those `sent`: join keys, as they are remembered."""
+        keys = self.streamed.keys
+        named = {entity.name: entity for entity in self.view.entities}
+        columns = ", ".join(f"{stored(named[key])} as {quoted(key)}" for key in keys)
+        asked = f"select {columns} from ({self._asked_for()}) as asked"
+        # Of a key that cannot be stated online there is nothing to remove.
+        stated = [f"not coalesce({sql}, false)" for name, (sql, _) in conditions_of(self.view).items() if name in keys]
+        if stated:
+            asked = f"select * from ({asked}) as asked where {' and '.join(stated)}"
+        if sent is not None and sent.num_rows:
+            there = self._duckdb.spine("_fs_sent", sent)
+            asked = f"select * from ({asked}) as asked anti join {there} using ({', '.join(map(quoted, keys))})"
+        return self._duckdb.query(asked)
+
+
+class TableEvaluation(Evaluation):
+    """One view whose rows are worked out in a table of the engine, `rows`, which the macros read in the place of the
+    view.
 
     Args:
         tables: the names of these: entities that were touched, a backlog of them, those that are asked for (of which
             some are done, and all), and `rows`.
     """
 
-    view: FeatureView
-
     def __init__(self, duckdb: DuckDBWarehouse, streamed: Streamed, tables: Sequence[str]) -> None:
-        self._duckdb, self.streamed = duckdb, streamed
+        super().__init__(duckdb, streamed)
         self._touched, self._backlog, self._asked, self._all, self._rows = tables
-        self._keys = [f"k{number}" for number in range(len(streamed.keys))]
 
     def _know(self, manifest: ProjectManifest, warehouse: Warehouse) -> None:
         """Read what `rows` is, which has been made."""
@@ -136,20 +181,10 @@ class Evaluation(ABC):
         self._same = " and ".join(f"there.{name} = {one}" for one, name in zip(typed, named, strict=True))
 
     def touched(self, after: int) -> int:
-        """List the entities that rows touch which landed after a commit, and say how many they are."""
         return self._list(after, self._touched)
 
     def backlog(self, after: int) -> int:
-        """The same in a list of its own, which stays."""
         return self._list(after, self._backlog)
-
-    @abstractmethod
-    def ask(self, first: int, most: int, backlog: bool = False) -> None:
-        """Ask for some of the entities of a list."""
-
-    @abstractmethod
-    def current(self, now: datetime, horizon: Horizon | None) -> Current:
-        """The rows that belong online of the entities that are asked for, as the evaluator's DuckDB has them."""
 
     @abstractmethod
     def _list(self, after: int, into: str) -> int:
@@ -166,10 +201,6 @@ class Evaluation(ABC):
     @abstractmethod
     def _insert(self, reached: Reached | None) -> None:
         """Put the view's rows of those that are `asked` for into `rows`: all, or those that are `reached`."""
-
-    @abstractmethod
-    def _asked_for(self) -> str:
-        """SQL for DuckDB: the entities that are asked for, their join keys in the types of the view's rows."""
 
     def _work_out(self, now: datetime, ends: datetime, event: str, doubts: bool) -> None:
         """The rows of the entities that are asked for. Where it is known how far the view reaches back, of newer events
@@ -198,21 +229,6 @@ class Evaluation(ABC):
         if doubts:
             asked = f"select 1 from {self._all} where {self._same}"
             self._run(f"delete from {self._rows} as there where not exists ({asked})")
-
-    def missing(self, sent: pa.Table | None) -> pa.Table:
-        """The entities asked for that are not among those `sent`: join keys, as they are remembered."""
-        keys = self.streamed.keys
-        named = {entity.name: entity for entity in self.view.entities}
-        columns = ", ".join(f"{stored(named[key])} as {quoted(key)}" for key in keys)
-        asked = f"select {columns} from ({self._asked_for()}) as asked"
-        # Of a key that cannot be stated online there is nothing to remove.
-        stated = [f"not coalesce({sql}, false)" for name, (sql, _) in conditions_of(self.view).items() if name in keys]
-        if stated:
-            asked = f"select * from ({asked}) as asked where {' and '.join(stated)}"
-        if sent is not None and sent.num_rows:
-            there = self._duckdb.spine("_fs_sent", sent)
-            asked = f"select * from ({asked}) as asked anti join {there} using ({', '.join(map(quoted, keys))})"
-        return self._duckdb.query(asked)
 
 
 class Evaluator(Protocol):

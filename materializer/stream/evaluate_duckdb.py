@@ -13,7 +13,7 @@ from materializer.materialize.horizon import Horizon
 from materializer.materialize.unstorable import conditions_of
 from materializer.project.duration import macro_moment
 from materializer.project.render import ProjectManifest
-from materializer.stream.evaluate import Evaluation, Reached, Streamed, without_unstorable
+from materializer.stream.evaluate import Evaluation, Reached, Streamed, TableEvaluation, without_unstorable
 from materializer.stream.files import literal
 from materializer.stream.replica import OWN, Replica
 from materializer.warehouse.duckdb import DuckDBWarehouse
@@ -77,7 +77,7 @@ class DuckDBEvaluator:
         return DuckDBEvaluation(self._replica, one, self._manifest, place)
 
 
-class DuckDBEvaluation(Evaluation):
+class DuckDBEvaluation(TableEvaluation):
     """One view in a replica whose models are made; in tables and statements of `place`.
 
     Raises:

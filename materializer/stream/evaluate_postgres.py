@@ -21,7 +21,7 @@ from materializer.project.graph import Graph
 from materializer.project.render import ProjectManifest
 from materializer.project.settings import Project
 from materializer.stream.chain import chain_of
-from materializer.stream.evaluate import Evaluation, Reached, Streamed, without_unstorable
+from materializer.stream.evaluate import Evaluation, Reached, Streamed, TableEvaluation, without_unstorable
 from materializer.stream.events_postgres import PostgresEvents
 from materializer.stream.explain import reached_moment
 from materializer.stream.postgres_session import Session, texts
@@ -99,7 +99,7 @@ class PostgresEvaluator:
         self.session.close()
 
 
-class PostgresEvaluation(Evaluation):
+class PostgresEvaluation(TableEvaluation):
     """One view in an evaluator's session, in temporary tables of `place`.
 
     Raises:

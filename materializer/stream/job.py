@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from materializer.errors import InputError
 from materializer.online.topology import OnlineStore
@@ -16,9 +17,15 @@ from materializer.stream.background import Background
 from materializer.stream.begin import Begin, offsets_of
 from materializer.stream.files import engine
 from materializer.stream.keep import kept
-from materializer.stream.place import landing_of
+from materializer.stream.landing import Landing
+from materializer.stream.place import any_landing_of
 from materializer.stream.source import streamed_sources
-from materializer.stream.wire import reader_of
+from materializer.stream.wire import definition_of, reader_of
+
+if TYPE_CHECKING:
+    from materializer.stream.consume import Stream
+    from materializer.stream.spark import SparkLanding
+    from materializer.stream.spark_job import SparkStream
 
 # A batch of nothing makes the metrics anew at most so often, in seconds.
 _MEASURED = 1.0
@@ -33,8 +40,9 @@ def run_stream(
     namespace: str,
     clock: Callable[[], datetime],
     settings: Mapping[str, Any],
-    most: int,
-    linger: float,
+    settings_file: Path | None,
+    most: int | None,
+    linger: float | None,
     until_idle: float | None,
     metrics_port: int | None,
     online: Callable[[], OnlineStore] | None,
@@ -46,6 +54,8 @@ def run_stream(
     """Land events until `stop`, or until none came for `until_idle` seconds, and give the counts.
 
     Args:
+        settings: of Kafka's client; those of `settings_file` are among them.
+        most, linger: messages a batch, and how long one is waited for, in seconds; None: as is good for the target.
         online: gives the online store, where views are to be kept there meanwhile.
         since, offsets: where partitions are taken up of which nothing has landed, see `Begin` and `offsets_of`.
 
@@ -63,10 +73,17 @@ def run_stream(
         raise InputError(f"{error.name} is not installed: pip install 'dbt-feature-store[kafka]'.") from None
     sources = streamed_sources(load_manifest(project))
     begin = Begin(since, offsets_of(offsets, [source.topic for source in sources.values()]))
-    landing = landing_of(project, sources, clock)
-    readers = {name: reader_of(source, project.folder) for name, source in sources.items()}
+    landing = any_landing_of(project, sources, clock)
+    readers = {name: reader_of(source, definition_of(source, project.folder)) for name, source in sources.items()}
     with closing(landing), closing(Metrics(metrics_port)) as metrics, engine() as connection:
-        stream = Stream(connection, landing, readers, settings, f"{namespace}.feature-store", say, begin)
+        stream: Stream | SparkStream
+        if project.connection.get("type") == "spark":
+            from materializer.stream.spark_job import SparkStream
+
+            stream = SparkStream(project, cast("SparkLanding", landing), clock, settings, settings_file, say, begin)
+        else:
+            group = f"{namespace}.feature-store"
+            stream = Stream(connection, cast(Landing, landing), readers, settings, group, say, begin)
         landing.show()
         listed = ", ".join(f"{source.topic} into {name}" for name, source in sources.items())
         say(f"Reading {listed}; landing in {landing.place}.")
@@ -75,7 +92,7 @@ def run_stream(
             if online is not None:
                 keeping = stack.enter_context(closing(Background(project, namespace, online, landing, say)))
             last = measured = time.monotonic()
-            for count in stream.batches(most, linger, stop):
+            for count in stream.batches(most or stream.most, linger or stream.linger, stop):
                 now = time.monotonic()
                 if keeping is not None and count:
                     keeping.landed()

@@ -10,7 +10,6 @@ from contextlib import closing, contextmanager, nullcontext
 import duckdb
 
 from materializer.stream.files import KEPT, FileLanding, engine, sweep, why_not, write_manifest
-from materializer.stream.landing import Landing
 from materializer.stream.merge import merge
 
 # So often readers see something new at most, files are looked at, and old ones are removed; in seconds.
@@ -18,8 +17,8 @@ _MANIFEST, _MERGE, _SWEEP = 1.0, 10.0, 600.0
 
 
 @contextmanager
-def kept(landing: Landing, say: Callable[[str], None]) -> Iterator[None]:
-    """Keep a landing meanwhile, where it is of files; one on PostgreSQL keeps itself."""
+def kept(landing: object, say: Callable[[str], None]) -> Iterator[None]:
+    """Keep a landing meanwhile, where it is of files; others keep themselves."""
     with closing(Keeper(landing, say)) if isinstance(landing, FileLanding) else nullcontext():
         yield
 

@@ -34,8 +34,6 @@ from materializer.stream.evaluate import Evaluation, Evaluator, Streamed, Wareho
 from materializer.stream.known import Known
 from materializer.warehouse.arrow import to_plain
 
-# Entities that are computed together at most.
-TOGETHER = 5_000
 # So often views are asked after: whether they may be written, and what changed beside the events; in seconds.
 _ASKED = 2.0
 
@@ -267,25 +265,26 @@ class Online:
             name = one.view.reference
             self._computed_from[name] = min(charge.seq, self._computed_from.get(name, charge.seq))
             total = charge.evaluation.touched(charge.seq)
-            for first in range(0, total, TOGETHER):
-                charge.evaluation.ask(first, TOGETHER)
+            for first in range(0, total, charge.evaluation.together):
+                charge.evaluation.ask(first, charge.evaluation.together)
                 self._write(one, charge, seq)
             charge.seq = seq
 
     def _catch_up(self, one: Streamed, charge: _Charge, seq: int) -> None:
         """Some of the backlog, so that what lands meanwhile need not wait for all of it."""
         if charge.done < charge.backlog:
-            charge.evaluation.ask(charge.done, TOGETHER, backlog=True)
+            charge.evaluation.ask(charge.done, charge.evaluation.together, backlog=True)
             self._write(one, charge, seq)
-            charge.done += TOGETHER
+            charge.done += charge.evaluation.together
 
     def _write(self, one: Streamed, charge: _Charge, seq: int) -> None:
         """The rows of the entities that are asked for."""
-        if time.monotonic() - charge.asked > _ASKED and not self._renew(one, charge):
-            raise LeaseLostError(f"'{one.view.reference}' is being materialized by a new definition.")
         name = one.view.reference
         now = server_time(self._client, self._namespace)
         current = charge.evaluation.current(now, horizon_for(one.view, now))
+        # Which may have taken longer than the view might be written for.
+        if time.monotonic() - charge.asked > _ASKED and not self._renew(one, charge):
+            raise LeaseLostError(f"'{one.view.reference}' is being materialized by a new definition.")
         sent = []
         with Writer(self._client, Deadline(charge.deadline)) as writer, SentRows(None) as nowhere:
             encoder = Encoder(self._bounded, current, self._namespace, self._mark, nowhere, seen=seq)

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 import sqlglot
 from sqlglot import exp
 
-from materializer.warehouse import quoted
-
 
 def stood_in(sql: str, names: Mapping[str, str], dialect: str) -> str:
     """The SQL with stand-ins for some relations, each by its name in a schema, and perhaps in a database.
@@ -21,12 +19,12 @@ def stood_in(sql: str, names: Mapping[str, str], dialect: str) -> str:
     tree = sqlglot.parse_one(sql, dialect=dialect)
     for table in tree.find_all(exp.Table):
         if table.db and (stand_in := known.get(_parts(table))):
-            called = "" if table.alias else f" as {quoted(_folded(table.this))}"
+            called = "" if table.alias else f" as {_quoted(_folded(table.this), dialect)}"
             splices.append((*_place(table.parts), f"{stand_in}{called}"))
     for column in tree.find_all(exp.Column):
         parts = column.parts[:-1]
         if len(parts) > 1 and tuple(map(_folded, parts)) in known:
-            splices.append((*_place(parts), quoted(_folded(parts[-1]))))
+            splices.append((*_place(parts), _quoted(_folded(parts[-1]), dialect)))
     for start, end, text in sorted(splices, reverse=True):
         sql = f"{sql[:start]}{text}{sql[end + 1 :]}"
     return sql
@@ -42,3 +40,7 @@ def _folded(name: exp.Identifier) -> str:
 
 def _place(parts: list[exp.Identifier]) -> tuple[int, int]:
     return parts[0].meta["start"], parts[-1].meta["end"]
+
+
+def _quoted(name: str, dialect: str) -> str:
+    return exp.to_identifier(name, quoted=True).sql(dialect)

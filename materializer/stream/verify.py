@@ -29,8 +29,7 @@ from materializer.stream.background import evaluator_of, streamed_views
 from materializer.stream.clock import StoreClock
 from materializer.stream.evaluate import Evaluation, Evaluator
 from materializer.stream.explain import decide
-from materializer.stream.online import TOGETHER
-from materializer.stream.place import landing_of
+from materializer.stream.place import any_landing_of
 from materializer.stream.source import streamed_sources
 
 # Sums of doubles depend on the order in which they are added up; the macros' do not.
@@ -71,7 +70,7 @@ def verify(project: Project, namespace: str, client: OnlineStore) -> list[Verifi
         WarehouseError: where the warehouse does not answer, or the tables beside the events cannot be read.
     """
     clock = StoreClock(lambda: server_time(client, namespace))
-    landing = landing_of(project, streamed_sources(load_manifest(project)), clock)
+    landing = any_landing_of(project, streamed_sources(load_manifest(project)), clock)
     with closing(landing):
         decided = decide(project)
         views = streamed_views(decided)
@@ -133,12 +132,12 @@ class _View:
     def _pages(self) -> range:
         """List all entities of which events have landed, and give where their pages begin."""
         with self._evaluator.reading():
-            return range(0, self._evaluation.backlog(0), TOGETHER)
+            return range(0, self._evaluation.backlog(0), self._evaluation.together)
 
     def _rows(self, first: int) -> Iterator[tuple[bytes, Row]]:
         """The keys of some entities, with the rows that belong there now."""
         with self._evaluator.reading():
-            self._evaluation.ask(first, TOGETHER, backlog=True)
+            self._evaluation.ask(first, self._evaluation.together, backlog=True)
             now = server_time(self._client, self._namespace)
             current = self._evaluation.current(now, horizon_for(self._one.view, now))
         with SentRows(None) as nowhere:

@@ -16,28 +16,40 @@ from materializer.stream.decode import Reader, json_text
 from materializer.stream.source import StreamedSource
 
 
-def reader_of(source: StreamedSource, folder: Path) -> Reader:
-    """What reads a source's messages; its definition is found from `folder`, the project's.
+def definition_of(source: StreamedSource, folder: Path) -> bytes | None:
+    """What describes a source's bytes, found from `folder`, the project's; None for JSON. Raises DefinitionError where
+    it is not there."""
+    if source.format == "json":
+        return None
+    path = folder / str(source.definition)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        said = error.strerror or error
+        raise DefinitionError(f"{_where(source)} {path}, which cannot be read: {said}.") from None
+
+
+def reader_of(source: StreamedSource, definition: bytes | None) -> Reader:
+    """What reads a source's messages, by what describes them.
 
     Messages that a schema registry's serializer wrote begin with a zero and the schema's number (five bytes), which are
     passed over: the definition is the file's.
 
     Raises:
-        DefinitionError: where the definition is not there, or is none.
+        DefinitionError: where the definition is none.
         InputError: where the library that reads the format is not installed.
     """
-    if source.format == "json":
+    if definition is None:
         return json_text
-    path = folder / str(source.definition)
-    where = f"Source '{source.name}': meta.stream.schema names {path}"
-    try:
-        definition = path.read_bytes()
-    except OSError as error:
-        raise DefinitionError(f"{where}, which cannot be read: {error.strerror or error}.") from None
+    where = f"{_where(source)} {source.definition}"
     try:
         return (_avro if source.format == "avro" else _protobuf)(definition, source, where)
     except ModuleNotFoundError as error:
         raise InputError(f"{error.name} is not installed: pip install 'dbt-feature-store[kafka]'.") from None
+
+
+def _where(source: StreamedSource) -> str:
+    return f"Source '{source.name}': meta.stream.schema names"
 
 
 def _avro(definition: bytes, source: StreamedSource, where: str) -> Reader:

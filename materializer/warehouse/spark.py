@@ -28,6 +28,7 @@ from materializer.warehouse.arrow import signed, to_plain
 OnExecutor = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 # What functions on executors raised comes as text, with a traceback before it.
 _OURS = re.compile(r"^materializer\.errors\.(\w+): (.+)$", re.MULTILINE)
+_RAISED = re.compile(r"^[\w.]*(?:Error|Exception): .+$", re.MULTILINE)
 _MISSING = re.compile(r"^ModuleNotFoundError: No module named '(\w+)", re.MULTILINE)
 
 
@@ -37,16 +38,16 @@ class SparkWarehouse:
     dialect = "spark"
 
     def __init__(self, session: Any, place: str) -> None:
-        self._session = session
+        self.session = session
         self.place = place
         self.version = str(session.version)
 
     def columns(self, relation: Relation) -> list[Column]:
         from pyspark.errors import AnalysisException
 
-        with _refusals():
+        with refusals():
             try:
-                fields = self._session.sql(f"select * from {relation}").schema.fields
+                fields = self.session.sql(f"select * from {relation}").schema.fields
             except AnalysisException as error:
                 if error.getCondition() in ("TABLE_OR_VIEW_NOT_FOUND", "SCHEMA_NOT_FOUND"):
                     return []
@@ -60,13 +61,13 @@ class SparkWarehouse:
         return {}
 
     def query(self, sql: str) -> pa.Table:
-        with _refusals():
-            return self._session.sql(sql).toArrow()
+        with refusals():
+            return self.session.sql(sql).toArrow()
 
     def stream(self, sql: str, batch_rows: int) -> Iterator[pa.RecordBatch]:
-        with _refusals():
-            frame = self._session.sql(sql)
-            for batches in _arriving(self._session, frame):
+        with refusals():
+            frame = self.session.sql(sql)
+            for batches in _arriving(self.session, frame):
                 yield from batches.to_batches(max_chunksize=batch_rows)
 
     def snapshot(self, sql: str, function: OnExecutor, added: Mapping[str, pa.DataType]) -> Snapshot:
@@ -75,18 +76,18 @@ class SparkWarehouse:
         from pyspark.sql.pandas.types import from_arrow_type
         from pyspark.sql.types import StructType
 
-        with _refusals("Spark cannot keep rows on its executors"):
-            frame = self._session.sql(sql)
+        with refusals("Spark cannot keep rows on its executors"):
+            frame = self.session.sql(sql)
             schema = StructType(list(frame.schema.fields))
             for name, dtype in added.items():
                 schema.add(name, from_arrow_type(dtype))
-            return Snapshot(self._session, frame.mapInArrow(function, schema).localCheckpoint())
+            return Snapshot(self.session, frame.mapInArrow(function, schema).localCheckpoint())
 
     def spine(self, name: str, table: pa.Table) -> Relation:
         table = pa.table({column: to_plain(table.column(column)) for column in table.column_names})
         table = table.cast(pa.schema([field.with_type(signed(field.type)) for field in table.schema]))
-        with _refusals():
-            frame = self._session.createDataFrame(table)
+        with refusals():
+            frame = self.session.createDataFrame(table)
             frame.createOrReplaceTempView(name)
         # What is naive there is zoned here: the zone of the session is UTC, so that the same moment is meant.
         naive = {field.name for field in table.schema if field.type == pa.timestamp("us")}
@@ -104,7 +105,7 @@ class Snapshot:
 
     def stream(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Some of their columns."""
-        with _refusals():
+        with refusals():
             for table in _arriving(self._session, self._frame.select(*map(_quoted, columns))):
                 yield from table.to_batches()
 
@@ -113,7 +114,7 @@ class Snapshot:
         this package's errors is raised here."""
         from pyspark.sql.pandas.types import from_arrow_schema
 
-        with _refusals("Spark's executors stopped"):
+        with refusals("Spark's executors stopped"):
             frame = self._frame.mapInArrow(function, from_arrow_schema(pa.schema(answer)))
             for table in _arriving(self._session, frame):
                 yield from table.to_batches()
@@ -138,7 +139,7 @@ def _session_of(project: Project) -> Iterator[SparkWarehouse]:
     # It logs what it refuses with the whole stack of the JVM, and warns of its own dependencies.
     logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="pyspark")
-    with _refusals("Spark cannot be used"):
+    with refusals("Spark cannot be used"):
         builder = SparkSession.builder
         for name, value in (project.connection.get("server_side_parameters") or {}).items():
             builder = builder.config(name, value)
@@ -185,7 +186,8 @@ def _quoted(name: str) -> str:
 
 
 @contextmanager
-def _refusals(what: str = "Spark refused a query") -> Iterator[None]:
+def refusals(what: str = "Spark refused a query") -> Iterator[None]:
+    """What Spark raises meanwhile as a WarehouseError, or as what this package raised on its executors."""
     from pyspark.errors import PySparkException
 
     try:
@@ -200,4 +202,6 @@ def _refusals(what: str = "Spark refused a query") -> Iterator[None]:
                 "is here, and name that Python with PYSPARK_PYTHON."
             ) from None
         said = (str(error.getMessage() or error).strip().splitlines() or ["no reason was given"])[0].rstrip(". ")
+        if said.endswith("Traceback (most recent call last):") and (raised := _RAISED.findall(str(error))):
+            said = raised[-1].strip().rstrip(". ")
         raise WarehouseError(f"{what}: {said}.") from None
