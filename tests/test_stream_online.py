@@ -14,7 +14,7 @@ from materializer.stream.background import streamed_views
 from materializer.stream.explain import Decided, decide
 from tests.support.dbt import DbtProject, copy_of
 from tests.support.streamed import streamed
-from tests.support.streamed_world import FIRST, VIEWS, World, described
+from tests.support.streamed_world import FIRST, USERS, VIEWS, World, described
 
 COLUMNS = {
     "purchase_id": "bigint", "user_id": "bigint", "item": "varchar", "amount": "decimal(12, 2)", "cancelled": "boolean",
@@ -22,7 +22,7 @@ COLUMNS = {
 }  # fmt: skip
 FILES: dict[str, Any] = {
     "models/models.yml": described(COLUMNS, {"database": "landing", "schema": "main"}),
-    "seeds/users.csv": "user_id,country\n" + "".join(f"{user},c{user % 3}\n" for user in range(12)),
+    "seeds/users.csv": USERS,
     # The last word on each purchase; one that was cancelled is none.
     "models/purchases.sql": "select * from {{ source('shop', 'purchases') }}\n"
     "qualify row_number() over (partition by purchase_id order by _landed_at desc, _offset desc) = 1 and not cancelled",

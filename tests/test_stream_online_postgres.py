@@ -23,7 +23,7 @@ from tests.support.dbt import DbtProject
 from tests.support.redis_servers import Server
 from tests.support.soak import first
 from tests.support.streamed import streamed_on_postgres
-from tests.support.streamed_world import FIRST, VIEWS, World, described
+from tests.support.streamed_world import FIRST, USERS, VIEWS, World, described
 
 COLUMNS = {
     "purchase_id": "bigint", "user_id": "bigint", "item": "text", "amount": "numeric(12, 2)", "cancelled": "boolean",
@@ -31,7 +31,7 @@ COLUMNS = {
 }  # fmt: skip
 FILES: dict[str, Any] = {
     "models/models.yml": described(COLUMNS, {"schema": "events"}),
-    "seeds/users.csv": "user_id,country\n" + "".join(f"{user},c{user % 3}\n" for user in range(12)),
+    "seeds/users.csv": USERS,
     # The last word on each purchase; one that was cancelled is none.
     "models/purchases.sql": "select * from (\n"
     "    select *, row_number() over (partition by purchase_id order by _landed_at desc, _offset desc) as nth\n"
