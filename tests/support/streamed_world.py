@@ -55,7 +55,7 @@ class World:
 
     def __init__(self, project: DbtProject, decided: Decided, redis_url: str, seed: int) -> None:
         self.project, self.decided = project, decided
-        self.store = FeatureStore(project.folder, redis_url=redis_url, namespace=f"{project.folder.name}-{seed}")
+        self.store = FeatureStore(project.folder, redis_url=redis_url, namespace=f"{project.folder.parent.name}-{seed}")
         self.client = redis.Redis.from_url(redis_url)
         self.random = random.Random(seed)
         self.numbers = itertools.count(1)
