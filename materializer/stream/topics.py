@@ -8,8 +8,6 @@ on each machine.
 
 from __future__ import annotations
 
-import base64
-import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -17,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 from pyspark.sql.datasource import DataSource, DataSourceReader, InputPartition
@@ -72,7 +71,8 @@ class Reading:
     offsets: tuple[Offsets, ...] = ()
 
     def option(self) -> str:
-        return base64.b64encode(pickle.dumps(self)).decode()
+        """The same as an option of Spark's."""
+        return msgspec.json.encode(self).decode()
 
     def consumer(self, **more: Any) -> Consumer:
         told = settings_of(Path(self.settings)) if self.settings else {}
@@ -87,7 +87,7 @@ class Topics(DataSource):
         return NAME
 
     def reader(self, schema: StructType) -> TopicsReader:
-        return TopicsReader(pickle.loads(base64.b64decode(self.options["reading"])))
+        return TopicsReader(msgspec.json.decode(self.options["reading"], type=Reading))
 
 
 class TopicsReader(DataSourceReader):
