@@ -14,7 +14,8 @@ import pytest
 from materializer import FeatureStore, LandingError, WarehouseError
 from materializer.project.settings import load_project
 from materializer.stream.background import Background, streamed_views
-from materializer.stream.evaluate_postgres import postgres_evaluator
+from materializer.stream.evaluate import opened
+from materializer.stream.evaluate_postgres import PostgresEvaluator
 from materializer.stream.explain import Decided, decide
 from materializer.stream.place import landing_of
 from materializer.stream.postgres_session import Session
@@ -223,14 +224,14 @@ def test_a_role_that_may_not_make_temporary_tables_is_said(
     views = [one.view for one in streamed_views(decided)]
     said = "permission denied to create temporary tables"
     with (
-        postgres_evaluator(load_project(tmp_path), decided.manifest, decided.sources, views) as evaluator,
+        opened(PostgresEvaluator, load_project(tmp_path), decided.manifest, decided.sources, views) as evaluator,
         pytest.raises(WarehouseError, match=said),
         evaluator.reading(),
     ):
         pass
     postgresql.ask("grant temporary on database postgres to public")
     with (
-        postgres_evaluator(load_project(tmp_path), decided.manifest, decided.sources, views) as evaluator,
+        opened(PostgresEvaluator, load_project(tmp_path), decided.manifest, decided.sources, views) as evaluator,
         evaluator.reading() as seq,
     ):
         assert seq == postgresql.ask("select seq from events._fs_landing")

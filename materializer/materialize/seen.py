@@ -167,7 +167,7 @@ def with_doubt(
 
 
 def _touched(record: StreamRecord, seen: Seen, since: int, dialect: str) -> str:
-    names = [quoted(name) if dialect != "spark" else f"`{name}`" for name in record.keys]
+    names = [quoted(name, dialect) for name in record.keys]
     selects = []
     for unique_id, ways in record.filters.items():
         for way in ways:

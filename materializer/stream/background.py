@@ -23,7 +23,7 @@ from materializer.project.checksums import Checksums
 from materializer.project.manifest import load_manifest, read_registry
 from materializer.project.settings import Project
 from materializer.sql.apart import Apart
-from materializer.stream.evaluate import Evaluator, Streamed
+from materializer.stream.evaluate import Evaluator, Streamed, opened
 from materializer.stream.explain import Decided, decide
 from materializer.stream.files import FileLanding
 from materializer.stream.landing import Landing
@@ -116,9 +116,10 @@ class Background:
             online.counts, looked = self.counts, compiled
             while not self._end.is_set():
                 self._news.clear()
-                if online.outdated and _written(self._project) != compiled:
+                written = _written(self._project)
+                if online.outdated and written != compiled:
                     return
-                if (written := _written(self._project)) != looked:
+                if written != looked:
                     looked = written
                     if self._has_other_views(decided):
                         return
@@ -201,14 +202,10 @@ def evaluator_of(
             )  # fmt: skip
         return
     if project.connection.get("type") == "spark":
-        from materializer.stream.evaluate_spark import spark_evaluator
-
-        with spark_evaluator(project, decided.manifest, landing.sources, typed) as evaluator:
-            yield evaluator
-        return
-    from materializer.stream.evaluate_postgres import postgres_evaluator
-
-    with postgres_evaluator(project, decided.manifest, landing.sources, typed) as evaluator:
+        from materializer.stream.evaluate_spark import SparkEvaluator as Within
+    else:
+        from materializer.stream.evaluate_postgres import PostgresEvaluator as Within
+    with opened(Within, project, decided.manifest, landing.sources, typed) as evaluator:
         yield evaluator
 
 

@@ -1,22 +1,25 @@
 """The rows of streamed views, for some of their entities: by the views' own SQL, over the events of these alone.
 
-What computes them is an `Evaluator`: a DuckDB beside the stream, or PostgreSQL itself. Either way the rows come to a
-DuckDB, where all that follows is the same.
+What computes them is an `Evaluator`: a DuckDB beside the stream, or PostgreSQL or Spark itself. Either way the rows
+come to a DuckDB, where all that follows is the same.
 """
 
 from __future__ import annotations
 
+import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import NamedTuple, Protocol
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
 
 import pyarrow as pa
 
 from materializer.errors import WarehouseError
 from materializer.materialize.current import Current, stored
+from materializer.materialize.engine import Engine
 from materializer.materialize.horizon import Horizon
 from materializer.materialize.unstorable import Conditions, conditions_of, find_unstorable
 from materializer.online.served_log import epoch_micros
@@ -24,11 +27,14 @@ from materializer.project.definitions import FeatureView
 from materializer.project.duration import macro_moment
 from materializer.project.relation import Column, Relation
 from materializer.project.render import MacroRenderer, ProjectManifest
+from materializer.project.settings import Project
 from materializer.sql.reach import Reach
+from materializer.stream.source import StreamedSource
 from materializer.warehouse import Warehouse, quoted
-from materializer.warehouse.duckdb import DuckDBWarehouse
+from materializer.warehouse.duckdb import DuckDBWarehouse, open_in_memory
 from materializer.warehouse.typed import with_columns
 
+EvaluatorT = TypeVar("EvaluatorT")
 # How long ago the newest row of an entity may be for its newer events to tell all of it.
 _SLACK = timedelta(days=1)
 # Stand in SQL that was rendered once for the moments of each query.
@@ -99,6 +105,29 @@ def without_unstorable(duckdb: DuckDBWarehouse, current: Current, conditions: Co
     return current.without(unstorable.condition) if unstorable.rows else current
 
 
+@contextmanager
+def opened(
+    within: Callable[..., EvaluatorT], project: Project, manifest: ProjectManifest,
+    sources: Mapping[str, StreamedSource], views: Sequence[FeatureView],
+) -> Iterator[EvaluatorT]:  # fmt: skip
+    """An evaluator within the warehouse, for as long as this lasts, with the DuckDB that rows come to."""
+    with (
+        tempfile.TemporaryDirectory(prefix="feature-store-") as room,
+        open_in_memory(Path(room)) as duckdb,
+        closing(within(project, manifest, sources, views, Engine(duckdb, Path(room)))) as evaluator,
+    ):
+        yield evaluator
+
+
+def brought(
+    engine: Engine, warehouse: Warehouse, view: FeatureView, sql: str, now: datetime, horizon: Horizon | None
+) -> Current:
+    """The rows that a warehouse's SQL gives, brought to a DuckDB, as a run brings them."""
+    found = engine.latest(warehouse, view, sql, horizon is not None)
+    current = Current(found.view, found.rows, now, True, horizon, found.digests)
+    return without_unstorable(engine.duckdb, current, found.unstorable)
+
+
 class Reached(NamedTuple):
     """Of events `since` a moment the rows of a view of the moments from `begins` to `ends`."""
 
@@ -140,6 +169,17 @@ class Evaluation(ABC):
     @abstractmethod
     def _asked_for(self) -> str:
         """SQL for DuckDB: the entities that are asked for, their join keys in the types of the view's rows."""
+
+    def _named(self, rows: Callable[[str], Iterable[str]]) -> str:
+        """SQL for the entities that rows name; `rows` gives what comes after FROM for them, by a source's unique id."""
+        parts = [
+            f"select {', '.join(f'{sql} as {key}' for key, sql in zip(self._keys, way, strict=True))} from {some}"
+            for unique_id, ways in self.streamed.filters.items()
+            for way in ways
+            for some in rows(unique_id)
+        ]
+        known = " and ".join(f"{key} is not null" for key in self._keys)
+        return f"select distinct {', '.join(self._keys)} from ({' union all '.join(parts)}) as named where {known}"
 
     def missing(self, sent: pa.Table | None) -> pa.Table:
         """The entities asked for that are not among those `sent`: join keys, as they are remembered."""

@@ -149,25 +149,18 @@ class DuckDBEvaluation(TableEvaluation):
     def _insert(self, reached: Reached | None) -> None:
         if reached:
             self._replica.reach_from(*reached)
-        with self._replica.as_dbt():
+        with self._duckdb.as_dbt():
             self._run(f"execute {self._newer if reached else self._whole}")
 
     def _list(self, after: int, into: str) -> int:
         self._run(f"delete from {into}")
-        with self._replica.as_dbt():
+        with self._duckdb.as_dbt():
             self._run(f"insert into {into} {self._touching(f'_seq > {after}', after)}")
         return self._count(into)
 
     def _touching(self, condition: str, after: int) -> str:
         events = self._replica.events
-        parts = [
-            f"select {', '.join(f'{sql} as k{number}' for number, sql in enumerate(way))} "
-            f"from {events.table(unique_id)} where {condition} or {events.doubtful(unique_id, after)}"
-            for unique_id, ways in self.streamed.filters.items()
-            for way in ways
-        ]
-        known = " and ".join(f"{key} is not null" for key in self._keys)
-        return f"select distinct {', '.join(self._keys)} from ({' union all '.join(parts)}) where {known}"
+        return self._named(lambda one: [f"{events.table(one)} where {condition} or {events.doubtful(one, after)}"])
 
     def _among(self, way: Sequence[str]) -> str:
         """The condition that expressions name an entity that is asked for."""
@@ -176,7 +169,7 @@ class DuckDBEvaluation(TableEvaluation):
         return f"({', '.join(way)}) in (select ({', '.join(self._keys)}) from {self._asked})"
 
     def _make_tables(self, keep: bool = False) -> None:
-        with self._replica.as_dbt():
+        with self._duckdb.as_dbt():
             self._make_them(keep)
 
     def _make_them(self, keep: bool) -> None:

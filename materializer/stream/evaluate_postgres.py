@@ -7,11 +7,9 @@ as those of a run do.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 
 from materializer.materialize.current import Current
 from materializer.materialize.engine import Engine
@@ -21,14 +19,13 @@ from materializer.project.graph import Graph
 from materializer.project.render import ProjectManifest
 from materializer.project.settings import Project
 from materializer.stream.chain import chain_of
-from materializer.stream.evaluate import Evaluation, Reached, Streamed, TableEvaluation, without_unstorable
+from materializer.stream.evaluate import Evaluation, Reached, Streamed, TableEvaluation, brought
 from materializer.stream.events_postgres import PostgresEvents
 from materializer.stream.explain import reached_moment
 from materializer.stream.postgres_session import Session, texts
 from materializer.stream.source import StreamedSource
-from materializer.stream.stand_in import stood_in
+from materializer.stream.stand_in import ctes_of, listed, stood_in
 from materializer.warehouse import quoted
-from materializer.warehouse.duckdb import open_in_memory
 
 # Whether tables are those that they were, with the rows that they had.
 _STATE = """
@@ -37,19 +34,6 @@ _STATE = """
         + pg_stat_get_tuples_deleted(pg_class.oid)), ' ' order by pg_class.oid), '')
     from unnest({names}) as named (name) join pg_class on pg_class.oid = to_regclass(named.name)
 """
-
-
-@contextmanager
-def postgres_evaluator(
-    project: Project, manifest: ProjectManifest, sources: Mapping[str, StreamedSource], views: Sequence[FeatureView]
-) -> Iterator[PostgresEvaluator]:
-    """An evaluator for some views, for as long as this lasts."""
-    with (
-        tempfile.TemporaryDirectory(prefix="feature-store-") as room,
-        open_in_memory(Path(room)) as duckdb,
-        closing(PostgresEvaluator(project, manifest, sources, views, Engine(duckdb, Path(room)))) as evaluator,
-    ):
-        yield evaluator
 
 
 class PostgresEvaluator:
@@ -110,22 +94,14 @@ class PostgresEvaluation(TableEvaluation):
         tables = [f"_fs_{name}_{place}" for name in ("touched", "backlog", "asked", "all", "rows")]
         super().__init__(evaluator.duckdb, one, tables)
         self._evaluator, self._session = evaluator, evaluator.session
-        graph, names = evaluator.graph, {}
-        self._sources = {unique_id: f"_fs_source_{number}" for number, unique_id in enumerate(one.filters)}
-        for unique_id, cte in self._sources.items():
-            names[graph.nodes[unique_id]["relation_name"]] = cte
-        models = {}
-        for number, unique_id in enumerate(chain_of(graph, [*one.filters], [one.view.unique_id]).models):
-            node, cte = graph.nodes[unique_id], f"_fs_model_{number}"
-            models[cte] = stood_in(node["compiled_code"], names, graph.dialect)
-            names[node["relation_name"]] = cte
-        self._whole, self._last = _ctes(models), [*models][-1]
-        models = {}
+        graph = evaluator.graph
+        self._ctes = ctes_of(graph, one.filters, one.view.unique_id)
+        names, newer = dict(self._ctes.names), {}
         for number, (unique_id, code) in enumerate(one.reach.models.items() if one.reach else ()):
             # What is reached reads what is reached as well, and else the whole.
-            models[cte := f"_fs_newer_{number}"] = stood_in(code, names, graph.dialect)
+            newer[cte := f"_fs_newer_{number}"] = stood_in(code, names, graph.dialect)
             names[graph.nodes[unique_id]["relation_name"]] = cte
-        self._newer = _ctes(models)
+        self._newer = newer
         self._make_tables()
         with self._session.whole():
             self._know(evaluator.manifest, self._session.warehouse)
@@ -141,14 +117,12 @@ class PostgresEvaluation(TableEvaluation):
 
     def current(self, now: datetime, horizon: Horizon | None) -> Current:
         event = f"extract(epoch from {quoted(self.view.timestamp)}) * 1000000"
-        doubts = any(self._evaluator.events.doubts(unique_id) for unique_id in self._sources)
+        doubts = any(self._evaluator.events.doubts(unique_id) for unique_id in self.streamed.filters)
         self._work_out(now, horizon.until if horizon else now, event, doubts)
         with self._session.whole():
-            found = self._evaluator.engine.latest(
-                self._session.warehouse, self.view, self._sql.at(now, horizon), horizon is not None
+            return brought(
+                self._evaluator.engine, self._session.warehouse, self.view, self._sql.at(now, horizon), now, horizon
             )
-        current = Current(found.view, found.rows, now, True, horizon, found.digests)
-        return without_unstorable(self._duckdb, current, found.unstorable)
 
     def _asked_for(self) -> str:
         asked = self._session.query(f"select {self._typed} from {self._all}")
@@ -170,13 +144,15 @@ class PostgresEvaluation(TableEvaluation):
             cte: self._events(
                 unique_id, [*map(self._among, self.streamed.filters[unique_id]), *events.doubts(unique_id)]
             )
-            for unique_id, cte in self._sources.items()
+            for unique_id, cte in self._ctes.sources.items()
         }
-        newer = self._newer if reached else ""
-        for name, moment in reached._asdict().items() if reached else ():
-            newer = newer.replace(reached_moment(name), f"timestamp '{moment.replace(tzinfo=None).isoformat(' ')}'")
-        last = f"_fs_newer_{len(self.streamed.reach.models) - 1}" if reached else self._last
-        return f"with {', '.join(filter(None, (_ctes(sources), self._whole, newer)))}\nselect * from {last}"
+        ctes = sources | self._ctes.models
+        if reached is None:
+            return f"with {listed(ctes)}\nselect * from {self._ctes.last}"
+        sql = f"with {listed(ctes | self._newer)}\nselect * from {[*self._newer][-1]}"
+        for name, moment in reached._asdict().items():
+            sql = sql.replace(reached_moment(name), f"timestamp '{moment.replace(tzinfo=None).isoformat(' ')}'")
+        return sql
 
     def _events(self, unique_id: str, conditions: Sequence[str]) -> str:
         table = self._evaluator.events.table(unique_id)
@@ -199,14 +175,12 @@ class PostgresEvaluation(TableEvaluation):
     def _touching(self, after: int | None) -> str:
         """The entities that rows touch which landed after a commit; with None nobody."""
         events = self._evaluator.events
-        parts = []
-        for unique_id, ways in self.streamed.filters.items():
+
+        def rows(unique_id: str) -> list[str]:
             landed = ["false"] if after is None else [f"_seq > {after}", *events.doubtful(unique_id, after)]
-            for way in ways:
-                columns = ", ".join(f"{sql} as k{number}" for number, sql in enumerate(way))
-                parts += [f"select {columns} from {events.table(unique_id)} where {condition}" for condition in landed]
-        known = " and ".join(f"{key} is not null" for key in self._keys)
-        return f"select distinct {', '.join(self._keys)} from ({' union all '.join(parts)}) as named where {known}"
+            return [f"{events.table(unique_id)} where {condition}" for condition in landed]
+
+        return self._named(rows)
 
     def _make_tables(self) -> None:
         """All but the backlog are emptied at a step's end, which changes no catalog."""
@@ -229,7 +203,3 @@ class PostgresEvaluation(TableEvaluation):
         self._run(f"create temporary table {name} {kept}as {sql}\nwith no data")
         # Of one that was never looked at PostgreSQL takes it that it has ten pages; of an empty one it counts them.
         self._run(f"analyze {name}")
-
-
-def _ctes(made: Mapping[str, str]) -> str:
-    return ",\n".join(f"{name} as (\n{sql}\n)" for name, sql in made.items())

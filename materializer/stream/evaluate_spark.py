@@ -6,13 +6,11 @@ for alone; what reads no stream is read where it is. The latest rows then come t
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -26,11 +24,10 @@ from materializer.project.relation import Relation
 from materializer.project.render import MacroRenderer, ProjectManifest
 from materializer.project.settings import Project
 from materializer.stream.chain import chain_of
-from materializer.stream.evaluate import CurrentSQL, Evaluation, Streamed, WarehouseAway, without_unstorable
+from materializer.stream.evaluate import CurrentSQL, Evaluation, Streamed, WarehouseAway, brought
 from materializer.stream.source import StreamedSource
 from materializer.stream.spark import SparkLanding
-from materializer.stream.stand_in import stood_in
-from materializer.warehouse.duckdb import open_in_memory
+from materializer.stream.stand_in import ctes_of, listed
 from materializer.warehouse.spark import SparkWarehouse, open_spark, refusals
 from materializer.warehouse.typed import with_columns
 
@@ -38,19 +35,6 @@ from materializer.warehouse.typed import with_columns
 _TOGETHER = 500_000
 # How often it is asked what has landed, and whether the files of tables are others; in seconds.
 _ASKED, _REFRESHED = 1.0, 5.0
-
-
-@contextmanager
-def spark_evaluator(
-    project: Project, manifest: ProjectManifest, sources: Mapping[str, StreamedSource], views: Sequence[FeatureView]
-) -> Iterator[SparkEvaluator]:
-    """An evaluator for some views, for as long as this lasts."""
-    with (
-        tempfile.TemporaryDirectory(prefix="feature-store-") as room,
-        open_in_memory(Path(room)) as duckdb,
-        closing(SparkEvaluator(project, manifest, sources, views, Engine(duckdb, Path(room)))) as evaluator,
-    ):
-        yield evaluator
 
 
 class SparkEvaluator:
@@ -139,19 +123,11 @@ class SparkEvaluation(Evaluation):
         self._evaluator = evaluator
         nobody = evaluator.warehouse.query(f"{self._touching(0)} limit 0")
         self._touched = self._backlog = self._asked = nobody
-        graph, names = evaluator.graph, {}
-        self._sources = {unique_id: f"_fs_source_{number}" for number, unique_id in enumerate(one.filters)}
-        for unique_id, cte in self._sources.items():
-            names[graph.nodes[unique_id]["relation_name"]] = cte
-        self._models: dict[str, str] = {}
-        for number, unique_id in enumerate(chain_of(graph, [*one.filters], [one.view.unique_id]).models):
-            node, cte = graph.nodes[unique_id], f"_fs_model_{number}"
-            self._models[cte] = stood_in(node["compiled_code"], names, graph.dialect)
-            names[node["relation_name"]] = cte
+        self._ctes = ctes_of(evaluator.graph, one.filters, one.view.unique_id)
         self._rows = f"_fs_rows_{one.view.unique_id.replace('.', '_')}"
         # A view of nobody's rows has the types of the view's; within the query a CTE of its name has the rows.
-        empty = {cte: f"{evaluator.events(unique_id)} and false" for unique_id, cte in self._sources.items()}
-        select = f"{_with(empty | self._models)}select * from {cte}"
+        empty = {cte: f"{evaluator.events(one)} and false" for one, cte in self._ctes.sources.items()}
+        select = f"with {listed(empty | self._ctes.models)}\nselect * from {self._ctes.last}"
         with refusals():
             evaluator.warehouse.session.sql(f"create or replace temporary view {self._rows} as {select}")
         self.view = with_columns(replace(one.view, relation=self._rows), evaluator.warehouse)
@@ -171,13 +147,11 @@ class SparkEvaluation(Evaluation):
     def current(self, now: datetime, horizon: Horizon | None) -> Current:
         ctes = {
             cte: f"{self._evaluator.events(unique_id)} and ({self._of_asked(self.streamed.filters[unique_id])})"
-            for unique_id, cte in self._sources.items()
-        } | self._models
-        ctes[self._rows] = f"select * from {[*ctes][-1]}"
-        sql = f"{_with(ctes)}select * from (\n{self._sql.at(now, horizon)}\n) as belonging"
-        found = self._evaluator.engine.latest(self._evaluator.warehouse, self.view, sql, horizon is not None)
-        current = Current(found.view, found.rows, now, True, horizon, found.digests)
-        return without_unstorable(self._duckdb, current, found.unstorable)
+            for unique_id, cte in self._ctes.sources.items()
+        } | self._ctes.models
+        ctes[self._rows] = f"select * from {self._ctes.last}"
+        sql = f"with {listed(ctes)}\nselect * from (\n{self._sql.at(now, horizon)}\n) as belonging"
+        return brought(self._evaluator.engine, self._evaluator.warehouse, self.view, sql, now, horizon)
 
     def _asked_for(self) -> str:
         types = {entity.name: entity.dtype for entity in self.view.entities}
@@ -198,15 +172,4 @@ class SparkEvaluation(Evaluation):
 
     def _touching(self, after: int) -> str:
         """The entities that rows touch which landed after a commit."""
-        parts = []
-        for unique_id, ways in self.streamed.filters.items():
-            for way in ways:
-                columns = ", ".join(f"{sql} as k{number}" for number, sql in enumerate(way))
-                parts.append(f"select {columns} from ({self._evaluator.events(unique_id)}) where _seq > {after}")
-        known = " and ".join(f"{key} is not null" for key in self._keys)
-        return f"select distinct {', '.join(self._keys)} from ({' union all '.join(parts)}) as named where {known}"
-
-
-def _with(ctes: Mapping[str, str]) -> str:
-    listed = ",\n".join(f"{name} as (\n{sql}\n)" for name, sql in ctes.items())
-    return f"with {listed}\n"
+        return self._named(lambda one: [f"({self._evaluator.events(one)}) where _seq > {after}"])

@@ -47,8 +47,8 @@ class Replica:
         self, connection: duckdb.DuckDBPyConnection, manifest: ProjectManifest, landing: FileLanding,
         views: Sequence[FeatureView], room: Path, zone: str = "UTC",
     ) -> None:  # fmt: skip
-        self._connection, self._zone = connection, zone
-        self.warehouse = DuckDBWarehouse(connection, "memory")
+        self._connection = connection
+        self.warehouse = DuckDBWarehouse(connection, "memory", lambda: zone)
         self._graph = Graph(manifest)
         self._sources = {source.unique_id: source for source in landing.sources.values()}
         connection.execute(f"attach ':memory:' as {OWN}")
@@ -83,19 +83,6 @@ class Replica:
             listed = ", ".join(f"cast({quoted(one.name)} as {one.dtype}) as {quoted(one.name)}" for one in columns)
             with self.seeing("_fs_copied", rows):
                 self.warehouse.execute(f"create or replace table {name} as select {listed} from _fs_copied")
-
-    @contextmanager
-    def as_dbt(self) -> Iterator[None]:
-        """Run the project's own SQL meanwhile, whose dates and hours are those of the zone that dbt has; all else here
-        is in UTC."""
-        if self._zone == "UTC":
-            yield
-            return
-        self.warehouse.execute(f"set timezone = {literal(self._zone)}")
-        try:
-            yield
-        finally:
-            self.warehouse.execute("set timezone = 'UTC'")
 
     @contextmanager
     def seeing(self, name: str, rows: pa.Table) -> Iterator[None]:

@@ -14,15 +14,18 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any, NamedTuple
 
 from materializer.errors import DefinitionError, WarehouseError
 from materializer.project.settings import Project
 from materializer.stream.begin import Place
 from materializer.stream.source import StreamedSource
+from materializer.warehouse import quoted
 from materializer.warehouse.spark import open_spark, refusals
 
 TABLE = "_fs_events"
+_name = partial(quoted, dialect="spark")
 _OWN = {
     "_fs_source": "string", "_topic": "string", "_partition": "int", "_offset": "bigint", "_fs_reason": "string",
     "_fs_message": "binary",
@@ -235,7 +238,3 @@ def open_landing(project: Project, sources: Mapping[str, StreamedSource]) -> Spa
     landing = SparkLanding(project, sources, schemas.pop())
     landing.open()
     return landing
-
-
-def _name(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"

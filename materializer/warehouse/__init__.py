@@ -91,6 +91,7 @@ def query_apart(project: Project, sql: str) -> pa.Table:
     return module.query_apart(project, sql)
 
 
-def quoted(name: str) -> str:
-    """A column's name as SQL has it, whatever letters are in it."""
-    return '"' + name.replace('"', '""') + '"'
+def quoted(name: str, dialect: str = "") -> str:
+    """A column's name as SQL has it, whatever letters are in it: as DuckDB and PostgreSQL have it, or Spark."""
+    mark = "`" if dialect == "spark" else '"'
+    return mark + name.replace(mark, mark * 2) + mark

@@ -107,7 +107,11 @@ class DuckDBWarehouse:
     @contextmanager
     def as_dbt(self) -> Iterator[None]:
         """Meanwhile dates and hours are those of dbt's time zone, as the project's own SQL means them."""
-        self.execute(f"set timezone = '{escaped(self._zone())}'")
+        zone = self._zone()
+        if zone == "UTC":
+            yield
+            return
+        self.execute(f"set timezone = '{escaped(zone)}'")
         try:
             yield
         finally:

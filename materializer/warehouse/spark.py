@@ -12,6 +12,7 @@ import socket
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,11 +22,13 @@ from materializer import errors
 from materializer.errors import WarehouseError
 from materializer.project.relation import Column, Relation
 from materializer.project.settings import Project
+from materializer.warehouse import quoted
 from materializer.warehouse.adapter import open_adapter
 from materializer.warehouse.arrow import signed, to_plain
 
 # What executors do with the rows of a partition.
 OnExecutor = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+_quoted = partial(quoted, dialect="spark")
 # What functions on executors raised comes as text, with a traceback before it.
 _OURS = re.compile(r"^materializer\.errors\.(\w+): (.+)$", re.MULTILINE)
 _RAISED = re.compile(r"^[\w.]*(?:Error|Exception): .+$", re.MULTILINE)
@@ -179,10 +182,6 @@ def _arriving(session: Any, frame: Any) -> Iterator[pa.Table]:
     for part in client.to_table_as_iterator(plan, {}):
         if isinstance(part, pa.Table):
             yield part
-
-
-def _quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
 
 
 @contextmanager
