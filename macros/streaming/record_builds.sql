@@ -113,28 +113,25 @@
 {#-- What is in changes while models are built: so the number is that of the moment at which this run began. The server's clock decides,
      on which the run's own clock is laid; it may be moved while the run lasts, but not by so much. --#}
 {% macro postgres___fs_landed_before(landing) %}
-    {%- set shown = landing | replace('._fs_landing', '._fs_shown') -%}
-    {%- if not feature_store._exists(shown) -%}
-        {%- do return(0) -%}
-    {%- endif -%}
-    {%- set lasted = (modules.datetime.datetime.now(modules.pytz.utc) - run_started_at).total_seconds() -%}
-    {%- set found = run_query(
-        'select max(seq) from ' ~ shown ~ ' where "at" < clock_timestamp() - interval \'' ~ (lasted + 5) ~ ' seconds\''
-    ) -%}
-    {%- do return(found.rows[0][0] or 0) -%}
+    {%- do return(feature_store._last_shown(landing, '"at" < clock_timestamp() - {} * interval \'1 microsecond\'')) -%}
 {% endmacro %}
 
 
 {#-- The same there: each commit is a partition of the table that says since when it can be read. --#}
 {% macro spark___fs_landed_before(landing) %}
+    {%- do return(feature_store._last_shown(landing, 'moment < unix_micros(current_timestamp()) - {}')) -%}
+{% endmacro %}
+
+
+{#-- The last commit that could be read when this run began; `long_ago` is a condition for those that could so many microseconds ago. --#}
+{% macro _last_shown(landing, long_ago) %}
     {%- set shown = landing | replace('._fs_landing', '._fs_shown') -%}
     {%- if not feature_store._exists(shown) -%}
         {%- do return(0) -%}
     {%- endif -%}
     {%- set lasted = (modules.datetime.datetime.now(modules.pytz.utc) - run_started_at).total_seconds() -%}
-    {%- set found = run_query(
-        'select max(seq) from ' ~ shown ~ ' where moment < unix_micros(current_timestamp()) - ' ~ ((lasted + 5) * 1000000) | int
-    ) -%}
+    {%- set micros = ((lasted + 5) * 1000000) | int -%}
+    {%- set found = run_query('select max(seq) from ' ~ shown ~ ' where ' ~ long_ago | replace('{}', micros)) -%}
     {%- do return(found.rows[0][0] or 0) -%}
 {% endmacro %}
 
