@@ -64,6 +64,14 @@ class Decided:
     errors: tuple[str, ...]
     reaches: Mapping[str, Reach]
 
+    def uncompiled(self) -> dict[str, str]:
+        """Of views whose SQL is not known, what dbt said, by the names of the views."""
+        return {
+            view.reference: f"dbt does not compile it: {self.errors[0]}".rstrip(".")
+            for view, found in self.views
+            if self.errors and isinstance(found, Mixes) and not found.node.about.get("compiled_code")
+        }
+
 
 def decide(project: Project) -> Decided:
     """Compile a project and read the SQL of its views.
@@ -103,9 +111,7 @@ def explain(project: Project) -> list[Explained]:
         if found is None:
             explained.append(Explained(view.reference, why="it reads no streamed source"))
         elif isinstance(found, Mixes):
-            why = found.why
-            if decided.errors and not found.node.about.get("compiled_code"):
-                why = f"dbt does not compile it: {decided.errors[0]}"
+            why = decided.uncompiled().get(view.reference, found.why)
             explained.append(
                 Explained(view.reference, why=why.rstrip("."), place=_place(found), text=found.text, mend=found.mend)
             )
