@@ -54,8 +54,11 @@ def repository_of(folder: Path) -> Path:
 
 
 def compile_all(
-    project: Project, commits: Sequence[tuple[str, str] | None], opened: Opened
-) -> tuple[list[Compiled], list[str]]:  # fmt: skip
+    project: Project,
+    commits: Sequence[tuple[str, str] | None],
+    opened: Opened,
+    unwanted: Callable[[], bool] = lambda: False,
+) -> tuple[list[Compiled], list[str]]:
     """The manifests of a project at some commits, and notes; None stands for the working tree as it is.
 
     The warehouse is asked for the columns of its relations, nothing is written to it; without a DuckDB file that is
@@ -64,6 +67,7 @@ def compile_all(
     Args:
         commits: revisions as the user named them, each with its commit.
         opened: opens the project's warehouse, or says in a `WarehouseError` why it cannot be.
+        unwanted: see `run_dbt`.
 
     Raises:
         ProjectError: where the project was not there, or dbt cannot read it.
@@ -93,7 +97,7 @@ def compile_all(
                 "--select", "resource_type:model", "resource_type:snapshot",
             ]  # fmt: skip
             jobs.append([*([command, *common] for command in commands), compiling])
-        answers = run_dbt(jobs, home)
+        answers = run_dbt(jobs, home, unwanted)
         made = []
         for target, errors, commit in zip(targets, answers, commits, strict=True):
             if not (target / "manifest.json").is_file():

@@ -94,7 +94,7 @@ class Background:
                 with open_warehouse(self._project):
                     pass  # before dbt compiles, which takes a while
                 pause, compiled = _LONG_PAUSE, _written(self._project)
-                decided = decide(self._project)
+                decided = decide(self._project, self._end.is_set)
                 views = streamed_views(decided)
                 if unknown := decided.uncompiled():
                     (view, why), *others = unknown.items()
@@ -108,7 +108,8 @@ class Background:
                     self._keep_these(decided, views, compiled)
                     pause = 0.0
             except FeatureStoreError as error:
-                self._tell(f"Views are not kept online: {error}")
+                if not self._end.is_set():
+                    self._tell(f"Views are not kept online: {error}")
             except redis.RedisError as error:
                 self._tell(f"Views are not kept online while Redis does not take them: {_text(error)}")
             except Exception as error:  # of this program: events land on, and it is tried again

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -73,8 +73,8 @@ class Decided:
         }
 
 
-def decide(project: Project) -> Decided:
-    """Compile a project and read the SQL of its views.
+def decide(project: Project, unwanted: Callable[[], bool] = lambda: False) -> Decided:
+    """Compile a project and read the SQL of its views; it may become unwanted meanwhile, see `run_dbt`.
 
     Raises:
         ProjectError, DefinitionError: where the project cannot be read, dbt is not there, or a source says it wrongly.
@@ -82,7 +82,7 @@ def decide(project: Project) -> Decided:
     any_landing_of(
         project, streamed_sources(load_manifest(project)), lambda: datetime.now(timezone.utc)
     ).close()  # dbt has to find it
-    (compiled,), _ = compile_all(project, [None], open_warehouse)
+    (compiled,), _ = compile_all(project, [None], open_warehouse, unwanted)
     manifest = ProjectManifest(compiled.manifest, project)
     sources = streamed_sources(manifest)
     # On Spark nobody looks whether an id decides what it is said to.
