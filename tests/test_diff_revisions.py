@@ -86,12 +86,15 @@ def own_temporary_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 
 def state(project: DbtProject) -> tuple[Any, ...]:
-    """All that a diff must leave as it is: files, index, worktrees, the warehouse."""
+    """All that a diff must leave as it is: files but what it keeps in the target folder, index, worktrees, the warehouse."""
     top = project.folder.parents[1]
     files = sorted(
         (str(path.relative_to(top)), hashlib.sha256(path.read_bytes()).hexdigest())
         for path in top.rglob("*")
-        if path.is_file() and not path.is_symlink() and ".dbt_packages" not in path.parts
+        if path.is_file()
+        and not path.is_symlink()
+        and ".dbt_packages" not in path.parts
+        and path.name != revisions._KEPT
     )
     temporary = [
         one.name for one in Path(tempfile.gettempdir()).iterdir() if one.name.startswith("feature-store-diff-")

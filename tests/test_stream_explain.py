@@ -31,8 +31,9 @@ FILES: dict[str, Any] = {
     # Whoever is above her moves a user down.
     "models/ranked.sql": "select user_id, purchased_at as event_timestamp,\n"
     "    rank() over (order by amount desc) as place\nfrom {{ source('shop', 'purchases') }}",
-    "models/spent.sql": "select user_id, max(purchased_at) as event_timestamp, sum(amount) as spent\n"
+    "models/spent.sql": "select user_id, max(purchased_at) as event_timestamp, {{ total() }} as spent\n"
     "from {{ source('shop', 'purchases') }} group by user_id",
+    "macros/total.sql": "{% macro total() %}sum(amount){% endmacro %}",
     "models/tiers.sql": "select 1 as user_id, timestamptz '2026-01-01' as event_timestamp, 2 as tier",
 }  # fmt: skip
 EVENT = {"user_id": 1, "amount": 2.5, "purchased_at": "2026-01-01T00:00:00Z"}
@@ -63,6 +64,24 @@ def test_each_view_streams_or_is_told_why_not(shop: DbtProject, redis_url: str, 
         "spent: streams by user_id, from shop.purchases.",
         "tiers: does not stream, as it reads no streamed source.",
     ]
+
+
+def test_what_dbt_kept_of_its_last_reading_is_no_answer_where_a_macro_has_changed(
+    shop: DbtProject, redis_url: str, namespace: str
+) -> None:
+    asked = ("--explain", "--output", "json")
+    macro = shop.folder / "macros" / "total.sql"
+    before = macro.read_text()
+    for text, streams in (
+        (before, True),
+        (before.replace("sum(amount)", "sum(sum(amount)) over ()"), False),
+        (before, True),
+    ):
+        macro.write_text(text)
+        shop.dbt("parse")
+        views = {one["view"]: one for one in stream(shop, redis_url, namespace, *asked).json["views"]}
+        assert bool(views["spent"]["keys"]) == streams, views["spent"]
+        assert (shop.folder / "target" / "feature_store_partial_parse.msgpack").is_file()
 
 
 def test_a_view_that_dbt_does_not_compile_is_not_taken_for_one_that_does_not_stream(
