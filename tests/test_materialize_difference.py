@@ -379,8 +379,12 @@ SHRINKS: dict[str, tuple[str, str, bool]] = {  # first state; second; whether it
 }
 
 
-@pytest.mark.parametrize("full", [False, True], ids=["by difference", "--full"])
-@pytest.mark.parametrize("shrink", SHRINKS)
+@pytest.mark.parametrize(
+    ("shrink", "full"),
+    [(shrink, False) for shrink in SHRINKS]
+    # A full run counts what goes by another way, and judges the count by the same.
+    + [("a view losing just half", True), ("a view losing more than half", True)],
+)
 def test_a_run_that_would_remove_most_of_a_view_stops_until_that_is_meant(work: Work, shrink: str, full: bool) -> None:
     first, second, refused = SHRINKS[shrink]
     work.sql(first)
