@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 from collections.abc import Iterator
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -12,7 +13,7 @@ import redis
 from hypothesis import HealthCheck, settings
 
 from materializer.online import local as local_redis
-from materializer.project import revisions
+from materializer.project import manifest, revisions
 from tests.support import once
 from tests.support.dbt import run_dbt_here
 from tests.support.faults import Server
@@ -46,9 +47,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Thousands of collected tests and their modules are no garbage: they are not looked through again and again."""
+    """Thousands of collected tests and their modules are no garbage: they are not looked through again and again. Nor is
+    what a test makes looked through at each seven hundred objects: that took a tenth of the suite."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    frozen = gc.get_freeze_count()
+    gc.get_freeze_count = lambda: frozen  # it counts them one by one, at each manifest that is read
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -61,6 +66,36 @@ def _dbt_in_this_process() -> Iterator[None]:
     """A dbt process costs ten seconds: where a command called in this process asks dbt to compile, this one does.
     `test_diff_revisions` runs the process, too."""
     with mock.patch.object(revisions, "run_dbt", run_dbt_here):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _a_manifest_is_parsed_once() -> Iterator[None]:
+    """Nearly every call reads one, of a megabyte: the same bytes, once found to be well, are the same object again, since
+    nothing writes into it."""
+    parse, shaped = manifest._parse, manifest.shaped
+    well: dict[bytes, Any] = {}
+    new: dict[int, bytes] = {}
+
+    def parse_once(text: bytes) -> Any:
+        found = well.get(text)
+        if found is None:
+            found = parse(text)
+            new[id(found)] = text
+        return found
+
+    def shape_once(content: Any, where: str, mend: str) -> Any:
+        if any(content is one for one in list(well.values())):
+            return content
+        text = new.pop(id(content), None)
+        content = shaped(content, where, mend)
+        if text is not None:
+            well[text] = content
+            while len(well) > 6:
+                well.pop(next(iter(well)), None)
+        return content
+
+    with mock.patch.multiple(manifest, _parse=parse_once, shaped=shape_once):
         yield
 
 

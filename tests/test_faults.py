@@ -37,7 +37,7 @@ from tests.support.faults import (
 )
 from tests.support.forked import Process
 
-ROWS = 12_000
+ROWS = 6_000
 SHORT_LEASE_MS = 1_500
 OTHER_NAMESPACE = "faults.other"
 
@@ -188,7 +188,7 @@ def test_killed_with_the_full_lease_the_next_run_waits_for_it_and_lands(world: W
 
 def test_redis_killed_half_way_and_started_again(world: World, short_leases: None) -> None:
     """Its file may also end earlier than what it had answered, as after a power failure."""
-    for state, share, lost in ((2, 0.4, 0), (1, 0.4, 700_000)):
+    for state, share, lost in ((2, 0.4, 0), (1, 0.4, 350_000)):
         world.readings.become(state)
         process = world.start(lease_ms=SHORT_LEASE_MS)
         world.after(share, world.server.kill)
@@ -206,7 +206,7 @@ def test_redis_killed_half_way_and_started_again(world: World, short_leases: Non
 
 def test_redis_killed_after_a_run_and_started_with_less_than_it_had_answered(world: World, short_leases: None) -> None:
     """The run's rows, or only its closing marker, are lost: the next run must not take them for sent."""
-    for state, lost, sent_again in ((2, 1, False), (3, 1_000_000, True)):
+    for state, lost, sent_again in ((2, 1, False), (3, 500_000, True)):
         world.readings.become(state)
         world.run()
         world.server.kill()
@@ -251,7 +251,7 @@ def test_redis_out_of_memory_half_way(world: World) -> None:
     client = world.client
     bigger = Readings(world.project, 2 * ROWS, states=world.readings.states)
     bigger.become(2)
-    client.config_set("maxmemory", client.info("memory")["used_memory"] + 2_500_000)
+    client.config_set("maxmemory", client.info("memory")["used_memory"] + 1_250_000)
     client.config_set("maxmemory-policy", "noeviction")
     try:
         with Watcher(world.server.url, bigger):

@@ -379,8 +379,12 @@ SHRINKS: dict[str, tuple[str, str, bool]] = {  # first state; second; whether it
 }
 
 
-@pytest.mark.parametrize("full", [False, True], ids=["by difference", "--full"])
-@pytest.mark.parametrize("shrink", SHRINKS)
+@pytest.mark.parametrize(
+    ("shrink", "full"),
+    [(shrink, False) for shrink in SHRINKS]
+    # A full run counts what goes by another way.
+    + [(shrink, True) for shrink in SHRINKS if shrink not in ("a view emptied", "all keys of a small view replaced")],
+)
 def test_a_run_that_would_remove_most_of_a_view_stops_until_that_is_meant(work: Work, shrink: str, full: bool) -> None:
     first, second, refused = SHRINKS[shrink]
     work.sql(first)

@@ -334,9 +334,9 @@ def assert_same(world: World, answer: pa.Table, expected: list[oracle.Row | None
         )
 
 
-def report(what: str, count: int) -> None:
+def report(what: str, count: int, least: int = 1000) -> None:
     print(f"{what}: {count} cases compared with the oracle")
-    assert count > 1000
+    assert count > least
 
 
 @each_training
@@ -455,7 +455,7 @@ def test_at_later_moments_an_online_row_is_what_the_rule_says_of_them_with_no_ru
     borders = [world.start + step * STEP + past for step in range(STEPS_PASSED, 8) for past in (-1, 0, 1)]
     borders = [border for border in borders if border > world.now]
     changed = 0
-    for moment in random.Random(view.name).sample(borders, 4):
+    for moment in random.Random(view.name).sample(borders, 2):
         clock = (EPOCH + timedelta(microseconds=moment)).replace(tzinfo=UTC)
         monkeypatch.setattr(online_request, "clock_of", lambda _, clock=clock: clock)
         response = ahead.get_online_features([f"{view.name}:{name}" for name in FEATURES], asked)
@@ -474,7 +474,7 @@ def test_at_later_moments_an_online_row_is_what_the_rule_says_of_them_with_no_ru
                 for _, _, event in right
             ]
             assert shown(given[name]) == shown(pa.array([value for value, _, _ in right], kind.arrow))
-    report(f"online later {view.name}", changed)
+    report(f"online later {view.name}", changed, least=500)
 
 
 def test_the_cases_meet_every_border_and_ties_decided_by_every_feature(world: World) -> None:

@@ -274,6 +274,8 @@ def test_what_is_materialized_there_is_the_truth_and_can_be_read(work: Work, req
     assert "pass" not in doctor.out and "s3cret" not in doctor.out
 
 
+# Valkey is reached as Redis is, and a password is one everywhere.
+@pytest.mark.parametrize("place", ["password", "unix_socket", "tls", "sentinel", "cluster"], indirect=True)
 def test_many_tasks_and_loops_and_threads_read_there_at_once(work: Work) -> None:
     work.sql(readings(300))
     work.run()
@@ -312,6 +314,7 @@ def test_many_tasks_and_loops_and_threads_read_there_at_once(work: Work) -> None
         asyncio.run(store.get_online_features_async(["readings:nothing_such"], [{"user_id": 1}]))
 
 
+@pytest.mark.parametrize("place", ["unix_socket", "sentinel", "cluster"], indirect=True)
 def test_a_change_of_what_is_published_reaches_tasks_at_once(work: Work) -> None:
     work.sql(readings(10))
     work.run()

@@ -174,7 +174,46 @@ def _import_dbt() -> None:
 
     assert hasattr(base, "write_json"), "dbt writes its artifacts in another way now"
     base.write_json = write_json
+    _write_the_manifest_once()
     gc.freeze()  # what dbt's modules hold is never garbage, and a fifth of a run went into looking
+
+
+def _write_the_manifest_once() -> None:
+    """dbt writes it when it has parsed and again at the end of a run: the first is written only where no second follows,
+    and both take the thousand macros, which do not change in between, from one reading."""
+    from dbt.cli.main import dbtRunner
+    from dbt.contracts.graph.nodes import Macro
+    from dbt.parser import manifest as parsing
+    from dbt.task import runnable
+
+    write, invoke, to_resource = parsing.write_manifest, dbtRunner.invoke, Macro.to_resource
+    assert runnable.write_manifest is write, "dbt writes its manifest in another way now"
+    parsed: dict[str, Any] = {}
+
+    def after_parsing(manifest: Any, folder: str, which: str | None = None) -> None:
+        parsed[folder] = manifest.writable_manifest()
+
+    def after_a_run(manifest: Any, folder: str, which: str | None = None) -> None:
+        write(manifest, folder, which)
+        parsed.pop(folder, None)
+
+    def invoked(self: Any, *args: Any, **kwargs: Any) -> Any:
+        gc.disable()  # a run's objects are garbage at its end, not before
+        try:
+            return invoke(self, *args, **kwargs)
+        finally:
+            gc.enable()
+            while parsed:
+                folder, manifest = parsed.popitem()
+                manifest.write(str(Path(folder, "manifest.json")))
+
+    def resource_of(self: Any) -> Any:
+        if "_resource" not in self.__dict__:
+            self.__dict__["_resource"] = to_resource(self)
+        return self.__dict__["_resource"]
+
+    parsing.write_manifest, runnable.write_manifest = after_parsing, after_a_run
+    dbtRunner.invoke, Macro.to_resource = invoked, resource_of
 
 
 _STATE = "target/partial_parse.msgpack"

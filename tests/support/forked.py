@@ -11,16 +11,21 @@ import signal
 import sys
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 # Imported by the server that forks, for whatever it forks.
 import duckdb  # noqa: F401
 import jinja2  # noqa: F401
 import pyarrow.parquet  # noqa: F401
 import redis  # noqa: F401
+import uvicorn  # noqa: F401
 
 import materializer.cli.materialize
+import materializer.cli.serve
 import materializer.materialize.job
 import materializer.materialize.run
+import materializer.serve.app
+import materializer.serve.protocol
 import materializer.store
 import materializer.warehouse.duckdb  # noqa: F401
 from tests.support.command import environment
@@ -30,11 +35,12 @@ _CONTEXT.set_forkserver_preload([__name__])
 
 
 class Process:
-    """A program that runs; what `subprocess.Popen` calls its methods."""
+    """A program that runs in this folder, with this environment or a plain one; what `subprocess.Popen` calls its methods."""
 
-    def __init__(self, program: str, *args: str) -> None:
+    def __init__(self, program: str, *args: str, env: Mapping[str, str] | None = None) -> None:
         (out, theirs), (err, their_errors) = _CONTEXT.Pipe(duplex=False), _CONTEXT.Pipe(duplex=False)
-        self._process = _CONTEXT.Process(target=_run, args=(program, args, environment(), theirs, their_errors))
+        given = (program, args, str(Path.cwd()), dict(environment() if env is None else env), theirs, their_errors)
+        self._process = _CONTEXT.Process(target=_run, args=given)
         self._process.start()
         self.pid = self._process.pid
         for end in (theirs, their_errors):
@@ -51,17 +57,28 @@ class Process:
     def kill(self) -> None:
         self._process.kill()
 
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def wait(self, timeout: float = 60) -> int:
+        self._process.join(timeout)
+        assert self.returncode is not None, f"it runs longer than {timeout} s"
+        return self.returncode
+
     def send_signal(self, number: signal.Signals) -> None:
-        os.kill(self.pid, number)
+        if self.poll() is None:
+            os.kill(self.pid, number)
 
     def communicate(self, timeout: float = 60) -> tuple[str, str]:
         """Wait for its end, and give all that it printed and was not read yet."""
-        self._process.join(timeout)
-        assert self.returncode is not None, f"it runs longer than {timeout} s"
+        self.wait(timeout)
         return self.stdout.read(), self.stderr.read()
 
 
-def _run(program: str, args: tuple[str, ...], environ: Mapping[str, str], out: Connection, err: Connection) -> None:
+def _run(
+    program: str, args: tuple[str, ...], folder: str, environ: Mapping[str, str], out: Connection, err: Connection
+) -> None:
+    os.chdir(folder)
     os.dup2(out.fileno(), 1)
     os.dup2(err.fileno(), 2)
     os.environ.clear()

@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import boto3
@@ -47,7 +48,7 @@ class ObjectStorage:
             "AWS_DEFAULT_REGION": "us-east-1",
         }  # fmt: skip
 
-    @property
+    @cached_property
     def client(self) -> Any:
         """Of boto3, so that a test looks at what is there by another way than the package does."""
         return boto3.client(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -12,18 +13,28 @@ from contextlib import contextmanager
 
 import httpx
 
+from tests.support.forked import Process
+
+SERVE = "from materializer.cli import main; main()"
+
 
 @contextmanager
-def serving(url: str, *options: str, namespace: str) -> Iterator[tuple[httpx.Client, subprocess.Popen[str]]]:
-    """``feature-store serve`` on a free port, with a client of it; at the end it is asked to end, and waited for."""
+def serving(url: str, *options: str, namespace: str) -> Iterator[tuple[httpx.Client, Process | subprocess.Popen[str]]]:
+    """``feature-store serve`` on a free port, with a client of it; at the end it is asked to end, and waited for.
+
+    Several workers have a parent that is a Python of its own, as they count their requests together from its start on.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [
-        sys.executable, "-c", "from materializer.cli import main; main()", "serve", "--port", str(port),
-        "--redis-url", url, "--namespace", namespace, *options,
-    ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    asked = ["serve", "--port", str(port), "--redis-url", url, "--namespace", namespace, *options]
+    process = (
+        subprocess.Popen(
+            [sys.executable, "-c", SERVE, *asked], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        if "--workers" in options
+        else Process(f"import os; os.dup2(1, 2); {SERVE}", *asked, env=os.environ)
+    )
     scheme = "https" if "--tls-cert" in options else "http"
     try:
         with httpx.Client(base_url=f"{scheme}://127.0.0.1:{port}", verify=False, timeout=30) as client:
