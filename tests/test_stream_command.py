@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 
 from materializer import FeatureStore
+from materializer.project.settings import load_project
+from materializer.stream.explain import decide
 from tests.support import kafka
 from tests.support.command import run
 from tests.support.dbt import DbtProject, copy_of
@@ -39,6 +41,7 @@ def _build(folder: Path) -> None:
     project = streamed(folder / "shop", FILES, hook=True)
     FeatureStore(project.folder, redis_url="redis://localhost:1").push("purchases", [purchase(0, 0)])
     project.dbt("build")
+    decide(load_project(project.folder))  # so that no stream has to have all parsed
 
 
 def purchase(number: int, user: int, amount: str = "1.00", ago: float = 0.0) -> dict[str, Any]:

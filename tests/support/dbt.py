@@ -125,8 +125,9 @@ def copy_of(project: DbtProject, folder: Path) -> DbtProject:
     copy = DbtProject(folder)
     profiles = folder / "profiles.yml"
     profiles.write_text(profiles.read_text().replace(str(project.folder), str(folder)))
-    if (folder / _STATE).exists():
-        _go_on(copy, project)
+    for state in (_STATE, _OUR_STATE):
+        if (folder / state).exists():
+            _go_on(copy, project, state)
     return copy
 
 
@@ -217,11 +218,12 @@ def _write_the_manifest_once() -> None:
 
 
 _STATE = "target/partial_parse.msgpack"
+_OUR_STATE = "target/feature_store_partial_parse.msgpack"
 
 
-def _go_on(project: DbtProject, source: DbtProject) -> None:
+def _go_on(project: DbtProject, source: DbtProject, kept: str = _STATE) -> None:
     """Let dbt go on from what it read in `source`, though the names, the connection and the variables are others."""
-    state = (source.folder / _STATE).read_bytes()
+    state = (source.folder / kept).read_bytes()
     own, other = _known_by(project), _known_by(source)
     if (own.name, own.database) == (other.name, other.database):
         state = state.replace(other.profile.encode(), own.profile.encode())
@@ -235,7 +237,7 @@ def _go_on(project: DbtProject, source: DbtProject) -> None:
             node["relation_name"] = (node["relation_name"] or "").replace(f'"{other.database}"', f'"{own.database}"')
         state = msgpack.packb(read)
     project.folder.joinpath("target").mkdir(exist_ok=True)
-    (project.folder / _STATE).write_bytes(state)
+    (project.folder / kept).write_bytes(state)
 
 
 @dataclass(frozen=True)
