@@ -8,8 +8,6 @@ import json
 import random
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +31,7 @@ from materializer.stream.source import streamed_sources
 from tests.support import kafka
 from tests.support.command import Ran, assert_one_sentence, run
 from tests.support.dbt import DbtProject, copy_of
+from tests.support.forked import Process
 from tests.support.serving import serving
 from tests.support.streamed import streamed
 
@@ -139,15 +138,14 @@ main()
 
 def start(
     project: DbtProject, broker: kafka.Broker, *options: str, quick: bool = False, full: Path | None = None
-) -> subprocess.Popen[str]:
-    command = [
-        sys.executable, "-c", DRIVER, "quick" if quick else "", str(full or ""), "stream", "--brokers", broker.address,
+) -> Process:
+    return Process(
+        DRIVER, "quick" if quick else "", str(full or ""), "stream", "--brokers", broker.address,
         "--project-dir", str(project.folder), "--land-only", *options,
-    ]  # fmt: skip
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    )  # fmt: skip
 
 
-def killed_in_a_write(project: DbtProject, process: subprocess.Popen[str], after: float) -> bool:
+def killed_in_a_write(project: DbtProject, process: Process, after: float) -> bool:
     """Kill a stream while it writes rows, once `after` seconds of writing have gone by, and say whether it was."""
     folder = project.folder / "landing" / "shop.purchases"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -16,6 +15,7 @@ import pytest
 from tests.support import kafka, object_storage
 from tests.support.command import assert_one_sentence
 from tests.support.dbt import DbtProject, copy_of
+from tests.support.forked import Process
 from tests.support.streamed import streamed
 from tests.test_stream import FILES, START, declare, landed, purchase, start, stream
 
@@ -30,7 +30,7 @@ def project(tmp_path: Path, parsed: DbtProject) -> DbtProject:
     return copy_of(parsed, tmp_path / "shop")
 
 
-def ended(process: subprocess.Popen[str]) -> list[str]:
+def ended(process: Process) -> list[str]:
     """End it, and give what it said."""
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
@@ -48,7 +48,7 @@ class Sent:
         self._broker.send("purchases", [purchase(self.count + number) for number in range(count)], partition)
         self.count += count
 
-    def wait_for(self, *processes: subprocess.Popen[str]) -> None:
+    def wait_for(self, *processes: Process) -> None:
         until = time.monotonic() + 120
         while (found := self._landed()) != (self.count, self.count, self.count):
             assert time.monotonic() < until and all(one.poll() is None for one in processes), (found, self.count)

@@ -6,8 +6,6 @@ import itertools
 import json
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,6 +21,7 @@ from materializer.stream.explain import decide
 from tests.support import kafka
 from tests.support.command import run
 from tests.support.dbt import DbtProject, copy_of
+from tests.support.forked import Process
 from tests.support.once import once
 from tests.support.redis_servers import Server
 from tests.support.streamed import streamed
@@ -52,17 +51,26 @@ def purchase(number: int, user: int, amount: str = "1.00", ago: float = 0.0) -> 
     }  # fmt: skip
 
 
+SAYS_INTO = """
+import os, sys
+said = os.open(sys.argv.pop(1), os.O_WRONLY | os.O_APPEND)
+os.dup2(said, 1)
+os.dup2(said, 2)
+from materializer.cli import main
+main()
+"""
+
+
 class Streamer:
     """The command, and what it says."""
 
     def __init__(self, store: FeatureStore, broker: kafka.Broker, log: Path) -> None:
         self._log = log
-        with log.open("w") as file:
-            self.process = subprocess.Popen(
-                [Path(sys.executable).parent / "feature-store", "stream", "--brokers", broker.address, "--project-dir",
-                 store.project.folder, "--redis-url", store._redis_url, "--namespace", store.namespace],
-                stdout=file, stderr=file,
-            )  # fmt: skip
+        log.touch()
+        self.process = Process(
+            SAYS_INTO, str(log), "stream", "--brokers", broker.address, "--project-dir", str(store.project.folder),
+            "--redis-url", store._redis_url, "--namespace", store.namespace,
+        )  # fmt: skip
 
     @property
     def said(self) -> str:

@@ -27,6 +27,10 @@ import materializer.materialize.run
 import materializer.serve.app
 import materializer.serve.protocol
 import materializer.store
+import materializer.stream.evaluate_duckdb
+import materializer.stream.explain
+import materializer.stream.job
+import materializer.stream.metrics
 import materializer.warehouse.duckdb  # noqa: F401
 from tests.support.command import environment
 
