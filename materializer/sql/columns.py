@@ -126,8 +126,8 @@ def _read_apart(
         order.prepare()
     running: dict[Future[bytes], Sequence[str]] = {}
     spawn = multiprocessing.get_context("spawn")  # a fork would inherit the locks of threads that it does not have
-    begin = (nodes, graph.exposures, graph.adapter, graph.project, built, views)
-    with ProcessPoolExecutor(workers, spawn, _begin, begin) as pool:
+    begin = pickle.dumps((nodes, graph.exposures, graph.adapter, graph.project, built, views))
+    with ProcessPoolExecutor(workers, spawn, _begin, (begin,)) as pool:
 
         def start(portion: Sequence[str]) -> None:
             running[pool.submit(_read_portion, portion, _columns_above(graph, portion, found))] = portion
@@ -180,20 +180,14 @@ _views: Mapping[str, FeatureView] | None = None
 _warm = False
 
 
-def _begin(
-    nodes: Mapping[str, Any],
-    exposures: Mapping[str, Any],
-    adapter: str,
-    project: str,
-    built: Mapping[str, list[str]],
-    views: Mapping[str, FeatureView] | None,
-) -> None:
+def _begin(pickled: bytes) -> None:
     global _graph, _views
     gc.disable()
+    nodes, exposures, adapter, project, built, _views = pickle.loads(pickled)
     manifest = {
         "nodes": nodes, "exposures": exposures, "metadata": {"adapter_type": adapter, "project_name": project},
     }  # fmt: skip
-    _graph, _views = Graph(manifest, lambda node: built.get(node["unique_id"])), views
+    _graph = Graph(manifest, lambda node: built.get(node["unique_id"]))
     gc.freeze()
 
 
