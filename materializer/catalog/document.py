@@ -5,7 +5,6 @@ What cannot be found out does not stop the rest: it is said where it is missing,
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import Any
+
+import msgspec
 
 from materializer.catalog.checks import checks_of
 from materializer.catalog.columns import column_parts
@@ -171,7 +172,7 @@ def moment_of_build(moment: datetime | str | None = None) -> datetime:
 
 def to_json(document: Mapping[str, Any]) -> bytes:
     """The document as bytes: the same one gives the same."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return msgspec.json.encode(document)
 
 
 # Parts.
