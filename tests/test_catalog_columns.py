@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import deque
+from functools import partial
 
 import pytest
 
@@ -11,7 +14,7 @@ from materializer.catalog.declared import Names
 from materializer.project.graph import Graph
 from materializer.project.manifest import load_manifest
 from materializer.project.settings import load_project
-from materializer.sql.columns import Read, read_columns
+from materializer.sql.columns import Read, _of_a_fork, read_columns
 from materializer.sql.lineage import origins
 from tests.support.chains import SOURCES, write_chain
 from tests.support.example import compiled_example
@@ -69,6 +72,34 @@ def test_several_processes_read_what_one_does() -> None:
     graph = Graph(manifest_of(chain.models, SOURCES))
     assert len(chain.models) > 1
     assert read_columns(graph, {}, workers=2) == read_columns(graph, {}, workers=1)
+
+
+def test_several_processes_read_models_that_are_made_from_each_other_last() -> None:
+    models = {
+        "first": "select a, b from {raw.t}",
+        "m": "select z, a from {n} join {first} using (z)",
+        "n": "select z from {m}",
+        "above": "select z from {n}",
+        "beside": "select a + b as c from {first}",
+    }
+    graph = Graph(manifest_of(models, {"raw.t": ["a", "b"]}))
+    apart = read_columns(graph, {}, workers=2)
+    assert apart == read_columns(graph, {}, workers=1) and list(apart) == [f"model.shop.{one}" for one in models]
+    assert list(apart["model.shop.beside"].hops["c"].values) == [("model.shop.first", "a"), ("model.shop.first", "b")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process reads by itself")
+def test_a_fork_gives_what_it_makes_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    much, here = b"x" * 1_000_000, os.getpid()  # more than a pipe holds
+    assert _of_a_fork(lambda: much) == much
+    assert _of_a_fork(lambda: str(os.getpid()).encode()) != str(here).encode()
+    assert _of_a_fork(lambda: str(1 // 0).encode()) is None
+    monkeypatch.setattr(os, "fork", partial(_refuse, OSError("no more processes")))
+    assert _of_a_fork(lambda: much) is None
+
+
+def _refuse(error: Exception) -> None:
+    raise error
 
 
 @pytest.fixture(scope="module")

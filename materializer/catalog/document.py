@@ -5,7 +5,6 @@ What cannot be found out does not stop the rest: it is said where it is missing,
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import Any
+
+import msgspec
 
 from materializer.catalog.checks import checks_of
 from materializer.catalog.columns import column_parts
@@ -41,7 +42,7 @@ from materializer.project.results import run_results
 from materializer.project.settings import Project
 from materializer.sql.columns import Read, no_garbage, workers_for
 from materializer.sql.memory import Memory
-from materializer.warehouse import open_warehouse
+from materializer.warehouse import Warehouse, open_warehouse
 from materializer.warehouse.typed import broken_services, named, typed_service
 
 FORMAT = 1
@@ -171,7 +172,7 @@ def moment_of_build(moment: datetime | str | None = None) -> datetime:
 
 def to_json(document: Mapping[str, Any]) -> bytes:
     """The document as bytes: the same one gives the same."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return msgspec.json.encode(document)
 
 
 # Parts.
@@ -184,30 +185,28 @@ def _read_and_ask(
     """Read all SQL, and ask the warehouse meanwhile where other processes read; where it cannot be asked, note why."""
     own = {view.unique_id: view for view in views}
     with ExitStack() as stack:
-        asking = None
         try:
             warehouse = stack.enter_context(open_warehouse(project))
             found.types = column_types(warehouse, project, graph)
-            found.typed, found.problems = with_types(warehouse, views)
-            asking = Asking(warehouse, project, manifest, options.built_at, options.seconds, found.types)
         except FeatureStoreError as error:
             found.warehouse = str(error)
         memory = Memory(project.target_folder / "feature_store" / "lineage.msgpack", graph, own)
         workers = options.workers or workers_for(graph, memory.known)
-        if workers == 1:
-            if asking:
-                _ask(asking, graph, found, options)
-            return memory.read(workers)
-        reading = stack.enter_context(ThreadPoolExecutor(1)).submit(memory.read, workers)
-        if asking:
-            _ask(asking, graph, found, options)
-        return reading.result()
+        apart = stack.enter_context(ThreadPoolExecutor(1)).submit(memory.read, workers) if workers > 1 else None
+        if found.warehouse is None:
+            _ask(warehouse, project, manifest, graph, views, found, options)
+        return apart.result() if apart else memory.read(workers)
 
 
-def _ask(asking: Asking, graph: Graph, found: _Found, options: Options) -> None:
-    found.rows = asking.rows
-    there = [view for view in found.typed if view.reference not in found.problems]
+def _ask(
+    warehouse: Warehouse, project: Project, manifest: ProjectManifest, graph: Graph, views: Sequence[FeatureView],
+    found: _Found, options: Options,
+) -> None:  # fmt: skip
     try:
+        found.typed, found.problems = with_types(warehouse, views)
+        asking = Asking(warehouse, project, manifest, options.built_at, options.seconds, found.types)
+        found.rows = asking.rows
+        there = [view for view in found.typed if view.reference not in found.problems]
         asking.freshness(there)
         asking.sources(graph)
         if not options.light:

@@ -73,12 +73,14 @@ def _build(
     out: Path | None, output: str, light: bool, no_statistics: bool, seconds: float, built_at: str | None, **where: Any
 ) -> Path:
     from materializer.catalog.files import default_page, write
+    from materializer.sql.columns import no_garbage
 
     began = time.monotonic()
     store = open_store(**where)
-    document = store.get_catalog(light, not no_statistics, seconds=seconds, built_at=built_at, workers=None)
     page = out or default_page(store.project)
-    beside = write(document, page)
+    with no_garbage():
+        document = store.get_catalog(light, not no_statistics, seconds=seconds, built_at=built_at, workers=None)
+        beside = write(document, page)
     counts = {
         "views": len(document["views"]),
         "features": sum(len(view["features"]) for view in document["views"]),

@@ -28,6 +28,8 @@ def compile_missing(project: Project, manifest: ProjectManifest, unique_ids: Seq
 
     Where dbt is not there or fails, they stay without. `opened` is as of `compile_all`.
     """
+    if all(node.get("compiled_code") for node in manifest["nodes"].values() if node.get("resource_type") == "model"):
+        return
     graph = Graph(manifest)
     missing = {
         model["unique_id"]

@@ -1,6 +1,6 @@
 """All models of a graph read at once: their columns with the lineage of each, one hop up, and what in their SQL leaks.
 
-A large graph is read by several processes, a layer of it at a time: a model needs of those above it only which columns
+A large graph is read by several processes, each model when those above it are read: it needs of them only which columns
 they have."""
 
 from __future__ import annotations
@@ -8,10 +8,14 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+import pickle
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from graphlib import CycleError, TopologicalSorter
 from types import MappingProxyType
 from typing import Any
 
@@ -25,7 +29,7 @@ from materializer.sql.steps import ROWS, Steps
 # From how many models on other processes pay for their start.
 MANY = 300
 # How many models a process gets at once.
-_PORTION = 40
+_PORTION = 80
 # What of a node is read: the rest of a manifest need not travel to the processes.
 _READ = (
     "unique_id", "resource_type", "name", "alias", "identifier", "source_name", "package_name", "version",
@@ -114,18 +118,43 @@ def _read_apart(
     known: Mapping[str, Read],
 ) -> dict[str, Read]:  # fmt: skip
     nodes = {one: slim(node) for one, node in graph.nodes.items()
-            if node.get("resource_type") in ("model", "snapshot", "source", "seed")}  # fmt: skip
+             if node.get("resource_type") in ("model", "snapshot", "source", "seed")}  # fmt: skip
     built = {one: graph.built_columns(node) for one, node in nodes.items()}
-    found = dict(known)
+    found, left = dict(known), dict.fromkeys(models)
+    order = TopologicalSorter({one: [up for up in _parents(graph, one) if up in left] for one in models})
+    with suppress(CycleError):
+        order.prepare()
+    running: dict[Future[bytes], Sequence[str]] = {}
     spawn = multiprocessing.get_context("spawn")  # a fork would inherit the locks of threads that it does not have
-    begin = (nodes, graph.exposures, graph.adapter, graph.project, built, views)
-    with ProcessPoolExecutor(workers, spawn, _begin, begin) as pool:
-        for layer in _layers(graph, models):
-            portions = [layer[at : at + _PORTION] for at in range(0, len(layer), _PORTION)]
-            above = [_columns_above(graph, portion, found) for portion in portions]
-            for portion, reads in zip(portions, pool.map(_read_portion, portions, above), strict=True):
-                found |= zip(portion, reads, strict=True)
+    begin = pickle.dumps((nodes, graph.exposures, graph.adapter, graph.project, built, views))
+    with ProcessPoolExecutor(workers, spawn, _begin, (begin,)) as pool:
+
+        def start(portion: Sequence[str]) -> None:
+            running[pool.submit(_read_portion, portion, _columns_above(graph, portion, found))] = portion
+
+        def ended() -> list[str]:
+            done = {one: running.pop(one) for one in wait(running, return_when=FIRST_COMPLETED).done}
+            for one, portion in done.items():
+                found.update(zip(portion, pickle.loads(one.result()), strict=True))
+            return [one for portion in done.values() for one in portion]
+
+        ready: list[str] = []
+        while order.is_active():
+            ready += order.get_ready()
+            while ready and len(running) <= workers:  # one more than are read at once
+                start(ready[:_PORTION])
+                del ready[:_PORTION]
+            order.done(*ended())
+        circles = [one for one in models if one not in found]  # what is made from itself
+        for at in range(0, len(circles), _PORTION):
+            start(circles[at : at + _PORTION])
+        while running:
+            ended()
     return found
+
+
+def _parents(graph: Graph, unique_id: str) -> Sequence[str]:
+    return (graph.nodes[unique_id].get("depends_on") or {}).get("nodes") or ()
 
 
 def _columns_above(
@@ -133,25 +162,11 @@ def _columns_above(
 ) -> dict[str, tuple[Mapping[str, str], str, str | None]]:
     known = {}
     for unique_id in portion:
-        for parent in (graph.nodes[unique_id].get("depends_on") or {}).get("nodes") or ():
+        for parent in _parents(graph, unique_id):
             if parent in found:
                 read = found[parent]
                 known[parent] = (read.columns, read.may_have, read.problem)
     return known
-
-
-def _layers(graph: Graph, models: Sequence[str]) -> Iterator[list[str]]:
-    """Models in an order in which each stands behind those that it reads; what is made from itself comes last."""
-    left = dict.fromkeys(models)
-    while left:
-        layer = [
-            one
-            for one in left
-            if not any(up in left for up in (graph.nodes[one].get("depends_on") or {}).get("nodes") or ())
-        ] or list(left)
-        yield layer
-        for one in layer:
-            del left[one]
 
 
 def slim(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,34 +177,62 @@ def slim(node: Mapping[str, Any]) -> dict[str, Any]:
 
 _graph: Graph | None = None
 _views: Mapping[str, FeatureView] | None = None
+_warm = False
 
 
-def _begin(
-    nodes: Mapping[str, Any],
-    exposures: Mapping[str, Any],
-    adapter: str,
-    project: str,
-    built: Mapping[str, list[str]],
-    views: Mapping[str, FeatureView] | None,
-) -> None:
+def _begin(pickled: bytes) -> None:
     global _graph, _views
     gc.disable()
+    nodes, exposures, adapter, project, built, _views = pickle.loads(pickled)
     manifest = {
         "nodes": nodes, "exposures": exposures, "metadata": {"adapter_type": adapter, "project_name": project},
     }  # fmt: skip
-    _graph, _views = Graph(manifest, lambda node: built.get(node["unique_id"])), views
+    _graph = Graph(manifest, lambda node: built.get(node["unique_id"]))
     gc.freeze()
 
 
-def _read_portion(portion: Sequence[str], above: Mapping[str, tuple[Mapping[str, str], str, str | None]]) -> list[Read]:
+def _read_portion(portion: Sequence[str], above: Mapping[str, tuple[Mapping[str, str], str, str | None]]) -> bytes:
+    """These models, pickled; `above` is what is known of those that they read."""
+    global _warm
+    made = _of_a_fork(partial(_read_pickled, portion, above)) if _warm and sys.platform == "linux" else None
+    if made is None:
+        made = _read_pickled(portion, above)
+        gc.collect()  # trees are circles
+        gc.freeze()  # what was worked out once for all models stays
+        _warm = True
+    return made
+
+
+def _read_pickled(portion: Sequence[str], above: Mapping[str, tuple[Mapping[str, str], str, str | None]]) -> bytes:
     assert _graph is not None
     reader = Reader(_graph)  # trees of models that were read are let go
     for unique_id, (columns, may_have, problem) in above.items():
         reader.know(unique_id, dict(columns), may_have, problem)
-    reads = [read for _, read in _read(reader, portion, _views)]
-    del reader
-    gc.collect()  # trees are circles
-    return reads
+    return pickle.dumps([read for _, read in _read(reader, portion, _views)])
+
+
+def _of_a_fork(make: Callable[[], bytes]) -> bytes | None:
+    """What a fork of this process makes; None where it could not. To end it costs nothing, while to find and take apart
+    the circles of all its trees takes a quarter of the time. This process has no threads whose locks it could inherit.
+    """
+    receive, send = os.pipe()
+    try:
+        child = os.fork()
+    except OSError:
+        os.close(receive)
+        os.close(send)
+        return None
+    if not child:
+        try:
+            with open(send, "wb") as file:  # noqa: PTH123 - a pipe
+                file.write(make())
+            os._exit(0)
+        finally:
+            os._exit(1)
+    os.close(send)
+    with open(receive, "rb") as file:  # noqa: PTH123
+        made = file.read()
+    return None if os.waitpid(child, 0)[1] else made
 
 
 @contextmanager

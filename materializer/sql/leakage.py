@@ -28,7 +28,8 @@ _BARE = {
     "current_localtimestamp", "current_localtime",
 }  # fmt: skip
 # Without one of these nothing is to be found word by word.
-_SUSPECT = re.compile(rf"\b({'|'.join(sorted({'following'} | _CLOCKS | _CHANCES | _BARE))})\b", re.IGNORECASE)
+_SUSPECT = {"following"} | _CLOCKS | _CHANCES | _BARE
+_WORDS = re.compile(r"\w+")
 _BUCKETS = (exp.TimestampTrunc, exp.DateTrunc, exp.DatetimeTrunc, exp.DateBin)
 
 
@@ -69,7 +70,8 @@ def check_model(
     `tree` is its SQL as it was written, where that was parsed already."""
     sql = model["compiled_code"]
     try:
-        tokens = sqlglot.tokenize(sql, dialect=graph.dialect) if _SUSPECT.search(sql) else []
+        suspect = not _SUSPECT.isdisjoint(_WORDS.findall(sql.lower()))
+        tokens = sqlglot.tokenize(sql, dialect=graph.dialect) if suspect else []
         tree = tree or parse(sql, graph.dialect)
         root = build_scope(tree) if tree is not None else None
     except SqlglotError as error:

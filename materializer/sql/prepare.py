@@ -41,14 +41,13 @@ def parse(sql: str, dialect: str) -> exp.Query | None:
 def copied(tree: exp.Query) -> tuple[exp.Query, list[exp.Expression]]:
     """A copy of a tree as it was written, and its clauses, whose places the tree's own keep in ``meta["clause"]``.
 
-    The copy is sqlglot's, but for the places of words, which it would copy the slow way.
+    The copy is sqlglot's, but for what is noted of words, such as their places: both have one note of it.
     """
     nodes = list(tree.walk())
     copy = bare_copy(tree, nodes)
     same = list(copy.walk())
     for node, other in zip(nodes, same, strict=True):
-        if node._meta:
-            other._meta = dict(node._meta)
+        other._meta = node._meta
     for place, clause in enumerate(clauses(nodes)):
         clause.meta["clause"] = place
     return copy, list(clauses(same))
@@ -109,9 +108,10 @@ def clauses(nodes: Iterable[exp.Expression]) -> Iterator[exp.Expression]:
             yield node
 
 
-def prepare(tree: exp.Query, dialect: str) -> dict[str, re.Match[str]]:
-    """Make a tree ready to be qualified; gives what comments say of the columns of window macros, by a key."""
-    said = _put_windows(tree, dialect)
+def prepare(tree: exp.Query, dialect: str, windows: bool) -> dict[str, re.Match[str]]:
+    """Make a tree ready to be qualified; gives what comments say of the columns of window macros, by a key, where there
+    may be `windows`."""
+    said = _put_windows(tree, dialect) if windows else {}
     bare: list[exp.Column] = []
     for node in list(tree.walk()):
         if isinstance(node, exp.Identifier):

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlglot import exp
-from sqlglot.dialects.dialect import Dialect, NormalizationStrategy
+from sqlglot.dialects.dialect import NormalizationStrategy
 from sqlglot.errors import OptimizeError, SqlglotError
 from sqlglot.optimizer.qualify_columns import qualify_columns
 from sqlglot.optimizer.qualify_tables import qualify_tables
@@ -20,7 +20,7 @@ from sqlglot.optimizer.scope import Scope, traverse_scope
 from sqlglot.schema import MappingSchema
 
 from materializer.project.graph import Graph, reference_of
-from materializer.sql.node import Node, Window, is_select
+from materializer.sql.node import Node, Window, dialect_named, is_select
 from materializer.sql.prepare import OPEN, call_files, copied, dotted, each_name_once, parse, prepare
 
 _EPHEMERAL = "__dbt__cte__"
@@ -44,7 +44,9 @@ class Reading:
         title = f"{about.get('resource_type')} '{reference_of(about)}'"
         self.node = Node(about["unique_id"], title, about, graph.dialect, may_have="maybe")
         # Names are compared in lower case, whatever the warehouse: a manifest does not say how they are quoted there.
-        self.folding = f"{graph.dialect}, normalization_strategy=case_insensitive" if graph.dialect else ""
+        self.folding = dialect_named(
+            f"{graph.dialect}, normalization_strategy=case_insensitive" if graph.dialect else ""
+        )
         self.done = known
         if known:
             return
@@ -78,7 +80,7 @@ class Reading:
             if _EPHEMERAL in str(self.about["compiled_code"]):
                 self._take_out_ephemerals(self.tree)
             call_files(self.tree, self.graph.parents(self.about), self.node.dialect)
-            self.said = prepare(self.tree, self.node.dialect)
+            self.said = prepare(self.tree, self.node.dialect, "_fs_events" in str(self.about["compiled_code"]))
             self.tree = qualify_tables(self.tree, dialect=self.folding)
             self._call_tables(self.tree)
         except _UNREAD as error:
@@ -186,7 +188,7 @@ class Reading:
         others = {name: [*joined, OPEN + name] if table.may_have else [] for name, table in node.reads.items()}
         columns = {name: dict.fromkeys([*node.reads[name].columns, *more], "unknown") for name, more in others.items()}
         schema = MappingSchema(columns, dialect=self.folding, normalize=False)
-        folds = Dialect.get_or_raise(node.dialect).normalization_strategy is NormalizationStrategy.CASE_INSENSITIVE
+        folds = dialect_named(node.dialect).normalization_strategy is NormalizationStrategy.CASE_INSENSITIVE
         again = True
         while again:
             qualify_columns(tree, schema, allow_partial_qualification=True)
