@@ -25,7 +25,9 @@ _CHANGES = "/* a row at each change */"
 # The part of a macro's SQL that reads the events.
 _EVENTS = re.compile(r"^(_fs_source|_fs_events) as \(\n.*?^\)", re.MULTILINE | re.DOTALL)
 # Their moment, where it is one with a zone; and where the rows' moments say that theirs have one.
-_ZONED = re.compile(r"^ +coalesce\(make_timestamp\(epoch_us\((.+)\)\), cast\(\1 as timestamp\)\) as _fs_event,$", re.MULTILINE)
+_ZONED = re.compile(
+    r"^ +coalesce\(make_timestamp\(epoch_us\((.+)\)\), cast\(\1 as timestamp\)\) as _fs_event,$", re.MULTILINE
+)
 _ROW_IS_ZONED = "_fs_moments._fs_at at time zone 'UTC' as event_timestamp"
 # And the one that lists the moments at which there is a row.
 _MOMENTS = re.compile(
