@@ -9,6 +9,7 @@ from unittest import mock
 
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
 from materializer.online import local as local_redis
 from materializer.project import revisions
@@ -22,6 +23,9 @@ __all__ = ["broker", "feast_python", "port"]
 
 _numbers = itertools.count(1)
 
+# On a busy machine a second goes into nothing; it is no sign of a slow strategy.
+settings.register_profile("suite", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.load_profile("suite")
 
 # What takes longest, longest first: begun last, it would keep one worker busy while the other has nothing to do.
 LONGEST = (
