@@ -14,10 +14,11 @@ from materializer.sql.reader import Reader
 from tests.support.dbt import make_project
 
 WINDOWS = (
-    "{{ feature_store.window_aggregates(source('raw', 'purchases'), 'user_id', 'bought', "
+    "{{ feature_store.window_aggregates(source('raw', '%s'), 'user_id', 'bought', "
     "[{'name': 'n', 'function': 'count'}, {'name': 'total', 'function': 'sum', 'expression': 'amount'}], "
     "['1 hour', '7 days'], created_timestamp='loaded'%s) }}"
 )
+BOUNDED = "\"bought\" >= timestamp '2026-01-01' at time zone 'UTC'"
 OF = "select user_id, event_timestamp, n_7d from {{ ref('windows') }}"
 USERS = "{{ source('raw', 'users') }}"
 # A view over the windows, and how far it reaches back: as far as they do, or nobody knows.
@@ -40,7 +41,7 @@ CASES = {
     "the same twice": (f"select a.user_id, a.event_timestamp from ({OF}) as a join ({OF}) as b on a.user_id = b.user_id", False),
     "where there are others": (f"{OF} where user_id in (select user_id from {{{{ source('raw', 'purchases') }}}})", False),
     "events without a window": ("select user_id, bought as event_timestamp, amount from {{ source('raw', 'purchases') }}", False),
-    "rows at each event": (WINDOWS % ", grain='event'", False),
+    "rows at each event": (WINDOWS % ("purchases", ", grain='event'"), False),
 }  # fmt: skip
 
 
@@ -54,6 +55,12 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
             "bought": "timestamp",
             "loaded": "timestamp",
         },
+        "zoned": {
+            "user_id": "bigint",
+            "amount": "double",
+            "bought": "timestamptz",
+            "loaded": "timestamptz",
+        },
         "users": {"user_id": "bigint", "age": "bigint", "joined": "timestamp"},
     }
     tables: list[dict[str, Any]] = [
@@ -63,7 +70,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     folder: Path = tmp_path_factory.mktemp("reach")
     project = make_project(folder / "shop", {
         "models/sources.yml": {"sources": [{"name": "raw", "schema": "main", "tables": tables}]},
-        "models/windows.sql": WINDOWS % "",
+        "models/windows.sql": WINDOWS % ("purchases", ""),
+        "models/zoned_windows.sql": WINDOWS % ("zoned", ""),
         **{f"models/{name}.sql": sql for name, sql in models.items()},
     })  # fmt: skip
     import duckdb
@@ -93,3 +101,16 @@ def test_a_view_reaches_as_far_back_as_its_windows_where_each_row_is_one_of_thei
         assert next(iter(found.models)) == "model.shop.windows"
         assert "_fs_event >= timestamp '2026-01-01'" in found.models["model.shop.windows"]
         assert "_fs_at >= timestamp '2026-01-08'" in found.models["model.shop.windows"]
+
+
+def test_of_a_moment_with_a_zone_the_column_itself_is_bounded_too(reader: Reader) -> None:
+    def of(model: str, source: str) -> str:
+        unique_id, streamed = f"model.shop.{model}", {f"source.shop.raw.{source}": {}}
+        found = reach(reader, unique_id, "event_timestamp", streamed, "timestamp '2026-01-01'", "true")
+        assert found is not None
+        return found.models[unique_id]
+
+    whole, _, rest = of("zoned_windows", "zoned").partition("-- those that are in a window by now")
+    assert f"and {BOUNDED}\n),\n" in whole
+    assert "_fs_event >= timestamp '2026-01-01'" in rest
+    assert BOUNDED not in of("windows", "purchases"), "without a zone the moment is the column"

@@ -98,11 +98,10 @@ def _whole_entities(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.Tabl
     """Batches of steps cut anew, so that none ends within an entity; and where in each the entities begin."""
     rest: list[pa.RecordBatch] = []
     for batch in batches:
-        firsts = [place for place, leads in enumerate(batch.column("_fs_leads").to_pylist()) if leads]
-        if firsts:
-            if whole := [*rest, *([batch.slice(0, firsts[-1])] if firsts[-1] else [])]:
-                yield _with_firsts(whole)
-            rest, batch = [], batch.slice(firsts[-1])
+        first = next((place for place, leads in enumerate(batch.column("_fs_leads").to_pylist()) if leads), None)
+        if rest and first is not None:
+            yield _with_firsts([*rest, batch.slice(0, first)])
+            rest, batch = [], batch.slice(first)
         rest.append(batch)
     if rest:
         yield _with_firsts(rest)

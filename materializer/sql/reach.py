@@ -24,6 +24,11 @@ from materializer.sql.reader import Reader
 _CHANGES = "/* a row at each change */"
 # The part of a macro's SQL that reads the events.
 _EVENTS = re.compile(r"^(_fs_source|_fs_events) as \(\n.*?^\)", re.MULTILINE | re.DOTALL)
+# Their moment, where it is one with a zone; and where the rows' moments say that theirs have one.
+_ZONED = re.compile(
+    r"^ +coalesce\(make_timestamp\(epoch_us\((.+)\)\), cast\(\1 as timestamp\)\) as _fs_event,$", re.MULTILINE
+)
+_ROW_IS_ZONED = "_fs_moments._fs_at at time zone 'UTC' as event_timestamp"
 # And the one that lists the moments at which there is a row.
 _MOMENTS = re.compile(
     r"^_fs_moments as (?:materialized )?\(\n.*?^    \) as moments(?=\n\),?$)", re.MULTILINE | re.DOTALL
@@ -133,9 +138,12 @@ class _Found:
             self.longest = max(self.longest, *(parse_duration(one, "a window") for one in durations))
         except FeatureStoreError:
             raise _Further from None
-        name = events[1]
+        name, read = events[1], events[0]
+        if (moment := _ZONED.search(read)) and _ROW_IS_ZONED in code:
+            # The same once more by the column itself, which says of whole parts of a table that they are older.
+            read = f"{read.removesuffix(')')}        and {moment[1]} >= {self._since} at time zone 'UTC'\n)"
         reached = (
-            f"{events[0].replace(name, '_fs_whole_history', 1)},\n\n-- those that are in a window by now\n"
+            f"{read.replace(name, '_fs_whole_history', 1)},\n\n-- those that are in a window by now\n"
             f"{name} as (\n    select * from _fs_whole_history where _fs_event >= {self._since}\n)"
         )
         code = code[: events.start()] + reached + code[events.end() :]

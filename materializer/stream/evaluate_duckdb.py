@@ -89,7 +89,7 @@ class DuckDBEvaluation(TableEvaluation):
         super().__init__(replica.warehouse, one, tables)
         self._replica, self._place = replica, place
         self._found = {name: f"{OWN}.main.{name}_{place}" for name in ("latest", "ahead")}
-        self._whole, self._newer = f"whole_{place}", f"newer_{place}"
+        self._newer = replica.reached_name(one.view.unique_id, place)
         self._queries = 0
         self._make_tables()
         self._know(manifest, self._duckdb)
@@ -149,8 +149,9 @@ class DuckDBEvaluation(TableEvaluation):
     def _insert(self, reached: Reached | None) -> None:
         if reached:
             self._replica.reach_from(*reached)
-        with self._duckdb.as_dbt():
-            self._run(f"execute {self._newer if reached else self._whole}")
+        relation = self._newer if reached else self.streamed.view.relation
+        with self._duckdb.as_dbt():  # not prepared: DuckDB plans it anew in any case, which the moments are a part of
+            self._run(f"insert into {self._rows} select * from {relation}")
 
     def _list(self, after: int, into: str) -> int:
         self._run(f"delete from {into}")
@@ -177,16 +178,9 @@ class DuckDBEvaluation(TableEvaluation):
         nobody = self._touching("false", 0)
         for name in (self._touched, self._backlog, self._asked, self._all):
             run(f"create or replace table {name} as {f'select * from {name}' if keep else nobody}")
-        relation = self.streamed.view.relation
-        run(f"create or replace table {self._rows} as select * from {relation} limit 0")
-        reads = {self._whole: relation}
+        run(f"create or replace table {self._rows} as select * from {self.streamed.view.relation} limit 0")
         if self.streamed.reach is not None:
             self._replica.make_reached(self.streamed.reach.models, self._place)
-            reads[self._newer] = self._replica.reached_name(self.streamed.view.unique_id, self._place)
-        for name, read in reads.items():
-            if keep:
-                run(f"deallocate {name}")
-            run(f"prepare {name} as insert into {self._rows} select * from {read}")
 
 
 def _changed_at(path: Path) -> float:

@@ -23,8 +23,8 @@ from materializer.warehouse import open_warehouse
 
 def reached_moment(name: str) -> str:
     """In the SQL of views that reach back a known time: the moment `since` when events are taken, and those between
-    which there are rows, `begins` and `ends`. A table of the stream's own DuckDB has them."""
-    return f"(select {name} from _fs.main.reached)"
+    which there are rows, `begins` and `ends`. The stream's own DuckDB has variables for them, which its plans know."""
+    return f"getvariable('_fs_{name}')"
 
 
 REACHED = (reached_moment("since"), f"_fs_at between {reached_moment('begins')} and {reached_moment('ends')}")

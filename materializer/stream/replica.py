@@ -61,8 +61,8 @@ class Replica:
         self._models, self._static = chain.models, chain.static
         for node in (*self._sources.values(), *map(self._graph.nodes.get, (*self._models, *self._static))):
             self._make_room(node)
-        nothing = ", ".join(f"cast(null as timestamp) as {name}" for name in ("since", "begins", "ends"))
-        connection.execute(f"create table {OWN}.main.reached as select {nothing}")
+        for name in ("since", "begins", "ends"):
+            connection.execute(f"set variable _fs_{name} = cast(null as timestamp)")
         for source in self._sources.values():
             self.show(source.unique_id, "true")
 
@@ -122,9 +122,8 @@ class Replica:
 
     def reach_from(self, since: datetime, begins: datetime, ends: datetime) -> None:
         """Where it is known how far models reach back: take events from a moment on, and make the rows of others."""
-        moments = {"since": since, "begins": begins, "ends": ends}
-        changed = ", ".join(f"{name} = timestamp '{at.replace(tzinfo=None)}'" for name, at in moments.items())
-        self.warehouse.execute(f"update {OWN}.main.reached set {changed}")
+        for name, at in {"since": since, "begins": begins, "ends": ends}.items():
+            self.warehouse.execute(f"set variable _fs_{name} = timestamp '{at.replace(tzinfo=None)}'")
 
     def show(self, unique_id: str, condition: str) -> None:
         """Make a source a view of its events, of those that a condition is true for, and of those whose id decides too
