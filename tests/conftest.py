@@ -16,9 +16,10 @@ from tests.support import once
 from tests.support.dbt import run_dbt_here
 from tests.support.faults import Server
 from tests.support.real_feast import feast_python
+from tests.support.spark import shared_spark
 from tests.support.streamed import broker, port
 
-__all__ = ["broker", "feast_python", "port"]
+__all__ = ["broker", "feast_python", "port", "shared_spark"]
 
 _numbers = itertools.count(1)
 

