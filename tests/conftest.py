@@ -26,7 +26,7 @@ _numbers = itertools.count(1)
 
 # What takes longest, longest first: begun last, it would keep one worker busy while the other has nothing to do.
 LONGEST = (
-    "test_spark", "test_spark_faults", "test_spark_models", "test_stream_command", "test_stream", "test_stream_faults",
+    "test_spark", "test_spark_faults", "test_spark_models", "test_spark_stream", "test_spark_store", "test_stream_command", "test_stream", "test_stream_faults",
     "test_faults", "test_stream_brokers", "test_topologies", "test_object_storage", "test_compiled_sql",
     "test_stream_online", "test_object_storage_memory",
     "test_postgres_store", "test_postgres_models", "test_record_builds", "test_materialize_difference",
