@@ -9,6 +9,7 @@ from unittest import mock
 
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
 from materializer.online import local as local_redis
 from materializer.project import revisions
@@ -23,10 +24,14 @@ __all__ = ["broker", "feast_python", "port", "shared_spark"]
 
 _numbers = itertools.count(1)
 
+# On a busy machine a second goes into nothing; it is no sign of a slow strategy.
+settings.register_profile("suite", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.load_profile("suite")
 
 # What takes longest, longest first: begun last, it would keep one worker busy while the other has nothing to do.
 LONGEST = (
-    "test_spark", "test_spark_faults", "test_spark_models", "test_spark_stream", "test_spark_store", "test_stream_command", "test_stream", "test_stream_faults",
+    "test_spark", "test_spark_faults", "test_spark_models", "test_spark_stream", "test_spark_store",
+    "test_stream_command", "test_stream", "test_stream_faults",
     "test_faults", "test_stream_brokers", "test_topologies", "test_object_storage", "test_compiled_sql",
     "test_stream_online", "test_object_storage_memory",
     "test_postgres_store", "test_postgres_models", "test_record_builds", "test_materialize_difference",

@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from materializer.errors import ProjectError
 from materializer.project import revisions
 from materializer.project.dbt_process import run_dbt
 from tests.support.command import assert_one_sentence, run
@@ -85,12 +86,15 @@ def own_temporary_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 
 def state(project: DbtProject) -> tuple[Any, ...]:
-    """All that a diff must leave as it is: files, index, worktrees, the warehouse."""
+    """All that a diff must leave as it is: files but what it keeps in the target folder, index, worktrees, the warehouse."""
     top = project.folder.parents[1]
     files = sorted(
         (str(path.relative_to(top)), hashlib.sha256(path.read_bytes()).hexdigest())
         for path in top.rglob("*")
-        if path.is_file() and not path.is_symlink() and ".dbt_packages" not in path.parts
+        if path.is_file()
+        and not path.is_symlink()
+        and ".dbt_packages" not in path.parts
+        and path.name != revisions._KEPT
     )
     temporary = [
         one.name for one in Path(tempfile.gettempdir()).iterdir() if one.name.startswith("feature-store-diff-")
@@ -188,3 +192,12 @@ def test_a_text_that_means_two_things_is_not_guessed_at(repository: DbtProject, 
     assert_one_sentence(ran.err)
     ran = run("feature-store", "diff", "--old-manifest", "main", "--project-dir", str(repository.folder), cwd=tmp_path)
     assert "main/manifest.json is not a manifest of dbt's" in ran.err
+
+
+def test_dbt_is_ended_when_nobody_waits_for_it(repository: DbtProject, tmp_path: Path) -> None:
+    """As `feature-store stream` asks that is told to stop: dbt may wait for a warehouse that is gone."""
+    asked: list[int] = []
+    compiling = ["compile", "--project-dir", str(repository.folder), "--target-path", str(tmp_path)]
+    with pytest.raises(ProjectError, match=r"^dbt was ended, as nobody waits for it any more\.$"):
+        run_dbt([[compiling]], repository.folder, unwanted=lambda: bool(asked.append(1)) or len(asked) > 2)
+    assert not (tmp_path / "manifest.json").exists()

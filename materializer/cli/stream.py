@@ -109,7 +109,11 @@ def _explain(store: Any, output: str) -> None:
             say(f"{one.view}: streams by {' and '.join(one.keys)}, from {' and '.join(one.sources or ())}.")
         else:
             say(f"{one.view}: does not stream, as {one.why}.")
-        for line in (one.place and f"{one.place}  {one.text}", one.mend and f"To mend it: {one.mend}.", *one.warnings):
+        for line in (
+            one.place and f"{one.place}  {one.text}".rstrip(),
+            one.mend and f"To mend it: {one.mend}.",
+            *one.warnings,
+        ):
             if line:
                 say(f"    {line}")
     return None
@@ -130,7 +134,7 @@ def _verify(store: Any, output: str) -> None:
             for sentence in one.shown:
                 say(f"    {sentence}")
     if not found:
-        say("No view of this project streams: `feature-store stream --explain` says why.")
+        say("No view of this project streams: `feature-store stream --explain` says why.", err=output == "json")
     if any(one.different or one.problem for one in found):
         raise SystemExit(1)
 

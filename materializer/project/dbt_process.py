@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,16 +27,25 @@ _ABSENT = (
 _PLACES = ("TARGET_PATH", "LOG_PATH", "PROJECT_DIR", "PROFILES_DIR", "TARGET", "PROFILE")
 
 
-def run_dbt(jobs: Sequence[Sequence[Sequence[str]]], folder: Path) -> list[list[str]]:
+# How often it is looked whether dbt is still waited for, in seconds.
+_LOOKED = 0.2
+
+
+def run_dbt(
+    jobs: Sequence[Sequence[Sequence[str]]], folder: Path, unwanted: Callable[[], bool] = lambda: False
+) -> list[list[str]]:
     """Run jobs one after the other in `folder`; a job is a list of dbt commands, run up to the first that fails.
 
     A ``compile`` goes on with the other models where one fails, as far as this dbt can be made to.
+
+    Args:
+        unwanted: says when nobody waits for it any more: it may itself wait for a warehouse that is gone.
 
     Returns:
         for each job the error messages of the command that failed; none where all went well.
 
     Raises:
-        ProjectError: where dbt is not installed beside this package, or ends without an answer.
+        ProjectError: where dbt is not installed beside this package, ends without an answer, or was unwanted.
     """
     if not _installed():
         raise ProjectError(_ABSENT)
@@ -46,14 +55,29 @@ def run_dbt(jobs: Sequence[Sequence[Sequence[str]]], folder: Path) -> list[list[
     with tempfile.TemporaryDirectory(prefix="feature-store-dbt-") as room:
         asked, answered = Path(room, "jobs.json"), Path(room, "answers.json")
         asked.write_text(json.dumps(jobs))
-        done = subprocess.run(
+        with subprocess.Popen(
             [sys.executable, "-P", "-m", __name__, str(asked), str(answered)],
-            cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        )  # fmt: skip
+            cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            text=True,
+        ) as process:  # fmt: skip
+            said = _outcome(process, unwanted)
         if not answered.is_file():
-            last = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+            last = (said.strip().splitlines() or ["it ended without a word"])[-1]
             raise ProjectError(f"dbt did not run: {last}")
         return json.loads(answered.read_text())
+
+
+def _outcome(process: subprocess.Popen[str], unwanted: Callable[[], bool]) -> str:
+    """What a process wrote on stderr until it ended, of itself or because it is unwanted."""
+    try:
+        while True:
+            try:
+                return process.communicate(timeout=_LOOKED)[1]
+            except subprocess.TimeoutExpired:
+                if unwanted():
+                    raise ProjectError("dbt was ended, as nobody waits for it any more.") from None
+    finally:
+        process.kill()
 
 
 def dbt_command() -> list[str]:

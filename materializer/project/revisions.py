@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,9 @@ from materializer.project.settings import Project
 from materializer.project.yaml_files import load_yaml, project_setting
 
 Opened = Callable[[Project], AbstractContextManager[object]]
+# What dbt writes of what it has read; ours is of other flags than the user's own runs.
+_STATE = "partial_parse.msgpack"
+_KEPT = f"feature_store_{_STATE}"
 _PACKAGE_FILES = ("packages.yml", "dependencies.yml")
 
 
@@ -54,16 +58,21 @@ def repository_of(folder: Path) -> Path:
 
 
 def compile_all(
-    project: Project, commits: Sequence[tuple[str, str] | None], opened: Opened
-) -> tuple[list[Compiled], list[str]]:  # fmt: skip
+    project: Project,
+    commits: Sequence[tuple[str, str] | None],
+    opened: Opened,
+    unwanted: Callable[[], bool] = lambda: False,
+) -> tuple[list[Compiled], list[str]]:
     """The manifests of a project at some commits, and notes; None stands for the working tree as it is.
 
     The warehouse is asked for the columns of its relations, nothing is written to it; without a DuckDB file that is
-    there and free, an empty one in memory answers. Nothing is written to the working tree or its index.
+    there and free, an empty one in memory answers. Nothing is written to the working tree, but for what dbt knows of
+    the files in it, into the target folder; nor to the index.
 
     Args:
         commits: revisions as the user named them, each with its commit.
         opened: opens the project's warehouse, or says in a `WarehouseError` why it cannot be.
+        unwanted: see `run_dbt`.
 
     Raises:
         ProjectError: where the project was not there, or dbt cannot read it.
@@ -87,21 +96,34 @@ def compile_all(
                 "--quiet", "--log-level-file", "none", "--no-send-anonymous-usage-stats", "--no-version-check",
             ]  # fmt: skip
             compiling = [
-                "compile", *common, "--no-partial-parse",
+                "compile", *common, "--partial-parse" if commit is None else "--no-partial-parse",
                 # The whole definition of an incremental model, not what its next run would add.
                 "--full-refresh",
                 "--select", "resource_type:model", "resource_type:snapshot",
             ]  # fmt: skip
             jobs.append([*([command, *common] for command in commands), compiling])
-        answers = run_dbt(jobs, home)
+            if commit is None:
+                targets[-1].mkdir()
+                _copied(project.target_folder / _KEPT, targets[-1] / _STATE)
+        answers = run_dbt(jobs, home, unwanted)
         made = []
         for target, errors, commit in zip(targets, answers, commits, strict=True):
             if not (target / "manifest.json").is_file():
                 why = errors[0].rstrip(".") if errors else "it gave no manifest"
                 where = commit[0] if commit else "the working tree"
                 raise ProjectError(f"dbt cannot read the project at {where}: {why}.")
+            if commit is None:
+                _copied(target / _STATE, project.target_folder / _KEPT)
             made.append(Compiled(json.loads((target / "manifest.json").read_bytes()), tuple(errors)))
         return made, notes
+
+
+def _copied(source: Path, to: Path) -> None:
+    """What dbt knows of files that it has read, which it compares with them as they are; without it, it reads all."""
+    with suppress(OSError):
+        begun = to.with_name(f"{to.name}.{os.getpid()}")
+        shutil.copyfile(source, begun)
+        begun.replace(to)
 
 
 @contextmanager

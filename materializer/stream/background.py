@@ -94,15 +94,22 @@ class Background:
                 with open_warehouse(self._project):
                     pass  # before dbt compiles, which takes a while
                 pause, compiled = _LONG_PAUSE, _written(self._project)
-                decided = decide(self._project)
-                if not (views := streamed_views(decided)):
+                decided = decide(self._project, self._end.is_set)
+                views = streamed_views(decided)
+                if unknown := decided.uncompiled():
+                    (view, why), *others = unknown.items()
+                    more = f", nor are {len(others)} others" if others else ""
+                    self._tell(f"{view} is not kept online{more}, as {why}.")
+                if not views and not unknown:
                     self._say("No view of this project streams: `feature-store stream --explain` says why.")
                     self._settled.set()
                     return
-                self._keep_these(decided, views, compiled)
-                pause = 0.0
+                if views:
+                    self._keep_these(decided, views, compiled)
+                    pause = 0.0
             except FeatureStoreError as error:
-                self._tell(f"Views are not kept online: {error}")
+                if not self._end.is_set():
+                    self._tell(f"Views are not kept online: {error}")
             except redis.RedisError as error:
                 self._tell(f"Views are not kept online while Redis does not take them: {_text(error)}")
             except Exception as error:  # of this program: events land on, and it is tried again
@@ -128,7 +135,9 @@ class Background:
                     self._news.wait(_PATIENCE)
 
     def _has_other_views(self, decided: Decided) -> bool:
-        """Whether the project has views by now that it had not, or the other way round."""
+        """Whether the project has views by now that it had not, or not those that it had, or may compile more."""
+        if decided.uncompiled():
+            return True
         with suppress(FeatureStoreError):  # dbt writes it just now
             views = read_registry(load_manifest(self._project)).all_views()
             return {one.unique_id for one in views} != {one.unique_id for one, _ in decided.views}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -64,9 +64,17 @@ class Decided:
     errors: tuple[str, ...]
     reaches: Mapping[str, Reach]
 
+    def uncompiled(self) -> dict[str, str]:
+        """Of views whose SQL is not known, what dbt said, by the names of the views."""
+        return {
+            view.reference: f"dbt does not compile it: {self.errors[0]}".rstrip(".")
+            for view, found in self.views
+            if self.errors and isinstance(found, Mixes) and not found.node.about.get("compiled_code")
+        }
 
-def decide(project: Project) -> Decided:
-    """Compile a project and read the SQL of its views.
+
+def decide(project: Project, unwanted: Callable[[], bool] = lambda: False) -> Decided:
+    """Compile a project and read the SQL of its views; it may become unwanted meanwhile, see `run_dbt`.
 
     Raises:
         ProjectError, DefinitionError: where the project cannot be read, dbt is not there, or a source says it wrongly.
@@ -74,7 +82,7 @@ def decide(project: Project) -> Decided:
     any_landing_of(
         project, streamed_sources(load_manifest(project)), lambda: datetime.now(timezone.utc)
     ).close()  # dbt has to find it
-    (compiled,), _ = compile_all(project, [None], open_warehouse)
+    (compiled,), _ = compile_all(project, [None], open_warehouse, unwanted)
     manifest = ProjectManifest(compiled.manifest, project)
     sources = streamed_sources(manifest)
     # On Spark nobody looks whether an id decides what it is said to.
@@ -103,9 +111,7 @@ def explain(project: Project) -> list[Explained]:
         if found is None:
             explained.append(Explained(view.reference, why="it reads no streamed source"))
         elif isinstance(found, Mixes):
-            why = found.why
-            if decided.errors and not found.node.about.get("compiled_code"):
-                why = f"dbt does not compile it: {decided.errors[0]}"
+            why = decided.uncompiled().get(view.reference, found.why)
             explained.append(
                 Explained(view.reference, why=why.rstrip("."), place=_place(found), text=found.text, mend=found.mend)
             )

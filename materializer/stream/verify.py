@@ -63,6 +63,8 @@ class Verified:
 def verify(project: Project, namespace: str, client: OnlineStore) -> list[Verified]:
     """Compare every view that streams, entity by entity, with its own SQL over all that has landed.
 
+    A view that dbt does not compile is among those that are not compared, as it may be one that streams.
+
     An entity that differs is looked at once more when the stream has had time for what landed meanwhile.
 
     Raises:
@@ -78,7 +80,10 @@ def verify(project: Project, namespace: str, client: OnlineStore) -> list[Verifi
             with evaluator.reading():
                 evaluator.refresh()
                 evaluations = [evaluator.evaluation(one) for one in views]
-            return [_View(client, namespace, evaluator, one).verified() for one in evaluations]
+            found = [_View(client, namespace, evaluator, one).verified() for one in evaluations]
+    online = {view.reference for view, _ in decided.views if view.online}
+    unknown = [Verified(view, problem=why) for view, why in decided.uncompiled().items() if view in online]
+    return sorted([*found, *unknown], key=lambda one: one.view)
 
 
 class _View:

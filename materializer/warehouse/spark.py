@@ -33,6 +33,8 @@ _quoted = partial(quoted, dialect="spark")
 _OURS = re.compile(r"^materializer\.errors\.(\w+): (.+)$", re.MULTILINE)
 _RAISED = re.compile(r"^[\w.]*(?:Error|Exception): .+$", re.MULTILINE)
 _MISSING = re.compile(r"^ModuleNotFoundError: No module named '(\w+)", re.MULTILINE)
+# What the client was told of a call, where it shows its own object.
+_DETAILS = re.compile(r'details = "([^"]*)')
 
 
 class SparkWarehouse:
@@ -201,6 +203,8 @@ def refusals(what: str = "Spark refused a query") -> Iterator[None]:
                 "is here, and name that Python with PYSPARK_PYTHON."
             ) from None
         said = (str(error.getMessage() or error).strip().splitlines() or ["no reason was given"])[0].rstrip(". ")
+        if said.startswith("<_") and (details := _DETAILS.search(str(error))):
+            said = details[1].rstrip(". ")
         if said.endswith("Traceback (most recent call last):") and (raised := _RAISED.findall(str(error))):
             said = raised[-1].strip().rstrip(". ")
         raise WarehouseError(f"{what}: {said}.") from None

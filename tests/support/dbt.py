@@ -130,13 +130,15 @@ def copy_of(project: DbtProject, folder: Path) -> DbtProject:
     return copy
 
 
-def run_dbt_here(jobs: Sequence[Sequence[Sequence[str]]], folder: Path) -> list[list[str]]:
+def run_dbt_here(
+    jobs: Sequence[Sequence[Sequence[str]]], folder: Path, unwanted: Callable[[], bool] = lambda: False
+) -> list[list[str]]:
     """`materializer.project.dbt_process.run_dbt` in this process, where dbt is imported and has read its macros.
 
     A thread beside a test has a process of its own, as dbt runs once at a time in one.
     """
     if threading.current_thread() is not threading.main_thread():
-        return dbt_process.run_dbt(jobs, folder)
+        return dbt_process.run_dbt(jobs, folder, unwanted)
     _import_dbt()
     from dbt.task.compile import CompileTask
 
