@@ -103,7 +103,8 @@ class Spark:
         """A project with these files, its models as tables of the schema `built`, and `more` lines of settings; gives its folder."""
         project = make_project(folder, dict(files), variables)
         _on_spark(project, more)
-        go_on_as(project, "bare-spark", _parse)
+        if not more:  # hooks are read with all else
+            go_on_as(project, "bare-spark", _parse)
         return folder
 
     def run(self, folder: Path, *arguments: str) -> None:
