@@ -54,7 +54,7 @@ test: lint feast
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder$(if $(wildcard $(VENV)/.spark), -m 'not soak')
 
 test-spark: $(VENV)/.spark
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m 'spark and not soak'
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m 'spark and not soak'
 
 feast: $(FEAST)/.installed
 

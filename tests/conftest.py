@@ -18,9 +18,10 @@ from tests.support import once
 from tests.support.dbt import run_dbt_here
 from tests.support.faults import Server
 from tests.support.real_feast import feast_python
+from tests.support.spark import shared_spark
 from tests.support.streamed import broker, port
 
-__all__ = ["broker", "feast_python", "port"]
+__all__ = ["broker", "feast_python", "port", "shared_spark"]
 
 _numbers = itertools.count(1)
 
@@ -30,7 +31,8 @@ settings.load_profile("suite")
 
 # What takes longest, longest first: begun last, it would keep one worker busy while the other has nothing to do.
 LONGEST = (
-    "test_spark", "test_spark_faults", "test_spark_models", "test_stream_command", "test_stream", "test_stream_faults",
+    "test_spark", "test_spark_faults", "test_spark_models", "test_spark_stream", "test_spark_store",
+    "test_stream_command", "test_stream", "test_stream_faults",
     "test_faults", "test_stream_brokers", "test_topologies", "test_object_storage", "test_compiled_sql",
     "test_stream_online", "test_object_storage_memory",
     "test_postgres_store", "test_postgres_models", "test_record_builds", "test_materialize_difference",

@@ -118,7 +118,7 @@ def kill_at_random_moments(world: World, wanted: int, seed: int) -> str:
             before = state
             state = draw.choice([state, state + 1, state + 1, state + 2, max(1, state - 1)])
             world.readings.become(state)
-            moving = difference(online(world.client, NAMESPACE), oracle(world.project, NAMESPACE)) / ROWS
+            moving = difference(online(world.client, NAMESPACE), oracle(world.project, NAMESPACE)) / world.readings.rows
             process = world.start(lease_ms=SHORT_LEASE_MS)
             host_dies = draw.random() < 0.7
 

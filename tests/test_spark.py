@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import timezone
 from typing import Any
 
@@ -20,9 +19,14 @@ from tests.test_keys_every_way import GIVEN
 from tests.test_postgres_keys import MORE, meaning_of
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]
-# Planning a column of windows takes Spark half a second, however few rows there are: fewer windows, and without the models
-# whose SQL is made of what the others' is.
-WINDOWS = ("--vars", "windows: [1 hour, 7 days]")
+# Planning a column of windows takes Spark half a second, however few rows there are: two windows beside each other once, one in each
+# other grain and shape, and without the models whose SQL is made of what the others' is.
+VARIABLES = {
+    "windows": {
+        "by_change": ["1 hour", "7 days"], "by_change_loaded": ["7 days"], "by_event": ["1 hour"], "by_hour": ["1 hour"],
+        "by_range": ["7 days"], "as_of_loaded": ["7 days"],
+    }
+}  # fmt: skip
 LEFT_OUT = ("as_of", "counts_by_change", "counts_by_event")
 COMPARED = [name for name, (_, key) in MODELS.items() if key and name not in LEFT_OUT]
 
@@ -30,14 +34,6 @@ GROWING = """{{ config(materialized='incremental', incremental_strategy='append'
 {{ feature_store.window_aggregates(relation=source('raw', 'events'), entities='user_id', timestamp='happened_at',
     aggregates=[{'name': 'n', 'function': 'count'}], windows=['1 hour'], grain='event') }}
 """
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[spark.Spark]:
-    if missing := spark.missing():
-        pytest.skip(missing)
-    with spark.spark() as server:
-        yield server
 
 
 def on_duckdb(project: DbtProject, tables: dict[str, tuple[Columns, Rows]], *command: str) -> DbtProject:
@@ -63,20 +59,22 @@ def rows_of(project: DbtProject, model: str, schema: str = "main") -> Rows:
 
 
 @pytest.fixture(scope="module")
-def built(server: spark.Spark, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Rows], dict[str, Rows]]:
+def built(
+    shared_spark: spark.Spark, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Rows], dict[str, Rows]]:
     """The rows of each model on DuckDB and on Spark."""
-    ours = make_project(tmp_path_factory.mktemp("on-duckdb"), golden.FILES)
-    on_duckdb(ours, golden.tables(), "run", *WINDOWS)
+    ours = make_project(tmp_path_factory.mktemp("on-duckdb"), golden.FILES, VARIABLES)
+    on_duckdb(ours, golden.tables(), "run")
     for table, (columns, rows) in golden.tables().items():
-        server.create(table, columns, rows)
+        shared_spark.create(table, columns, rows)
     folder = tmp_path_factory.mktemp("on-spark")
-    server.dbt(folder, golden.FILES, "build", *WINDOWS, "--exclude", *LEFT_OUT)
+    shared_spark.dbt(folder, golden.FILES, "build", "--exclude", *LEFT_OUT, variables=VARIABLES)
     (folder / "models" / "growing.sql").write_text(GROWING)
     with pytest.raises(
         DbtFailed, match="an incremental view replaces rows, which Spark's plain tables cannot: build it whole"
     ):
-        server.run(folder, "compile", "--select", "growing")
-    return {name: rows_of(ours, name) for name in COMPARED}, {name: server.rows(name) for name in COMPARED}
+        shared_spark.run(folder, "compile", "--select", "growing")
+    return {name: rows_of(ours, name) for name in COMPARED}, {name: shared_spark.rows(name) for name in COMPARED}
 
 
 @pytest.mark.parametrize("model", COMPARED)
@@ -101,7 +99,9 @@ MONITORS = {
 
 
 @pytest.fixture(scope="module")
-def measured(server: spark.Spark, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Rows], dict[str, Rows]]:
+def measured(
+    shared_spark: spark.Spark, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Rows], dict[str, Rows]]:
     """The rows of the monitoring models on DuckDB and on Spark."""
     properties = monitoring.PROPERTIES | {"exposures": [], "models": monitoring.PROPERTIES["models"][:2]}
     files = {"models/properties.yml": properties} | {f"models/{name}.sql": sql for name, sql in MONITORS.items()}
@@ -116,9 +116,9 @@ def measured(server: spark.Spark, tmp_path_factory: pytest.TempPathFactory) -> t
     }
     ours = on_duckdb(make_project(tmp_path_factory.mktemp("on-duckdb"), files), tables, "run")
     for table, (columns, rows) in tables.items():
-        server.create(table, columns, rows)
-    server.dbt(tmp_path_factory.mktemp("on-spark"), files, "run")
-    return {name: rows_of(ours, name) for name in MONITORS}, {name: server.rows(name) for name in MONITORS}
+        shared_spark.create(table, columns, rows)
+    shared_spark.dbt(tmp_path_factory.mktemp("on-spark"), files, "run")
+    return {name: rows_of(ours, name) for name in MONITORS}, {name: shared_spark.rows(name) for name in MONITORS}
 
 
 @pytest.mark.parametrize(
@@ -175,21 +175,21 @@ VIEWS = {
 @pytest.mark.parametrize(
     ("kind", "known"), [(k, True) for k in SPINES] + [(k, False) for k in ("int", "bool", "text", "date")]
 )
-def test_every_join_key_is_the_one_that_it_means(server: spark.Spark, kind: str, known: bool) -> None:
+def test_every_join_key_is_the_one_that_it_means(shared_spark: spark.Spark, kind: str, known: bool) -> None:
     macros = MacroRenderer({"metadata": {"adapter_type": "spark"}, "nodes": {}, "macros": {}}, lambda relation: [])
     values = [value for value in GIVEN[kind] + MORE.get(kind, []) if kind != "decimal" or abs(value) < 10**8]
     types = {"int": "bigint", "float": "double", "bool": "boolean", "text": "varchar", "naive": "timestamp",
              "zoned": "timestamptz", "date": "date", "decimal": "decimal(10, 2)"}  # fmt: skip
-    server.create(
+    shared_spark.create(
         "keys", {"n": ("bigint", ""), "k": (types[kind], "")}, [{"n": n, "k": v} for n, v in enumerate(values)]
     )
     casts = [
         f"{macros.ask('_key', '`k`', SPINES[kind] if known else None, wanted)} as {name}_key"
         for name, wanted in VIEWS.items()
     ]
-    server.session.sql("set spark.sql.session.timeZone = Europe/Berlin")
-    found = server.session.sql(f"select n, {', '.join(casts)} from public.keys order by n").toArrow().to_pylist()
-    server.session.sql("set spark.sql.session.timeZone = UTC")
+    shared_spark.session.sql("set spark.sql.session.timeZone = Europe/Berlin")
+    found = shared_spark.session.sql(f"select n, {', '.join(casts)} from public.keys order by n").toArrow().to_pylist()
+    shared_spark.session.sql("set spark.sql.session.timeZone = UTC")
     assert len(found) == len(values) > 1
     wrong = []
     for row, value in zip(found, values, strict=True):

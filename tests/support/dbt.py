@@ -240,6 +240,17 @@ def _go_on(project: DbtProject, source: DbtProject, kept: str = _STATE) -> None:
     (project.folder / kept).write_bytes(state)
 
 
+def go_on_as(project: DbtProject, name: str, build: Callable[[Path], object]) -> None:
+    """Let dbt go on from what it read in the session's project `name`, whose connection is the same and whose settings are not."""
+    bare = DbtProject(once(name, build))
+    own, other = (
+        hashlib.sha256((one.folder / "dbt_project.yml").read_bytes()).hexdigest().encode() for one in (project, bare)
+    )
+    state = (bare.folder / _STATE).read_bytes()
+    assert other in state, "dbt asks something else now"
+    (project.folder / _STATE).write_bytes(state.replace(other, own))
+
+
 @dataclass(frozen=True)
 class _Known:
     """What dbt asks for to see whether all has to be read anew: digests of the connection and of ``dbt_project.yml``."""

@@ -40,8 +40,8 @@ SPINE = {
     "shop": ("varchar", "varchar"),
     "asked_at": ("timestamptz", "timestamptz"),
 }
-# A warehouse that takes long over each column is asked for fewer windows (``--vars``).
-WINDOWS = "var('windows', ['1 hour', '1 day', '7 days'])"
+# A warehouse that takes long over each column is asked for fewer windows, by the names of models.
+WINDOWS = "var('windows', {}).get(model.name, ['1 hour', '1 day', '7 days'])"
 AGGREGATES = """[
     {'name': 'n', 'function': 'count'},
     {'name': 'paid', 'function': 'count', 'where': 'paid'},

@@ -10,17 +10,20 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pyarrow as pa
+import pytest
 import yaml
 
-from tests.support.dbt import DbtFailed, make_project
+from tests.support.dbt import DbtProject, go_on_as, make_project
 from tests.support.manifests import manifest, project_of, write_models
 
 Row = dict[str, Any]
@@ -39,10 +42,13 @@ _SETTINGS = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.memory": "2g",
     # Half the time goes into plans and code that run once: better compiled quickly than well.
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xms1g -XX:MetaspaceSize=256m",
     "spark.connect.grpc.binding.address": "127.0.0.1",
     "spark.ui.enabled": "false",
     "spark.sql.shuffle.partitions": "2",
+    # A plan is made anew after each of its steps otherwise, and these have dozens.
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.codegen.cache.maxEntries": "5000",
     "spark.sql.session.timeZone": "Europe/Berlin",
 }
 
@@ -79,39 +85,75 @@ class Spark:
         self.session.sql(f"drop table if exists public.{table}")
         self.session.sql(f"create table public.{table} as select {casts} from given")
 
-    def dbt(self, folder: Path, files: Mapping[str, Any], *arguments: str) -> Path:
+    def dbt(
+        self, folder: Path, files: Mapping[str, Any], *arguments: str, variables: dict[str, Any] | None = None
+    ) -> Path:
         """A `project` with these files, run by dbt; gives its folder.
 
         Raises:
             DbtFailed: with what dbt printed.
         """
-        self.project(folder, files)
+        self.project(folder, files, variables)
         self.run(folder, *arguments)
         return folder
 
-    def project(self, folder: Path, files: Mapping[str, Any]) -> Path:
-        """A project with these files, its models as tables of the schema `built`; gives its folder."""
-        project = make_project(folder, dict(files))
-        settings = yaml.safe_load((folder / "dbt_project.yml").read_text())
-        profile = {"type": "spark", "method": "session", "schema": "built", "host": "NA", "threads": 2}
-        project.write({
-            "dbt_project.yml": settings | {"models": {"shop": {"+materialized": "table"}}},
-            "profiles.yml": {"shop": {"target": "dev", "outputs": {"dev": profile}}},
-        })  # fmt: skip
+    def project(
+        self, folder: Path, files: Mapping[str, Any], variables: dict[str, Any] | None = None, more: str = ""
+    ) -> Path:
+        """A project with these files, its models as tables of the schema `built`, and `more` lines of settings; gives its folder."""
+        project = make_project(folder, dict(files), variables)
+        _on_spark(project, more)
+        if not more:  # hooks are read with all else
+            go_on_as(project, "bare-spark", _parse)
         return folder
 
     def run(self, folder: Path, *arguments: str) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "dbt.cli.main", *arguments],
-            cwd=folder, env=environment() | {"DBT_PROFILES_DIR": str(folder), "SPARK_REMOTE": self.url},
-            capture_output=True, text=True,
-        )  # fmt: skip
-        if done.returncode != 0:
-            raise DbtFailed(done.stdout[-8000:] + done.stderr[-2000:])
+        """A dbt command, in this process and in a session that it opens itself."""
+        from pyspark.sql.connect.session import SparkSession
+
+        # As in a process of dbt's, which has no session yet: it takes one that there is, whosever that may be.
+        with (
+            mock.patch.object(SparkSession, "_default_session", None),
+            mock.patch.object(SparkSession, "_active_session", threading.local()),
+            mock.patch.dict(os.environ, environment() | {"SPARK_REMOTE": self.url}),
+        ):
+            try:
+                DbtProject(folder).dbt(*arguments)
+            finally:
+                if SparkSession._default_session:
+                    SparkSession._default_session.stop()
 
     def rows(self, model: str, schema: str = "built") -> list[Row]:
         """What a model holds; moments in UTC."""
+        self.session.sql(f"refresh table {schema}.{model}")  # another session may have made it anew
         return self.session.sql(f"select * from {schema}.{model}").toArrow().to_pylist()
+
+
+def _on_spark(project: DbtProject, more: str = "") -> None:
+    settings = project.folder / "dbt_project.yml"
+    changed = yaml.safe_load(settings.read_text()) | {"models": {"shop": {"+materialized": "table"}}}
+    profile = {"type": "spark", "method": "session", "schema": "built", "host": "NA", "threads": 2}
+    project.write(
+        {"dbt_project.yml": changed, "profiles.yml": {"shop": {"target": "dev", "outputs": {"dev": profile}}}}
+    )
+    with settings.open("a") as file:
+        file.write(more)
+
+
+def _parse(folder: Path) -> None:
+    project = make_project(folder)
+    _on_spark(project)
+    project.dbt("parse", "--no-partial-parse")
+
+
+@pytest.fixture(scope="session")
+def shared_spark() -> Iterator[Spark]:
+    """One for all files whose tests leave it as it is: it takes long to start, and works the faster the more it has done.
+    What runs in its JVM has no Redis."""
+    if why := missing():
+        pytest.skip(why)
+    with spark() as server:
+        yield server
 
 
 def hand_made(folder: Path, views: dict[str, dict[str, Any]]) -> Path:
@@ -152,11 +194,13 @@ def spark(settings: dict[str, str] | None = None, log: Path | None = None, redis
     with server(settings, log, redis_url) as (url, process):
         session = SparkSession.builder.remote(url).create()
         session.sql("set spark.sql.session.timeZone = UTC")
-        yield Spark(url, session, process)
-        if process.poll() is None:
-            session.stop()
-        else:  # or the end of Python asks for it for ten minutes
-            session.client.set_retry_policies([DefaultPolicy(max_retries=0)])
+        try:
+            yield Spark(url, session, process)
+        finally:
+            if process.poll() is None:
+                session.stop()
+            else:  # or the end of Python asks for it for ten minutes
+                session.client.set_retry_policies([DefaultPolicy(max_retries=0)])
 
 
 @contextmanager
