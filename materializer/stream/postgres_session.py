@@ -20,9 +20,11 @@ _TRIES, _PAUSE = 20, 0.05
 _LOCKED = "55P03"
 # What is looked up is mostly in memory. At four times the cost of a page in order whole landings would be read instead.
 _LOOKED_UP = {"random_page_cost": "1.1"}
-_LOCKABLE = """
-    select named.name from unnest({names}) as named (name)
-    join pg_class on pg_class.oid = to_regclass(named.name) where relkind in ('r', 'p', 'v') order by named.name
+# A name is looked up as of this moment, a kind as of the query's: of a table that was just replaced there is none.
+_KINDS = """
+    select named.name, pg_class.relkind from unnest({names}) as named (name)
+    left join pg_class on pg_class.oid = to_regclass(named.name) where to_regclass(named.name) is not null
+    order by named.name
 """
 
 
@@ -39,7 +41,7 @@ class Session:
     def __init__(self, project: Project, read: Sequence[str]) -> None:
         self._project, self._read = project, read
         self._connection: dbapi.Connection | None = None
-        self._locked: list[str] = []
+        self._locked: list[str] | None = None
 
     def begin(self) -> bool:
         """Begin a step, and say whether it is the first one of its session.
@@ -53,10 +55,8 @@ class Session:
             if fresh:
                 self._open()
             for _ in range(_TRIES):
-                self._run("begin transaction isolation level repeatable read")
-                if self._has_locked():
+                if self._has_begun():
                     break
-                self._run("rollback")
                 time.sleep(_PAUSE)
             else:
                 raise WarehouseError("a table beside the events is being replaced, which takes long.")
@@ -98,9 +98,8 @@ class Session:
         return self.query(sql).column(0)[0].as_py()
 
     def look_again(self) -> None:
-        """Find out which of the relations there are to lock, from the next step on."""
-        found = self.query(_LOCKABLE.format(names=texts(self._read)))
-        self._locked = found.column("name").to_pylist()
+        """Find out which of the relations there are to lock, when the next step begins."""
+        self._locked = None
 
     @contextmanager
     def whole(self) -> Iterator[None]:
@@ -126,13 +125,26 @@ class Session:
         for name, value in {**SETTINGS, **_LOOKED_UP}.items():
             if name != "timezone":
                 self._run(f"set {name} = {literal(value)}")
-        with self._connection.cursor() as cursor:
-            cursor.execute(_LOCKABLE.format(names=texts(self._read)))
-            self._locked = [name for (name,) in cursor.fetchall()]
+        self._locked = None
+
+    def _has_begun(self) -> bool:
+        """Whether a transaction has begun and locked what there is to lock, of which none is being replaced."""
+        assert self._connection is not None
+        if self._locked is None:
+            with self._connection.cursor() as cursor:
+                cursor.execute(_KINDS.format(names=texts(self._read)))
+                kinds = dict(cursor.fetchall())
+            if None in kinds.values():
+                return False
+            self._locked = [name for name, kind in kinds.items() if kind in ("r", "p", "v")]
+        self._run("begin transaction isolation level repeatable read")
+        if not self._locked or self._has_locked():
+            return True
+        self._run("rollback")
+        return False
 
     def _has_locked(self) -> bool:
-        if not self._locked:
-            return True
+        assert self._locked
         try:
             # Whoever waits while it holds a lock can bring dbt into a deadlock.
             self._run(f"lock table {', '.join(self._locked)} in access share mode nowait")
