@@ -77,19 +77,19 @@ def _a_manifest_is_parsed_once() -> Iterator[None]:
     nothing writes into it."""
     parse, shaped = manifest._parse, manifest.shaped
     well: dict[bytes, Any] = {}
-    new: dict[int, bytes] = {}
+    new: dict[int, tuple[Any, bytes]] = {}  # with the object, so that no other has its id
 
     def parse_once(text: bytes) -> Any:
         found = well.get(text)
         if found is None:
             found = parse(text)
-            new[id(found)] = text
+            new[id(found)] = found, text
         return found
 
     def shape_once(content: Any, where: str, mend: str) -> Any:
         if any(content is one for one in list(well.values())):
             return content
-        text = new.pop(id(content), None)
+        _, text = new.pop(id(content), (None, None))
         content = shaped(content, where, mend)
         if text is not None:
             well[text] = content
