@@ -139,15 +139,16 @@ def test_a_server_that_ends_and_a_redis_that_is_emptied_leave_nothing_behind(
         ) as online,
     ):
         until(lambda: kept() == len(VIEWS))
-        ended = 0
-        for _ in range(20):  # in the middle of a step, mostly
+        ended = pushed = 0
+        while pushed < 20 or ended < 4:  # in the middle of a step, mostly
+            assert pushed < 200, ended
+            pushed += 1
             push()
             time.sleep(world.random.random() / 4)
             ended += postgresql.ask(
                 "select count(pg_terminate_backend(pid)) from pg_stat_activity where pid <> pg_backend_pid() "
                 "and backend_xmin is not null and backend_type = 'client backend'"
             )
-        assert ended > 3, ended
         push()
         assert online.settle(120), said
 

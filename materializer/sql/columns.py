@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
-import pickle
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -18,6 +17,8 @@ from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from types import MappingProxyType
 from typing import Any
+
+import msgspec
 
 from materializer.project.definitions import FeatureView
 from materializer.project.graph import Graph
@@ -126,8 +127,8 @@ def _read_apart(
         order.prepare()
     running: dict[Future[bytes], Sequence[str]] = {}
     spawn = multiprocessing.get_context("spawn")  # a fork would inherit the locks of threads that it does not have
-    begin = pickle.dumps((nodes, graph.exposures, graph.adapter, graph.project, built, views))
-    with ProcessPoolExecutor(workers, spawn, _begin, (begin,)) as pool:
+    begin = (nodes, graph.exposures, graph.adapter, graph.project, built, views)
+    with ProcessPoolExecutor(workers, spawn, _begin, begin) as pool:
 
         def start(portion: Sequence[str]) -> None:
             running[pool.submit(_read_portion, portion, _columns_above(graph, portion, found))] = portion
@@ -135,7 +136,7 @@ def _read_apart(
         def ended() -> list[str]:
             done = {one: running.pop(one) for one in wait(running, return_when=FIRST_COMPLETED).done}
             for one, portion in done.items():
-                found.update(zip(portion, pickle.loads(one.result()), strict=True))
+                found.update(zip(portion, _READS.decode(one.result()), strict=True))
             return [one for portion in done.values() for one in portion]
 
         ready: list[str] = []
@@ -175,40 +176,47 @@ def slim(node: Mapping[str, Any]) -> dict[str, Any]:
     return {key: node[key] for key in (*_READ, *(("raw_code",) if windows else ())) if key in node}
 
 
+_READS = msgspec.msgpack.Decoder(list[Read])
 _graph: Graph | None = None
 _views: Mapping[str, FeatureView] | None = None
 _warm = False
 
 
-def _begin(pickled: bytes) -> None:
+def _begin(
+    nodes: Mapping[str, Any],
+    exposures: Mapping[str, Any],
+    adapter: str,
+    project: str,
+    built: Mapping[str, list[str]],
+    views: Mapping[str, FeatureView] | None,
+) -> None:
     global _graph, _views
     gc.disable()
-    nodes, exposures, adapter, project, built, _views = pickle.loads(pickled)
     manifest = {
         "nodes": nodes, "exposures": exposures, "metadata": {"adapter_type": adapter, "project_name": project},
     }  # fmt: skip
-    _graph = Graph(manifest, lambda node: built.get(node["unique_id"]))
+    _graph, _views = Graph(manifest, lambda node: built.get(node["unique_id"])), views
     gc.freeze()
 
 
 def _read_portion(portion: Sequence[str], above: Mapping[str, tuple[Mapping[str, str], str, str | None]]) -> bytes:
-    """These models, pickled; `above` is what is known of those that they read."""
+    """These models, as bytes; `above` is what is known of those that they read."""
     global _warm
-    made = _of_a_fork(partial(_read_pickled, portion, above)) if _warm and sys.platform == "linux" else None
+    made = _of_a_fork(partial(_read_encoded, portion, above)) if _warm and sys.platform == "linux" else None
     if made is None:
-        made = _read_pickled(portion, above)
+        made = _read_encoded(portion, above)
         gc.collect()  # trees are circles
         gc.freeze()  # what was worked out once for all models stays
         _warm = True
     return made
 
 
-def _read_pickled(portion: Sequence[str], above: Mapping[str, tuple[Mapping[str, str], str, str | None]]) -> bytes:
+def _read_encoded(portion: Sequence[str], above: Mapping[str, tuple[Mapping[str, str], str, str | None]]) -> bytes:
     assert _graph is not None
     reader = Reader(_graph)  # trees of models that were read are let go
     for unique_id, (columns, may_have, problem) in above.items():
         reader.know(unique_id, dict(columns), may_have, problem)
-    return pickle.dumps([read for _, read in _read(reader, portion, _views)])
+    return msgspec.msgpack.encode([read for _, read in _read(reader, portion, _views)])
 
 
 def _of_a_fork(make: Callable[[], bytes]) -> bytes | None:
