@@ -49,9 +49,10 @@ stop:
 	@if [ -f $(VENV)/.demo-postgres ]; then $(BIN)/python dbt_project/private_postgres.py stop; fi
 	@if [ -d dbt_project/.spark ]; then $(BIN)/python dbt_project/private_spark.py stop; fi
 
-# Files in the order of tests/conftest.py: the longest first. Tests start many a Python, which would compile all of it anew.
+# Files in the order of tests/conftest.py: the longest first; a worker more than the two cores that there may be, as streams and
+# failovers are waited for. Tests start many a Python, which would compile all of it anew.
 test: lint feast
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder$(if $(wildcard $(VENV)/.spark), -m 'not soak')
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder$(if $(wildcard $(VENV)/.spark), -m 'not soak')
 
 test-spark: $(VENV)/.spark
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m 'spark and not soak'
