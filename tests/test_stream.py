@@ -157,10 +157,13 @@ def killed_in_a_write(project: DbtProject, process: Process, after: float) -> bo
     before, until, began = writing(), time.monotonic() + 60, 0.0
     while process.poll() is None and time.monotonic() < until:
         if writing() - before:
-            began = began or time.monotonic()
+            if not began:
+                began = time.monotonic()
+                until = began + after + 5  # all may be in by then, and nothing is written any more
             if time.monotonic() - began >= after:
-                process.kill()
+                break
         time.sleep(0.0005)
+    process.kill()
     process.wait()
     return bool(writing() - before)
 
