@@ -1,13 +1,18 @@
-"""What ``feature-store stream --explain`` and ``--verify`` say of a project, to people and to programs."""
+"""What ``feature-store stream`` and its ``--explain`` and ``--verify`` say of a project, to people and to programs."""
 
 from __future__ import annotations
 
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from materializer import FeatureStore
+from materializer.stream import background
+from materializer.stream.place import any_landing_of
+from materializer.stream.source import streamed_sources
 from tests.support.command import Ran, run
 from tests.support.dbt import DbtProject
 from tests.support.streamed import streamed
@@ -99,6 +104,37 @@ def test_a_view_that_dbt_does_not_compile_is_not_taken_for_one_that_does_not_str
         problems = {one["view"]: one["problem"] for one in verified.json["views"]}
         assert verified.code == 1
         assert "no such day" in problems["spent"]
+    finally:
+        model.write_text(before)
+        shop.dbt("parse")
+
+
+def test_the_stream_tries_again_once_dbt_compiles_it(
+    shop: DbtProject, redis_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FeatureStore(shop.folder, redis_url=redis_url, namespace=namespace)
+    store.materialize(["spent"])
+    monkeypatch.setattr(background, "_LONG_PAUSE", 0.2)
+    said: list[str] = []
+
+    def hear(text: str) -> None:
+        end = time.monotonic() + 200
+        while not any(text in one for one in said):
+            assert time.monotonic() < end, said
+            time.sleep(0.05)
+
+    model = shop.folder / "models" / "spent.sql"
+    before = model.read_text()
+    landing = any_landing_of(store.project, streamed_sources(shop.manifest()), store.landing_clock())
+    try:
+        model.write_text(BROKEN)
+        shop.dbt("parse")
+        keeping = background.Background(store.project, namespace, store.online_store, landing, said.append)
+        with closing(landing), closing(keeping):
+            hear("Not kept online: 'spent', as dbt does not compile it: ")
+            model.write_text(before)
+            shop.dbt("parse")
+            hear("'spent' is kept online by user_id")
     finally:
         model.write_text(before)
         shop.dbt("parse")

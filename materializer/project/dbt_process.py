@@ -25,8 +25,6 @@ _ABSENT = (
 )
 # They would lead a command elsewhere than its own options do.
 _PLACES = ("TARGET_PATH", "LOG_PATH", "PROJECT_DIR", "PROFILES_DIR", "TARGET", "PROFILE")
-
-
 # How often it is looked whether dbt is still waited for, in seconds.
 _LOOKED = 0.2
 

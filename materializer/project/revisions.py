@@ -120,10 +120,13 @@ def compile_all(
 
 def _copied(source: Path, to: Path) -> None:
     """What dbt knows of files that it has read, which it compares with them as they are; without it, it reads all."""
+    begun = to.with_name(f"{to.name}.{os.getpid()}")
     with suppress(OSError):
-        begun = to.with_name(f"{to.name}.{os.getpid()}")
-        shutil.copyfile(source, begun)
-        begun.replace(to)
+        try:
+            shutil.copyfile(source, begun)
+            begun.replace(to)
+        finally:
+            begun.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -96,10 +96,9 @@ class Background:
                 pause, compiled = _LONG_PAUSE, _written(self._project)
                 decided = decide(self._project, self._end.is_set)
                 views = streamed_views(decided)
-                if unknown := decided.uncompiled():
-                    (view, why), *others = unknown.items()
-                    more = f", nor are {len(others)} others" if others else ""
-                    self._tell(f"{view} is not kept online{more}, as {why}.")
+                if unknown := unknown_views(decided):
+                    names = " and ".join(f"'{view}'" for view in unknown)
+                    self._tell(f"Not kept online: {names}, as {next(iter(unknown.values()))}.")
                 if not views and not unknown:
                     self._say("No view of this project streams: `feature-store stream --explain` says why.")
                     self._settled.set()
@@ -136,7 +135,7 @@ class Background:
 
     def _has_other_views(self, decided: Decided) -> bool:
         """Whether the project has views by now that it had not, or not those that it had, or may compile more."""
-        if decided.uncompiled():
+        if unknown_views(decided):
             return True
         with suppress(FeatureStoreError):  # dbt writes it just now
             views = read_registry(load_manifest(self._project)).all_views()
@@ -231,6 +230,12 @@ def streamed_views(decided: Decided) -> list[Streamed]:
         for view, found in decided.views
         if isinstance(found, Apart) and view.online
     ]
+
+
+def unknown_views(decided: Decided) -> dict[str, str]:
+    """Those that are online and of which is not known whether they stream, with what dbt said of them."""
+    online = {view.reference for view, _ in decided.views if view.online}
+    return {name: why for name, why in decided.uncompiled().items() if name in online}
 
 
 def _written(project: Project) -> float:

@@ -106,12 +106,13 @@ def explain(project: Project) -> list[Explained]:
     """Every view of a project, in order of names. Raises as `decide`."""
     decided = decide(project)
     names = {source.unique_id: source.name for source in decided.sources.values()}
+    uncompiled = decided.uncompiled()
     explained = []
     for view, found in decided.views:
         if found is None:
             explained.append(Explained(view.reference, why="it reads no streamed source"))
         elif isinstance(found, Mixes):
-            why = decided.uncompiled().get(view.reference, found.why)
+            why = uncompiled.get(view.reference, found.why)
             explained.append(
                 Explained(view.reference, why=why.rstrip("."), place=_place(found), text=found.text, mend=found.mend)
             )

@@ -25,7 +25,7 @@ from materializer.online.topology import OnlineStore, node_of, server_time
 from materializer.online.writer import other_rows
 from materializer.project.manifest import load_manifest
 from materializer.project.settings import Project
-from materializer.stream.background import evaluator_of, streamed_views
+from materializer.stream.background import evaluator_of, streamed_views, unknown_views
 from materializer.stream.clock import StoreClock
 from materializer.stream.evaluate import Evaluation, Evaluator
 from materializer.stream.explain import decide
@@ -81,8 +81,7 @@ def verify(project: Project, namespace: str, client: OnlineStore) -> list[Verifi
                 evaluator.refresh()
                 evaluations = [evaluator.evaluation(one) for one in views]
             found = [_View(client, namespace, evaluator, one).verified() for one in evaluations]
-    online = {view.reference for view, _ in decided.views if view.online}
-    unknown = [Verified(view, problem=why) for view, why in decided.uncompiled().items() if view in online]
+    unknown = [Verified(view, problem=why) for view, why in unknown_views(decided).items()]
     return sorted([*found, *unknown], key=lambda one: one.view)
 
 
